@@ -1,0 +1,124 @@
+"""Every error the harness raises on purpose, as one tree.
+
+    HarnessError                    exit code 3  something inside is wrong
+    ├── UsageError                  exit code 4  the request cannot be carried out as written
+    │   ├── CaseFileError                        a YAML file is wrong; holds every Problem found in it
+    │   ├── UnknownName                          a name nobody knows, with the nearest one that exists
+    │   └── PromptError                          an empty prompt, a token outside the vocabulary, no tokenizer
+    ├── ModelUnavailable            exit code 5  the model is not on this machine; the job is skipped
+    ├── FindingError                exit code 1  the request ran into a finding; `.finding` holds it
+    │   ├── AlignmentError                       the prompts differ in token length
+    │   └── BaselineError                        the baseline is zero or not finite: no recovery exists
+    ├── TapError                    exit code 3  an interception did not do what it promised
+    └── SnapshotRefused             exit code 1  a value that must never be stored
+
+An error's text says where, what was seen, and what would be right; the CLI prints it without a traceback and
+ends with the error's exit code.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from harness.vocabulary import Finding
+
+EXIT_PASSED = 0
+EXIT_FINDINGS = 1
+EXIT_INTERRUPTED = 2
+EXIT_INTERNAL = 3
+EXIT_USAGE = 4
+EXIT_NOTHING_RAN = 5
+
+
+class HarnessError(Exception):
+    """The root of the tree; raised itself for a fault of the harness."""
+
+    exit_code: ClassVar[int] = EXIT_INTERNAL
+
+
+class UsageError(HarnessError):
+    """The request cannot be carried out as written."""
+
+    exit_code = EXIT_USAGE
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong in a file: where (1-based line and column), at which key path, and what would be right."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        path = f"{self.path}: " if self.path else ""
+        return f"{self.file}:{self.line}:{self.column}: {path}{self.message}"
+
+
+class CaseFileError(UsageError):
+    """One or more problems in a YAML file, all of them at once, in file order."""
+
+    def __init__(self, problems: Iterable[Problem]):
+        self.problems = tuple(sorted(problems))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class UnknownName(UsageError):
+    """A name that is not in its table."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]):
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        super().__init__(f"{name!r} is not a {kind}; {suggest(name, self.known)}")
+
+
+class PromptError(UsageError):
+    """A prompt that cannot be run: empty, text without a tokenizer, or a token id outside the vocabulary."""
+
+
+class ModelUnavailable(HarnessError):
+    """The model is not on this machine and may not be fetched; the text says how to get it."""
+
+    exit_code = EXIT_NOTHING_RAN
+
+
+class FindingError(HarnessError):
+    """A finding that ends the request, for callers who get no result to put it in."""
+
+    exit_code = EXIT_FINDINGS
+
+    def __init__(self, finding: Finding):
+        self.finding = finding
+        super().__init__(str(finding))
+
+
+class AlignmentError(FindingError):
+    """Clean and corrupted prompt differ in token length, so positions do not correspond."""
+
+
+class BaselineError(FindingError):
+    """The baseline is zero or not finite, so no recovery is defined."""
+
+
+class TapError(HarnessError):
+    """An interception did not fire as often as its recording, or met a model that is already tapped."""
+
+
+class SnapshotRefused(HarnessError):
+    """A value that must never be stored in a snapshot, such as NaN."""
+
+    exit_code = EXIT_FINDINGS
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return `did you mean 'x'?` for the nearest known name, or the list of all of them when none is near."""
+    options = sorted(known)
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known: {', '.join(options)}" if options else "there are none"

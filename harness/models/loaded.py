@@ -1,0 +1,37 @@
+"""What every source of models returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from harness.vocabulary import ModelCard, Question, Reading, Tokens
+
+
+class Tokenizer(Protocol):
+    """The part of a tokenizer that the harness uses; mlx-lm's wrappers fit as they are."""
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
+class KnownAnswers(Protocol):
+    """Recoveries that follow from a model's construction, in closed form."""
+
+    def recovery(self, question: Question, component: str, layer: int, metric: str) -> Reading | None:
+        """Return the recovery (percent) the question must get at a cell, or None where no closed form exists."""
+
+    def tolerance(self, question: Question, metric: str) -> float:
+        """Return how many percentage points a correct engine may be away in this model's dtype."""
+
+
+@dataclass
+class LoadedModel:
+    """A model ready to run: the module, its tokenizer where it has one, and what is known of its answers."""
+
+    card: ModelCard
+    module: Any
+    tokenizer: Tokenizer | None = None
+    known: KnownAnswers | None = None

@@ -1,0 +1,405 @@
+"""The nouns of the harness. Read this file first.
+
+Activation patching runs a *clean* and a *corrupted* prompt, puts an activation of one run into the other, and asks how
+far the output comes back: the *recovery*, in percent. Everything the harness does is a function over the nouns here:
+
+    Case x model x engine  = a job
+    Question               what a job asks an engine: two prompts, a sweep, some metrics
+    Answer                 what the engine says , beside what float64 says of the same logits (oracle)
+    Finding                what a check found in an answer, with a code, a severity and a hint
+    JobResult, RunResult   the spine: reports, snapshots, comparison and replay read these and nothing else
+
+This module imports neither mlx nor numpy: a result can be read, compared and drawn where MLX is absent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+RESULT_SCHEMA = "mlx-patch-harness/result/1"
+
+
+class State(StrEnum):
+    """What a baseline or a recovery is. Only a finite one has a value; nothing else ever becomes 0.0."""
+
+    FINITE = "finite"
+    INF = "inf"
+    NAN = "nan"
+    ZERO_BASELINE = "zero-baseline"
+    UNDEFINED = "undefined"
+
+
+class Direction(StrEnum):
+    """Denoising puts the clean value into the corrupted run; noising the corrupted value into the clean run.
+
+    Recovery has the same formula in both: 100 is the clean output, 0 the corrupted output.
+    """
+
+    DENOISING = "denoising"
+    NOISING = "noising"
+
+
+class Severity(StrEnum):
+    """An error fails the job; a warning fails it only under `--strict`."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Status(StrEnum):
+    """How a job ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CRASHED = "crashed"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A number that may not exist: `value` is None exactly when `state` is not finite."""
+
+    value: float | None
+    state: State
+
+    def __post_init__(self) -> None:
+        finite = self.value is not None and math.isfinite(self.value)
+        if finite != (self.state is State.FINITE):
+            raise ValueError(f"a reading of {self.value} cannot be {self.state}")
+
+    @classmethod
+    def of(cls, value: float) -> Reading:
+        """Return the reading of a float, whatever it is."""
+        if math.isnan(value):
+            return cls(None, State.NAN)
+        if math.isinf(value):
+            return cls(None, State.INF)
+        return cls(float(value), State.FINITE)
+
+    @classmethod
+    def absent(cls, state: State) -> Reading:
+        """Return a reading that has a state and no value."""
+        return cls(None, state)
+
+    @property
+    def finite(self) -> bool:
+        return self.state is State.FINITE
+
+    def text(self, spec: str = ".4g") -> str:
+        """Return the value in the given format, or the name of the state."""
+        return format(self.value, spec) if self.value is not None else self.state.value
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One way to turn last-token logits into a number.
+
+    A distance is 0 on the clean run and its baseline is its value on the corrupted run; a score is compared on both.
+    """
+
+    name: str
+    unit: str
+    is_distance: bool
+    needs_answers: bool
+    about: str
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("l2", "logits", True, False, "Euclidean distance to the clean logits"),
+        Metric("mse", "logits²", True, False, "mean squared difference to the clean logits"),
+        Metric("cosine", "1 - cos", True, False, "cosine distance to the clean logits"),
+        Metric("kl_divergence", "nats", True, False, "KL(clean || x) of the softmax distributions, 0 log 0 = 0"),
+        Metric("logit_diff", "logits", False, True, "logit of the answer minus logit of the wrong answer"),
+        Metric("log_prob", "nats", False, True, "log probability of the answer"),
+    )
+}
+
+COMPONENTS: Mapping[str, str] = {
+    "resid_pre": "residual stream into the block",
+    "attn_out": "output of the last module before the attention's residual add",
+    "mlp_out": "output of the last module before the MLP's residual add",
+    "resid_post": "residual stream out of the block",
+    "self_attn": "the attention module's own output",
+    "attn": "the attention module's own output",
+    "mlp": "the MLP module's own output",
+    "output": "the block's own output",
+}
+
+Positions = str | tuple[int, ...]
+"""`"all"`, `"last"`, or token indices (negative ones count from the end)."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A prompt as the model reads it: ids, and one piece of text for each."""
+
+    ids: tuple[int, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Token ids whose logits `logit_diff` and `log_prob` read."""
+
+    answer: int
+    wrong: int
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The grid to walk: components x layers (None: every layer), patched at `positions`."""
+
+    components: tuple[str, ...]
+    layers: tuple[int, ...] | None = None
+    direction: Direction = Direction.DENOISING
+    positions: Positions = "all"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an engine is asked: two prompts of equal token length, a sweep, and metrics over it."""
+
+    clean: Tokens
+    corrupted: Tokens
+    sweep: Sweep
+    metrics: tuple[str, ...]
+    answers: Answers | None = None
+
+
+@dataclass(frozen=True)
+class Site:
+    """One cell of a sweep: a component at a layer, at some positions."""
+
+    component: str
+    layer: int
+    position: str = "all"
+
+    def __str__(self) -> str:
+        where = "" if self.position == "all" else f", position {self.position}"
+        return f"layer {self.layer} {self.component}{where}"
+
+
+@dataclass(frozen=True)
+class RowSummary:
+    """What a row of last-token logits `[vocab]` is made of, counted on the host after widening."""
+
+    nan: int
+    pos_inf: int
+    neg_inf: int
+    absmax: float | None
+    first: int | None
+
+    @property
+    def finite(self) -> bool:
+        return not (self.nan or self.pos_inf or self.neg_inf)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One patched run under one metric: what the engine reported, and what float64 makes of the same logits."""
+
+    layer: int
+    position: str
+    recovery: Reading
+    oracle: Reading
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One component under one metric: the baseline and the recovery (percent) of every cell.
+
+    `baseline` is what the engine reports; `oracle_clean` and `oracle_corrupted` are the metric on the two unpatched
+    runs in float64, and `oracle_baseline` the one of them that a distance calls its baseline.
+    """
+
+    component: str
+    metric: str
+    unit: str
+    baseline: Reading
+    oracle_baseline: Reading
+    oracle_clean: Reading
+    oracle_corrupted: Reading
+    cells: tuple[Cell, ...] = ()
+
+
+@dataclass(frozen=True)
+class FindingKind:
+    """A row of the table of findings: what a code means, whoever raises it."""
+
+    code: str
+    check: str
+    severity: Severity
+    title: str
+    hint: str
+
+
+_E, _W = Severity.ERROR, Severity.WARNING
+
+FINDINGS: Mapping[str, FindingKind] = {
+    kind.code: kind
+    for kind in (
+        FindingKind("FIN001", "finiteness", _E, "clean logits are not finite",
+                    "the fault is in the weights or the clean forward pass, before any patching"),
+        FindingKind("FIN002", "finiteness", _E, "corrupted logits are not finite",
+                    "the fault is in the weights or the corrupted forward pass, before any patching"),
+        FindingKind("FIN003", "finiteness", _E, "patched logits are not finite",
+                    "both unpatched runs decide whether this is the patch; run this case in bfloat16 or float32"),
+        FindingKind("FIN004", "finiteness", _E, "the engine's baseline is not finite",
+                    "if the logits are finite the metric overflowed: widen before subtracting and before reducing"),
+        FindingKind("FIN005", "finiteness", _E, "the engine's recovery is not finite",
+                    "look at the baseline first: a non-finite baseline makes every recovery non-finite"),
+        FindingKind("BAS001", "zero-baseline", _E, "clean and corrupted give the same value",
+                    "no recovery is defined; choose prompts or a metric that tell the two runs apart"),
+        FindingKind("ALN001", "alignment", _E, "the prompts differ in token length",
+                    "positions do not correspond; choose prompts with the same number of tokens"),
+        FindingKind("ANS001", "alignment", _E, "clean and corrupted runs prefer the same token",
+                    "give `prompts.answer` and `prompts.wrong` for logit_diff and log_prob"),
+        FindingKind("ORC001", "oracle", _E, "the baseline differs from float64 on the engine's own logits",
+                    "the metric is wrong, not the patch: widen before subtracting and before reducing"),
+        FindingKind("ORC002", "oracle", _E, "a recovery differs from float64 on the engine's own logits",
+                    "the metric is wrong, not the patch: widen before subtracting and before reducing"),
+        FindingKind("ORC003", "oracle", _E, "a number stands where the value is undefined",
+                    "a guard turns a zero or non-finite baseline into a number; report the state instead"),
+        FindingKind("AGR001", "agreement", _E, "l2 and mse recoveries contradict each other",
+                    "recovery_l2 = 1 - sqrt(1 - recovery_mse) holds for any logits; one of the two is wrong"),
+        FindingKind("AGR002", "agreement", _E, "l2 and mse baselines contradict each other",
+                    "l2² = vocabulary x mse holds for any logits; one of the two is wrong"),
+        FindingKind("KNO001", "known-answer", _E, "a value differs from the known answer",
+                    "the answer is a closed form of the model or stated in the case; the engine is wrong or the case is"),
+        FindingKind("LAW001", "laws", _E, "the traced run differs from the bare run",
+                    "recording activations changes the forward pass; the interception breaks something the model uses"),
+        FindingKind("LAW002", "laws", _E, "a run patched with its own activations changed",
+                    "the patch writes something else than what was recorded: another site, dtype or position"),
+        FindingKind("LAW003", "laws", _E, "patching the whole residual does not restore the other run",
+                    "state travels around the residual stream, or the patch does not reach the block's output"),
+        FindingKind("LAW004", "laws", _E, "a tap did not fire as often as its recording",
+                    "the module is called another way, or was compiled before it was tapped"),
+        FindingKind("LAW005", "laws", _E, "the model is not what it was before the job",
+                    "the engine leaves something behind: a wrapper, a replaced parameter or a changed value"),
+        FindingKind("SNP001", "snapshot", _E, "a value differs from its snapshot",
+                    "look at the difference; if it is meant, store it with --snapshot-update"),
+        FindingKind("SNP002", "snapshot", _W, "no snapshot is stored for this job",
+                    "store one with --snapshot-update"),
+        FindingKind("SNP003", "snapshot", _W, "no snapshot for this backend; compared with another one's",
+                    "review the candidate in the results folder and commit it"),
+        FindingKind("SNP004", "snapshot", _E, "a value that is not finite cannot be stored",
+                    "repair the cause, or expect the finding in the case"),
+        FindingKind("EXP001", "expectation", _E, "an expected finding did not appear",
+                    "the fault this case exists for is no longer seen: repaired, or no longer detected"),
+        FindingKind("ENG001", "engine", _E, "the engine raised an error",
+                    "the engine could not answer; its message is the evidence"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: a code of `FINDINGS`, where, what was seen, and the numbers behind it."""
+
+    code: str
+    message: str
+    site: Site | None = None
+    metric: str | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    expected: bool = False
+
+    @property
+    def kind(self) -> FindingKind:
+        return FINDINGS[self.code]
+
+    @property
+    def severity(self) -> Severity:
+        return self.kind.severity
+
+    def __str__(self) -> str:
+        where = f" {self.site}" if self.site else ""
+        metric = f" {self.metric}" if self.metric else ""
+        return f"{self.code}{where}{metric}: {self.message}; {self.kind.hint}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an engine answered to a question, with the evidence the checks need.
+
+    `curves` hold reported and float64 readings side by side; the summaries describe the engine's own logits.
+    """
+
+    strategy: str
+    clean: RowSummary
+    corrupted: RowSummary
+    curves: tuple[Curve, ...]
+    patched: Mapping[Site, RowSummary] = field(default_factory=dict)
+    answers: Answers | None = None
+    suppressed: tuple[int, ...] = ()
+    clean_top: int | None = None
+    corrupted_top: int | None = None
+    forwards: int = 0
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a run happened: compared by `harness compare`, never by a snapshot."""
+
+    harness: str
+    python: str
+    platform: str
+    backend: str
+    device: str
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a result says of the model it ran on."""
+
+    id: str
+    source: str
+    architecture: str
+    layers: int
+    vocab: int
+    dtype: str
+    quantization: str | None = None
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """One case on one model through one engine."""
+
+    id: str
+    case: str
+    case_file: str
+    model: str
+    engine: str
+    status: Status
+    reason: str | None = None
+    about: str = ""
+    tags: tuple[str, ...] = ()
+    card: ModelCard | None = None
+    clean: Tokens | None = None
+    corrupted: Tokens | None = None
+    sweep: Sweep | None = None
+    answers: Answers | None = None
+    suppressed: tuple[int, ...] = ()
+    strategy: str | None = None
+    curves: tuple[Curve, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Everything one run produced: the JSON file, and the source of every report."""
+
+    verdict: Status
+    exit_code: int
+    environment: Environment
+    jobs: tuple[JobResult, ...]
+    started: str
+    duration_s: float
+    schema: str = RESULT_SCHEMA
