@@ -1,0 +1,29 @@
+"""mlx-patch-harness: diagnostic and regression tests for activation patching on MLX.
+
+The public API loads on first use, so that importing the package costs neither mlx nor mlx_lm.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+# M5 GPUs multiply float32 at about 11 bits unless told otherwise, and MLX reads this once, when it starts.
+os.environ.setdefault("MLX_ENABLE_TF32", "0")
+
+if TYPE_CHECKING:
+    from harness.api import InterpretableModel, PatchingResult, activation_patching, recommend_metric
+
+__version__ = "0.1.0"
+__all__ = ["InterpretableModel", "PatchingResult", "__version__", "activation_patching", "recommend_metric"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module("harness.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

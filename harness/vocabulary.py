@@ -51,12 +51,18 @@ class Severity(StrEnum):
 
 
 class Status(StrEnum):
-    """How a job ended."""
+    """How a job, or a run, ended.
+
+    Refused: the case cannot be carried out as written on this model. Crashed: the harness itself is at fault.
+    Interrupted: Ctrl-C ended the run; the jobs that ended before it are kept.
+    """
 
     PASSED = "passed"
     FAILED = "failed"
     SKIPPED = "skipped"
+    REFUSED = "refused"
     CRASHED = "crashed"
+    INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True)
@@ -271,7 +277,7 @@ FINDINGS: Mapping[str, FindingKind] = {
         FindingKind("AGR002", "agreement", _E, "l2 and mse baselines contradict each other",
                     "l2² = vocabulary x mse holds for any logits; one of the two is wrong"),
         FindingKind("KNO001", "known-answer", _E, "a value differs from the known answer",
-                    "the answer is a closed form of the model or stated in the case; the engine is wrong or the case is"),
+                    "it is a closed form of the model or stated in the case; the engine is wrong, or the case"),
         FindingKind("LAW001", "laws", _E, "the traced run differs from the bare run",
                     "recording activations changes the forward pass; the interception breaks something the model uses"),
         FindingKind("LAW002", "laws", _E, "a run patched with its own activations changed",

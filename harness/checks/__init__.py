@@ -1,0 +1,24 @@
+"""Checks: questions asked of an answer, each in one file, and the table that names them.
+
+A check yields findings and judges nothing: what a finding means for the verdict is `harness.verdict`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from harness.checks import agreement, finiteness, known_answer, laws, oracle, zero_baseline
+from harness.checks.evidence import Evidence
+from harness.vocabulary import Finding
+
+CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
+    "finiteness": finiteness.check,
+    "zero-baseline": zero_baseline.check,
+    "oracle": oracle.check,
+    "agreement": agreement.check,
+    "known-answer": known_answer.check,
+    "laws": laws.check,
+}
+"""`alignment` is asked before an answer exists (`harness.patching`), `snapshot` after the others (`harness.snapshots`)."""
+
+__all__ = ["CHECKS", "Evidence"]

@@ -1,0 +1,86 @@
+"""The command line. Only this package prints for people and ends the process; commands load when they are asked for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from harness import __version__
+from harness.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_PASSED, EXIT_USAGE, HarnessError, suggest
+
+COMMANDS = {
+    "run": "Run case files and give a verdict.",
+    "list": "List the jobs that `run` would run.",
+    "validate": "Check case files without loading a model.",
+    "patch": "Run one sweep from the command line.",
+    "models": "List models, or fetch them.",
+    "doctor": "Show versions and device, and test the detectors.",
+}
+
+
+class _Lazy(click.Group):
+    """Knows every command's name and purpose, and imports only the one that runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"harness.cli.{cmd_name}_command").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise click.UsageError(f"{args[0]!r} is not a command; {suggest(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="harness")
+def cli() -> None:
+    """Diagnostic and regression tests for activation patching on MLX language models.
+
+    Exit codes: 0 passed, 1 findings, 2 interrupted, 3 internal error, 4 wrong usage or a bad case file, 5 nothing ran.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with the exit code that the help text promises."""
+    sys.exit(exit_code_of(args))
+
+
+def exit_code_of(args: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; every error ends as one message, never as a traceback."""
+    try:
+        code = cli.main(args=list(args) if args is not None else None, prog_name="harness", standalone_mode=False)
+        return code if isinstance(code, int) else EXIT_PASSED
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("harness: interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except HarnessError as error:
+        click.echo(f"harness: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away; nothing more can be said to it, at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PASSED
+    except Exception as error:
+        if os.environ.get("HARNESS_TRACEBACK"):
+            raise
+        click.echo(f"harness: internal error: {type(error).__name__}: {error}", err=True)
+        click.echo("harness: set HARNESS_TRACEBACK=1 for the traceback, and please report it", err=True)
+        return EXIT_INTERNAL

@@ -1,0 +1,18 @@
+"""Interception: taps on modules, hook points that name them, and forward passes that record or replace activations."""
+
+from harness.intercept.capture import Recording, forward, record, replace, resolve_positions
+from harness.intercept.hookpoints import HookPoint, resolve, resolve_layers
+from harness.intercept.taps import Tap, tapped
+
+__all__ = [
+    "HookPoint",
+    "Recording",
+    "Tap",
+    "forward",
+    "record",
+    "replace",
+    "resolve",
+    "resolve_layers",
+    "resolve_positions",
+    "tapped",
+]

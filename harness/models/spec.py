@@ -12,9 +12,9 @@ A table is YAML, the bundled one (`table.yaml`) and a user's own alike:
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
 DType = Literal["float32", "float16", "bfloat16"]
@@ -40,20 +40,38 @@ class WheelRow(Row):
 
 
 class DialRow(Row):
-    """Known in closed form: a token selects a row of logits, and block i replaces the share `weights[i]` of it."""
+    """Known in closed form: a token selects a row of logits, and block i replaces the share `weights[i]` of it.
+
+    `scale` is the rms difference between two rows, in logits, for the plain profile and those made from it; mean10
+    takes a tenth of it. The other profiles have a size of their own and refuse it.
+    """
 
     source: Literal["groundtruth"]
     kind: Literal["dial"]
-    vocab: int = Field(ge=2)
-    weights: tuple[float, ...] = Field(min_length=1)
+    vocab: int = Field(ge=16)
+    weights: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(min_length=1)
     logits: Literal["plain", "mean10", "extreme", "tiny", "huge", "parallel", "nan", "inf", "suppressed"] = "plain"
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     dtype: DType = "float32"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.logits in ("extreme", "tiny", "huge", "parallel") and self.scale != 1.0:
+            raise ValueError(f"logits: {self.logits!r} has a size of its own; leave scale out")
+        if self.logits == "suppressed" and not all(0 < weight < 1 for weight in self.weights):
+            raise ValueError("weights: 0 and 1 make 0 x -inf = NaN of suppressed logits; keep between 0 and 1")
+        return self
 
 
 class CircuitRow(Row):
-    """Known in closed form: real mlx-lm classes whose weights are chosen so that recoveries follow by hand."""
+    """Known in closed form: real mlx-lm classes whose weights are chosen so that recoveries follow by hand.
+
+    The subject reaches the last token through attention at `attention_layer`, and the logits through the MLPs of
+    `factors` (layer -> weight) at that layer or later. An MLP recovers the share that its factor has in their sum.
+    `scale` is the rms difference of the logits between two subjects, for prompts of 4 tokens and factors that sum to
+    1. In a gated circuit the last layer of `factors` multiplies.
+    """
 
     source: Literal["groundtruth"]
     kind: Literal["circuit", "gated-circuit"]
@@ -61,10 +79,27 @@ class CircuitRow(Row):
     vocab: int = Field(ge=16)
     layers: int = Field(ge=2)
     attention_layer: int = Field(ge=0)
-    factors: dict[int, float]
+    factors: dict[int, Annotated[float, Field(allow_inf_nan=False)]] = Field(min_length=1)
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     dtype: DType = "float32"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.attention_layer >= self.layers:
+            raise ValueError(f"attention_layer: {self.attention_layer} does not exist in {self.layers} layers")
+        outside = [layer for layer in self.factors if not self.attention_layer <= layer < self.layers]
+        if outside:
+            raise ValueError(
+                f"factors: nothing reaches the MLP of layer {outside[0]}; "
+                f"choose layers {self.attention_layer} to {self.layers - 1}"
+            )
+        if self.kind == "gated-circuit" and len(self.factors) < 2:
+            raise ValueError("factors: a gated circuit needs at least two layers, the last of which multiplies")
+        linear = sorted(self.factors)[: -1 if self.kind == "gated-circuit" else None]
+        if sum(self.factors[layer] for layer in linear) == 0:
+            raise ValueError("factors: the sum of those that add is 0, so the subject never reaches the logits")
+        return self
 
 
 class SyntheticRow(Row):
@@ -75,7 +110,7 @@ class SyntheticRow(Row):
     vocab: int = Field(ge=2)
     layers: int = Field(default=4, ge=1)
     config: dict[str, Any] = Field(default_factory=dict)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     logit_scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     tokenizer: Literal["words", "qwen"] = "words"
     dtype: DType = "float32"

@@ -1,0 +1,75 @@
+"""Is everything a number? Logits, baselines and recoveries are asked apart, because each points somewhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.checks.evidence import Evidence
+from harness.vocabulary import Curve, Finding, RowSummary, Site, State
+
+_BROKEN = (State.INF, State.NAN)
+
+
+def check(evidence: Evidence) -> Iterator[Finding]:
+    yield from _unpatched(evidence)
+    yield from _patched(evidence)
+    seen: set[str] = set()
+    for curve in evidence.answer.curves:
+        if curve.metric not in seen:
+            yield from _baseline(curve)
+            seen.add(curve.metric)
+        yield from _recoveries(curve)
+
+
+def _unpatched(evidence: Evidence) -> Iterator[Finding]:
+    vocab = evidence.model.card.vocab
+    for code, name, row in (("FIN001", "clean", evidence.answer.clean), ("FIN002", "corrupted", evidence.answer.corrupted)):
+        if not row.finite:
+            yield Finding(code, f"{_counts(row)} of {vocab:,} {name} logits; {_first(row)}", evidence=_numbers(row))
+
+
+def _patched(evidence: Evidence) -> Iterator[Finding]:
+    broken = {site: row for site, row in evidence.answer.patched.items() if not row.finite}
+    if broken:
+        site, row = next(iter(broken.items()))
+        total = len(evidence.answer.patched)
+        message = f"{len(broken)} of {total} patched runs; here {_counts(row)}, {_first(row)}"
+        yield Finding("FIN003", message, site, evidence=_numbers(row) | {"sites": [str(each) for each in broken]})
+
+
+def _baseline(curve: Curve) -> Iterator[Finding]:
+    if curve.baseline.state in _BROKEN:
+        true = curve.oracle_baseline
+        yield Finding(
+            "FIN004",
+            f"reported {curve.baseline.state}, float64 on the same logits gives {true.text('.6g')}",
+            metric=curve.metric,
+            evidence={"reported": curve.baseline.state.value, "oracle": true.value, "oracle_state": true.state.value},
+        )
+
+
+def _recoveries(curve: Curve) -> Iterator[Finding]:
+    broken = [cell for cell in curve.cells if cell.recovery.state in _BROKEN]
+    if broken:
+        states = sorted({cell.recovery.state.value for cell in broken})
+        yield Finding(
+            "FIN005",
+            f"{' and '.join(states)} at {len(broken)} of {len(curve.cells)} cells",
+            Site(curve.component, broken[0].layer, broken[0].position),
+            curve.metric,
+            {"layers": [cell.layer for cell in broken], "states": states},
+        )
+
+
+def _counts(row: RowSummary) -> str:
+    parts = [(row.nan, "nan"), (row.pos_inf, "+inf"), (row.neg_inf, "-inf")]
+    return ", ".join(f"{count:,} {name}" for count, name in parts if count)
+
+
+def _first(row: RowSummary) -> str:
+    largest = "no finite value" if row.absmax is None else f"largest finite |logit| {row.absmax:.4g}"
+    return f"first at token id {row.first}, {largest}"
+
+
+def _numbers(row: RowSummary) -> dict[str, float | int | None]:
+    return {"nan": row.nan, "pos_inf": row.pos_inf, "neg_inf": row.neg_inf, "absmax": row.absmax, "first": row.first}

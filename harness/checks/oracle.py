@@ -1,0 +1,67 @@
+"""Does the engine's number follow from the engine's own logits? Float64 on the same logits decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.checks.evidence import Evidence
+from harness.vocabulary import Cell, Curve, Finding, Site
+
+
+def check(evidence: Evidence) -> Iterator[Finding]:
+    tolerance = evidence.case.tolerance
+    seen: set[str] = set()
+    for curve in evidence.answer.curves:
+        if curve.metric not in seen:
+            yield from _baseline(curve, tolerance.oracle_relative)
+            seen.add(curve.metric)
+        yield from _recoveries(curve, tolerance.oracle_points)
+
+
+def _baseline(curve: Curve, relative: float) -> Iterator[Finding]:
+    said, true = curve.baseline, curve.oracle_baseline
+    if said.value is not None and true.value is not None:
+        if abs(said.value - true.value) > relative * abs(true.value):
+            yield _differs(curve, said.text(".6g"), true.text(".6g"))
+    elif true.finite:
+        yield _differs(curve, said.state.value, true.text(".6g"))
+    elif said.value not in (None, 0.0):  # 0.0 for a zero baseline is the value itself; what follows from it is not
+        yield Finding("ORC003", f"baseline {said.text('.6g')} where it is {true.state}", metric=curve.metric)
+
+
+def _differs(curve: Curve, said: str, true: str) -> Finding:
+    return Finding(
+        "ORC001",
+        f"reported {said}, float64 gives {true}",
+        metric=curve.metric,
+        evidence={"reported": said, "oracle": true, "unit": curve.unit},
+    )
+
+
+def _recoveries(curve: Curve, points: float) -> Iterator[Finding]:
+    wrong = [cell for cell in curve.cells if _off(cell) > points]
+    if wrong:
+        worst = max(wrong, key=_off)
+        yield _about(curve, "ORC002", worst, wrong, f"reported {worst.recovery.text('.2f')} %, float64 gives "
+                     f"{worst.oracle.text('.2f')} %")
+    invented = [cell for cell in curve.cells if cell.recovery.finite and not cell.oracle.finite]
+    if invented:
+        first = invented[0]
+        yield _about(curve, "ORC003", first, invented, f"reported {first.recovery.text('.2f')} % where the recovery is "
+                     f"{first.oracle.state}")
+
+
+def _off(cell: Cell) -> float:
+    if cell.oracle.value is None:
+        return 0.0
+    return float("inf") if cell.recovery.value is None else abs(cell.recovery.value - cell.oracle.value)
+
+
+def _about(curve: Curve, code: str, cell: Cell, cells: list[Cell], message: str) -> Finding:
+    return Finding(
+        code,
+        f"{message}; {len(cells)} of {len(curve.cells)} cells",
+        Site(curve.component, cell.layer, cell.position),
+        curve.metric,
+        {"layers": [each.layer for each in cells]},
+    )

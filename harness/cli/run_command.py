@@ -1,0 +1,118 @@
+"""`harness run`: a front over pytest with a configuration of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.selection import case_files, jobs_of, selection_options
+from harness.errors import EXIT_INTERNAL, UsageError
+
+CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
+
+
+@click.command("run")
+@selection_options
+@click.option("-k", "keyword", help="Only jobs whose name matches this pytest expression.")
+@click.option("-n", "--workers", default="0", help="Worker processes; each loads a model once. `auto`: one a core.")
+@click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first job that fails.")
+@click.option("--strict", is_flag=True, help="Warnings fail a job.")
+@click.option("--snapshot-update", is_flag=True, help="Store the numbers of every job that passes its other checks.")
+@click.option("--download", is_flag=True, help="Fetch models that are not on this machine.")
+@click.option("--require-models", is_flag=True, help="A job skipped for want of its model fails.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result here.")
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write a JUnit report here.")
+@click.option("--results", default="results", show_default=True, help="Folder for snapshot candidates.")
+def command(
+    paths: tuple[Path, ...], tables: tuple[str, ...], models: tuple[str, ...], engines: tuple[str, ...],
+    tags: tuple[str, ...], keyword: str | None, workers: str, exitfirst: bool, strict: bool, snapshot_update: bool,
+    download: bool, require_models: bool, json_file: Path | None, junit: Path | None, results: str,
+) -> int:  # fmt: skip
+    """Run case files and give a verdict.
+
+    PATHS are case files or folders; without any, those of ./cases, or the bundled ones.
+    """
+    jobs_of(paths, tables, models, engines, tags)
+    for output in (json_file, junit):
+        _refuse_unwritable(output)
+    arguments = [
+        *_fixed_arguments(),
+        *([f"-n{workers}"] if workers != "0" else []),
+        *(["-x"] if exitfirst else []),
+        *(["-k", keyword] if keyword else []),
+        *(["--snapshot-update"] if snapshot_update else []),
+        *(["--harness-strict"] if strict else []),
+        *(["--harness-download"] if download else []),
+        *(["--harness-require-models"] if require_models else []),
+        *([f"--harness-json={json_file}"] if json_file else []),
+        *([f"--junit-xml={junit}"] if junit else []),
+        f"--harness-results={results}",
+        *(f"--harness-models={Path(name).resolve()}" for name in tables),
+        *(f"--harness-only=model={name}" for name in models),
+        *(f"--harness-only=engine={name}" for name in engines),
+        *(f"--harness-only=tag={name}" for name in tags),
+        *(str(file) for file in case_files(paths)),
+    ]
+    return _pytest(arguments, strict)
+
+
+def _fixed_arguments() -> list[str]:
+    return [
+        f"-c{CONFIGURATION}",
+        f"--rootdir={Path.cwd()}",
+        "--noconftest",
+        "--collect-in-virtualenv",
+        "-q",
+        "--no-header",
+        "--no-summary",
+        "--tb=no",
+        "-pno:cacheprovider",
+        "-psyrupy",
+        "-pxdist",
+        "-pharness.pytest_plugin",
+    ]
+
+
+def _pytest(arguments: list[str], strict: bool) -> int:
+    import pytest
+    from rich.console import Console
+
+    from harness.reporters.terminal import print_run
+
+    # Neither the caller's options nor other people's plugins have a say in a verdict.
+    os.environ.pop("PYTEST_ADDOPTS", None)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    keeper = _Keeper()
+    code = int(pytest.main(arguments, plugins=[keeper]))
+    run = keeper.run_result
+    if run is not None:
+        print_run(run, Console(highlight=False), strict)
+        return int(run.exit_code)
+    if code == EXIT_INTERNAL:
+        click.echo("harness: pytest reports an internal error, above", err=True)
+    return code
+
+
+class _Keeper:
+    """Takes the result out of the pytest session before it is gone."""
+
+    run_result: Any = None
+
+    def pytest_unconfigure(self, config: Any) -> None:
+        self.run_result = config.pluginmanager.get_plugin("harness-ledger").run_result
+
+
+def _refuse_unwritable(path: Path | None) -> None:
+    """Say so before the hour of work, not after it."""
+    if path is None:
+        return
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise UsageError(f"{path}: the folder {parent} does not exist")
+    if not os.access(parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise UsageError(f"{path} cannot be written")
+
+

@@ -1,0 +1,82 @@
+"""Which jobs a command is about: paths, model tables and filters, the same options everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.errors import CaseFileError, UsageError, suggest
+
+BUNDLED = Path(__file__).parents[1] / "bundled" / "cases"
+
+
+def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add PATHS, --model, --engine, --tag and --models to a command."""
+    for option in (
+        click.option("--models", "tables", multiple=True, metavar="FILE", help="A model table beside the bundled one."),
+        click.option("-t", "--tag", "tags", multiple=True, help="Only cases or models with this tag."),
+        click.option("-e", "--engine", "engines", multiple=True, help="Only this engine."),
+        click.option("-m", "--model", "models", multiple=True, help="Only this model."),
+        click.argument("paths", nargs=-1, type=click.Path(path_type=Path)),
+    ):
+        command = option(command)
+    return command
+
+
+def case_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the case files meant: those given, else those of ./cases, else the bundled ones."""
+    from harness.casefile import find_cases
+
+    if paths:
+        return find_cases(paths)
+    here = Path("cases")
+    source = here if here.is_dir() else _bundled()
+    return find_cases([source])
+
+
+def jobs_of(
+    paths: Sequence[Path], tables: Sequence[str], models: Sequence[str], engines: Sequence[str], tags: Sequence[str]
+) -> list[Any]:
+    """Return the selected jobs. Raises CaseFileError with the problems of every file, UsageError for an empty selection."""
+    from harness import jobs
+    from harness.casefile import load_case
+    from harness.models import load_table
+
+    table = load_table(Path(name) for name in tables)
+    planned: list[jobs.Job] = []
+    problems = []
+    for file in case_files(paths):
+        try:
+            planned += jobs.plan(load_case(file), table)
+        except CaseFileError as error:
+            problems += error.problems
+    if problems:
+        raise CaseFileError(problems)
+    _refuse_unknown("model", models, {job.row.id for job in planned})
+    _refuse_unknown("engine", engines, {job.engine for job in planned})
+    _refuse_unknown("tag", tags, {tag for job in planned for tag in (*job.case.tags, *job.row.tags)})
+    chosen = [
+        job
+        for job in planned
+        if (not models or job.row.id in models)
+        and (not engines or job.engine in engines)
+        and (not tags or set(tags) & {*job.case.tags, *job.row.tags})
+    ]
+    if not chosen:
+        raise UsageError("no job has all of the models, engines and tags asked for")
+    return chosen
+
+
+def _refuse_unknown(kind: str, names: Sequence[str], known: set[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no case here has the {kind} {name!r}; {suggest(name, known)}")
+
+
+def _bundled() -> Path:
+    if BUNDLED.is_dir():
+        return BUNDLED
+    return Path(__file__).parents[2] / "cases"  # an editable install runs from the checkout

@@ -1,0 +1,193 @@
+"""Answering a question with our own patching and some formula for the numbers.
+
+Beside every number a formula reports stands what float64 makes of the same logits: the two differ exactly when the
+formula, not the patching, is at fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from harness import metrics
+from harness.errors import FindingError
+from harness.models.loaded import LoadedModel
+from harness.patching import Walk, walk
+from harness.vocabulary import (
+    METRICS,
+    Answer,
+    Answers,
+    Cell,
+    Curve,
+    Finding,
+    Question,
+    Reading,
+    RowSummary,
+    Site,
+)
+
+Row = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One forward pass as an engine sees it: the model's own array `[vocab]`, and its float64 copy on the host."""
+
+    raw: Any
+    row: Row
+
+
+@dataclass(frozen=True)
+class Formula:
+    """How an engine turns logits into numbers: a distance to the clean run, and the recovery that follows from it."""
+
+    distance: Callable[[str, Any, Any], float]
+    """(metric, clean, x) -> distance; both are the model's own arrays `[vocab]`."""
+    recovery: Callable[[float, float], float]
+    """(baseline, patched distance) -> percent."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A name and a formula; without a formula the float64 readings are the engine's own.
+
+    An engine with a formula is asked for every cell, whatever its baseline: how it behaves there is the question.
+    """
+
+    name: str
+    about: str
+    formula: Formula | None = None
+    metrics: frozenset[str] = frozenset(METRICS)
+
+
+def answer(engine: Engine, model: LoadedModel, question: Question, strategy: str = "auto") -> Answer:
+    """Ask an engine. Raises FindingError or UsageError when the question cannot be asked of this model."""
+    steps = walk(model, question, strategy)
+    clean, corrupted = _run(steps.clean), _run(steps.corrupted)
+    question = _with_answers(question, clean, corrupted)
+    suppressed = metrics.suppressed(clean.row, corrupted.row)
+    summaries: dict[Site, RowSummary] = {}
+    board = _Board(engine, question, clean, corrupted)
+    if engine.formula is None and not board.any_recovery_exists():
+        board.leave_out(steps.sites)
+    else:
+        for site, run in _patched(steps):
+            summaries[site] = _summary(run.row, suppressed)
+            board.enter(site, run)
+    return Answer(
+        strategy=steps.strategy,
+        clean=_summary(clean.row, suppressed),
+        corrupted=_summary(corrupted.row, suppressed),
+        curves=board.curves(),
+        patched=summaries,
+        answers=question.answers,
+        suppressed=suppressed,
+        clean_top=_top(clean.row),
+        corrupted_top=_top(corrupted.row),
+        forwards=2 + len(summaries),
+    )
+
+
+class _Board:
+    """The readings of a sweep while it runs: one curve for each component and metric."""
+
+    def __init__(self, engine: Engine, question: Question, clean: Run, corrupted: Run):
+        self.formula, self.question, self.clean, self.corrupted = engine.formula, question, clean, corrupted
+        self.ends = {
+            metric: (self._measure(metric, clean), self._measure(metric, corrupted)) for metric in question.metrics
+        }
+        self.baselines = {metric: oracle_baseline(*ends) for metric, ends in self.ends.items()}
+        self.reported = {metric: self._distance(metric, corrupted) for metric in question.metrics}
+        self.cells: dict[tuple[str, str], list[Cell]] = {
+            (component, metric): [] for component in question.sweep.components for metric in question.metrics
+        }
+
+    def any_recovery_exists(self) -> bool:
+        return any(baseline.finite for baseline in self.baselines.values())
+
+    def enter(self, site: Site, run: Run) -> None:
+        for metric in self.question.metrics:
+            true = metrics.recovery(*self.ends[metric], self._measure(metric, run))
+            self._add(site, metric, self._reported(metric, run, true), true)
+
+    def leave_out(self, sites: tuple[Site, ...]) -> None:
+        for site in sites:
+            for metric, (clean, corrupted) in self.ends.items():
+                nothing = metrics.recovery(clean, corrupted, corrupted)
+                self._add(site, metric, nothing, nothing)
+
+    def curves(self) -> tuple[Curve, ...]:
+        return tuple(self._curve(component, metric, cells) for (component, metric), cells in self.cells.items())
+
+    def _curve(self, component: str, metric: str, cells: list[Cell]) -> Curve:
+        true, distance = self.baselines[metric], self.reported[metric]
+        reported = true if distance is None else Reading.of(distance)
+        return Curve(component, metric, METRICS[metric].unit, reported, true, *self.ends[metric], tuple(cells))
+
+    def _add(self, site: Site, metric: str, reported: Reading, true: Reading) -> None:
+        self.cells[site.component, metric].append(Cell(site.layer, site.position, reported, true))
+
+    def _measure(self, metric: str, run: Run) -> Reading:
+        return metrics.measure(metric, self.clean.row, run.row, self.question.answers)
+
+    def _distance(self, metric: str, run: Run) -> float | None:
+        return self.formula.distance(metric, self.clean.raw, run.raw) if self.formula else None
+
+    def _reported(self, metric: str, run: Run, true: Reading) -> Reading:
+        baseline, distance = self.reported[metric], self._distance(metric, run)
+        if self.formula is None or baseline is None or distance is None:
+            return true
+        return Reading.of(self.formula.recovery(baseline, distance))
+
+
+def oracle_baseline(clean: Reading, corrupted: Reading) -> Reading:
+    """Return the baseline of a metric, or the state that says why no recovery can be computed from it."""
+    for reading in (corrupted, clean):
+        if not reading.finite:
+            return reading
+    exists = metrics.recovery(clean, corrupted, corrupted)
+    return corrupted if exists.finite else Reading.absent(exists.state)
+
+
+def _patched(steps: Walk) -> Iterator[tuple[Site, Run]]:
+    for site, raw in steps.patched:
+        yield site, _run(raw)
+
+
+def _run(raw: Any) -> Run:
+    return Run(raw, metrics.host_row(raw))
+
+
+def _summary(row: Row, suppressed: tuple[int, ...]) -> RowSummary:
+    if not suppressed:
+        return metrics.summarize(row)
+    kept = row.copy()
+    held_back = [i for i in suppressed if kept[i] == -np.inf]
+    kept[held_back] = 0.0
+    return metrics.summarize(kept)
+
+
+def _top(row: Row) -> int | None:
+    return None if np.isnan(row).all() else int(np.nanargmax(row))
+
+
+def _with_answers(question: Question, clean: Run, corrupted: Run) -> Question:
+    """Answers that are not given are the tokens the two runs prefer; they must differ."""
+    needed = [metric for metric in question.metrics if METRICS[metric].needs_answers]
+    if not needed or question.answers is not None:
+        return question
+    answer, wrong = _top(clean.row), _top(corrupted.row)
+    if answer is None or wrong is None:
+        return replace(question, answers=Answers(answer or 0, wrong or 0))
+    if answer == wrong:
+        raise FindingError(
+            Finding(
+                "ANS001",
+                f"both runs prefer token {answer}, so {', '.join(needed)} cannot tell them apart",
+                evidence={"token": answer},
+            )
+        )
+    return replace(question, answers=Answers(answer, wrong))

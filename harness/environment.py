@@ -1,0 +1,49 @@
+"""What machine and which versions a result comes from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from functools import cache
+
+from harness import __version__
+from harness.vocabulary import Environment
+
+_PACKAGES = ("mlx", "mlx-lm", "numpy", "pytest", "pytest-xdist", "syrupy", "transformers", "tokenizers")
+
+
+@cache
+def environment() -> Environment:
+    """Describe this process: versions, operating system, MLX's backend and device."""
+    return Environment(
+        harness=__version__,
+        python=platform.python_version(),
+        platform=platform.platform(terse=True) + " " + platform.machine(),
+        backend=backend(),
+        device=_device_name(),
+        packages={name: version for name in _PACKAGES if (version := package_version(name))},
+    )
+
+
+def backend() -> str:
+    """Return the name snapshots are kept under: `cpu`, `metal` or `cuda`, as MLX's default device says."""
+    import mlx.core as mx
+
+    if mx.default_device() == mx.cpu:
+        return "cpu"
+    return "metal" if mx.metal.is_available() else "cuda"
+
+
+def package_version(name: str) -> str | None:
+    """Return the installed version of a distribution, or None."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _device_name() -> str:
+    import mlx.core as mx
+
+    info = mx.device_info()
+    return str(info.get("device_name") or info.get("architecture") or platform.processor() or mx.default_device())

@@ -1,0 +1,126 @@
+"""Running a model while activations are recorded or replaced.
+
+All functions run one forward pass over token ids `[tokens]` and return the last token's logits `[vocab]`, evaluated.
+Keyword and positional calls, tuples and modules called several times in a pass are all handled here, in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import mlx.core as mx
+
+from harness.errors import TapError, UsageError
+from harness.intercept.hookpoints import HookPoint
+from harness.intercept.taps import Handler, Tap, tapped
+from harness.models.loaded import LoadedModel
+from harness.vocabulary import Positions
+
+Recording = Mapping[HookPoint, Sequence[mx.array]]
+"""For every hook point the activations `[1, tokens, width]` in the order the module was called."""
+
+
+def forward(model: LoadedModel, ids: Sequence[int]) -> mx.array:
+    """Run the bare model."""
+    return _last_row(model.module(mx.array([list(ids)])))
+
+
+def record(model: LoadedModel, ids: Sequence[int], points: Sequence[HookPoint]) -> tuple[mx.array, Recording]:
+    """Run the model and keep the activations at every hook point."""
+    kept: dict[HookPoint, list[mx.array]] = {point: [] for point in points}
+
+    def keeper(point: HookPoint) -> Callable[[mx.array], mx.array]:
+        def keep(value: mx.array) -> mx.array:
+            kept[point].append(value)
+            return value
+
+        return keep
+
+    row = _run(model, ids, {point: keeper(point) for point in points})
+    mx.eval([value for values in kept.values() for value in values])
+    for point, values in kept.items():
+        if not values:
+            raise TapError(
+                f"{point}: the module was never called; it is bypassed, or was compiled before it was tapped"
+            )
+    return row, kept
+
+
+def replace(
+    model: LoadedModel, ids: Sequence[int], points: Sequence[HookPoint], source: Recording, positions: Positions
+) -> mx.array:
+    """Run the model with the recorded activations of `source` in place of its own at `positions`.
+
+    Raises TapError when a module is called more or less often than it was recorded, or where a recorded activation
+    differs from the one it replaces in shape or dtype: both would be broadcast or promoted in silence.
+    """
+    pending = {point: list(source[point]) for point in points}
+
+    def replacer(point: HookPoint) -> Callable[[mx.array], mx.array]:
+        def put(value: mx.array) -> mx.array:
+            if not pending[point]:
+                raise TapError(f"{point}: called more often than recorded ({len(source[point])} times)")
+            return _at(positions, value, pending[point].pop(0), point)
+
+        return put
+
+    row = _run(model, ids, {point: replacer(point) for point in points})
+    for point, left in pending.items():
+        if left:
+            called = len(source[point]) - len(left)
+            raise TapError(f"{point}: called {called} times, recorded {len(source[point])} times")
+    return row
+
+
+def _run(model: LoadedModel, ids: Sequence[int], edits: Mapping[HookPoint, Callable[[mx.array], mx.array]]) -> mx.array:
+    taps = [Tap(point.module, _handler(point, edit)) for point, edit in edits.items()]
+    with tapped(model.module, taps):
+        return forward(model, ids)
+
+
+def _handler(point: HookPoint, edit: Callable[[mx.array], mx.array]) -> Handler:
+    def on_input(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return call(edit(args[0]), *args[1:], **kwargs)
+        name = next((name for name, value in kwargs.items() if isinstance(value, mx.array) and value.ndim == 3), None)
+        if name is None:
+            raise TapError(f"{point}: the block was called without an activation")
+        return call(**{**kwargs, name: edit(kwargs[name])})
+
+    def on_output(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = call(*args, **kwargs)
+        return (edit(out[0]), *out[1:]) if isinstance(out, tuple) else edit(out)
+
+    return on_input if point.is_input else on_output
+
+
+def _at(positions: Positions, value: mx.array, put: mx.array, point: HookPoint) -> mx.array:
+    if value.shape != put.shape or value.dtype != put.dtype:
+        raise TapError(f"{point}: {put.shape} {put.dtype} was recorded, {value.shape} {value.dtype} is replaced")
+    if positions == "all":
+        return put
+    tokens = value.shape[1]
+    chosen = resolve_positions(positions, tokens)
+    mask = mx.array([position in chosen for position in range(tokens)])
+    return mx.where(mask[None, :, None], put, value)
+
+
+def resolve_positions(positions: Positions, tokens: int) -> list[int]:
+    """Return token indices in 0..tokens-1. Raises UsageError for one outside the prompt."""
+    if isinstance(positions, str):
+        return list(range(tokens)) if positions == "all" else [tokens - 1]
+    outside = [position for position in positions if not -tokens <= position < tokens]
+    if outside:
+        raise UsageError(f"position {outside[0]} is outside the prompt of {tokens} tokens")
+    return [position % tokens for position in positions]
+
+
+def _last_row(logits: Any) -> mx.array:
+    logits = logits[0] if isinstance(logits, tuple) else logits
+    if not isinstance(logits, mx.array) or logits.ndim != 3 or logits.shape[0] != 1:
+        shape = getattr(logits, "shape", type(logits).__name__)
+        raise UsageError(f"the model returned {shape}; logits of shape [1, tokens, vocab] are needed")
+    row = logits[0, -1]
+    mx.eval(row)
+    return row

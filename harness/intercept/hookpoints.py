@@ -1,0 +1,105 @@
+"""Hook points: a component at a layer, resolved on one model.
+
+The value at a hook point is what a module returns, or, for `resid_pre`, what it is given. Modules that return a tuple
+carry the activation first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.errors import UnknownName, UsageError, suggest
+from harness.models.architectures import Architecture, architecture_of, blocks_of
+from harness.models.loaded import LoadedModel
+from harness.vocabulary import COMPONENTS, Sweep
+
+_BLOCK_OUTPUTS = ("resid_post", "output")
+
+
+@dataclass(frozen=True)
+class HookPoint:
+    """Where a component of one layer lives: the module, and whether its input or its output is meant."""
+
+    component: str
+    layer: int
+    module: Any = field(compare=False, repr=False)
+    is_input: bool = False
+
+    def __str__(self) -> str:
+        return f"layer {self.layer} {self.component}"
+
+
+def resolve(model: LoadedModel, sweep: Sweep) -> list[HookPoint]:
+    """Return the hook points of a sweep, components in order and layers within them.
+
+    Raises UnknownName or UsageError before any forward pass when a component or a layer does not exist.
+    """
+    blocks = blocks_of(model.module)
+    row = architecture_of(model.card.architecture)
+    layers = resolve_layers(sweep.layers, len(blocks))
+    return [point(blocks[layer], layer, component, row) for component in sweep.components for layer in layers]
+
+
+def resolve_layers(layers: Sequence[int] | None, count: int) -> list[int]:
+    """Return layer indices in 0..count-1; negative ones count from the end, None means all."""
+    if layers is None:
+        return list(range(count))
+    outside = [layer for layer in layers if not -count <= layer < count]
+    if outside:
+        raise UsageError(f"layer {outside[0]} does not exist; the model has layers 0 to {count - 1}")
+    resolved = [layer % count for layer in layers]
+    if len(set(resolved)) < len(resolved):
+        raise UsageError(f"layers {list(layers)} name a layer twice on a model of {count} layers")
+    return resolved
+
+
+def point(block: Any, layer: int, component: str, row: Architecture) -> HookPoint:
+    """Resolve one component on one block."""
+    if component == "resid_pre":
+        return HookPoint(component, layer, block, is_input=True)
+    if component in _BLOCK_OUTPUTS:
+        return HookPoint(component, layer, block)
+    return HookPoint(component, layer, _module(block, layer, component, row))
+
+
+def _module(block: Any, layer: int, component: str, row: Architecture) -> Any:
+    candidates = {
+        "attn_out": (row.attn_out,) if row.attn_out else row.attention,
+        "mlp_out": (row.mlp_out,) if row.mlp_out else row.mlp,
+        "self_attn": row.attention,
+        "attn": row.attention,
+        "mlp": row.mlp,
+    }.get(component, (component,))
+    for path in candidates:
+        found = _walk(block, path)
+        if _is_module(found):
+            return found
+    children = _paths(block)
+    if component in COMPONENTS:
+        raise UsageError(
+            f"layer {layer} has no {component} ({COMPONENTS[component]}): none of {', '.join(candidates)} "
+            f"is in {type(block).__name__}, which has {', '.join(children)}"
+        )
+    if "." in component:
+        raise UsageError(f"layer {layer} has no module {component!r}; {suggest(component, children)}")
+    raise UnknownName("component", component, [*COMPONENTS, *children])
+
+
+def _walk(block: Any, path: str) -> Any:
+    found = block
+    for name in path.split("."):
+        if isinstance(found, list):
+            found = found[int(name)] if name.isdigit() and int(name) < len(found) else None
+        else:
+            found = getattr(found, name, None)
+    return found
+
+
+def _paths(block: Any) -> list[str]:
+    return sorted(name for name, _ in block.named_modules() if name)
+
+
+def _is_module(found: Any) -> bool:
+    return callable(found) and hasattr(found, "named_modules")

@@ -1,0 +1,194 @@
+"""Jobs: one case on one model through one engine, planned and run."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness import models
+from harness.casefile import Case
+from harness.checks import CHECKS, Evidence
+from harness.engines import ENGINES, answer, engine_named
+from harness.errors import (
+    CaseFileError,
+    FindingError,
+    HarnessError,
+    ModelUnavailable,
+    Problem,
+    TapError,
+    UsageError,
+    suggest,
+)
+from harness.models.fingerprint import Fingerprint, fingerprint
+from harness.models.loaded import LoadedModel
+from harness.models.spec import ModelRow
+from harness.models.tokens import read, single
+from harness.verdict import judge
+from harness.vocabulary import Answer, Answers, Finding, JobResult, Question, Status
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case on one model through one engine."""
+
+    case: Case
+    row: ModelRow
+    engine: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.case.id}[{self.engine}@{self.row.id}]"
+
+
+def plan(case: Case, table: Mapping[str, ModelRow]) -> list[Job]:
+    """Return the jobs of a case. Raises CaseFileError with every model and engine that nobody knows."""
+    problems = [
+        Problem(str(case.path), case.line_of(key, i), 1, f"{key}[{i}]", f"{name!r} is not {noun}; {suggest(name, known)}")
+        for key, noun, names, known in (
+            ("models", "a model", case.models, table),
+            ("engines", "an engine", case.engines, ENGINES),
+        )
+        for i, name in enumerate(names)
+        if name not in known
+    ]
+    if problems:
+        raise CaseFileError(problems)
+    return [Job(case, table[model], engine) for model in case.models for engine in case.engines]
+
+
+class ModelShelf:
+    """The model in use, kept until another one is asked for: each is loaded once when jobs come model by model."""
+
+    def __init__(self, download: bool = False):
+        self.download = download
+        self._kept: tuple[ModelRow, LoadedModel, Fingerprint] | None = None
+
+    def take(self, row: ModelRow) -> tuple[LoadedModel, Fingerprint]:
+        """Return a loaded model and its fingerprint. Raises ModelUnavailable or UsageError."""
+        if self._kept is None or self._kept[0] != row:
+            self._kept = None
+            model = models.load(row, download=self.download)
+            self._kept = (row, model, fingerprint(model.module))
+        return self._kept[1], self._kept[2]
+
+    def discard(self) -> None:
+        """Forget the model, because a job changed it."""
+        self._kept = None
+
+
+SnapshotCheck = Callable[[Job, JobResult], Iterable[Finding]]
+
+
+def run(job: Job, shelf: ModelShelf, snapshot: SnapshotCheck | None = None, strict: bool = False) -> JobResult:
+    """Run one job to its verdict. Whatever goes wrong becomes a status with a reason; only Ctrl-C comes through."""
+    blank = JobResult(
+        id=job.id,
+        case=job.case.id,
+        case_file=str(job.case.path),
+        model=job.row.id,
+        engine=job.engine,
+        status=Status.PASSED,
+        about=job.case.about,
+        tags=job.case.tags,
+        sweep=job.case.sweep,
+    )
+    try:
+        return _Run(job, shelf, blank).result(snapshot, strict)
+    except ModelUnavailable as error:
+        return replace(blank, status=Status.SKIPPED, reason=str(error))
+    except UsageError as error:
+        return replace(blank, status=Status.REFUSED, reason=f"{job.case.path}: {error}")
+    except Exception as error:  # noqa: BLE001  a run of hundreds of jobs survives a defect in one of them
+        shelf.discard()
+        return replace(blank, status=Status.CRASHED, reason=_described(error))
+
+
+class _Run:
+    def __init__(self, job: Job, shelf: ModelShelf, blank: JobResult):
+        self.job, self.shelf, self.blank = job, shelf, blank
+        self.timings: dict[str, float] = {}
+
+    def result(self, snapshot: SnapshotCheck | None, strict: bool) -> JobResult:
+        case = self.job.case
+        metrics = tuple(metric for metric in case.metrics if metric in engine_named(self.job.engine).metrics)
+        if not metrics:
+            reason = f"{self.job.engine} knows none of {', '.join(case.metrics)}"
+            return replace(self.blank, status=Status.SKIPPED, reason=reason)
+        model, before = self._timed("load_s", lambda: self.shelf.take(self.job.row))
+        result, findings = self._answered(model, metrics)
+        findings += self._unchanged(model, before)
+        must, may = case.expectation(self.job.engine)
+        status, marked = judge(findings, must, may, strict)
+        if snapshot and "snapshot" in case.checks and status is Status.PASSED and not must and result.curves:
+            findings += snapshot(self.job, result)
+            status, marked = judge(findings, must, may, strict)
+        return replace(result, status=status, findings=marked, timings=self.timings)
+
+    def _answered(self, model: LoadedModel, metrics: Sequence[str]) -> tuple[JobResult, list[Finding]]:
+        question = question_of(self.job.case, model, metrics)
+        result = replace(self.blank, card=model.card, clean=question.clean, corrupted=question.corrupted)
+        engine = engine_named(self.job.engine)
+        try:
+            given = self._timed("sweep_s", lambda: answer(engine, model, question))
+        except FindingError as error:
+            return result, [error.finding]
+        except TapError as error:
+            return result, [Finding("LAW004", str(error))]
+        except HarnessError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever an engine raises is a finding about that engine
+            return result, [_engine_error(error)]
+        evidence = Evidence(self.job.case, model, engine, question, given)
+        findings = self._timed("checks_s", lambda: _checked(evidence))
+        return _filled(result, given), findings
+
+    def _unchanged(self, model: LoadedModel, before: Fingerprint) -> list[Finding]:
+        changed = before.difference(fingerprint(model.module))
+        if changed is None:
+            return []
+        self.shelf.discard()
+        return [Finding("LAW005", changed)]
+
+    def _timed(self, name: str, work: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self.timings[name] = round(time.perf_counter() - start, 3)
+
+
+def question_of(case: Case, model: LoadedModel, metrics: Sequence[str]) -> Question:
+    """Return what a case asks of one model. Raises PromptError for prompts the model cannot read."""
+    prompts = case.prompts
+    answers = None
+    if prompts.answer is not None and prompts.wrong is not None:
+        answers = Answers(single(model, prompts.answer, "answer"), single(model, prompts.wrong, "wrong answer"))
+    return Question(
+        clean=read(model, prompts.clean, "prompts.clean"),
+        corrupted=read(model, prompts.corrupted, "prompts.corrupted"),
+        sweep=case.sweep,
+        metrics=tuple(metrics),
+        answers=answers,
+    )
+
+
+def _checked(evidence: Evidence) -> list[Finding]:
+    return [found for name in evidence.case.checks if name in CHECKS for found in CHECKS[name](evidence)]
+
+
+def _filled(result: JobResult, given: Answer) -> JobResult:
+    return replace(
+        result, answers=given.answers, suppressed=given.suppressed, strategy=given.strategy, curves=given.curves
+    )
+
+
+def _engine_error(error: Exception) -> Finding:
+    folded = "".join(traceback.format_exception(error))[-4000:]
+    return Finding("ENG001", _described(error), evidence={"traceback": folded})
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,196 @@
+"""An mlx-lm architecture from a tiny configuration with seeded weights: the real code, at any vocabulary, in a second.
+
+Weights come from the raw output of a PCG64 generator, whose bits are fixed for all NumPy releases and platforms:
+integers scaled to a uniform. (Normal deviates differ between chips in MLX and may change between NumPy releases.)
+Every parameter has a stream of its own, seeded by the row's seed and the parameter's name, so neither the order of
+parameters nor the dtype changes a value before it is rounded.
+
+The scales make patching visible: the residual stream has unit size, a block adds comparable amounts to it, and logits
+have a standard deviation near `logit_scale`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from harness.errors import UnknownName, UsageError, suggest
+from harness.models.folder import card_of, cast, one_line
+from harness.models.loaded import LoadedModel, Tokenizer
+from harness.models.qwen_tokenizer import QWEN, RANKS, QwenTokenizer
+from harness.models.spec import SyntheticRow
+from harness.models.wheel import locate
+from harness.models.words import WordTokenizer
+
+GROUP = 32
+BITS = 4
+HIDDEN = 64
+
+# What most architectures call their dimensions; a key an architecture does not have is left out.
+COMMON: Mapping[str, Any] = {
+    "hidden_size": HIDDEN,
+    "intermediate_size": 2 * HIDDEN,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": HIDDEN // 4,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10_000.0,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": False,
+}
+
+# One row for an architecture that needs more, or other, keys.
+EXTRA: Mapping[str, Mapping[str, Any]] = {
+    "gpt2": {
+        "n_embd": HIDDEN,
+        "n_head": 4,
+        "num_key_value_heads": 4,
+        "n_ctx": 1024,
+        "n_positions": 1024,
+        "layer_norm_epsilon": 1e-5,
+    },
+    "qwen3_moe": {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "moe_intermediate_size": HIDDEN,
+        "norm_topk_prob": True,
+    },
+}
+VOCAB_KEYS = ("vocab_size",)
+LAYER_KEYS = ("num_hidden_layers", "n_layer")
+
+# Parameters of a block carry its index; all others (embeddings, the last norm, the head) are outside.
+IN_BLOCK = re.compile(r"\.\d+\.")
+EMBEDDING = re.compile(r"(embed_tokens|wte|wpe|embeddings?|embed)\.weight$")
+HEAD = re.compile(r"^(lm_head|.*\.lm_head|output)\.weight$")
+BIAS_SIZE = 0.02
+# Queries and keys of this size give attention weights that differ between tokens without collapsing onto one.
+WEIGHT_GAIN = 1.5
+
+
+def load(row: SyntheticRow, *, download: bool = False) -> LoadedModel:
+    """Build the row's model.
+
+    Raises UnknownName for an architecture mlx-lm lacks, UsageError for a configuration that does not fit it, and
+    ModelUnavailable when Qwen's tokenizer is wanted, not cached and not allowed to be fetched.
+    """
+    tokenizer = _tokenizer(row, download=download)
+    module, config = build(row)
+    return LoadedModel(card_of(module, config, row.id, "synthetic"), module, tokenizer)
+
+
+def architectures() -> list[str]:
+    """Return every architecture of the installed mlx-lm, without importing it."""
+    spec = importlib.util.find_spec("mlx_lm")
+    if spec is None or spec.origin is None:
+        return []
+    files = (Path(spec.origin).parent / "models").glob("*.py")
+    return sorted(file.stem for file in files if "class ModelArgs" in file.read_text(encoding="utf-8"))
+
+
+def build(row: SyntheticRow) -> tuple[Any, dict[str, Any]]:
+    """Return the module with its weights, cast and quantized, and the configuration it was built from."""
+    if row.architecture not in architectures():
+        raise UnknownName("architecture of mlx-lm", row.architecture, architectures())
+    code = importlib.import_module(f"mlx_lm.models.{row.architecture}")
+    config = configuration(row, tuple(inspect.signature(code.ModelArgs).parameters))
+    try:
+        module = code.Model(code.ModelArgs.from_dict(config))
+    except (TypeError, ValueError, KeyError, AttributeError, AssertionError, ZeroDivisionError) as error:
+        raise UsageError(
+            f"{row.id}: {row.architecture} cannot be built from {config}: {one_line(error)}; set it in `config`"
+        ) from error
+    fill(module, row)
+    cast(module, row.dtype)
+    if row.quantize:
+        quantize(module)
+    return module, config
+
+
+def configuration(row: SyntheticRow, known: tuple[str, ...]) -> dict[str, Any]:
+    """Return the configuration: common keys, the architecture's, the row's own; only keys in `known` appear."""
+    for key in row.config:
+        if key not in known:
+            raise UsageError(f"{row.id}: config.{key} is not a key of {row.architecture}; {suggest(key, known)}")
+    sizes = dict.fromkeys(VOCAB_KEYS, row.vocab) | dict.fromkeys(LAYER_KEYS, row.layers)
+    merged = {**COMMON, **EXTRA.get(row.architecture, {}), **sizes, **row.config}
+    return {"model_type": row.architecture} | {key: value for key, value in merged.items() if key in known}
+
+
+def fill(module: Any, row: SyntheticRow) -> None:
+    """Give every parameter its value, a function of the row's seed, the parameter's name and its shape."""
+    import mlx.core as mx
+    from mlx.utils import tree_flatten, tree_unflatten
+
+    parameters = tree_flatten(module.parameters())
+    tied = not any(HEAD.search(name) for name, _ in parameters)
+    values = [
+        (name, mx.array(_value(name, array.shape, row.seed, _size(name, array.shape, row.logit_scale, tied))))
+        for name, array in parameters
+    ]
+    module.update(tree_unflatten(values))
+
+
+def uniform(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return float32 values in [-1, 1), 24 bits each, from the raw bits of the stream (seed, name)."""
+    count = math.prod(shape)
+    words = np.random.PCG64([seed, crc32(name.encode())]).random_raw((count + 1) // 2)
+    halves = words.astype("<u8").view("<u4")[:count] >> 8
+    return (halves.astype(np.float32) * np.float32(2.0**-23) - np.float32(1)).reshape(shape)
+
+
+def quantize(module: Any) -> None:
+    """Quantize in place as mlx-lm converts a model: what the architecture's own rule says, where groups fit."""
+    import mlx.core as mx
+    import mlx.nn as nn
+
+    rule = getattr(module, "quant_predicate", None) or (lambda path, child: True)
+
+    def wanted(path: str, child: Any) -> Any:
+        fits = hasattr(child, "to_quantized") and child.weight.shape[-1] % GROUP == 0
+        return rule(path, child) if fits else False
+
+    nn.quantize(module, group_size=GROUP, bits=BITS, class_predicate=wanted)
+    mx.eval(module.parameters())
+
+
+def _tokenizer(row: SyntheticRow, *, download: bool) -> Tokenizer:
+    if row.tokenizer == "words":
+        return WordTokenizer(row.vocab)
+    if row.vocab < QwenTokenizer.SIZE:
+        raise UsageError(
+            f"{row.id}: Qwen's tokenizer has {QwenTokenizer.SIZE:,} ids, the vocabulary {row.vocab:,}; "
+            "use `tokenizer: words` or a larger `vocab`"
+        )
+    return QwenTokenizer(locate(QWEN, row.id, download=download) / RANKS)
+
+
+def _size(name: str, shape: tuple[int, ...], logit_scale: float, tied: bool) -> float:
+    """Return the standard deviation of a weight matrix's values, or the constant of a norm's weight."""
+    if len(shape) < 2:
+        last_norm = tied and not IN_BLOCK.search(name)
+        return logit_scale / math.sqrt(shape[0]) if last_norm else 1.0
+    if EMBEDDING.search(name) and not IN_BLOCK.search(name):
+        return 1.0
+    fan_in = math.sqrt(shape[-1])
+    return (logit_scale if HEAD.search(name) else WEIGHT_GAIN) / fan_in
+
+
+def _value(name: str, shape: tuple[int, ...], seed: int, size: float) -> Any:
+    if len(shape) >= 2:
+        # A uniform on [-1, 1) has the standard deviation 1 / sqrt(3).
+        return uniform(name, shape, seed) * np.float32(size * math.sqrt(3))
+    if name.endswith("weight"):
+        return np.full(shape, size, np.float32)
+    return uniform(name, shape, seed) * np.float32(BIAS_SIZE)

@@ -1,0 +1,68 @@
+"""The table of models: the bundled rows, and those of a user's own YAML files.
+
+A user's table has the form of the bundled one (`table.yaml`) and adds to it. An id means one model, so a second row of
+the same id is an error and never replaces the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from harness.casefile import load_yaml_as
+from harness.errors import UsageError
+from harness.models.spec import ModelRow, PathRow
+
+BUNDLED = Path(__file__).with_name("table.yaml")
+
+
+class Table(BaseModel):
+    """The content of one file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    models: tuple[ModelRow, ...] = Field(min_length=1)
+
+
+def load_table(paths: Iterable[Path] = ()) -> dict[str, ModelRow]:
+    """Return id -> row of the bundled table and the given files, in file order.
+
+    Raises CaseFileError with every problem of a file, UsageError when an id is defined twice or a file cannot be read.
+    """
+    rows, origin = dict(bundled()), dict.fromkeys(bundled(), BUNDLED)
+    for path in paths:
+        _add(path, rows, origin)
+    return rows
+
+
+def bundled() -> dict[str, ModelRow]:
+    """Return id -> row of the table that comes with the harness."""
+    return dict(_bundled())
+
+
+@cache
+def _bundled() -> dict[str, ModelRow]:
+    rows: dict[str, ModelRow] = {}
+    _add(BUNDLED, rows, {})
+    return rows
+
+
+def _add(path: Path, rows: dict[str, ModelRow], origin: dict[str, Path]) -> None:
+    for row in _rows(path):
+        if row.id in rows:
+            other = "earlier in the same file" if origin[row.id] == path else f"in {origin[row.id]}"
+            raise UsageError(f"{path}: model id {row.id!r} is already defined {other}; choose another id")
+        rows[row.id], origin[row.id] = row, path
+
+
+def _rows(path: Path) -> Iterator[ModelRow]:
+    for row in load_yaml_as(TypeAdapter(Table), path).models:
+        yield _anchored(row, path.parent) if isinstance(row, PathRow) else row
+
+
+def _anchored(row: PathRow, folder: Path) -> PathRow:
+    """Return the row with an absolute path, a relative one counting from the table's folder."""
+    return row.model_copy(update={"path": str((folder / Path(row.path).expanduser()).resolve())})

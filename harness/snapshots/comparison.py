@@ -1,0 +1,78 @@
+"""Comparing a new document with a stored one, within a tolerance that NaN never meets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.snapshots.document import Document
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One value that moved further than its tolerance, or appeared, vanished or changed its state."""
+
+    where: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        if isinstance(self.old, float) and isinstance(self.new, float):
+            return f"{self.where}: {self.old:.7g} -> {self.new:.7g} ({self.new - self.old:+.3g})"
+        return f"{self.where}: {self.old} -> {self.new}"
+
+
+def differences(old: Document, new: Document, tolerance: Mapping[str, float] | None = None) -> list[Difference]:
+    """Return every difference beyond the tolerance (`recovery_points`, `baseline_relative`).
+
+    Without a tolerance given, the new document's own is used and must equal the stored one: loosening it is a change.
+    Provenance is not compared. Rounding to the stored digits is allowed for.
+    """
+    found = [
+        Difference(key, old.get(key), new.get(key))
+        for key in ("schema", "case", "model", "engine", "tokens", *(() if tolerance else ("tolerance",)))
+        if old.get(key) != new.get(key)
+    ]
+    limits = tolerance or new["tolerance"]
+    return found + list(_curves(_by_name(old), _by_name(new), limits))
+
+
+def _by_name(document: Document) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for curve in document.get("curves", ()):
+        name = f"{curve['component']} {curve['metric']}"
+        named[f"{name} baseline"] = curve["baseline"]
+        for cell in curve["recoveries"]:
+            where = "" if cell["position"] == "all" else f", position {cell['position']}"
+            named[f"{name} layer {cell['layer']}{where}"] = cell
+    return named
+
+
+def _curves(old: dict[str, Any], new: dict[str, Any], limits: Mapping[str, float]) -> Iterator[Difference]:
+    for where in [*old, *(name for name in new if name not in old)]:
+        was, now = old.get(where), new.get(where)
+        if was is None or now is None:
+            yield Difference(where, _shown(was), _shown(now))
+        elif not _equal(where, was, now, limits):
+            yield Difference(where, _shown(was), _shown(now))
+
+
+def _equal(where: str, old: dict[str, Any], new: dict[str, Any], limits: Mapping[str, float]) -> bool:
+    if old["state"] != new["state"] or old["unit"] != new["unit"]:
+        return False
+    a, b = old["value"], new["value"]
+    if a is None or b is None:
+        return a is b
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return False
+    if where.endswith(" baseline"):
+        return abs(a - b) <= (limits["baseline_relative"] + 1e-6) * max(abs(a), abs(b))
+    return bool(abs(a - b) <= limits["recovery_points"] + 1e-4)
+
+
+def _shown(reading: dict[str, Any] | None) -> Any:
+    if reading is None:
+        return "absent"
+    return reading["state"] if reading["value"] is None else reading["value"]

@@ -1,0 +1,247 @@
+"""What a case file may say, what it means, and what it hears about everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from harness.casefile import CHECKS, Case, CaseFile, Prompts, Tolerance, load_case
+from harness.errors import CaseFileError
+from harness.vocabulary import Direction, Sweep
+
+Problems = Callable[..., list[str]]
+
+FULL = """\
+id: capital-smollm2
+about: The Eiffel Tower is in Paris.
+tags: [pretrained, factual]
+models: [smollm2-135m-f32, dial]
+engines: [native, legacy, "my_pkg.engines:patch"]
+prompts:
+  clean: "The Eiffel Tower is in"
+  corrupted: [1, 2, 3]
+  answer: " Paris"
+  wrong: 42
+sweep:
+  components: [mlp_out, attn_out, mlp.gate_proj, layers.0.feed_forward]
+  layers: [0, 23, -1]
+  direction: noising
+  positions: [3, -1]
+metrics: [l2, logit_diff]
+checks: [finiteness, oracle]
+tolerance:
+  recovery_points: 1
+  oracle_relative: 1e-3
+expect:
+  findings: [ORC001]
+  may_find: [FIN004]
+  baselines:
+    - {metric: l2, value: 313.7752, within: 0.01, engine: native, model: dial, component: attn_out}
+  recoveries:
+    - {component: attn_out, layer: 23, metric: l2, value: -72, within: 2}
+  engines:
+    legacy: {findings: [FIN004, ENG001], may_find: [FIN005]}
+"""
+
+
+def load(tmp_path: Path, text: str, name: str = "capital.case.yaml") -> Case:
+    path = tmp_path / name
+    path.write_text(text)
+    return load_case(path)
+
+
+def test_a_full_case_is_read_into_nouns(tmp_path: Path) -> None:
+    case = load(tmp_path, FULL)
+    assert (case.id, case.path) == ("capital-smollm2", tmp_path / "capital.case.yaml")
+    assert case.models == ("smollm2-135m-f32", "dial")
+    assert case.engines == ("native", "legacy", "my_pkg.engines:patch")
+    assert case.prompts == Prompts(clean="The Eiffel Tower is in", corrupted=(1, 2, 3), answer=" Paris", wrong=42)
+    assert case.sweep == Sweep(
+        ("mlp_out", "attn_out", "mlp.gate_proj", "layers.0.feed_forward"), (0, 23, -1), Direction.NOISING, (3, -1)
+    )
+    assert (case.metrics, case.checks) == (("l2", "logit_diff"), ("finiteness", "oracle"))
+    assert (case.tolerance.recovery_points, case.tolerance.oracle_relative) == (1.0, 0.001)
+    assert case.expect.baselines[0].within == 0.01
+    assert (case.expect.recoveries[0].layer, case.expect.recoveries[0].value) == (23, -72.0)
+
+
+def test_an_engine_of_its_own_replaces_the_whole_expectation(tmp_path: Path) -> None:
+    case = load(tmp_path, FULL)
+    assert case.expectation("native") == (("ORC001",), ("FIN004",))
+    assert case.expectation("legacy") == (("FIN004", "ENG001"), ("FIN005",))
+
+
+def test_what_a_case_leaves_out_has_its_default(tmp_path: Path, minimal: str) -> None:
+    case = load(tmp_path, minimal)
+    assert (case.id, case.about, case.tags, case.engines) == ("capital", "", (), ("native",))
+    assert case.sweep == Sweep(("mlp_out",), None, Direction.DENOISING, "all")
+    assert case.metrics == ("l2", "mse", "cosine")
+    assert case.checks == CHECKS
+    assert case.tolerance == Tolerance(
+        recovery_points=0.05,
+        baseline_relative=1e-4,
+        cross_backend_points=5.0,
+        cross_backend_relative=0.05,
+        oracle_points=0.5,
+        oracle_relative=0.005,
+    )
+    assert case.expectation("native") == ((), ())
+
+
+def test_the_checks_of_a_case_are_those_of_the_findings() -> None:
+    assert (
+        *("finiteness", "zero-baseline", "alignment", "oracle", "agreement", "known-answer", "laws", "snapshot"),
+    ) == CHECKS
+
+
+def test_a_case_knows_its_lines(tmp_path: Path) -> None:
+    case = load(tmp_path, FULL)
+    assert case.line_of("prompts", "wrong") == 10
+    assert case.line_of("expect", "baselines", 0, "metric") == 25
+    assert case.line_of("expect", "engines", "legacy", "findings", 1) == 29
+    assert case.line_of("tolerance", "oracle_points") == 18
+    assert case.line_of("nothing", "of", "this") == 1
+
+
+def test_a_case_can_be_made_without_a_file() -> None:
+    written = CaseFile(models=("m",), prompts=Prompts(clean="a", corrupted="b"))
+    case = Case.of(written, Path("made.case.yaml"))
+    assert (case.id, case.line_of("models")) == ("made", 1)
+
+
+def test_a_file_name_that_is_no_id_asks_for_one(tmp_path: Path, minimal: str) -> None:
+    with pytest.raises(CaseFileError) as error:
+        load(tmp_path, minimal, "My Case.case.yaml")
+    assert str(error.value) == (
+        f"{tmp_path}/My Case.case.yaml:1:1: id: is missing, and the file's name gives none: expected lower-case "
+        "letters, digits, '.', '_' and '-', at most 80, the first a letter or digit, found 'My Case'"
+    )
+    assert load(tmp_path, "id: mine\n" + minimal, "My Case.case.yaml").id == "mine"
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("sweep: {direction: denoise}",
+         "5:20: sweep.direction: 'denoise' is not a direction; did you mean 'denoising'?"),
+        ("sweep: {directoin: noising}", "5:9: sweep.directoin: is not a field here; did you mean 'direction'?"),
+        ("sweep: {layers: al}", "5:17: sweep.layers: 'al' is not a choice of layers; did you mean 'all'?"),
+        ("sweep: {layers: 3}", "5:17: sweep.layers: expected 'all' or a list of layers, found the number 3"),
+        ("sweep: {layers: [0, 1, 0]}", "5:24: sweep.layers[2]: 0 is listed twice"),
+        ("sweep: {layers: [0, true]}", "5:21: sweep.layers[1]: expected a whole number, found true"),
+        ("sweep: {layers: []}", "5:17: sweep.layers: at least one entry is needed"),
+        ("sweep: {positions: lats}",
+         "5:20: sweep.positions: 'lats' is not a choice of positions; did you mean 'last'?"),
+        ("sweep: {positions: 1.5}",
+         "5:20: sweep.positions: expected 'all', 'last' or a list of token positions, found the number 1.5"),
+        ("sweep: {components: [mlp out]}",
+         "5:22: sweep.components[0]: expected a component such as 'mlp_out' or a module path such as "
+         "'mlp.gate_proj', found 'mlp out'"),
+        ("sweep:", "5:7: sweep: expected a mapping, found nothing"),
+        ("metrics: [l2, mes]", "5:15: metrics[1]: 'mes' is not a metric; did you mean 'mse'?"),
+        ("metrics: [l2, l2]", "5:15: metrics[1]: 'l2' is listed twice"),
+        ("metrics: l2", "5:10: metrics: expected a list, found the text 'l2'"),
+        ("metrics: []", "5:10: metrics: at least one entry is needed"),
+        ("metrics: [5]", "5:11: metrics[0]: expected text, found the number 5; put it in quotes"),
+        ("checks: [oracel]", "5:10: checks[0]: 'oracel' is not a check; did you mean 'oracle'?"),
+        ("checks: [engine]", "5:10: checks[0]: 'engine' is not a check; known: agreement, alignment, finiteness, "
+         "known-answer, laws, oracle, snapshot, zero-baseline"),
+        ("tolerance: {recovery_points: '1'}",
+         "5:30: tolerance.recovery_points: expected a number, found the text '1'"),
+        ("tolerance: {recovery_points: -1}",
+         "5:30: tolerance.recovery_points: expected a number of at least 0, found -1"),
+        ("tolerance: {recovery_point: 1}",
+         "5:13: tolerance.recovery_point: is not a field here; did you mean 'recovery_points'?"),
+        ("engines: [native, 'a b']",
+         "5:19: engines[1]: expected an engine's name such as 'native', or 'module:function', found 'a b'"),
+        ("tags: [Factual]",
+         "5:8: tags[0]: expected lower-case letters, digits, '.', '_' and '-', at most 80, the first a letter or "
+         "digit, found 'Factual'"),
+        ("id: 12", "5:5: id: expected text, found the number 12; put it in quotes"),
+        ("about: no", None),
+        ("metric: [l2]", "5:1: metric: is not a field here; did you mean 'metrics'?"),
+        ("expect: {findings: [ORC01]}", "5:21: expect.findings[0]: 'ORC01' is not a finding; did you mean 'ORC001'?"),
+        ("expect: {may_find: [FIN001, FIN001]}", "5:29: expect.may_find[1]: 'FIN001' is listed twice"),
+        ("expect: {baselines: [{metric: l2, value: 1}]}", "5:22: expect.baselines[0].within: is missing"),
+        ("expect: {baselines: [{metric: kl_divergence, value: 1, within: 0}]}",
+         "5:31: expect.baselines[0].metric: 'kl_divergence' is not a metric of this case; known: cosine, l2, mse"),
+        ("expect: {baselines: [{metric: l2, value: 1, within: 0, engine: legcy}]}",
+         "5:64: expect.baselines[0].engine: 'legcy' is not an engine of this case; known: native"),
+        ("expect: {recoveries: [{component: attn_out, layer: 1, metric: l2, value: 1, within: 0, model: tinny}]}",
+         "5:35: expect.recoveries[0].component: 'attn_out' is not a component of this case; known: mlp_out\n"
+         "5:95: expect.recoveries[0].model: 'tinny' is not a model of this case; did you mean 'tiny'?"),
+        ("expect: {engines: {natve: {}}}",
+         "5:20: expect.engines.natve: 'natve' is not an engine of this case; did you mean 'native'?"),
+        ("expect: {engines: {native: {finding: []}}}",
+         "5:29: expect.engines.native.finding: is not a field here; did you mean 'findings'?"),
+        ("checks: [finiteness]\nexpect: {findings: [FIN001, ENG001, ORC001]}",
+         "6:37: expect.findings[2]: ORC001 comes from the check 'oracle', which `checks` leaves out"),
+        ("checks: [oracle]\nexpect: {engines: {native: {findings: [AGR001]}}}",
+         "6:40: expect.engines.native.findings[0]: AGR001 comes from the check 'agreement', which `checks` leaves out"),
+        ("sweep: {layers: [1, 2]}\nexpect: {recoveries: [{component: mlp_out, layer: 3, metric: l2, value: 1, "
+         "within: 0}]}",
+         "6:51: expect.recoveries[0].layer: layer 3 is not in this case's sweep.layers"),
+        ("sweep: {layers: [1, -1]}\nexpect: {recoveries: [{component: mlp_out, layer: 3, metric: l2, value: 1, "
+         "within: 0}]}",
+         None),
+    ],
+)  # fmt: skip
+def test_every_message(problems: Problems, tmp_path: Path, minimal: str, extra: str, message: str | None) -> None:
+    if message is None:
+        assert load(tmp_path, f"{minimal}{extra}\n").models == ("tiny",)
+    else:
+        assert problems(f"{minimal}{extra}\n") == [f"x.case.yaml:{line}" for line in message.split("\n")]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ("{clean: a}", "2:10: prompts.corrupted: is missing"),
+        ("{clean: '', corrupted: a}", "2:18: prompts.clean: expected text, found empty text"),
+        ("{clean: [], corrupted: a}", "2:18: prompts.clean: at least one entry is needed"),
+        ("{clean: [1, x], corrupted: a}", "2:22: prompts.clean[1]: expected a whole number, found the text 'x'"),
+        ("{clean: [-1], corrupted: a}", "2:19: prompts.clean[0]: expected a number of at least 0, found -1"),
+        ("{clean: 5, corrupted: a}", "2:18: prompts.clean: expected text or a list of token ids, found the number 5"),
+        ("{clean: no, corrupted: true}",
+         "2:33: prompts.corrupted: expected text or a list of token ids, found true"),
+        ("{clean: a, corrupted: b, answer: c}",
+         "2:43: prompts.answer: 'answer' needs 'wrong' beside it; give both or neither"),
+        ("{clean: a, corrupted: b, wrong: 0}",
+         "2:42: prompts.wrong: 'wrong' needs 'answer' beside it; give both or neither"),
+        ("{clean: a, corrupted: b, answer: 7, wrong: 7}",
+         "2:53: prompts.wrong: is the same as 'answer'; no metric could tell them apart"),
+        ("{clean: a, corrupted: b, answer: [1], wrong: -1}",
+         "2:43: prompts.answer: expected text or a token id, found a list\n"
+         "2:55: prompts.wrong: expected a number of at least 0, found -1"),
+        ("a b", "2:10: prompts: expected a mapping, found the text 'a b'"),
+    ],
+)  # fmt: skip
+def test_every_message_about_prompts(problems: Problems, prompts: str, message: str) -> None:
+    found = problems(f"models: [tiny]\nprompts: {prompts}\n")
+    assert found == [f"x.case.yaml:{line}" for line in message.split("\n")]
+
+
+def test_all_faults_are_reported_at_once_in_file_order(problems: Problems) -> None:
+    text = "modles: [tiny]\nprompts:\n  clean: a\nsweep:\n  direction: up\nmetrics: [l3]\n"
+    assert problems(text) == [
+        "x.case.yaml:1:1: models: is missing",
+        "x.case.yaml:1:1: modles: is not a field here; did you mean 'models'?",
+        "x.case.yaml:3:3: prompts.corrupted: is missing",
+        "x.case.yaml:5:14: sweep.direction: 'up' is not a direction; known: denoising, noising",
+        "x.case.yaml:6:11: metrics[0]: 'l3' is not a metric; known: cosine, "
+        "kl_divergence, l2, log_prob, logit_diff, mse",
+    ]
+
+
+def test_the_json_schema_shows_names_and_shapes() -> None:
+    schema = TypeAdapter(CaseFile).json_schema()
+    fields = schema["properties"]
+    assert sorted(schema["required"]) == ["models", "prompts"]
+    assert "kl_divergence" in fields["metrics"]["items"]["enum"]
+    assert fields["checks"]["items"]["enum"] == list(CHECKS)
+    assert fields["models"]["items"]["pattern"] == "^[a-z0-9][a-z0-9._-]{0,79}$"
+    assert schema["$defs"]["Direction"]["enum"] == ["denoising", "noising"]
+    assert all(part["additionalProperties"] is False for part in (schema, schema["$defs"]["Prompts"]))
