@@ -46,7 +46,9 @@ class Job:
 def plan(case: Case, table: Mapping[str, ModelRow]) -> list[Job]:
     """Return the jobs of a case. Raises CaseFileError with every model and engine that nobody knows."""
     problems = [
-        Problem(str(case.path), case.line_of(key, i), 1, f"{key}[{i}]", f"{name!r} is not {noun}; {suggest(name, known)}")
+        Problem(
+            str(case.path), case.line_of(key, i), 1, f"{key}[{i}]", f"{name!r} is not {noun}; {suggest(name, known)}"
+        )
         for key, noun, names, known in (
             ("models", "a model", case.models, table),
             ("engines", "an engine", case.engines, ENGINES),

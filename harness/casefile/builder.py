@@ -12,7 +12,7 @@ from typing import Any, NoReturn, cast
 
 import yaml
 
-from harness.casefile.document import Document, KeyPath, Place, described, shown
+from harness.casefile.document import MAX_PROBLEMS, Document, KeyPath, Place, described, shown
 from harness.casefile.scalars import plain_scalar
 from harness.errors import CaseFileError, Problem
 
@@ -134,6 +134,8 @@ class Builder:
 
     def _complain(self, position: tuple[int, int], message: str) -> None:
         self.problems.append(Problem(str(self.path), *position, "", message))
+        if len(self.problems) == MAX_PROBLEMS:
+            raise CaseFileError(self.problems)
 
     def _stop(self, position: tuple[int, int], message: str) -> NoReturn:
         self._complain(position, message)

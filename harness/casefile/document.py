@@ -18,6 +18,8 @@ KeyPath = tuple[str | int, ...]
 PLAIN_KEY = re.compile(r"[\w-]{1,80}")
 # Long enough for any name, short enough that a message stays one line.
 SHOWN = 60
+# Nobody reads on after a hundred problems; a file with more is another kind of file.
+MAX_PROBLEMS = 100
 
 
 @dataclass(frozen=True)

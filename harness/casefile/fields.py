@@ -64,7 +64,8 @@ class NameOf:
 
 
 def _distinct(items: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
-    repeats = [i for i, item in enumerate(items) if item in items[:i]]
+    first = {item: index for index, item in reversed(list(enumerate(items)))}
+    repeats = [index for index, item in enumerate(items) if first[item] != index]
     if repeats:
         raise refuse([Refusal((i,), f"{_item(items[i])} is listed twice") for i in repeats])
     return items

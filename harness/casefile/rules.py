@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from harness.casefile.document import with_article
+from harness.casefile.document import shown, with_article
 from harness.casefile.fields import Refusal
 from harness.errors import suggest
 from harness.vocabulary import FINDINGS
@@ -48,7 +48,7 @@ def _foreign_names(case: CaseFile, known: Known) -> Iterator[tuple[str, str]]:
     for field, names in own.items():
         name = getattr(known, field, None)
         if name is not None and name not in names:
-            yield field, f"{name!r} is not {with_article(field)} of this case; {suggest(name, names)}"
+            yield field, f"{shown(name)} is not {with_article(field)} of this case; {suggest(name, names)}"
 
 
 def _swept(layer: int, layers: str | tuple[int, ...]) -> bool:
@@ -59,7 +59,7 @@ def _swept(layer: int, layers: str | tuple[int, ...]) -> bool:
 def _foreign_engines(case: CaseFile) -> Iterator[Refusal]:
     for engine in case.expect.engines:
         if engine not in case.engines:
-            message = f"{engine!r} is not an engine of this case; {suggest(engine, case.engines)}"
+            message = f"{shown(engine)} is not an engine of this case; {suggest(engine, case.engines)}"
             yield Refusal(("expect", "engines", engine), message, at_key=True)
 
 

@@ -8,6 +8,8 @@ allows, for "did you mean".
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from harness.casefile.allowed import fields_at
-from harness.casefile.document import Document, KeyPath
+from harness.casefile.document import MAX_PROBLEMS, Document, KeyPath
 from harness.casefile.fields import REFUSED
 from harness.casefile.messages import said
 from harness.casefile.yamlfile import load_document
@@ -33,12 +35,13 @@ def load_yaml_as(adapter: TypeAdapter[T], path: Path) -> T:
 
 
 def validate(adapter: TypeAdapter[T], document: Document) -> T:
-    """Return the document as the adapter's type; CaseFileError with every fault, in the order of the file."""
+    """Return the document as the adapter's type; CaseFileError with its faults, at most `MAX_PROBLEMS` of them."""
     try:
         return adapter.validate_json(document.json())
     except ValidationError as error:
         faults = error.errors(include_url=False)
-    raise CaseFileError({problem for fault in faults for problem in _problems(adapter, document, fault)})
+    problems = (problem for fault in faults for problem in _problems(adapter, document, fault))
+    raise CaseFileError(set(islice(problems, MAX_PROBLEMS)))
 
 
 def _problems(adapter: TypeAdapter[T], document: Document, fault: ErrorDetails) -> Iterator[Problem]:
@@ -65,8 +68,13 @@ def _counts_invalid(document: Document, fault: ErrorDetails) -> bool:
 
 
 def _extra(adapter: TypeAdapter[T], document: Document, path: KeyPath) -> Problem:
-    allowed = fields_at(adapter.json_schema(), document.data, path[:-1])
+    allowed = fields_at(_schema(adapter), document.data, path[:-1])
     return document.problem(path, f"is not a field here; {suggest(str(path[-1]), allowed)}", at_key=True)
+
+
+@lru_cache(maxsize=4)
+def _schema(adapter: TypeAdapter[Any]) -> dict[str, Any]:
+    return adapter.json_schema()
 
 
 def _misfit(document: Document, fault: ErrorDetails) -> Problem:

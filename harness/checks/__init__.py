@@ -19,6 +19,6 @@ CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
     "known-answer": known_answer.check,
     "laws": laws.check,
 }
-"""`alignment` is asked before an answer exists (`harness.patching`), `snapshot` after the others (`harness.snapshots`)."""
+"""`alignment` is asked before a sweep (`harness.patching`), `snapshot` after everything else (`harness.snapshots`)."""
 
 __all__ = ["CHECKS", "Evidence"]

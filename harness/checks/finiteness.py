@@ -23,7 +23,10 @@ def check(evidence: Evidence) -> Iterator[Finding]:
 
 def _unpatched(evidence: Evidence) -> Iterator[Finding]:
     vocab = evidence.model.card.vocab
-    for code, name, row in (("FIN001", "clean", evidence.answer.clean), ("FIN002", "corrupted", evidence.answer.corrupted)):
+    for code, name, row in (
+        ("FIN001", "clean", evidence.answer.clean),
+        ("FIN002", "corrupted", evidence.answer.corrupted),
+    ):
         if not row.finite:
             yield Finding(code, f"{_counts(row)} of {vocab:,} {name} logits; {_first(row)}", evidence=_numbers(row))
 

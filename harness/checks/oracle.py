@@ -42,13 +42,23 @@ def _recoveries(curve: Curve, points: float) -> Iterator[Finding]:
     wrong = [cell for cell in curve.cells if _off(cell) > points]
     if wrong:
         worst = max(wrong, key=_off)
-        yield _about(curve, "ORC002", worst, wrong, f"reported {worst.recovery.text('.2f')} %, float64 gives "
-                     f"{worst.oracle.text('.2f')} %")
+        yield _about(
+            curve,
+            "ORC002",
+            worst,
+            wrong,
+            f"reported {worst.recovery.text('.2f')} %, float64 gives {worst.oracle.text('.2f')} %",
+        )
     invented = [cell for cell in curve.cells if cell.recovery.finite and not cell.oracle.finite]
     if invented:
         first = invented[0]
-        yield _about(curve, "ORC003", first, invented, f"reported {first.recovery.text('.2f')} % where the recovery is "
-                     f"{first.oracle.state}")
+        yield _about(
+            curve,
+            "ORC003",
+            first,
+            invented,
+            f"reported {first.recovery.text('.2f')} % where the recovery is {first.oracle.state}",
+        )
 
 
 def _off(cell: Cell) -> float:

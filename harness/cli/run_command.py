@@ -78,9 +78,8 @@ def _fixed_arguments() -> list[str]:
 
 def _pytest(arguments: list[str], strict: bool) -> int:
     import pytest
-    from rich.console import Console
 
-    from harness.reporters.terminal import print_run
+    from harness.reporters.terminal import console, print_run
 
     # Neither the caller's options nor other people's plugins have a say in a verdict.
     os.environ.pop("PYTEST_ADDOPTS", None)
@@ -89,7 +88,7 @@ def _pytest(arguments: list[str], strict: bool) -> int:
     code = int(pytest.main(arguments, plugins=[keeper]))
     run = keeper.run_result
     if run is not None:
-        print_run(run, Console(highlight=False), strict)
+        print_run(run, console(), strict)
         return int(run.exit_code)
     if code == EXIT_INTERNAL:
         click.echo("harness: pytest reports an internal error, above", err=True)
@@ -114,5 +113,3 @@ def _refuse_unwritable(path: Path | None) -> None:
         raise UsageError(f"{path}: the folder {parent} does not exist")
     if not os.access(parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise UsageError(f"{path} cannot be written")
-
-

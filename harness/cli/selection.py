@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from harness.errors import CaseFileError, UsageError, suggest
+from harness.errors import CaseFileError, Problem, UsageError, suggest
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "cases"
 
@@ -40,14 +40,14 @@ def case_files(paths: Sequence[Path]) -> list[Path]:
 def jobs_of(
     paths: Sequence[Path], tables: Sequence[str], models: Sequence[str], engines: Sequence[str], tags: Sequence[str]
 ) -> list[Any]:
-    """Return the selected jobs. Raises CaseFileError with the problems of every file, UsageError for an empty selection."""
+    """Return the selected jobs. Raises CaseFileError with every file's problems, UsageError for an empty selection."""
     from harness import jobs
     from harness.casefile import load_case
     from harness.models import load_table
 
     table = load_table(Path(name) for name in tables)
     planned: list[jobs.Job] = []
-    problems = []
+    problems: list[Problem] = []
     for file in case_files(paths):
         try:
             planned += jobs.plan(load_case(file), table)

@@ -40,7 +40,7 @@ def fingerprint(module: Any) -> Fingerprint:
     sums = [_sums(value) for _, value in named]
     mx.eval(sums)
     parameters = tuple(
-        (name, str(value.dtype), tuple(value.shape), int(plain.item()), int(weighted.item()))
+        (name, str(value.dtype), tuple(value.shape), plain.item(), weighted.item())
         for (name, value), (plain, weighted) in zip(named, sums, strict=True)
     )
     return Fingerprint(parameters, tuple((name, type(child)) for name, child in module.named_modules()))

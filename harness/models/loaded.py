@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from harness.vocabulary import ModelCard, Question, Reading, Tokens
+from harness.vocabulary import ModelCard, Question, Reading
 
 
 class Tokenizer(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from rich import box
@@ -20,6 +21,11 @@ _STYLE = {
     Status.CRASHED: "bold red",
     Status.INTERRUPTED: "bold yellow",
 }
+
+
+def console() -> Console:
+    """Return a console on standard output; what is piped or logged is not folded to the 80 columns of nobody's screen."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 def print_run(run: RunResult, console: Console, strict: bool = False) -> None:

@@ -53,14 +53,12 @@ def _by_name(document: Document) -> dict[str, Any]:
 def _curves(old: dict[str, Any], new: dict[str, Any], limits: Mapping[str, float]) -> Iterator[Difference]:
     for where in [*old, *(name for name in new if name not in old)]:
         was, now = old.get(where), new.get(where)
-        if was is None or now is None:
-            yield Difference(where, _shown(was), _shown(now))
-        elif not _equal(where, was, now, limits):
+        if was is None or now is None or not _equal(where, was, now, limits):
             yield Difference(where, _shown(was), _shown(now))
 
 
 def _equal(where: str, old: dict[str, Any], new: dict[str, Any], limits: Mapping[str, float]) -> bool:
-    if old["state"] != new["state"] or old["unit"] != new["unit"]:
+    if old["state"] != new["state"] or old.get("unit") != new.get("unit"):
         return False
     a, b = old["value"], new["value"]
     if a is None or b is None:
@@ -68,7 +66,7 @@ def _equal(where: str, old: dict[str, Any], new: dict[str, Any], limits: Mapping
     if not (math.isfinite(a) and math.isfinite(b)):
         return False
     if where.endswith(" baseline"):
-        return abs(a - b) <= (limits["baseline_relative"] + 1e-6) * max(abs(a), abs(b))
+        return bool(abs(a - b) <= (limits["baseline_relative"] + 1e-6) * max(abs(a), abs(b)))
     return bool(abs(a - b) <= limits["recovery_points"] + 1e-4)
 
 

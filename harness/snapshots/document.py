@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from harness.vocabulary import Curve, Environment, JobResult, Reading
+from harness.vocabulary import Curve, Environment, JobResult
 
 SNAPSHOT_SCHEMA = "mlx-patch-harness/snapshot/1"
 
@@ -37,21 +38,49 @@ def _ids(tokens: Any) -> list[int]:
 
 
 def _curve(curve: Curve) -> dict[str, Any]:
+    baseline = curve.baseline.value
     return {
         "component": curve.component,
         "metric": curve.metric,
-        "baseline": _reading(curve.baseline, curve.unit, significant=7),
+        "baseline": {
+            "value": None if baseline is None else float(f"{baseline:.7g}"),
+            "unit": curve.unit,
+            "state": curve.baseline.state.value,
+        },
+        "recovery_unit": "%",
         "recoveries": [
-            {"layer": cell.layer, "position": cell.position, **_reading(cell.recovery, "%", decimals=4)}
+            {
+                "layer": cell.layer,
+                "position": cell.position,
+                "value": _rounded(cell.recovery),
+                "state": cell.recovery.state.value,
+            }
             for cell in curve.cells
         ],
     }
 
 
-def _reading(
-    reading: Reading, unit: str, significant: int | None = None, decimals: int | None = None
-) -> dict[str, Any]:
-    value = reading.value
-    if value is not None:
-        value = float(f"{value:.{significant}g}") if significant else round(value, decimals)
-    return {"value": value, "unit": unit, "state": reading.state.value}
+def _rounded(recovery: Reading) -> float | None:
+    return None if recovery.value is None else round(recovery.value, 4)
+
+
+def dumps(document: Document) -> str:
+    """Return a document as JSON text with one reading a line. Raises ValueError on a number that is not finite."""
+    return _text(document, "") + "\n"
+
+
+_WIDTH = 118
+
+
+def _text(value: Any, indent: str) -> str:
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if not isinstance(value, dict | list) or len(indent) + len(line) <= _WIDTH:
+        return line
+    inner = indent + " "
+    if isinstance(value, dict):
+        parts = [f"{json.dumps(key)}: {_text(entry, inner)}" for key, entry in value.items()]
+        opening, closing = "{}"
+    else:
+        parts = [_text(entry, inner) for entry in value]
+        opening, closing = "[]"
+    return f"{opening}\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}{closing}"

@@ -18,7 +18,7 @@ from syrupy.location import PyTestLocation
 from harness.errors import SnapshotRefused
 from harness.files import write_text
 from harness.snapshots.comparison import differences
-from harness.snapshots.document import Document
+from harness.snapshots.document import Document, dumps
 
 CASE_SUFFIX = ".case.yaml"
 
@@ -43,7 +43,7 @@ def refuse_non_finite(document: Document) -> None:
                 where = f"layer {reading['layer']}" if "layer" in reading else "baseline"
                 raise SnapshotRefused(f"{curve['component']} {curve['metric']} {where} is {reading['state']}")
     try:
-        json.dumps(document, allow_nan=False)
+        dumps(document)
     except ValueError as error:
         raise SnapshotRefused(f"the document holds a number that is not finite: {error}") from error
 
@@ -58,7 +58,7 @@ class JobSnapshot(SingleFileSnapshotExtension):
 
     def serialize(self, data: Any, **_: Any) -> str:
         refuse_non_finite(data)
-        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return dumps(data)
 
     def matches(self, *, serialized_data: Any, snapshot_data: Any) -> bool:
         return not differences(json.loads(snapshot_data), json.loads(serialized_data))

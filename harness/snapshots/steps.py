@@ -4,52 +4,73 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from harness.errors import SnapshotRefused
 from harness.files import write_text
-from harness.snapshots.comparison import Difference, differences
-from harness.snapshots.document import Document
-from harness.snapshots.extension import location_of
+from harness.snapshots.comparison import differences
+from harness.snapshots.document import Document, dumps
+from harness.snapshots.extension import JobSnapshot, location_of, refuse_non_finite
 from harness.vocabulary import Finding
 
 REFERENCE_BACKEND = "cpu"
 _SHOWN = 5
 
 
-def missing(case_file: Path, job: str, backend: str) -> bool:
-    """Return whether a job has no snapshot on a backend."""
-    return not location_of(case_file, job, backend).exists()
+@dataclass(frozen=True)
+class Place:
+    """A job as snapshots know it: its case file, its `engine@model`, and the backend it ran on."""
+
+    case_file: Path
+    job: str
+    backend: str
+
+    @property
+    def location(self) -> Path:
+        return location_of(self.case_file, self.job, self.backend)
+
+    def on(self, backend: str) -> Place:
+        return replace(self, backend=backend)
 
 
-def difference_finding(case_file: Path, job: str, backend: str, new: Document) -> Finding:
-    """Describe how a job differs from its snapshot."""
-    location = location_of(case_file, job, backend)
-    try:
-        return _differs(location, differences(_stored(location), new))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return Finding("SNP001", f"{location} cannot be read as a snapshot ({type(error).__name__}: {error})")
-
-
-def against_other_backend(
-    case_file: Path, job: str, backend: str, new: Document, tolerance: Mapping[str, float], results: Path
+def compare(
+    place: Place, new: Document, wide: Mapping[str, float], results: Path, syrupy: Any, updating: bool
 ) -> list[Finding]:
-    """Compare with the reference backend within a wider tolerance, and leave a candidate in the results folder."""
-    location = location_of(case_file, job, backend)
-    if backend == REFERENCE_BACKEND or missing(case_file, job, REFERENCE_BACKEND):
-        return [Finding("SNP002", f"{location} does not exist")]
-    candidate = results / "snapshots" / location.parent.name / location.name
-    write_text(candidate, json.dumps(new, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    warning = Finding("SNP003", f"compared with {REFERENCE_BACKEND}; candidate for {backend}: {candidate}")
-    reference = location_of(case_file, job, REFERENCE_BACKEND)
-    moved = differences(_stored(reference), new, tolerance)
-    return [warning, *([_differs(reference, moved)] if moved else [])]
+    """Compare a document with its snapshot, or store it when updating, through syrupy's fixture.
+
+    A backend without a snapshot is compared with the reference backend within the tolerance `wide`, and its document is
+    left as a candidate below `results`: what a new machine computes is reviewed before it is believed.
+    """
+    try:
+        refuse_non_finite(new)
+    except SnapshotRefused as error:
+        return [Finding("SNP004", str(error))]
+    if not updating and not place.location.exists():
+        return _elsewhere(place, new, wide, results)
+    JobSnapshot.backend = place.backend
+    if syrupy(extension_class=JobSnapshot) == new:
+        return []
+    return [_difference(place.location, new)]
 
 
-def _stored(location: Path) -> Document:
-    document: Document = json.loads(location.read_text(encoding="utf-8"))
-    return document
+def _elsewhere(place: Place, new: Document, wide: Mapping[str, float], results: Path) -> list[Finding]:
+    reference = place.on(REFERENCE_BACKEND).location
+    if place.location == reference or not reference.exists():
+        return [Finding("SNP002", f"{place.location} does not exist")]
+    candidate = results / "snapshots" / place.location.parent.name / place.location.name
+    write_text(candidate, dumps(new))
+    warning = Finding("SNP003", f"compared with {reference.name}; candidate: {candidate}")
+    found = _difference(reference, new, wide)
+    return [warning, found] if found.evidence.get("differences") else [warning]
 
 
-def _differs(location: Path, moved: list[Difference]) -> Finding:
+def _difference(location: Path, new: Document, tolerance: Mapping[str, float] | None = None) -> Finding:
+    try:
+        moved = differences(json.loads(location.read_text(encoding="utf-8")), new, tolerance)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"{location} cannot be read as a snapshot ({type(error).__name__}: {error})"
+        return Finding("SNP001", why, evidence={"differences": [why]})
     shown = "; ".join(map(str, moved[:_SHOWN])) + (f"; and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else "")
     return Finding("SNP001", f"{location}: {shown}", evidence={"differences": [str(each) for each in moved]})

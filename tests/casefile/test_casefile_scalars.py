@@ -35,32 +35,10 @@ def test_a_word_of_the_core_schema_has_its_value(text: str, value: object) -> No
 @pytest.mark.parametrize(
     "text",
     [
-        "no",
-        "yes",
-        "on",
-        "off",
-        "y",
-        "N",
-        "tRUE",
-        "012",
-        "0o14",
-        "0x1F",
-        "0b1",
-        "1:30",
-        "1_000",
-        "2024-01-31",
-        "nan",
-        "inf",
-        "1e",
-        "e5",
-        "1.2.3",
-        "--1",
-        "007.5",
-        "=",
-        "<<",
-        "١٢",
+        "no", "yes", "on", "off", "y", "N", "tRUE", "nan", "inf", "=", "<<", "012", "0o14", "0x1F", "0b1", "007.5",
+        "1:30", "1_000", "2024-01-31", "1e", "e5", "1.2.3", "--1", "١٢",
     ],
-)
+)  # fmt: skip
 def test_a_word_that_could_be_misread_stays_text(text: str) -> None:
     assert plain_scalar(text) == text
 

@@ -174,3 +174,10 @@ def test_a_model_table_loads(tmp_path: Path) -> None:
     circuit, hub = load_yaml_as(TypeAdapter(Table), path).models
     assert circuit.factors == {4: 0.75, 6: 0.5, 9: -0.25}
     assert hub.revision == "0123"
+
+
+@pytest.mark.parametrize(
+    "text", ["pair: [" + "x, " * 500 + "1]", "pair: [" + ".nan, " * 500 + "1]", "{" + "k: 1, " * 500 + "}"]
+)
+def test_no_more_than_a_hundred_problems_are_listed(problems: Problems, text: str) -> None:
+    assert len(problems(text, ODD)) == 100

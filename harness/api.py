@@ -1,0 +1,272 @@
+"""What a notebook uses: the published interface, on the harness's own patching and metrics.
+
+from harness import InterpretableModel
+
+model = InterpretableModel(base_model, tokenizer=tokenizer)
+results = model.activation_patching(clean_text="...", corrupted_text="...", component="mlp", metric="mse")
+results[10]          # percent; a layer without a finite recovery raises with its state
+results.states[10]   # always there
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.engines import answer, engine_named
+from harness.errors import BaselineError, PromptError, UnknownName, UsageError
+from harness.intercept import forward
+from harness.models.architectures import blocks_of
+from harness.models.loaded import LoadedModel
+from harness.models.tokens import read, single
+from harness.patching import check_question
+from harness.vocabulary import (
+    METRICS,
+    Answer,
+    Answers,
+    Curve,
+    Direction,
+    Finding,
+    ModelCard,
+    Positions,
+    Question,
+    Reading,
+    State,
+    Sweep,
+)
+
+Prompt = str | Sequence[int]
+
+
+@dataclass(frozen=True)
+class PatchingResult(Mapping[int, float]):
+    """Recoveries of one component under one metric: layer -> percent, in layer order.
+
+    The mapping holds the layers whose recovery is finite; `states` holds every layer. Asking for a layer without a
+    finite recovery raises UndefinedRecovery with its state, so that an undefined value is never taken for 0 %.
+    """
+
+    curve: Curve
+    strategy: str
+    answers: Answers | None = None
+
+    @property
+    def baseline(self) -> float:
+        """The metric on the corrupted run, in `unit`; for a distance, the distance to the clean run."""
+        assert self.curve.baseline.value is not None  # a sweep without a baseline raises instead of returning
+        return self.curve.baseline.value
+
+    @property
+    def metric(self) -> str:
+        return self.curve.metric
+
+    @property
+    def component(self) -> str:
+        return self.curve.component
+
+    @property
+    def unit(self) -> str:
+        return self.curve.unit
+
+    @property
+    def states(self) -> dict[int, State]:
+        return {cell.layer: cell.recovery.state for cell in self.curve.cells}
+
+    def __getitem__(self, layer: int) -> float:
+        for cell in self.curve.cells:
+            if cell.layer == layer:
+                if cell.recovery.value is None:
+                    raise UndefinedRecovery(layer, cell.recovery)
+                return cell.recovery.value
+        raise KeyError(layer)
+
+    def __iter__(self) -> Iterator[int]:
+        return (cell.layer for cell in self.curve.cells if cell.recovery.finite)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{cell.layer}: {cell.recovery.text('.1f')}" for cell in self.curve.cells)
+        return f"PatchingResult({self.component}, {self.metric}, baseline {self.curve.baseline.text()}, {{{shown}}})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON types; an undefined recovery is null beside its state."""
+        return {
+            "component": self.component,
+            "metric": self.metric,
+            "unit": self.unit,
+            "baseline": self.curve.baseline.value,
+            "strategy": self.strategy,
+            "recoveries": [
+                {"layer": cell.layer, "position": cell.position, "percent": cell.recovery.value,
+                 "state": cell.recovery.state.value}
+                for cell in self.curve.cells
+            ],
+        }  # fmt: skip
+
+    def plot(self, file: str | Path | None = None, figsize: tuple[float, float] = (12, 8), cmap: str = "RdBu_r") -> Any:
+        """Draw the recoveries and return the matplotlib figure; written to `file` if one is given."""
+        from harness.plotting import draw
+
+        return draw([self.curve], file=file, figsize=figsize, cmap=cmap)
+
+
+class UndefinedRecovery(UsageError, KeyError):
+    """A layer was asked for whose recovery is not a finite number."""
+
+    def __init__(self, layer: int, recovery: Reading):
+        self.layer, self.state = layer, recovery.state
+        super().__init__(f"layer {layer} has no recovery: its state is {recovery.state.value}; see .states")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class InterpretableModel:
+    """A model with its tokenizer, ready to be patched. Any `nn.Module` with `.layers` that returns logits will do."""
+
+    def __init__(self, base_model: Any, tokenizer: Any = None):
+        self.base_model, self.tokenizer = base_model, tokenizer
+        self._loaded = _wrapped(base_model, tokenizer)
+
+    def activation_patching(
+        self,
+        clean_text: Prompt,
+        corrupted_text: Prompt,
+        component: str = "mlp",
+        layers: Sequence[int] | None = None,
+        metric: str = "l2",
+        plot: bool = False,
+        figsize: tuple[float, float] = (12, 8),
+        cmap: str = "RdBu_r",
+        *,
+        direction: str = "denoising",
+        positions: Positions | Sequence[int] = "all",
+        answers: tuple[str | int, str | int] | None = None,
+        strategy: str = "auto",
+    ) -> PatchingResult:
+        """Patch one component, layer by layer, and return how far the last token's logits come back, in percent.
+
+        Prompts are text or token ids. `answers` is (answer, wrong answer) for `logit_diff` and `log_prob`; without it,
+        the tokens that the clean and the corrupted run prefer.
+
+        Raises AlignmentError for prompts of different length, UnknownName for an unknown component, metric, direction
+        or strategy, PromptError or UsageError for other requests that cannot be carried out, and BaselineError where
+        the baseline is zero or not finite. The model is afterwards what it was before, whatever happens.
+        """
+        model = self._loaded
+        question = _question(
+            model, clean_text, corrupted_text, component, layers, metric, direction, positions, answers
+        )
+        check_question(model, question)
+        given = answer(engine_named("native"), model, question, strategy)
+        result = PatchingResult(_usable(given), given.strategy, given.answers)
+        if plot:
+            from harness.plotting import show
+
+            show(result.plot(figsize=figsize, cmap=cmap))
+        return result
+
+
+def activation_patching(
+    model: Any, tokenizer: Any, clean_text: Prompt, corrupted_text: Prompt, **options: Any
+) -> PatchingResult:
+    """Patch a model once; see `InterpretableModel.activation_patching` for the options."""
+    return InterpretableModel(model, tokenizer).activation_patching(clean_text, corrupted_text, **options)
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What was published for a vocabulary size, and what is true of it."""
+
+    metrics: tuple[str, ...]
+    truth: str
+
+    def __str__(self) -> str:
+        return f"{' or '.join(self.metrics)}. {self.truth}"
+
+
+_LIMITS = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.40e38}
+
+
+def recommend_metric(vocab_size: int, dtype: str = "float16") -> Recommendation:
+    """Return the published recommendation for a vocabulary size, together with what is really true of it.
+
+    Under 50,000 tokens l2, up to 100,000 l2 or cosine, above that mse or cosine. Raises UsageError for a size below 2
+    and UnknownName for a dtype that is none of float32, float16, bfloat16.
+    """
+    if vocab_size < 2:
+        raise UsageError(f"vocab_size {vocab_size} is no vocabulary; give 2 or more")
+    name = str(dtype).removeprefix("mlx.core.")
+    if name not in _LIMITS:
+        raise UnknownName("dtype", name, _LIMITS)
+    metrics = ("l2",) if vocab_size < 50_000 else ("l2", "cosine") if vocab_size <= 100_000 else ("mse", "cosine")
+    always = "In this harness every metric is float64 on the host, so the choice is about meaning, not about overflow."
+    if name != "float16":
+        return Recommendation(metrics, f"{name} sums do not overflow here, but they lose digits. {always}")
+    rms = (65520 / vocab_size) ** 0.5
+    return Recommendation(
+        metrics,
+        f"Computed in float16, an L2 overflows when the true distance reaches 255.97, at any vocabulary: here at a "
+        f"root-mean-square difference of {rms:.3g} per logit. mse in float16 overflows as well. {always}",
+    )
+
+
+def wrap(module: Any, tokenizer: Any = None) -> LoadedModel:
+    """Return any module with blocks and logits as the harness's own noun."""
+    return _wrapped(module, tokenizer)
+
+
+def _wrapped(module: Any, tokenizer: Any) -> LoadedModel:
+    layers = len(blocks_of(module))
+    probe = LoadedModel(ModelCard("given", "given", "", layers, 0, ""), module, tokenizer)
+    row = forward(probe, [0])
+    architecture = str(getattr(module, "model_type", type(module).__name__))
+    card = ModelCard("given", "given", architecture, layers, row.size, str(row.dtype).removeprefix("mlx.core."))
+    return LoadedModel(card, module, tokenizer)
+
+
+def _question(
+    model: LoadedModel, clean: Prompt, corrupted: Prompt, component: str, layers: Sequence[int] | None, metric: str,
+    direction: str, positions: Positions | Sequence[int], answers: tuple[str | int, str | int] | None,
+) -> Question:  # fmt: skip
+    if metric not in METRICS:
+        raise UnknownName("metric", metric, METRICS)
+    if direction not in list(Direction):
+        raise UnknownName("direction", direction, list(Direction))
+    return Question(
+        clean=read(model, clean, "clean_text"),
+        corrupted=read(model, corrupted, "corrupted_text"),
+        sweep=Sweep(
+            (component,), None if layers is None else tuple(layers), Direction(direction), _positions(positions)
+        ),
+        metrics=(metric,),
+        answers=None if answers is None else _answers(model, answers),
+    )
+
+
+def _positions(positions: Positions | Sequence[int]) -> Positions:
+    if not isinstance(positions, str):
+        return tuple(positions)
+    if positions not in ("all", "last"):
+        raise UnknownName("choice of positions", positions, ("all", "last"))
+    return positions
+
+
+def _answers(model: LoadedModel, answers: tuple[str | int, str | int]) -> Answers:
+    if len(answers) != 2:
+        raise PromptError(f"answers {answers!r} must be two: the answer and the wrong answer")
+    return Answers(single(model, answers[0], "answer"), single(model, answers[1], "wrong answer"))
+
+
+def _usable(given: Answer) -> Curve:
+    (curve,) = given.curves
+    if curve.baseline.finite:
+        return curve
+    if curve.baseline.state is State.ZERO_BASELINE:
+        raise BaselineError(Finding("BAS001", f"{curve.metric} is the same on both runs", metric=curve.metric))
+    code = "FIN001" if not given.clean.finite else "FIN002" if not given.corrupted.finite else "FIN004"
+    raise BaselineError(Finding(code, f"the baseline is {curve.baseline.state.value}", metric=curve.metric))

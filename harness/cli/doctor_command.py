@@ -1,0 +1,22 @@
+"""`harness doctor`: is this machine fit to judge?"""
+
+from __future__ import annotations
+
+import click
+
+from harness.errors import EXIT_FINDINGS, EXIT_PASSED
+
+
+@click.command("doctor")
+def command() -> int:
+    """Show versions and device, and test the detectors."""
+    from harness.doctor import examine
+
+    report = examine()
+    for name, value in report.facts.items():
+        click.echo(f"{name:<22} {value}")
+    for probe in report.probes:
+        click.echo(f"{probe.name:<22} {'ok' if probe.passed else 'FAILED'}: {probe.detail}")
+    for note in report.notes:
+        click.echo(f"note: {note}")
+    return EXIT_PASSED if report.fit else EXIT_FINDINGS

@@ -1,0 +1,116 @@
+"""`harness patch`: one sweep, without a case file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.errors import UsageError, suggest
+
+
+@click.command("patch")
+@click.option("-m", "--model", "name", required=True, help="A model of the tables, or an mlx-lm folder.")
+@click.option("--clean", required=True, help="The clean prompt: text, or token ids such as 1,5,6 with --ids.")
+@click.option("--corrupted", required=True, help="The corrupted prompt.")
+@click.option("--ids", is_flag=True, help="The prompts are token ids.")
+@click.option("-c", "--component", "components", multiple=True, default=("mlp_out",), show_default=True)
+@click.option("--metric", "metrics", multiple=True, default=("l2",), show_default=True)
+@click.option("--layers", help="Layer numbers such as 0,5,-1; all without it.")
+@click.option("--direction", default="denoising", show_default=True, help="denoising or noising.")
+@click.option("--positions", default="all", show_default=True, help="all, last, or token positions such as 0,3.")
+@click.option("--answer", help="Text of one token; the answer of logit_diff and log_prob.")
+@click.option("--wrong", help="Text of one token; the wrong answer.")
+@click.option("-e", "--engine", default="native", show_default=True)
+@click.option("--models", "tables", multiple=True, metavar="FILE", help="A model table beside the bundled one.")
+@click.option("--download", is_flag=True, help="Fetch the model if it is not on this machine.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the recoveries into this file.")
+def command(**given: Any) -> None:
+    """Run one sweep and print its table."""
+    from harness.engines import answer, engine_named
+    from harness.errors import UnknownName
+    from harness.reporters.terminal import console
+
+    engine = engine_named(given["engine"])
+    for metric in given["metrics"]:
+        if metric not in engine.metrics:
+            raise UnknownName(f"metric of {engine.name}", metric, engine.metrics)
+    model = _load(given["name"], given["tables"], given["download"])
+    result = answer(engine, model, _question(model, given))
+    console().print(_table(result.curves))
+    _print_findings(result.curves)
+    if given["plot"]:
+        from harness.plotting import draw
+
+        draw(result.curves, file=given["plot"], title=f"{given['name']}, {given['direction']}")
+        click.echo(f"drawn: {given['plot']}")
+
+
+def _load(name: str, tables: tuple[str, ...], download: bool) -> Any:
+    from harness.models import load, load_table
+    from harness.models.spec import PathRow
+
+    table = load_table(Path(each) for each in tables)
+    if name in table:
+        return load(table[name], download=download)
+    if Path(name).is_dir():
+        return load(PathRow(id="folder", source="path", path=str(Path(name).resolve())))
+    raise UsageError(f"{name!r} is neither a model nor a folder; {suggest(name, table)}")
+
+
+def _question(model: Any, given: dict[str, Any]) -> Any:
+    from harness.errors import UnknownName
+    from harness.models.tokens import read, single
+    from harness.vocabulary import Answers, Direction, Question, Sweep
+
+    if given["direction"] not in list(Direction):
+        raise UnknownName("direction", given["direction"], list(Direction))
+    if (given["answer"] is None) != (given["wrong"] is None):
+        raise UsageError("--answer and --wrong come together")
+    prompts = [given["clean"], given["corrupted"]]
+    clean, corrupted = [_numbers(prompt, "prompt") for prompt in prompts] if given["ids"] else prompts
+    positions = given["positions"]
+    return Question(
+        clean=read(model, clean, "--clean"),
+        corrupted=read(model, corrupted, "--corrupted"),
+        sweep=Sweep(
+            tuple(given["components"]),
+            None if given["layers"] is None else _numbers(given["layers"], "--layers"),
+            Direction(given["direction"]),
+            positions if positions in ("all", "last") else _numbers(positions, "--positions"),
+        ),
+        metrics=tuple(given["metrics"]),
+        answers=None
+        if given["answer"] is None
+        else Answers(single(model, given["answer"], "--answer"), single(model, given["wrong"], "--wrong")),
+    )
+
+
+def _numbers(text: str, name: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"{name}: {text!r} is not a list of whole numbers such as 0,5,-1") from error
+
+
+def _table(curves: Any) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="recovery (%)", title_justify="left")
+    table.add_column("layer", justify="right")
+    for curve in curves:
+        table.add_column(f"{curve.component}\n{curve.metric}", justify="right")
+    for row in zip(*(curve.cells for curve in curves), strict=True):
+        table.add_row(str(row[0].layer), *(cell.recovery.text(".1f") for cell in row))
+    table.add_section()
+    table.add_row("baseline", *(curve.baseline.text(".6g") for curve in curves))
+    return table
+
+
+def _print_findings(curves: Any) -> None:
+    for curve in curves:
+        if curve.baseline.state is not curve.oracle_baseline.state:
+            said, true = curve.baseline.text(".6g"), curve.oracle_baseline.text(".6g")
+            click.echo(f"{curve.metric}: this engine's baseline is {said}; float64 on the same logits gives {true}")

@@ -1,0 +1,84 @@
+"""Drawing recoveries with matplotlib (the optional extra `plot`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+from harness.vocabulary import Curve
+
+
+def draw(
+    curves: Sequence[Curve],
+    file: str | Path | None = None,
+    figsize: tuple[float, float] = (12, 8),
+    cmap: str = "RdBu_r",
+    title: str | None = None,
+) -> Any:
+    """Return a figure with one panel a curve: a bar a layer, and the name of the state where there is no number.
+
+    Colours are centred on 0 %, so that a colour means the same in every panel. Raises UsageError without matplotlib,
+    for a colour map it does not have, and for a file it cannot write.
+    """
+    pyplot = _pyplot()
+    try:
+        colours = pyplot.get_cmap(cmap)
+    except ValueError as error:
+        raise UsageError(f"{cmap!r} is not a colour map of matplotlib") from error
+    figure, axes = pyplot.subplots(len(curves), 1, figsize=figsize, squeeze=False, layout="constrained")
+    for axis, curve in zip(axes[:, 0], curves, strict=True):
+        _panel(axis, curve, colours)
+    if title:
+        figure.suptitle(title)
+    if file is not None:
+        _save(figure, Path(file))
+    return figure
+
+
+def show(figure: Any) -> None:
+    """Show a figure where there is a screen or a notebook to show it in."""
+    pyplot = _pyplot()
+    if pyplot.get_backend().lower() not in ("agg", "pdf", "svg", "ps", "cairo", "template"):
+        pyplot.show()
+
+
+def _panel(axis: Any, curve: Curve, colours: Any) -> None:
+    finite = [(cell.layer, cell.recovery.value) for cell in curve.cells if cell.recovery.value is not None]
+    reach = max([abs(value) for _, value in finite] + [100.0])
+    axis.bar(
+        [layer for layer, _ in finite],
+        [value for _, value in finite],
+        color=[colours(0.5 + value / (2 * reach)) for _, value in finite],
+        edgecolor="0.25",
+        linewidth=0.8,
+    )
+    for cell in curve.cells:
+        if not cell.recovery.finite:
+            state = cell.recovery.state.value
+            axis.text(cell.layer, 0, state, rotation=90, ha="center", va="bottom", color="crimson")
+    axis.axhline(0, color="0.25", linewidth=0.8)
+    axis.axhline(100, color="0.6", linewidth=0.8, linestyle="--")
+    layers = [cell.layer for cell in curve.cells]
+    if layers:
+        axis.set_xlim(min(layers) - 0.7, max(layers) + 0.7)
+        axis.set_xticks(layers if len(layers) <= 50 else layers[:: len(layers) // 25])
+    axis.set_xlabel("layer")
+    axis.set_ylabel("recovery (%)")
+    axis.set_title(f"{curve.component}, {curve.metric}: baseline {curve.baseline.text('.6g')} {curve.unit}")
+
+
+def _save(figure: Any, file: Path) -> None:
+    try:
+        figure.savefig(file, dpi=120)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} cannot be written: {error}") from error
+
+
+def _pyplot() -> Any:
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise UsageError("plots need matplotlib: pip install 'mlx-patch-harness[plot]'") from error
+    return pyplot

@@ -1,0 +1,43 @@
+"""Case files as pytest items: pytest executes, xdist distributes, syrupy stores.
+
+    collecting   a `*.case.yaml` file as a module with one parametrized function
+    ledger       what a session knows: models in a worker, results and the verdict in the owner of the terminal
+
+The package is loaded by every pytest that has the harness installed, so it imports nothing heavy at the top.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from harness.pytest_plugin.collecting import CaseFile
+from harness.pytest_plugin.items import CASE_SUFFIX
+from harness.pytest_plugin.ledger import LEDGER, Ledger
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("harness", "activation patching cases (mlx-patch-harness)")
+    group.addoption("--harness-json", metavar="FILE", help="write the result of the case files as JSON")
+    group.addoption(
+        "--harness-models", action="append", default=[], metavar="FILE", help="a model table beside the bundled one"
+    )
+    group.addoption("--harness-download", action="store_true", help="fetch models that are not on this machine")
+    group.addoption("--harness-require-models", action="store_true", help="a job skipped for want of its model fails")
+    group.addoption("--harness-strict", action="store_true", help="warnings fail a job")
+    group.addoption(
+        "--harness-results", default="results", metavar="DIR", help="where snapshot candidates go (default: results)"
+    )
+    group.addoption("--harness-only", action="append", default=[], metavar="KIND=NAME", help=argparse.SUPPRESS)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Ledger(config), LEDGER)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseFile | None:
+    if file_path.name.endswith(CASE_SUFFIX):
+        return CaseFile.from_parent(parent, path=file_path)
+    return None

@@ -1,0 +1,58 @@
+"""A case file, seen by pytest as a module: fixtures, marks, `-k`, `--lf`, xdist and syrupy work as ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.pytest_plugin.ledger import ledger_of
+
+if TYPE_CHECKING:
+    from harness.jobs import Job
+    from harness.vocabulary import JobResult
+
+
+class CaseFile(pytest.Module):
+    """A case file, seen by pytest as a module whose one function is parametrized over the case's jobs."""
+
+    def _getobj(self) -> ModuleType:
+        from harness.errors import UsageError
+
+        try:
+            jobs = ledger_of(self.config).jobs_of(self.path)
+        except UsageError as error:
+            raise self.CollectError(str(error)) from error
+        module = ModuleType(self.path.name)
+        ids = [f"{job.engine}@{job.row.id}" for job in jobs]
+        module.__dict__["job"] = pytest.mark.parametrize("harness_job", jobs, ids=ids)(_item_function(module.__name__))
+        return module
+
+    def funcnamefilter(self, name: str) -> bool:
+        """The function is ours, whatever `python_functions` says."""
+        return name == "job"
+
+
+def _item_function(module: str) -> Callable[..., None]:
+    def job(harness_job: Job, snapshot: Any, request: pytest.FixtureRequest) -> None:
+        from harness.vocabulary import Status
+
+        ledger = ledger_of(request.config)
+        result = ledger.run(harness_job, snapshot, request.node)
+        if result.status is Status.SKIPPED:
+            pytest.skip(result.reason or "skipped")
+        if result.status is not Status.PASSED:
+            pytest.fail(_failure_text(result), pytrace=False)
+
+    job.__module__ = module
+    return job
+
+
+def _failure_text(result: JobResult) -> str:
+    lines = [f"{result.id} {result.status}: {result.reason or ''}".rstrip(": ")]
+    for finding in result.findings:
+        if not finding.expected:
+            lines += [f"  {finding}"]
+    return "\n".join(lines)

@@ -1,0 +1,34 @@
+"""Case items among other items: `cases/x.case.yaml::job[engine@model]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness.jobs import Job
+
+CASE_SUFFIX = ".case.yaml"
+
+
+def job_of(item: pytest.Item) -> Job | None:
+    """Return the job of a case item, or None for any other item."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("harness_job") if callspec is not None else None
+
+
+def names_of(nodeid: str) -> tuple[str, str, str] | None:
+    """Return (case file, engine, model) of a case item's node id, or None for any other item."""
+    file, found, job = nodeid.partition(f"{CASE_SUFFIX}::job[")
+    if not found:
+        return None
+    engine, _, model = job.removesuffix("]").rpartition("@")
+    return file + CASE_SUFFIX, engine, model
+
+
+def has_case_files(paths: list[str]) -> bool:
+    """Return whether pytest's arguments name or contain a case file."""
+    files = (Path(path.partition("::")[0]) for path in paths)
+    return any(file.name.endswith(CASE_SUFFIX) or next(file.rglob(f"*{CASE_SUFFIX}"), None) for file in files)
