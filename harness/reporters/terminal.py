@@ -24,7 +24,7 @@ _STYLE = {
 
 
 def console() -> Console:
-    """Return a console on standard output; what is piped or logged is not folded to the 80 columns of nobody's screen."""
+    """Return a console on standard output, as wide as the screen, or wide where there is none to fold for."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 

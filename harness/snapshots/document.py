@@ -60,10 +60,6 @@ def _curve(curve: Curve) -> dict[str, Any]:
     }
 
 
-def _rounded(recovery: Reading) -> float | None:
-    return None if recovery.value is None else round(recovery.value, 4)
-
-
 def dumps(document: Document) -> str:
     """Return a document as JSON text with one reading a line. Raises ValueError on a number that is not finite."""
     return _text(document, "") + "\n"
