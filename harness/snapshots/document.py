@@ -48,16 +48,14 @@ def _curve(curve: Curve) -> dict[str, Any]:
             "state": curve.baseline.state.value,
         },
         "recovery_unit": "%",
-        "recoveries": [
-            {
-                "layer": cell.layer,
-                "position": cell.position,
-                "value": _rounded(cell.recovery),
-                "state": cell.recovery.state.value,
-            }
-            for cell in curve.cells
-        ],
+        "recoveries": [_cell(cell) for cell in curve.cells],
     }
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    value, state = cell.recovery.value, cell.recovery.state.value
+    rounded = None if value is None else round(value, 4)
+    return {"layer": cell.layer, "position": cell.position, "value": rounded, "state": state}
 
 
 def dumps(document: Document) -> str:
