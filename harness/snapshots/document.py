@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from harness.vocabulary import Curve, Environment, JobResult
+from harness.vocabulary import Cell, Curve, Environment, JobResult
 
 SNAPSHOT_SCHEMA = "mlx-patch-harness/snapshot/1"
 
