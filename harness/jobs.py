@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from harness import models
@@ -59,6 +60,15 @@ def plan(case: Case, table: Mapping[str, ModelRow]) -> list[Job]:
     if problems:
         raise CaseFileError(problems)
     return [Job(case, table[model], engine) for model in case.models for engine in case.engines]
+
+
+def refuse_shared_ids(jobs: Iterable[Job]) -> None:
+    """Raise UsageError when two case files have the same id: reports and snapshots could not tell them apart."""
+    owner: dict[str, Path] = {}
+    for job in jobs:
+        other = owner.setdefault(job.case.id, job.case.path)
+        if other != job.case.path:
+            raise UsageError(f"{job.case.path} and {other} have the same id {job.case.id!r}; give one another `id`")
 
 
 class ModelShelf:

@@ -89,8 +89,7 @@ class Builder:
                 self._complain(at, f"{shown(key)} is written twice; the first is on line {self.places[inner].key[0]}")
             event = self._next()
             self.places.setdefault(inner, Place(at, _start(event)))
-            value = self._value(event, inner)
-            entries.setdefault(key, value)
+            entries[key] = self._value(event, inner)
         return entries
 
     def _key(self, event: yaml.Event, path: KeyPath) -> str:

@@ -44,7 +44,7 @@ EXPECTABLE = tuple(code for code, kind in FINDINGS.items() if kind.check != "exp
 
 MetricName = Annotated[str, NameOf("a metric", tuple(METRICS))]
 CheckName = Annotated[str, NameOf("a check", CHECKS)]
-FindingCode = Annotated[str, NameOf("a finding", EXPECTABLE)]
+FindingCode = Annotated[str, NameOf("a finding to expect", EXPECTABLE)]
 FindingCodes = Annotated[tuple[FindingCode, ...], DISTINCT]
 TokenIds = Annotated[tuple[TokenId, ...], Field(min_length=1), LIST]
 Indices = Annotated[tuple[int, ...], Field(min_length=1), DISTINCT, LIST]

@@ -35,6 +35,7 @@ def command(
 
     PATHS are case files or folders; without any, those of ./cases, or the bundled ones.
     """
+    _refuse_workers(workers)
     jobs_of(paths, tables, models, engines, tags)
     for output in (json_file, junit):
         _refuse_unwritable(output)
@@ -82,7 +83,8 @@ def _pytest(arguments: list[str], strict: bool) -> int:
     from harness.reporters.terminal import console, print_run
 
     # Neither the caller's options nor other people's plugins have a say in a verdict.
-    os.environ.pop("PYTEST_ADDOPTS", None)
+    for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
+        os.environ.pop(name, None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     keeper = _Keeper()
     code = int(pytest.main(arguments, plugins=[keeper]))
@@ -102,6 +104,11 @@ class _Keeper:
 
     def pytest_unconfigure(self, config: Any) -> None:
         self.run_result = config.pluginmanager.get_plugin("harness-ledger").run_result
+
+
+def _refuse_workers(text: str) -> None:
+    if not (text.isdecimal() or text in ("auto", "logical")):
+        raise UsageError(f"-n {text}: expected a number of worker processes, or auto")
 
 
 def _refuse_unwritable(path: Path | None) -> None:

@@ -55,6 +55,7 @@ def jobs_of(
             problems += error.problems
     if problems:
         raise CaseFileError(problems)
+    jobs.refuse_shared_ids(planned)
     _refuse_unknown("model", models, {job.row.id for job in planned})
     _refuse_unknown("engine", engines, {job.engine for job in planned})
     _refuse_unknown("tag", tags, {tag for job in planned for tag in (*job.case.tags, *job.row.tags)})

@@ -107,9 +107,11 @@ def _at(positions: Positions, value: mx.array, put: mx.array, point: HookPoint) 
 
 
 def resolve_positions(positions: Positions, tokens: int) -> list[int]:
-    """Return token indices in 0..tokens-1. Raises UsageError for one outside the prompt."""
+    """Return token indices in 0..tokens-1. Raises UsageError for one outside the prompt, and where there is none."""
     if isinstance(positions, str):
         return list(range(tokens)) if positions == "all" else [tokens - 1]
+    if not positions:
+        raise UsageError("no position is given, so nothing would be patched; give 'all', 'last' or token indices")
     outside = [position for position in positions if not -tokens <= position < tokens]
     if outside:
         raise UsageError(f"position {outside[0]} is outside the prompt of {tokens} tokens")

@@ -46,6 +46,8 @@ def resolve_layers(layers: Sequence[int] | None, count: int) -> list[int]:
     """Return layer indices in 0..count-1; negative ones count from the end, None means all."""
     if layers is None:
         return list(range(count))
+    if not layers:
+        raise UsageError("no layer is given, so nothing would be patched; leave `layers` out for all of them")
     outside = [layer for layer in layers if not -count <= layer < count]
     if outside:
         raise UsageError(f"layer {outside[0]} does not exist; the model has layers 0 to {count - 1}")
@@ -102,4 +104,4 @@ def _paths(block: Any) -> list[str]:
 
 
 def _is_module(found: Any) -> bool:
-    return callable(found) and hasattr(found, "named_modules")
+    return callable(found) and hasattr(found, "named_modules") and not isinstance(found, type)

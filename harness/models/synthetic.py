@@ -1,12 +1,6 @@
 """An mlx-lm architecture from a tiny configuration with seeded weights: the real code, at any vocabulary, in a second.
 
-Weights come from the raw output of a PCG64 generator, whose bits are fixed for all NumPy releases and platforms:
-integers scaled to a uniform. (Normal deviates differ between chips in MLX and may change between NumPy releases.)
-Every parameter has a stream of its own, seeded by the row's seed and the parameter's name, so neither the order of
-parameters nor the dtype changes a value before it is rounded.
-
-The scales make patching visible: the residual stream has unit size, a block adds comparable amounts to it, and logits
-have a standard deviation near `logit_scale`.
+The values themselves are in `weights.py`.
 """
 
 from __future__ import annotations
@@ -14,20 +8,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zlib import crc32
-
-import numpy as np
 
 from harness.errors import UnknownName, UsageError, suggest
 from harness.models.folder import card_of, cast, one_line
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.models.qwen_tokenizer import QWEN, RANKS, QwenTokenizer
 from harness.models.spec import SyntheticRow
+from harness.models.weights import fill
 from harness.models.wheel import locate
 from harness.models.words import WordTokenizer
 
@@ -70,14 +60,6 @@ EXTRA: Mapping[str, Mapping[str, Any]] = {
 VOCAB_KEYS = ("vocab_size",)
 LAYER_KEYS = ("num_hidden_layers", "n_layer")
 
-# Parameters of a block carry its index; all others (embeddings, the last norm, the head) are outside.
-IN_BLOCK = re.compile(r"\.\d+\.")
-EMBEDDING = re.compile(r"(embed_tokens|wte|wpe|embeddings?|embed)\.weight$")
-HEAD = re.compile(r"^(lm_head|.*\.lm_head|output)\.weight$")
-BIAS_SIZE = 0.02
-# Queries and keys of this size give attention weights that differ between tokens without collapsing onto one.
-WEIGHT_GAIN = 1.5
-
 
 def load(row: SyntheticRow, *, download: bool = False) -> LoadedModel:
     """Build the row's model.
@@ -102,7 +84,7 @@ def architectures() -> list[str]:
 def build(row: SyntheticRow) -> tuple[Any, dict[str, Any]]:
     """Return the module with its weights, cast and quantized, and the configuration it was built from."""
     if row.architecture not in architectures():
-        raise UnknownName("architecture of mlx-lm", row.architecture, architectures())
+        raise UnknownName("model architecture", row.architecture, architectures())
     code = importlib.import_module(f"mlx_lm.models.{row.architecture}")
     config = configuration(row, tuple(inspect.signature(code.ModelArgs).parameters))
     try:
@@ -111,7 +93,7 @@ def build(row: SyntheticRow) -> tuple[Any, dict[str, Any]]:
         raise UsageError(
             f"{row.id}: {row.architecture} cannot be built from {config}: {one_line(error)}; set it in `config`"
         ) from error
-    fill(module, row)
+    fill(module, row.seed, row.logit_scale)
     cast(module, row.dtype)
     if row.quantize:
         quantize(module)
@@ -126,28 +108,6 @@ def configuration(row: SyntheticRow, known: tuple[str, ...]) -> dict[str, Any]:
     sizes = dict.fromkeys(VOCAB_KEYS, row.vocab) | dict.fromkeys(LAYER_KEYS, row.layers)
     merged = {**COMMON, **EXTRA.get(row.architecture, {}), **sizes, **row.config}
     return {"model_type": row.architecture} | {key: value for key, value in merged.items() if key in known}
-
-
-def fill(module: Any, row: SyntheticRow) -> None:
-    """Give every parameter its value, a function of the row's seed, the parameter's name and its shape."""
-    import mlx.core as mx
-    from mlx.utils import tree_flatten, tree_unflatten
-
-    parameters = tree_flatten(module.parameters())
-    tied = not any(HEAD.search(name) for name, _ in parameters)
-    values = [
-        (name, mx.array(_value(name, array.shape, row.seed, _size(name, array.shape, row.logit_scale, tied))))
-        for name, array in parameters
-    ]
-    module.update(tree_unflatten(values))
-
-
-def uniform(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return float32 values in [-1, 1), 24 bits each, from the raw bits of the stream (seed, name)."""
-    count = math.prod(shape)
-    words = np.random.PCG64([seed, crc32(name.encode())]).random_raw((count + 1) // 2)
-    halves = words.astype("<u8").view("<u4")[:count] >> 8
-    return (halves.astype(np.float32) * np.float32(2.0**-23) - np.float32(1)).reshape(shape)
 
 
 def quantize(module: Any) -> None:
@@ -174,23 +134,3 @@ def _tokenizer(row: SyntheticRow, *, download: bool) -> Tokenizer:
             "use `tokenizer: words` or a larger `vocab`"
         )
     return QwenTokenizer(locate(QWEN, row.id, download=download) / RANKS)
-
-
-def _size(name: str, shape: tuple[int, ...], logit_scale: float, tied: bool) -> float:
-    """Return the standard deviation of a weight matrix's values, or the constant of a norm's weight."""
-    if len(shape) < 2:
-        last_norm = tied and not IN_BLOCK.search(name)
-        return logit_scale / math.sqrt(shape[0]) if last_norm else 1.0
-    if EMBEDDING.search(name) and not IN_BLOCK.search(name):
-        return 1.0
-    fan_in = math.sqrt(shape[-1])
-    return (logit_scale if HEAD.search(name) else WEIGHT_GAIN) / fan_in
-
-
-def _value(name: str, shape: tuple[int, ...], seed: int, size: float) -> Any:
-    if len(shape) >= 2:
-        # A uniform on [-1, 1) has the standard deviation 1 / sqrt(3).
-        return uniform(name, shape, seed) * np.float32(size * math.sqrt(3))
-    if name.endswith("weight"):
-        return np.full(shape, size, np.float32)
-    return uniform(name, shape, seed) * np.float32(BIAS_SIZE)

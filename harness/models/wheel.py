@@ -36,7 +36,7 @@ class WheelAsset:
     sha256: str
     megabytes: int
     license: str
-    revision: int
+    conversion: int
     """Counted up when `convert` writes something else, so that an older conversion is not taken for it."""
     files: tuple[str, ...]
     """What a complete folder holds, relative to it."""
@@ -45,7 +45,7 @@ class WheelAsset:
 
     @property
     def folder_name(self) -> str:
-        return f"{self.distribution}-{self.version}-r{self.revision}"
+        return f"{self.distribution}-{self.version}-c{self.conversion}"
 
     @property
     def requirement(self) -> str:

@@ -18,7 +18,6 @@ import pytest
 from harness.pytest_plugin.items import CASE_SUFFIX, has_case_files, job_of, names_of
 
 if TYPE_CHECKING:
-    from harness.casefile import Case
     from harness.jobs import Job, ModelShelf
     from harness.vocabulary import Finding, JobResult, RunResult
 
@@ -33,8 +32,8 @@ class Ledger:
         self.results: list[JobResult] = []
         self.run_result: RunResult | None = None
         self.bad_case_file = False
+        self.refusal: str | None = None
         self.interrupted = False
-        self.other_failures = 0
         self.started = datetime.now(UTC)
         self.clock = time.perf_counter()
         self._shelf: ModelShelf | None = None
@@ -60,15 +59,26 @@ class Ledger:
         jobs = {item: job for item in items if (job := job_of(item))}
         if not jobs:
             return
-        if config.getoption("update_snapshots") and os.environ.get("CI"):
-            raise pytest.UsageError("CI is set: snapshots are compared and never written; update them where you commit")
-        _refuse_shared_ids(job.case for job in jobs.values())
+        if refusal := _refusal(config, jobs.values()):
+            self._refuse(refusal, items)
+            return
         kept = [item for item, job in jobs.items() if self._selected(job)]
         if dropped := [item for item in jobs if item not in kept]:
             config.hook.pytest_deselected(items=dropped)
         order = {model: i for i, model in enumerate(dict.fromkeys(jobs[item].row.id for item in kept))}
         kept.sort(key=lambda item: order[jobs[item].row.id])  # stable: jobs of a case stay in their order
         items[:] = [item for item in items if item not in jobs] + kept
+
+    def _refuse(self, message: str, items: list[pytest.Item]) -> None:
+        if not self.is_worker:
+            raise pytest.UsageError(message)
+        # An error here would be xdist's internal error; the worker collects nothing instead and lets the owner say why.
+        items.clear()
+        self.config.workeroutput[_REFUSAL] = message  # type: ignore[attr-defined]  # set by xdist
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self.refusal = self.refusal or getattr(node, "workeroutput", {}).get(_REFUSAL)
 
     def _selected(self, job: Job) -> bool:
         wanted: dict[str, set[str]] = {}
@@ -121,8 +131,6 @@ class Ledger:
             self.results.append(load_job(sent))
         elif report.failed and names_of(report.nodeid):
             self.results.append(_crashed(report))
-        elif report.failed:
-            self.other_failures += 1
 
     # -- ending -----------------------------------------------------------------------------------------------------
 
@@ -133,12 +141,14 @@ class Ledger:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         outcome = yield
-        if self.is_worker or not (self.results or self.bad_case_file):
+        if self.refusal:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        if self.is_worker or not self._concerned():
             return outcome
-        self.run_result = self._verdict()
-        if self.other_failures and self.run_result.exit_code in (0, 5):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        elif session.exitstatus != pytest.ExitCode.INTERNAL_ERROR:
+        self.run_result = self._verdict(broken=session.exitstatus == pytest.ExitCode.INTERNAL_ERROR)
+        # Beside cases that pass, what ordinary tests and other plugins found keeps its exit code.
+        elsewhere = session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        if not (elsewhere and self.run_result.exit_code in (0, 5)):
             session.exitstatus = self.run_result.exit_code
         if name := self.config.getoption("harness_json"):
             from harness.reporters.json import write
@@ -146,9 +156,13 @@ class Ledger:
             write(self.run_result, Path(name))
         return outcome
 
-    def _verdict(self) -> RunResult:
+    def _concerned(self) -> bool:
+        """Return whether the session has anything to do with case files."""
+        return bool(self.results) or self.bad_case_file or (self.interrupted and has_case_files(self.config.args))
+
+    def _verdict(self, broken: bool) -> RunResult:
         from harness.environment import environment
-        from harness.errors import EXIT_INTERRUPTED, EXIT_USAGE
+        from harness.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE
         from harness.verdict import of_run
         from harness.vocabulary import RunResult, Status
 
@@ -157,6 +171,8 @@ class Ledger:
             verdict, code = Status.REFUSED, EXIT_USAGE
         if self.interrupted:
             verdict, code = Status.INTERRUPTED, EXIT_INTERRUPTED
+        if broken:
+            verdict, code = Status.CRASHED, EXIT_INTERNAL
         return RunResult(
             verdict=verdict,
             exit_code=code,
@@ -167,7 +183,9 @@ class Ledger:
         )
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if self.run_result is None:
+        if self.refusal:
+            terminalreporter.write_line(f"ERROR: {self.refusal}", red=True)
+        if self.run_result is None or self.config.getoption("no_summary"):
             return
         from rich.console import Console
 
@@ -195,6 +213,7 @@ class Ledger:
 
 
 _RESULT: pytest.StashKey[JobResult] = pytest.StashKey()
+_REFUSAL = "harness_refusal"
 
 
 def ledger_of(config: pytest.Config) -> Ledger:
@@ -203,11 +222,18 @@ def ledger_of(config: pytest.Config) -> Ledger:
     return ledger
 
 
-def _refuse_shared_ids(cases: Iterable[Case]) -> None:
-    owner: dict[str, Path] = {}
-    for case in cases:
-        if owner.setdefault(case.id, case.path) != case.path:
-            raise pytest.UsageError(f"{case.path} and {owner[case.id]} have the same id {case.id!r}")
+def _refusal(config: pytest.Config, jobs: Iterable[Job]) -> str | None:
+    """Return why these jobs cannot be run in one session, if they cannot."""
+    from harness.errors import UsageError
+    from harness.jobs import refuse_shared_ids
+
+    if config.getoption("update_snapshots") and os.environ.get("CI"):
+        return "CI is set: snapshots are compared and never written; update them where you commit"
+    try:
+        refuse_shared_ids(jobs)
+    except UsageError as error:
+        return str(error)
+    return None
 
 
 def _required(result: JobResult, config: pytest.Config) -> JobResult:

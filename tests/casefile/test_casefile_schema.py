@@ -163,7 +163,8 @@ def test_a_file_name_that_is_no_id_asks_for_one(tmp_path: Path, minimal: str) ->
         ("id: 12", "5:5: id: expected text, found the number 12; put it in quotes"),
         ("about: no", None),
         ("metric: [l2]", "5:1: metric: is not a field here; did you mean 'metrics'?"),
-        ("expect: {findings: [ORC01]}", "5:21: expect.findings[0]: 'ORC01' is not a finding; did you mean 'ORC001'?"),
+        ("expect: {findings: [ORC01]}",
+         "5:21: expect.findings[0]: 'ORC01' is not a finding to expect; did you mean 'ORC001'?"),
         ("expect: {may_find: [FIN001, FIN001]}", "5:29: expect.may_find[1]: 'FIN001' is listed twice"),
         ("expect: {baselines: [{metric: l2, value: 1}]}", "5:22: expect.baselines[0].within: is missing"),
         ("expect: {baselines: [{metric: kl_divergence, value: 1, within: 0}]}",
@@ -216,6 +217,8 @@ def test_every_message(problems: Problems, tmp_path: Path, minimal: str, extra: 
         ("{clean: a, corrupted: b, answer: [1], wrong: -1}",
          "2:43: prompts.answer: expected text or a token id, found a list\n"
          "2:55: prompts.wrong: expected a number of at least 0, found -1"),
+        ("{clean: a, corrupted: b, answer: true, wrong: 1}",
+         "2:43: prompts.answer: expected text or a token id, found true"),
         ("a b", "2:10: prompts: expected a mapping, found the text 'a b'"),
     ],
 )  # fmt: skip
@@ -234,6 +237,11 @@ def test_all_faults_are_reported_at_once_in_file_order(problems: Problems) -> No
         "x.case.yaml:6:11: metrics[0]: 'l3' is not a metric; known: cosine, "
         "kl_divergence, l2, log_prob, logit_diff, mse",
     ]
+
+
+def test_a_failed_expectation_cannot_be_expected(problems: Problems, minimal: str) -> None:
+    (message,) = problems(minimal + "expect: {findings: [ENG001, EXP001]}\n")
+    assert message.startswith("x.case.yaml:5:29: expect.findings[1]: 'EXP001' is not a finding to expect; ")
 
 
 def test_the_json_schema_shows_names_and_shapes() -> None:

@@ -57,8 +57,10 @@ def cosine(clean: np.ndarray, row: np.ndarray) -> Decimal:
     (a, b), _ = integers(clean, row)
     aa, bb = sum(x * x for x in a), sum(y * y for y in b)
     ab = sum(x * y for x, y in zip(a, b, strict=True))
+    if ab > 0 and ab * ab == aa * bb:
+        return Decimal(0)
     with _digits(DIGITS):
-        return 1 - Decimal(ab) / (Decimal(aa).sqrt() * Decimal(bb).sqrt()) if ab * ab != aa * bb else Decimal(0)
+        return 1 - Decimal(ab) / (Decimal(aa).sqrt() * Decimal(bb).sqrt())
 
 
 def kl_divergence(clean: np.ndarray, row: np.ndarray) -> Decimal:

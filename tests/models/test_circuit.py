@@ -1,4 +1,4 @@
-"""The circuits keep their promises: judged by patching the real mlx-lm classes plainly, and by numbers worked by hand."""
+"""The circuits keep their promises: judged by patching real mlx-lm classes plainly, and by numbers worked by hand."""
 
 import time
 

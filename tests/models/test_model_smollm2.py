@@ -14,6 +14,31 @@ from harness.models.smollm2 import SMOLLM2, parameter_name
 
 ROWS = ["smollm2-135m-f32", "smollm2-135m-f16", "smollm2-135m-bf16", "smollm2-135m-q4"]
 CAPITAL = [504, 3575, 282, 4649, 314]
+SYSTEM = [
+    1,
+    9690,
+    198,
+    2683,
+    359,
+    253,
+    5356,
+    5646,
+    11173,
+    3365,
+    3511,
+    308,
+    34519,
+    28,
+    7018,
+    411,
+    407,
+    19712,
+    8182,
+    2,
+    198,
+]
+CHAT = [*SYSTEM, 1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198, 1, 520, 9531, 198]
+REPLY = [*CAPITAL, 7042, 30, 2]
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +136,12 @@ def test_the_tokenizer_gives_the_published_ids(folder, text, ids):
     assert tokenizer.decode(ids) == text
 
 
+def test_the_factual_pair_is_equally_long(folder):
+    tokenizer = load("smollm2-135m-q4").tokenizer
+    prompts = [f"The {place} is in the city of" for place in ("Eiffel Tower", "Colosseum")]
+    assert [len(tokenizer.encode(prompt)) for prompt in prompts] == [9, 9]
+
+
 @pytest.mark.parametrize("text", ["naïve café, 東京 🚀", "tab\tand\r\nreturn  ", "don't we'll I'M", "x=1;\n\n\n    y"])
 def test_text_survives_a_round_trip(folder, text):
     tokenizer = load("smollm2-135m-q4").tokenizer
@@ -121,9 +152,19 @@ def test_the_chat_template_gives_the_published_prompt(folder):
     tokenizer = load("smollm2-135m-q4").tokenizer
     question = [{"role": "user", "content": "What is the capital of France?"}]
     text = tokenizer.apply_chat_template(question, add_generation_prompt=True, tokenize=False)
-    system = [1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411, 407, 19712, 8182]
-    user = [2, 198, 1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2, 198, 1, 520, 9531, 198]
-    assert tokenizer.encode(text) == system + user
+    assert tokenizer.encode(text) == CHAT
+
+
+def test_a_chat_goes_on_as_published(folder):
+    """The greedy reply others report; a short factual prompt would not notice a rope that pairs the wrong halves.
+
+    Left out are the two tokens that lead by less than 0.3, which rounding to bfloat16 (the fastest here) may flip.
+    """
+    import mlx.core as mx
+
+    logits = load("smollm2-135m-bf16").module(mx.array([CHAT + REPLY[:-1]]))[0, len(CHAT) - 1 :]
+    said = logits.argmax(-1).tolist()
+    assert [said[i] for i in (1, 2, 3, 4, 5, 7)] == [REPLY[i] for i in (1, 2, 3, 4, 5, 7)]
 
 
 @pytest.mark.parametrize(

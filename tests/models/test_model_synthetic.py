@@ -11,7 +11,7 @@ from model_helpers import fetch_or_skip, last_logits
 
 from harness import models
 from harness.errors import UnknownName, UsageError
-from harness.models import synthetic
+from harness.models import synthetic, weights
 from harness.models.qwen_tokenizer import QWEN
 from harness.models.spec import SyntheticRow
 
@@ -53,13 +53,13 @@ def pcg64(seed_sequence, count):
 def test_values_are_the_top_24_bits_of_the_streams_halves():
     words = list(pcg64(np.random.SeedSequence([7, crc32(b"model.x.weight")]), 3))
     halves = [half for word in words for half in (word & 2**32 - 1, word >> 32)][:5]
-    seen = synthetic.uniform("model.x.weight", (5,), 7)
+    seen = weights.uniform("model.x.weight", (5,), 7)
     assert seen.dtype == np.float32
     assert seen.tolist() == [(half >> 8) / 2**23 - 1 for half in halves]
 
 
 def test_values_are_uniform():
-    values = synthetic.uniform("name", (1000, 1000), 0).astype(np.float64)
+    values = weights.uniform("name", (1000, 1000), 0).astype(np.float64)
     assert -1 <= values.min() < -0.9999
     assert 0.9999 < values.max() < 1
     # Five standard errors of the mean (3^-1/2 / 1000) and of the mean square ((4/45)^1/2 / 1000).
@@ -68,7 +68,7 @@ def test_values_are_uniform():
 
 
 def test_streams_of_other_names_and_seeds_are_unrelated():
-    streams = [synthetic.uniform(name, (100_000,), seed) for name, seed in (("a", 0), ("b", 0), ("a", 1))]
+    streams = [weights.uniform(name, (100_000,), seed) for name, seed in (("a", 0), ("b", 0), ("a", 1))]
     # Five standard errors of a correlation of independent samples.
     assert np.abs(np.corrcoef(streams) - np.eye(3)).max() < 5 / 100_000**0.5
 
@@ -159,7 +159,7 @@ def test_4bit_quantizes_every_matrix_and_leaves_activations_wide():
 
 
 def test_an_unknown_architecture_gets_the_nearest():
-    with pytest.raises(UnknownName, match=r"'qwen33' is not a architecture of mlx-lm; did you mean 'qwen3'\?"):
+    with pytest.raises(UnknownName, match=r"'qwen33' is not a model architecture; did you mean 'qwen3'\?"):
         synthetic.build(small(architecture="qwen33"))
 
 

