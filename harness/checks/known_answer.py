@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 from harness.checks.evidence import Evidence
 from harness.vocabulary import Curve, Finding, Reading, Site
@@ -23,11 +24,14 @@ def _closed_form(evidence: Evidence, curve: Curve) -> Iterator[Finding]:
     if evidence.engine.formula is not None:
         # How precise a formula is, is the oracle check's question; here it is only asked whether it is right.
         points = max(points, evidence.case.tolerance.oracle_points)
-    for cell in curve.cells:
-        wanted = known.recovery(evidence.question, curve.component, cell.layer, curve.metric)
-        if wanted is not None and _apart(cell.recovery, wanted, points):
-            site = Site(curve.component, cell.layer, cell.position)
-            yield _finding(cell.recovery, wanted, points, "%", curve.metric, site)
+    pairs = [
+        (cell, known.recovery(evidence.question, curve.component, cell.layer, curve.metric)) for cell in curve.cells
+    ]
+    wrong = [(cell, wanted) for cell, wanted in pairs if wanted and _apart(cell.recovery, wanted, points)]
+    if wrong:
+        cell, wanted = max(wrong, key=lambda pair: _distance(pair[0].recovery, pair[1]))
+        site = Site(curve.component, cell.layer, cell.position)
+        yield _finding(cell.recovery, wanted, points, "%", curve.metric, site, [cell.layer for cell, _ in wrong])
 
 
 def _stated_baselines(evidence: Evidence) -> Iterator[Finding]:
@@ -58,16 +62,24 @@ def _meant(evidence: Evidence, stated: object) -> bool:
 
 
 def _apart(said: Reading, wanted: Reading, within: float) -> bool:
+    return _distance(said, wanted) > within
+
+
+def _distance(said: Reading, wanted: Reading) -> float:
     if said.value is None or wanted.value is None:
-        return said.state is not wanted.state
-    return abs(said.value - wanted.value) > within
+        return 0.0 if said.state is wanted.state else math.inf
+    return abs(said.value - wanted.value)
 
 
-def _finding(said: Reading, wanted: Reading, within: float, unit: str, metric: str, site: Site | None) -> Finding:
+def _finding(
+    said: Reading, wanted: Reading, within: float, unit: str, metric: str, site: Site | None, layers: Sequence[int] = ()
+) -> Finding:
+    more = f"; {len(layers)} layers in all" if len(layers) > 1 else ""
+    right = f"{wanted.text('.6g')} within {within:g}" if wanted.finite else wanted.text()
     return Finding(
         "KNO001",
-        f"{said.text('.6g')} {unit}, the known answer is {wanted.text('.6g')} within {within:g}",
+        f"{said.text('.6g')}{f' {unit}' if said.finite else ''}, the known answer is {right}{more}",
         site,
         metric,
-        {"reported": said.value, "known": wanted.value, "within": within},
+        {"reported": said.value, "known": wanted.value, "within": within, "layers": list(layers)},
     )

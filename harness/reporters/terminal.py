@@ -85,10 +85,11 @@ def _print_findings(job: JobResult, console: Console, strict: bool) -> None:
     if not shown:
         return
     console.print(Text(f"{job.id} {job.case_file}", style="bold"))
-    for finding in shown:
-        style = "red" if fails(finding, strict) else "yellow"
-        console.print(Text(f"  {finding_text(finding)}", style=style))
-        console.print(Text(f"    {finding.kind.hint}"))
+    for code in dict.fromkeys(each.code for each in shown):
+        alike = [each for each in shown if each.code == code]
+        for finding in alike:
+            console.print(Text(f"  {finding_text(finding)}", style="red" if fails(finding, strict) else "yellow"))
+        console.print(Text(f"    {alike[0].kind.hint}"))
 
 
 def _print_reasons(jobs: Sequence[JobResult], console: Console) -> None:

@@ -14,21 +14,23 @@ from harness.models.spec import CircuitRow
 from harness.vocabulary import Answers, Direction, Question, Reading, State, Sweep, Tokens
 
 POINTS = {"float32": 1e-4, "float16": 0.01, "bfloat16": 0.1}
-FACTORS = {4: 0.75, 6: 0.5, 9: -0.25}
-BY_HAND = {4: 75.0, 6: 50.0, 9: -25.0}
+FACTORS, GATED = {2: 0.75, 3: 0.5, 5: -0.25}, {2: 0.75, 3: 0.5, 5: 4.0}
+LAYERS = range(6)
+DESIGN = {"layers": 10, "attention_layer": 3, "factors": {4: 0.75, 6: 0.5, 9: -0.25}}
 CLEAN, CORRUPTED = (1, 5, 6, 7), (2, 5, 6, 7)
 DENSE = ("llama", "qwen2", "qwen3")
 ON_CPU = mx.default_device().type == mx.DeviceType.cpu
 BUILDS = [*((name, dtype) for name in DENSE for dtype in POINTS), ("qwen3_moe", "float32")]
 COMPONENTS = ("mlp", "self_attn", "resid_pre", "resid_post")
 
-_loaded = {}
+_loaded, _runs = {}, {}
 
 
 def circuit(architecture="llama", dtype="float32", kind="circuit", **more):
     key = (architecture, dtype, kind, repr(more))
     if key not in _loaded:
-        row = {"vocab": 256, "layers": 11, "attention_layer": 3, "factors": FACTORS, **more}
+        factors = GATED if kind == "gated-circuit" else FACTORS
+        row = {"vocab": 256, "layers": len(LAYERS), "attention_layer": 1, "factors": factors, **more}
         _loaded[key] = load(
             CircuitRow(id="c", source="groundtruth", kind=kind, architecture=architecture, dtype=dtype, **row)
         )
@@ -47,7 +49,14 @@ def rows(model, asked, component, layer):
     every = range(len(clean))
     places = {"all": tuple(every), "last": (every[-1],)}.get(asked.sweep.positions, asked.sweep.positions)
     patched = plain_patching.run_patched(model.module, base, source, component, layer, places)
-    return plain_patching.run(model.module, clean), plain_patching.run(model.module, corrupted), patched
+    return unpatched(model, clean), unpatched(model, corrupted), patched
+
+
+def unpatched(model, ids):
+    key = (id(model), tuple(ids))
+    if key not in _runs:
+        _runs[key] = plain_patching.run(model.module, ids)
+    return _runs[key]
 
 
 def compare(model, asked, components, layers, metrics=tuple(plain_patching.DISTANCES)):
@@ -70,19 +79,20 @@ def compare(model, asked, components, layers, metrics=tuple(plain_patching.DISTA
 def test_plain_patching_finds_what_is_known(architecture, dtype, direction, kind):
     model = circuit(architecture, dtype, kind)
     assert model.known.tolerance(question(), "l2") == POINTS[dtype]
-    compare(model, question(direction), COMPONENTS, range(11))
+    compare(model, question(direction), COMPONENTS, LAYERS)
 
 
-@pytest.mark.parametrize(("architecture", "dtype"), BUILDS)
+@pytest.mark.parametrize(
+    ("architecture", "dtype"),
+    [("llama", "float32"), ("qwen2", "bfloat16"), ("qwen3", "float16"), ("qwen3_moe", "float32")],
+)
 def test_measured_recoveries_are_the_numbers_of_the_design(architecture, dtype):
-    model = circuit(architecture, dtype)
-    for layer in range(11):
-        f = BY_HAND.get(layer, 0.0) / 100
+    model = circuit(architecture, dtype, **DESIGN)
+    for layer in range(10):
         expected = {
-            "mlp": 100 * f,
+            "mlp": {4: 75.0, 6: 50.0, 9: -25.0}.get(layer, 0.0),
             "self_attn": 100.0 if layer == 3 else 0.0,
             "resid_pre": 100.0,
-            "resid_post": 100.0,
         }
         for component, percent in expected.items():
             measured = rows(model, question(), component, layer)
@@ -105,17 +115,16 @@ def test_a_gated_circuit_tells_denoising_from_noising():
     Denoising layer i leaves -[p (1 + g) - f_i] of the clean subject and (p - f_i)(1 + g) of the other; noising leaves
     -f_i (1 + g) and f_i. The columns of the two subjects' rows turn that into a length.
     """
-    factors = {4: 0.75, 6: 0.5, 9: 1.0}
-    model = circuit(kind="gated-circuit", factors=factors)
+    model = circuit(kind="gated-circuit")
     one, two = model.known.head.own[:2].astype(float)
-    p, g = 1.25, 1.0
+    p, g = 1.25, 4.0
 
     def length(a, b):
         return np.linalg.norm(a * one + b * two)
 
     whole = length(p * (1 + g), -p * (1 + g))
-    for layer in (4, 6):
-        f = factors[layer]
+    for layer in (2, 3):
+        f = GATED[layer]
         by_hand = {
             "denoising": 100 * (1 - length(p * (1 + g) - f, -(p - f) * (1 + g)) / whole),
             "noising": 100 * (1 - length(f * (1 + g), -f) / whole),
@@ -134,17 +143,17 @@ def test_a_gated_circuit_tells_denoising_from_noising():
 @pytest.mark.parametrize("direction", ["denoising", "noising"])
 @pytest.mark.parametrize("positions", ["last", (0,), (1, 2), (0, 3)], ids=str)
 def test_positions(positions, direction, kind):
-    compare(circuit(kind=kind), question(direction, positions), COMPONENTS, range(11), ("l2", "cosine"))
+    compare(circuit(kind=kind), question(direction, positions), COMPONENTS, LAYERS, ("l2", "cosine"))
 
 
 def test_the_subject_is_at_its_own_position_before_attention_and_at_the_last_after_it():
     known = circuit().known
 
     def residual(positions):
-        return [known.recovery(question("denoising", positions), "resid_pre", i, "l2").value for i in range(11)]
+        return [known.recovery(question("denoising", positions), "resid_pre", i, "l2").value for i in LAYERS]
 
-    assert residual("last") == [0.0] * 4 + [100.0] * 7
-    assert residual((0,)) == [100.0] * 4 + [0.0] * 7
+    assert residual("last") == [0.0] * 2 + [100.0] * 4
+    assert residual((0,)) == [100.0] * 2 + [0.0] * 4
 
 
 @pytest.mark.parametrize(
@@ -157,7 +166,7 @@ def test_the_subject_is_at_its_own_position_before_attention_and_at_the_last_aft
 def test_other_prompts(clean, corrupted, dtype, kind):
     for positions in ("all", (0,)):
         compare(
-            circuit(dtype=dtype, kind=kind), question("denoising", positions, clean, corrupted), COMPONENTS, (2, 4, 9)
+            circuit(dtype=dtype, kind=kind), question("denoising", positions, clean, corrupted), COMPONENTS, (1, 2, 5)
         )
 
 
@@ -168,15 +177,15 @@ def test_a_length_that_is_no_power_of_two_rounds_and_says_so(length, dtype, kind
     clean, corrupted = (1, *[5] * (length - 1)), (2, *[5] * (length - 1))
     asked = question("denoising", "all", clean, corrupted)
     model = circuit(dtype=dtype, kind=kind, vocab=4096)
-    assert model.known.tolerance(asked, "l2") == POINTS[dtype] * (1 if dtype == "float32" else 10)
-    compare(model, asked, COMPONENTS, range(11))
+    assert model.known.tolerance(asked, "l2") == POINTS[dtype] * (1 if dtype == "float32" else 40)
+    compare(model, asked, COMPONENTS, LAYERS)
 
 
 @pytest.mark.parametrize(("component", "module"), [("mlp", "mlp.down_proj"), ("self_attn", "self_attn.o_proj")])
 def test_the_last_projection_is_the_module(component, module):
     model = circuit()
-    compare(model, question(), (module,), range(11))
-    for layer in range(11):
+    compare(model, question(), (module,), LAYERS)
+    for layer in LAYERS:
         pair = [model.known.recovery(question(), name, layer, "mse") for name in (component, module)]
         assert pair[0] == pair[1]
 
@@ -184,10 +193,10 @@ def test_the_last_projection_is_the_module(component, module):
 @pytest.mark.parametrize(
     ("known_of", "patched_at"),
     [
-        (("mlp", 4), ("mlp", 5)),
-        (("mlp", 4), ("self_attn", 4)),
-        (("self_attn", 3), ("self_attn", 4)),
-        (("mlp", 9), ("mlp", 10)),
+        (("mlp", 3), ("mlp", 4)),
+        (("mlp", 2), ("self_attn", 2)),
+        (("self_attn", 1), ("self_attn", 2)),
+        (("mlp", 5), ("mlp", 4)),
     ],
     ids=["next layer", "wrong component", "attention off by one", "negative factor"],
 )
@@ -200,21 +209,21 @@ def test_a_patch_in_the_wrong_place_misses_the_known_answer(known_of, patched_at
 @pytest.mark.parametrize("architecture", [*DENSE, "qwen3_moe"])
 def test_what_recovers_nothing_still_differs_between_the_runs(architecture):
     module = circuit(architecture).module
-    for layer in range(11):
+    for layer in LAYERS:
         for name in ("mlp", "self_attn"):
             seen: list[np.ndarray] = []
             target = getattr(module.layers[layer], name)
             with plain_patching.swapped(target, lambda x, seen=seen: seen.append(np.array(x)) or x, on_input=False):
                 for ids in (CLEAN, CORRUPTED):
                     plain_patching.run(module, ids)
-            assert (seen[0][0, -1] != seen[1][0, -1]).any() or layer < 3, (layer, name)
+            assert (seen[0][0, -1] != seen[1][0, -1]).any() or (name, layer) == ("mlp", 0), (layer, name)
             assert (seen[0] != seen[1]).any(), (layer, name)
 
 
 @pytest.mark.parametrize("metric", ["kl_divergence", "log_prob", "logit_diff"])
 def test_distribution_metrics_against_their_definitions(metric):
     model = circuit()
-    logits = rows(model, question(), "mlp", 4)
+    logits = rows(model, question(), "mlp", 2)
     log_p, *_ = logs = [row - np.log(np.exp(row).sum()) for row in logits]
     value = {
         "kl_divergence": lambda i: (np.exp(log_p) * (log_p - logs[i])).sum(),
@@ -223,7 +232,7 @@ def test_distribution_metrics_against_their_definitions(metric):
     }[metric]
     expected = 100 * (value(2) - value(1)) / (value(0) - value(1))
     for answers in (None, Answers(8, 9)):
-        known = model.known.recovery(question(answers=answers), "mlp", 4, metric)
+        known = model.known.recovery(question(answers=answers), "mlp", 2, metric)
         assert known.value == pytest.approx(expected, abs=1e-4)
 
 
@@ -234,7 +243,7 @@ def test_the_reports_own_baseline(dtype):
     started = time.perf_counter()
     model = circuit("qwen3", dtype, vocab=151_936, scale=0.805)
     assert time.perf_counter() - started < 2
-    clean, corrupted, patched = rows(model, question(), "mlp", 6)
+    clean, corrupted, patched = rows(model, question(), "mlp", 3)
     assert plain_patching.l2(clean, corrupted) == pytest.approx(313.7, rel=3e-3)
     assert plain_patching.mse(clean, corrupted) == pytest.approx(0.648, rel=6e-3)
     assert plain_patching.cosine(clean, corrupted) == pytest.approx(0.0078, rel=2e-2)
@@ -246,7 +255,7 @@ def test_the_reports_own_baseline(dtype):
 def test_the_logits_themselves_are_the_algebra(architecture, dtype, kind):
     model = circuit(architecture, dtype, kind)
     shared, own, unit = model.known.head.shared, model.known.head.own, model.known.head.unit
-    strength = 1.25 - 0.25 * 1.25 if kind == "gated-circuit" else 1.0
+    strength = 1.25 + 4.0 * 1.25 if kind == "gated-circuit" else 1.0
     rounding = 1e-5 if dtype == "float32" else 0.0
     for subject in (1, 2, 3):
         found = plain_patching.run(model.module, (subject, 5, 6, 7))
@@ -262,9 +271,9 @@ def test_the_classes_are_those_of_mlx_lm(architecture):
 
 
 def test_factors_that_do_not_add_up_to_one_recover_their_share():
-    model = circuit(factors={3: 1.5, 5: 0.5})
-    assert model.known.recovery(question(), "mlp", 3, "l2").value == pytest.approx(75)
-    compare(model, question(), ("mlp",), (3, 4, 5))
+    model = circuit(factors={1: 1.5, 3: 0.5})
+    assert model.known.recovery(question(), "mlp", 1, "l2").value == pytest.approx(75)
+    compare(model, question(), ("mlp",), (1, 2, 3))
 
 
 def test_the_same_prompt_twice_is_a_zero_baseline():
@@ -276,7 +285,7 @@ def test_the_same_prompt_twice_is_a_zero_baseline():
     ("component", "layer", "asked"),
     [
         ("mlp.gate_proj", 4, question()),
-        ("mlp", 11, question()),
+        ("mlp", 6, question()),
         ("mlp", 4, question(clean=(1, 5))),
         ("mlp", 4, question(positions=(4,))),
     ],
@@ -301,9 +310,9 @@ def test_factors_the_dtype_would_round_are_refused():
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"attention_layer": 11}, "attention_layer: 11 does not exist in 11 layers"),
-        ({"factors": {2: 1.0}}, "nothing reaches the MLP of layer 2; choose layers 3 to 10"),
-        ({"factors": {11: 1.0}}, "nothing reaches the MLP of layer 11"),
+        ({"attention_layer": 6}, "attention_layer: 6 does not exist in 6 layers"),
+        ({"factors": {0: 1.0}}, "nothing reaches the MLP of layer 0; choose layers 1 to 5"),
+        ({"factors": {6: 1.0}}, "nothing reaches the MLP of layer 6"),
         ({"factors": {4: 1.0, 5: -1.0}}, "the sum of those that add is 0"),
         ({"factors": {4: 1.0}, "kind": "gated-circuit"}, "at least two layers"),
     ],
@@ -316,12 +325,8 @@ def test_a_row_that_means_nothing_is_refused(more, message):
 
 def test_card_and_tokenizer():
     model = circuit("qwen3")
-    assert (model.card.source, model.card.architecture, model.card.layers, model.card.vocab) == (
-        "groundtruth",
-        "qwen3",
-        11,
-        256,
-    )
+    card = model.card
+    assert (card.source, card.architecture, card.layers, card.vocab) == ("groundtruth", "qwen3", 6, 256)
     assert model.tokenizer.encode("anna likes to drink") == list(CLEAN)
     assert model.tokenizer.encode("bert likes to drink") == list(CORRUPTED)
     assert model.tokenizer.decode([8, 9, 10]) == "tea coffee milk"
@@ -331,7 +336,7 @@ def test_card_and_tokenizer():
 def test_a_traced_run_equals_a_bare_one(architecture, dtype):
     module = circuit(architecture, dtype).module
     bare = plain_patching.run(module, CLEAN)
-    for layer in (0, 3, 10):
+    for layer in (0, 1, 5):
         for target in (module.layers[layer], module.layers[layer].mlp, module.layers[layer].self_attn):
             with plain_patching.swapped(target, lambda x: x, on_input=False):
                 np.testing.assert_array_equal(plain_patching.run(module, CLEAN), bare)

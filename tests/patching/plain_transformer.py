@@ -57,9 +57,9 @@ class Transformer(nn.Module):
         self.embedding = mx.zeros((VOCAB, WIDTH))
         self.layers = [Block() for _ in range(LAYERS)]
         self.head = nn.Linear(WIDTH, VOCAB)
-        random = np.random.RandomState(0)
+        random = np.random.RandomState(1)
         self.update(
-            tree_map(lambda w: mx.array(random.uniform(-0.7, 0.7, w.shape).astype(np.float32)), self.parameters())
+            tree_map(lambda w: mx.array(random.uniform(-0.5, 0.5, w.shape).astype(np.float32)), self.parameters())
         )
         self._forwards = 0
 
