@@ -74,7 +74,8 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         self.kind, self.name, self.known = kind, name, tuple(known)
-        super().__init__(f"{name!r} is not a {kind}; {suggest(name, self.known)}")
+        article = "an" if kind[0] in "aeiou" else "a"
+        super().__init__(f"{name!r} is not {article} {kind}; {suggest(name, self.known)}")
 
 
 class PromptError(UsageError):

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from harness.cli.selection import case_files, jobs_of, selection_options
+from harness.cli.selection import BUNDLED, case_files, jobs_of, selection_options
 from harness.errors import EXIT_INTERNAL, UsageError
 
 CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
@@ -37,6 +37,8 @@ def command(
     """
     _refuse_workers(workers)
     jobs_of(paths, tables, models, engines, tags)
+    if snapshot_update:
+        _refuse_installed(paths)
     for output in (json_file, junit):
         _refuse_unwritable(output)
     arguments = [
@@ -91,8 +93,7 @@ def _pytest(arguments: list[str], strict: bool) -> int:
     run = keeper.run_result
     if run is not None:
         print_run(run, console(), strict)
-        return int(run.exit_code)
-    if code == EXIT_INTERNAL:
+    elif code == EXIT_INTERNAL:
         click.echo("harness: pytest reports an internal error, above", err=True)
     return code
 
@@ -109,6 +110,12 @@ class _Keeper:
 def _refuse_workers(text: str) -> None:
     if not (text.isdecimal() or text in ("auto", "logical")):
         raise UsageError(f"-n {text}: expected a number of worker processes, or auto")
+
+
+def _refuse_installed(paths: tuple[Path, ...]) -> None:
+    """The snapshots of an installed package are part of it; an update there would be lost with the next version."""
+    if BUNDLED.is_dir() and any(BUNDLED.resolve() in file.resolve().parents for file in case_files(paths)):
+        raise UsageError("the bundled cases belong to the installed package; copy them and give the copy's folder")
 
 
 def _refuse_unwritable(path: Path | None) -> None:

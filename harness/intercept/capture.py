@@ -32,7 +32,7 @@ def record(model: LoadedModel, ids: Sequence[int], points: Sequence[HookPoint]) 
 
     def keeper(point: HookPoint) -> Callable[[mx.array], mx.array]:
         def keep(value: mx.array) -> mx.array:
-            kept[point].append(value)
+            kept[point].append(_unshared(value))
             return value
 
         return keep
@@ -99,11 +99,16 @@ def _at(positions: Positions, value: mx.array, put: mx.array, point: HookPoint) 
     if value.shape != put.shape or value.dtype != put.dtype:
         raise TapError(f"{point}: {put.shape} {put.dtype} was recorded, {value.shape} {value.dtype} is replaced")
     if positions == "all":
-        return put
+        return _unshared(put)
     tokens = value.shape[1]
     chosen = resolve_positions(positions, tokens)
     mask = mx.array([position in chosen for position in range(tokens)])
     return mx.where(mask[None, :, None], put, value)
+
+
+def _unshared(value: mx.array) -> mx.array:
+    """Return the same data under a handle of its own: a model's `x += y` changes the handle it holds."""
+    return mx.array(value)
 
 
 def resolve_positions(positions: Positions, tokens: int) -> list[int]:

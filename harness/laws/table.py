@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from harness.intercept import HookPoint, forward, record, replace
 from harness.intercept.hookpoints import point
+from harness.metrics import host_row
 from harness.models.architectures import architecture_of, blocks_of
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Direction, Question
@@ -94,8 +96,14 @@ def _same_bits(a: mx.array, b: mx.array) -> bool:
 
 
 def _relative(a: mx.array, b: mx.array) -> float:
-    wide_a, wide_b = a.astype(mx.float32), b.astype(mx.float32)
-    return float(mx.max(mx.abs(wide_a - wide_b)) / mx.max(mx.abs(wide_a)))
+    """Return the largest |difference| / the largest finite |a|, NaN where either is; equal infinities do not differ.
+
+    On the host, because a device's own `max` has dropped NaN in some builds of MLX.
+    """
+    wide_a, wide_b = host_row(a), host_row(b)
+    size = np.abs(wide_a[np.isfinite(wide_a)]).max(initial=0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.where(wide_a == wide_b, 0.0, np.abs(wide_a - wide_b)).max() / size)
 
 
 def _distance(what: str, a: mx.array, b: mx.array) -> str:

@@ -130,7 +130,7 @@ class Ledger:
 
             self.results.append(load_job(sent))
         elif report.failed and names_of(report.nodeid):
-            self.results.append(_crashed(report))
+            self.results.append(_crashed(report, self.config.rootpath))
 
     # -- ending -----------------------------------------------------------------------------------------------------
 
@@ -151,10 +151,17 @@ class Ledger:
         if not (elsewhere and self.run_result.exit_code in (0, 5)):
             session.exitstatus = self.run_result.exit_code
         if name := self.config.getoption("harness_json"):
-            from harness.reporters.json import write
-
-            write(self.run_result, Path(name))
+            self._write(self.run_result, Path(name), session)
         return outcome
+
+    def _write(self, run: RunResult, path: Path, session: pytest.Session) -> None:
+        from harness.reporters.json import write
+
+        try:
+            write(run, path)
+        except OSError as error:
+            self.refusal = f"{path} cannot be written: {error}"
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def _concerned(self) -> bool:
         """Return whether the session has anything to do with case files."""
@@ -246,16 +253,18 @@ def _required(result: JobResult, config: pytest.Config) -> JobResult:
     return result
 
 
-def _crashed(report: pytest.TestReport) -> JobResult:
+def _crashed(report: pytest.TestReport, root: Path) -> JobResult:
+    from harness.casefile import load_case
     from harness.vocabulary import JobResult, Status
 
-    file, engine, model = names_of(report.nodeid) or (report.nodeid, "", "")
-    case = Path(file).name.removesuffix(CASE_SUFFIX)
+    name, engine, model = names_of(report.nodeid) or (report.nodeid, "", "")
+    file = Path(os.path.abspath(root / name))
+    case = load_case(file).id
     reason = str(report.longrepr).strip().splitlines()
     return JobResult(
         id=f"{case}[{engine}@{model}]",
         case=case,
-        case_file=file,
+        case_file=str(file),
         model=model,
         engine=engine,
         status=Status.CRASHED,

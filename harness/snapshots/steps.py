@@ -50,8 +50,12 @@ def compare(
     if not updating and not place.location.exists():
         return _elsewhere(place, new, wide, results)
     JobSnapshot.backend = place.backend
-    if syrupy(extension_class=JobSnapshot) == new:
+    stored = syrupy(extension_class=JobSnapshot)
+    if stored == new:
         return []
+    error = stored.executions[stored.num_executions - 1].exception
+    if updating and isinstance(error, OSError):
+        return [Finding("SNP001", f"{place.location} cannot be stored: {error}")]
     return [_difference(place.location, new)]
 
 
@@ -59,18 +63,27 @@ def _elsewhere(place: Place, new: Document, wide: Mapping[str, float], results: 
     reference = place.on(REFERENCE_BACKEND).location
     if place.location == reference or not reference.exists():
         return [Finding("SNP002", f"{place.location} does not exist")]
-    candidate = results / "snapshots" / place.location.parent.name / place.location.name
-    write_text(candidate, dumps(new))
+    candidate = _left_as_candidate(place, new, results)
     warning = Finding("SNP003", f"compared with {reference.name}; candidate: {candidate}")
     found = _difference(reference, new, wide)
     return [warning, found] if found.evidence.get("differences") else [warning]
+
+
+def _left_as_candidate(place: Place, new: Document, results: Path) -> str:
+    """Write the candidate and return its path, or why there is none: a warning must not become a crash."""
+    candidate = results / "snapshots" / place.location.parent.name / place.location.name
+    try:
+        write_text(candidate, dumps(new))
+    except OSError as error:
+        return f"none, {candidate} cannot be written ({error})"
+    return str(candidate)
 
 
 def _difference(location: Path, new: Document, tolerance: Mapping[str, float] | None = None) -> Finding:
     try:
         moved = differences(json.loads(location.read_text(encoding="utf-8")), new, tolerance)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        why = f"{location} cannot be read as a snapshot ({type(error).__name__}: {error})"
+        why = f"{location} cannot be read as a snapshot ({type(error).__name__}: {error}); restore or remove it"
         return Finding("SNP001", why, evidence={"differences": [why]})
     shown = "; ".join(map(str, moved[:_SHOWN])) + (f"; and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else "")
     return Finding("SNP001", f"{location}: {shown}", evidence={"differences": [str(each) for each in moved]})

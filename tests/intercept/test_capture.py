@@ -218,3 +218,25 @@ def test_a_model_may_return_its_logits_in_a_tuple(toy):
 
     toy.__class__ = Pair
     assert bits(forward(loaded(toy), IDS)) == bits(bare)
+
+
+def test_a_module_that_works_in_place_spoils_neither_the_recording_nor_its_next_use(toy):
+    """MLX's `x += y` changes the very array another module returned or was given."""
+
+    class InPlaceBlock(ToyBlock):
+        def __call__(self, x, mask=None):
+            out = self.mlp(x)
+            x += out
+            out *= 100
+            return x
+
+    points = [mlp_of(toy), HookPoint("resid_pre", 1, toy.layers[1], True), HookPoint("resid_post", 1, toy.layers[1])]
+    rows = {at: transplanted(toy, at)[1] for at in points}
+    _, wanted = record(loaded(toy), OTHER, points)
+    for layer in toy.layers:
+        layer.__class__ = InPlaceBlock
+    _, source = record(loaded(toy), OTHER, points)
+    for at in points:
+        assert bits(source[at][0]) == bits(wanted[at][0])
+        for _ in range(2):
+            assert bits(replace(loaded(toy), IDS, [at], source, "all")) == bits(rows[at])

@@ -73,10 +73,13 @@ def test_a_sigint_stops_at_the_next_tap_not_at_the_end(toy):
 
 
 def test_a_sigint_and_an_exception_together_end_as_an_interrupt(toy):
-    before = portrait(toy)
-    with pytest.raises(KeyboardInterrupt), tapped(toy, [Tap(toy.layers[0], untouched)]):
+    def fails(call, args, kwargs):
         signal.raise_signal(signal.SIGINT)
         raise RuntimeError("planted")
+
+    before = portrait(toy)
+    with pytest.raises(KeyboardInterrupt), tapped(toy, [Tap(toy.layers[0], fails)]):
+        toy(mx.array([IDS]))
     assert portrait(toy) == before
 
 
@@ -108,13 +111,11 @@ def test_an_ignored_sigint_stays_ignored(toy, handler):
 
 
 def test_deferred_holds_a_signal_back_until_it_is_asked_for():
-    seen = []
-    with pytest.raises(KeyboardInterrupt), deferred() as safe_point:
+    with deferred() as safe_point:
         signal.raise_signal(signal.SIGINT)
-        seen.append("still here")
-        safe_point()
-        seen.append("never here")
-    assert seen == ["still here"]
+        with pytest.raises(KeyboardInterrupt):
+            safe_point()
+        safe_point()  # what was let through once is not let through again
 
 
 def test_a_sigint_at_every_bytecode_of_the_interception_leaks_nothing(toy):

@@ -1,0 +1,143 @@
+"""A folder with case files and a table of tiny models, and the two doors through which they are run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli import exit_code_of
+from harness.reporters.json import dump_job, read
+from harness.vocabulary import RunResult
+
+# wide has the report's own distance: rms 0.805 over 151,936 logits is an L2 of 313.8, above the 255.97 of float16.
+MODELS = """\
+models:
+  - {id: good, source: groundtruth, kind: dial, vocab: 64, weights: [0.5, 0.25]}
+  - {id: other, source: groundtruth, kind: dial, vocab: 32, weights: [0.5]}
+  - {id: wide, source: groundtruth, kind: dial, vocab: 151936, weights: [0.5], dtype: float16, scale: 0.805}
+  - {id: nan, source: groundtruth, kind: dial, vocab: 64, weights: [0.5], logits: nan}
+  - {id: absent, source: hub, repo: nobody/nothing, revision: "1"}
+"""
+CASE = """\
+models: [{models}]
+engines: [{engines}]
+prompts: {{clean: "a", corrupted: "b"}}
+sweep: {{components: [{component}]}}
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a process ended, and the result it wrote, if any."""
+
+    code: int
+    out: str
+    err: str
+    result: RunResult | None = None
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        assert self.result is not None, self.out + self.err
+        return {job.id: job.status.value for job in self.result.jobs}
+
+    @property
+    def codes(self) -> set[str]:
+        """Every finding of every job that was not expected."""
+        assert self.result is not None, self.out + self.err
+        return {each.code for job in self.result.jobs for each in job.findings if not each.expected}
+
+    @property
+    def jobs(self) -> list[dict[str, Any]]:
+        """The jobs as the file holds them, without what differs from run to run."""
+        assert self.result is not None, self.out + self.err
+        return [{**dump_job(job), "timings": None} for job in self.result.jobs]
+
+
+class Project:
+    """A folder of its own; `run` and `pytest` are the two doors."""
+
+    def __init__(self, folder: Path, capsys: Any):
+        self.folder, self.capsys = folder, capsys
+        self.write("m.yaml", MODELS)
+
+    def write(self, name: str, text: str) -> Path:
+        file = self.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    def case(
+        self, name: str, models: str = "good", engines: str = "native", component: str = "mlp", more: str = ""
+    ) -> Path:
+        text = CASE.format(models=models, engines=engines, component=component) + more
+        return self.write(f"cases/{name}.case.yaml", text)
+
+    def command(self, door: str, *args: str | Path) -> list[str]:
+        name = "--json" if door == "run" else "--harness-json"
+        table = "--models" if door == "run" else "--harness-models"
+        start = ["harness", "run"] if door == "run" else ["pytest", "cases", "-pno:cacheprovider", "-pno:hypothesispytest"]
+        start = [*start, table, str(self.folder / "m.yaml"), name, str(self.folder / "result.json")]
+        return [sys.executable, "-m", *start, *map(str, args)]
+
+    def run(self, *args: str | Path, door: str = "run", cwd: Path | None = None, **env: str) -> Outcome:
+        """Run a door in a process of its own."""
+        (self.folder / "result.json").unlink(missing_ok=True)
+        done = subprocess.run(
+            self.command(door, *args), cwd=cwd or self.folder, env=environment(**env), capture_output=True, text=True
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr, self.result())
+
+    def inside(self, *args: str | Path) -> Outcome:
+        """Run a command in this process."""
+        (self.folder / "result.json").unlink(missing_ok=True)
+        self.capsys.readouterr()
+        code = exit_code_of([*map(str, args)])
+        shown = self.capsys.readouterr()
+        return Outcome(code, shown.out, shown.err, self.result())
+
+    def run_inside(self, *args: str | Path) -> Outcome:
+        """`harness run` with the table and a result, in this process."""
+        return self.inside(*self.command("run", *args)[3:])
+
+    def result(self) -> RunResult | None:
+        file = self.folder / "result.json"
+        return read(file) if file.exists() else None
+
+    @property
+    def snapshots(self) -> dict[str, tuple[bytes, int]]:
+        """Every file below snapshots/: its bytes and when it was written."""
+        files = sorted(file for file in (self.folder / "snapshots").rglob("*") if file.is_file())
+        return {str(file.relative_to(self.folder)): (file.read_bytes(), file.stat().st_mtime_ns) for file in files}
+
+    def snapshot(self, job: str = "native@good", case: str = "good", backend: str = "cpu") -> Path:
+        return self.folder / "snapshots" / case / f"{job}.{backend}.json"
+
+    def stored(self, **names: str) -> Any:
+        return json.loads(self.snapshot(**names).read_text(encoding="utf-8"))
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's variables without those that pytest and CI set, and with no hub to ask."""
+    ours = ("PYTEST_", "PY_COLORS", "FORCE_COLOR", "CI", "COV_", "HARNESS_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**kept, "HF_HUB_OFFLINE": "1", **more}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Iterator[Project]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # `harness run` changes these for its own process; here that process is the test's.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "")
+    monkeypatch.setenv("PYTEST_PLUGINS", "")
+    yield Project(tmp_path, capsys)
