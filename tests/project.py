@@ -80,18 +80,24 @@ class Project:
         text = CASE.format(models=models, engines=engines, component=component) + more
         return self.write(f"cases/{name}.case.yaml", text)
 
-    def command(self, door: str, *args: str | Path) -> list[str]:
+    def command(self, door: str, *args: str | Path, where: str = "cases") -> list[str]:
         name = "--json" if door == "run" else "--harness-json"
         table = "--models" if door == "run" else "--harness-models"
-        start = ["harness", "run"] if door == "run" else ["pytest", "cases", "-pno:cacheprovider", "-pno:hypothesispytest"]
+        start = ["harness", "run"] if door == "run" else ["pytest", where, "-pno:cacheprovider", "-pno:hypothesispytest"]
         start = [*start, table, str(self.folder / "m.yaml"), name, str(self.folder / "result.json")]
         return [sys.executable, "-m", *start, *map(str, args)]
 
-    def run(self, *args: str | Path, door: str = "run", cwd: Path | None = None, **env: str) -> Outcome:
-        """Run a door in a process of its own."""
+    def run(
+        self, *args: str | Path, door: str = "run", where: str = "cases", cwd: Path | None = None, **env: str
+    ) -> Outcome:
+        """Run a door in a process of its own; `where` is what pytest is asked to collect."""
         (self.folder / "result.json").unlink(missing_ok=True)
         done = subprocess.run(
-            self.command(door, *args), cwd=cwd or self.folder, env=environment(**env), capture_output=True, text=True
+            self.command(door, *args, where=where),
+            cwd=cwd or self.folder,
+            env=environment(**env),
+            capture_output=True,
+            text=True,
         )
         return Outcome(done.returncode, done.stdout, done.stderr, self.result())
 

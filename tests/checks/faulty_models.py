@@ -1,0 +1,110 @@
+"""Small models with one planted fault each; none of them has a closed form to be held against."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from harness.models.loaded import LoadedModel
+from harness.vocabulary import ModelCard
+
+VOCAB = 6
+TABLE = np.random.RandomState(0).uniform(-1, 1, (8, VOCAB)).astype(np.float32)
+
+
+class Same(nn.Module):
+    def __call__(self, x: mx.array) -> mx.array:
+        return x
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = Same()
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return x + self.mlp(x) / 4
+
+
+class Sound(nn.Module):
+    """Token ids `[1, tokens]` in, logits `[1, tokens, 6]` out; what the faulty ones differ from."""
+
+    block = Block
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = mx.array(TABLE)
+        self.layers = [self.block() for _ in range(3)]
+
+    def __call__(self, inputs: mx.array) -> mx.array:
+        x = self.embedding[inputs]
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class Overflowing(Sound):
+    """Finite alone in float16: the two halves of a row are multiplied, and only a patch pairs large with large."""
+
+    class block(Block):  # noqa: N801  stands in for the attribute
+        def __call__(self, x: mx.array) -> mx.array:
+            return x + x * self.mlp(x)[..., ::-1] / 64
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = mx.array([[3000.0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 3000.0]], dtype=mx.float16)
+        self.layers = self.layers[:1]
+
+
+class ClassConscious(Sound):
+    class block(Block):  # noqa: N801  stands in for the attribute
+        def __init__(self) -> None:
+            super().__init__()
+            self.mlp = _Conscious()
+
+
+class _Conscious(Same):
+    def __call__(self, x: mx.array) -> mx.array:
+        return x if type(self) is _Conscious else 1.001 * x
+
+
+class Suspicious(Sound):
+    """Gives another answer when its mlp's output is not the very array it expects."""
+
+    class block(Block):  # noqa: N801  stands in for the attribute
+        def __call__(self, x: mx.array) -> mx.array:
+            out = self.mlp(x)
+            return x + (out if out is x else 1.001 * out) / 4
+
+
+class Shortcut(Sound):
+    """Carries the embedding around the residual stream."""
+
+    def __call__(self, inputs: mx.array) -> mx.array:
+        return super().__call__(inputs) + self.embedding[inputs]
+
+
+class Bypassing(Sound):
+    """Has an mlp that nothing calls."""
+
+    class block(Block):  # noqa: N801  stands in for the attribute
+        def __call__(self, x: mx.array) -> mx.array:
+            return x + x / 4
+
+
+class Counting(Sound):
+    """Keeps count in a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = mx.zeros((1,))
+
+    def __call__(self, inputs: mx.array) -> mx.array:
+        self.calls = self.calls + 1
+        return super().__call__(inputs)
+
+
+def loaded(module: Sound) -> LoadedModel:
+    dtype = str(module.embedding.dtype).removeprefix("mlx.core.")
+    return LoadedModel(ModelCard("planted", "test", "planted", len(module.layers), VOCAB, dtype), module)

@@ -1,0 +1,183 @@
+"""The table of planted faults: every finding code, a fault that must raise it, and what the fault raises besides."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import faulty_models as faulty
+import numpy as np
+from bench import codes, dial, run
+from faulty_models import loaded
+
+import harness.environment
+from harness.engines import ENGINES
+from harness.engines.formula import Engine, Formula
+from harness.metrics import host_row, measure
+
+L2 = {"metrics": ("l2",)}
+SAME = {"prompts": {"clean": (0,), "corrupted": (0,)}}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`plant` puts the fault in and returns every code that was found."""
+
+    code: str
+    name: str
+    plant: Callable[[Any], set[str]]
+    besides: frozenset[str] = field(default_factory=frozenset)
+
+
+def fault(code: str, name: str, plant: Callable[[Any], set[str]], *besides: str) -> Fault:
+    return Fault(code, name, plant, frozenset(besides))
+
+
+def native(model: Any, **written: Any) -> Callable[[Any], set[str]]:
+    return lambda bench: codes(run(model(), **written))
+
+
+def distance(metric: str, clean: Any, x: Any) -> float:
+    """The true distance, through the harness's own metric."""
+    return measure(metric, host_row(clean), host_row(x)).value
+
+
+def percent(baseline: float, patched: float) -> float:
+    return 100 * (baseline - patched) / baseline
+
+
+def formula(distance: Any = distance, recovery: Any = percent, model: Any = dial, **written: Any) -> Any:
+    """An engine that is right but for the planted part."""
+
+    def plant(bench: Any) -> set[str]:
+        bench.monkeypatch.setitem(ENGINES, "planted", Engine("planted", "", Formula(distance, recovery)))
+        return codes(run(model(), "planted", **{**L2, **written}))
+
+    return plant
+
+
+def mse_that_recovers_like_l2(metric: str, clean: Any, x: Any) -> float:
+    """The right mse for the corrupted run of the dial, and a straight line from there to zero."""
+    l2, baseline = distance("l2", clean, x), np.linalg.norm(np.diff(dial().known.table[:2], axis=0))
+    return l2 if metric == "l2" else l2 * baseline / 2048
+
+
+def raising(metric: str, clean: Any, x: Any) -> float:
+    raise RuntimeError("planted")
+
+
+def sound() -> Any:
+    return loaded(faulty.Sound())
+
+
+def known_wrong() -> Any:
+    """A dial whose closed form is that of other weights."""
+    model = dial()
+    model.known = replace(model.known, weights=(0.25, 0.5, 0.5, 1.0))
+    return model
+
+
+# -- snapshots: through pytest and syrupy, as a user has them ----------------------------------------------------------
+
+CASE = """\
+models: [tiny]
+prompts: {clean: [0], corrupted: [1]}
+sweep: {components: [mlp]}
+metrics: [l2]
+"""
+TABLE = """\
+models:
+  - {id: tiny, source: groundtruth, kind: dial, vocab: 64, weights: [0.5, 0.25], logits: %s}
+"""
+
+
+def pytest_codes(bench: Any, *options: str, logits: str = "plain", case: str = CASE) -> set[str]:
+    """Run a case file through pytest in this process, and return the codes of its one job."""
+    folder = bench.pytester.path
+    (folder / "models.yaml").write_text(TABLE % logits)
+    (folder / "tiny.case.yaml").write_text(case)
+    bench.monkeypatch.delenv("CI", raising=False)
+    bench.pytester.inline_run(
+        "-pno:cacheprovider", "--harness-models=models.yaml", "--harness-json=result.json", *options, "tiny.case.yaml"
+    )
+    (job,) = json.loads((folder / "result.json").read_text())["jobs"]
+    assert job["status"] in ("passed", "failed"), job["reason"]
+    return {finding["code"] for finding in job["findings"]}
+
+
+def stored(bench: Any) -> Any:
+    (file,) = bench.pytester.path.glob("snapshots/tiny/native@tiny.*.json")
+    return file
+
+
+def snapshot_moved(bench: Any) -> set[str]:
+    assert pytest_codes(bench, "--snapshot-update") == set()
+    assert pytest_codes(bench) == set()
+    document = json.loads(stored(bench).read_text())
+    document["curves"][0]["recoveries"][0]["value"] += 0.1
+    stored(bench).write_text(json.dumps(document))
+    return pytest_codes(bench)
+
+
+def snapshot_of_another_backend(bench: Any) -> set[str]:
+    pytest_codes(bench, "--snapshot-update")
+    stored(bench).rename(stored(bench).with_name("native@tiny.cpu.json"))
+    here = replace(harness.environment.environment(), backend="elsewhere")
+    bench.monkeypatch.setattr(harness.environment, "environment", lambda: here)
+    found = pytest_codes(bench)
+    assert [file.name for file in bench.pytester.path.glob("results/**/*.json")] == ["native@tiny.elsewhere.json"]
+    return found
+
+
+def snapshot_of_nan(bench: Any) -> set[str]:
+    lenient = CASE + "expect: {may_find: [FIN002, FIN004]}\n"
+    found = pytest_codes(bench, "--snapshot-update", logits="nan", case=lenient)
+    assert not list(bench.pytester.path.glob("snapshots/**/*.json"))
+    return found
+
+
+FAULTS = (
+    fault("FIN001", "a NaN in the clean logits", native(lambda: dial(logits="nan"), **L2,
+          prompts={"clean": (1,), "corrupted": (0,)}), "FIN004"),
+    fault("FIN002", "a NaN in the corrupted logits", native(lambda: dial(logits="nan"), **L2), "FIN004"),
+    fault("FIN002", "an inf in the corrupted logits", native(lambda: dial(logits="inf"), **L2), "FIN004"),
+    fault("FIN003", "a patch that overflows float16", native(lambda: loaded(faulty.Overflowing()), **L2), "FIN005"),
+    fault("FIN004", "a baseline of inf from finite logits", formula(lambda *_: math.inf, lambda *_: 0.0), "ORC001",
+          "ORC002", "KNO001"),
+    fault("FIN005", "a recovery of NaN from finite logits", formula(recovery=lambda *_: math.nan), "ORC002", "KNO001"),
+    fault("BAS001", "the same prompt twice", native(dial, **SAME)),
+    fault("BAS001", "a metric blind to the difference", native(sound, metrics=("logit_diff",),
+          prompts={"clean": (0,), "corrupted": (0,), "answer": 0, "wrong": 1})),
+    fault("ALN001", "prompts of two lengths", native(dial, prompts={"clean": (0,), "corrupted": (1, 2)})),
+    fault("ANS001", "two runs that prefer one token", native(dial, metrics=("logit_diff",),
+          prompts={"clean": (0,), "corrupted": (8,)})),
+    fault("ORC001", "a distance twice too long", formula(lambda *about: 2 * distance(*about))),
+    fault("ORC002", "recoveries one point too high", formula(recovery=lambda *two: percent(*two) + 1, model=sound)),
+    fault("ORC003", "a guard that answers 0 % to a zero baseline",
+          formula(recovery=lambda *two: 0.0, model=sound, **SAME), "BAS001"),
+    fault("ORC003", "a baseline of 1 made of NaN",
+          formula(lambda *_: 1.0, lambda *_: math.nan, lambda: dial(logits="nan"), checks=("oracle",))),
+    fault("AGR001", "an mse that recovers like an l2", formula(mse_that_recovers_like_l2, metrics=("l2", "mse")),
+          "ORC002", "KNO001"),
+    fault("AGR002", "an mse twice too large", formula(lambda m, *two: distance(m, *two) * (1 + (m == "mse")),
+          metrics=("l2", "mse")), "ORC001"),
+    fault("KNO001", "a closed form that is not reached", native(known_wrong, **L2)),
+    fault("KNO001", "a baseline stated in the case", native(dial, **L2,
+          expect={"baselines": ({"metric": "l2", "value": 1.0, "within": 0.5},)})),
+    fault("KNO001", "a recovery stated in the case", native(dial, **L2, expect={"recoveries": (
+          {"metric": "l2", "component": "mlp", "layer": -1, "value": 99.0, "within": 0.5},)})),
+    fault("LAW001", "a module that knows its class", native(lambda: loaded(faulty.ClassConscious()))),
+    fault("LAW002", "a block that notices an exchange", native(lambda: loaded(faulty.Suspicious()))),
+    fault("LAW003", "state around the residual", native(lambda: loaded(faulty.Shortcut()))),
+    fault("LAW004", "an mlp that is never called", native(lambda: loaded(faulty.Bypassing()))),
+    fault("LAW005", "a parameter that a forward changes", native(lambda: loaded(faulty.Counting()))),
+    fault("SNP001", "a stored value moved by 0.1 points", snapshot_moved),
+    fault("SNP002", "no snapshot stored", pytest_codes),
+    fault("SNP003", "a snapshot of another backend only", snapshot_of_another_backend),
+    fault("SNP004", "a NaN baseline to be stored", snapshot_of_nan, "FIN002", "FIN004"),
+    fault("EXP001", "a fault that is no longer there", native(dial, expect={"findings": ("ORC001",)})),
+    fault("ENG001", "an engine that raises", formula(raising)),
+)  # fmt: skip

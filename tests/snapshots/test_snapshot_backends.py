@@ -1,0 +1,75 @@
+"""A backend without a snapshot is compared with the one of the CPU, and its numbers wait outside snapshots/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from project import Project
+
+from harness import environment
+
+UPDATE = "--snapshot-update"
+
+
+@pytest.fixture
+def on_metal(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """The case `good` stored on the CPU; from now on this process says it is another backend."""
+    project.case("good")
+    assert project.run_inside(UPDATE).code == 0
+    monkeypatch.setattr(environment, "backend", lambda: "metal")
+    environment.environment.cache_clear()
+    yield project
+    environment.environment.cache_clear()
+
+
+def move(project: Project, old: str, new: str) -> None:
+    file = project.snapshot()
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def candidate(project: Project, results: str = "results") -> Path:
+    return project.folder / results / "snapshots" / "good" / "native@good.metal.json"
+
+
+@pytest.mark.parametrize("recovery", ["50.0", "54.9"], ids=["equal", "4.9 points of 5"])
+def test_within_the_wider_tolerance_it_warns_and_leaves_a_candidate(on_metal: Project, recovery: str) -> None:
+    move(on_metal, '"value": 50.0', f'"value": {recovery}')
+    before = on_metal.snapshots
+    got = on_metal.run_inside()
+    assert (got.code, got.codes) == (0, {"SNP003"})
+    assert on_metal.snapshots == before
+    assert '"backend": "metal"' in candidate(on_metal).read_text(encoding="utf-8")
+    assert '"value": 50.0' in candidate(on_metal).read_text(encoding="utf-8")
+
+
+def test_beyond_it_the_job_fails(on_metal: Project) -> None:
+    move(on_metal, '"value": 50.0', '"value": 55.2')
+    got = on_metal.run_inside("--results", "elsewhere")
+    assert (got.code, got.codes) == (1, {"SNP001", "SNP003"})
+    assert candidate(on_metal, "elsewhere").exists()
+
+
+def test_its_own_snapshot_is_compared_closely(on_metal: Project) -> None:
+    on_metal.run_inside(UPDATE)
+    assert len(on_metal.snapshots) == 2
+    assert on_metal.run_inside("--strict").code == 0
+    file = on_metal.snapshot(backend="metal")
+    file.write_text(file.read_text(encoding="utf-8").replace('"value": 50.0', '"value": 50.2'), encoding="utf-8")
+    assert on_metal.run_inside().codes == {"SNP001"}
+
+
+def test_no_snapshot_anywhere(on_metal: Project) -> None:
+    on_metal.snapshot().unlink()
+    assert on_metal.run_inside().codes == {"SNP002"}
+    assert not candidate(on_metal).exists()
+
+
+def test_a_candidate_that_cannot_be_written_is_no_crash(on_metal: Project) -> None:
+    on_metal.write("results", "a file where the folder should be")
+    got = on_metal.run_inside()
+    assert (got.code, got.codes) == (0, {"SNP003"})
+    assert "candidate: none" in " ".join(got.out.split())
