@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.verdict import fails
-from harness.vocabulary import Curve, Finding, JobResult, RunResult, Status
+from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Status
 
 _STYLE = {
     Status.PASSED: "green",
@@ -43,25 +43,26 @@ def jobs_table(jobs: Sequence[JobResult]) -> Table:
     for name in ("case", "model", "engine"):
         table.add_column(name, overflow="fold")
     table.add_column("baseline", justify="right")
-    table.add_column("strongest recovery", overflow="fold")
+    table.add_column("strongest effect", overflow="fold")
     table.add_column("status")
     for job in jobs:
         curve = job.curves[0] if job.curves else None
         table.add_row(
             Text(job.case), Text(job.model), Text(job.engine),
             Text(f"{curve.metric} {curve.baseline.text()}" if curve else ""),
-            Text(strongest(curve) if curve else ""),
+            Text(strongest(job, curve) if curve else ""),
             _status(job),
         )  # fmt: skip
     return table
 
 
-def strongest(curve: Curve) -> str:
-    """Return the cell with the largest finite recovery, or what stands in its way."""
+def strongest(job: JobResult, curve: Curve) -> str:
+    """Return the cell that matters most: restoring most when denoising, harming most when noising; or what hides it."""
     finite = [cell for cell in curve.cells if cell.recovery.finite]
     if not finite:
         return ", ".join(sorted({cell.recovery.state.value for cell in curve.cells}))
-    best = max(finite, key=lambda cell: cell.recovery.value or 0.0)
+    noising = job.sweep is not None and job.sweep.direction is Direction.NOISING
+    best = (min if noising else max)(finite, key=lambda cell: cell.recovery.value or 0.0)
     return f"{best.recovery.text('.1f')} % {curve.component} layer {best.layer}"
 
 

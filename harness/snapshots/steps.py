@@ -82,7 +82,7 @@ def _left_as_candidate(place: Place, new: Document, results: Path) -> str:
 def _difference(location: Path, new: Document, tolerance: Mapping[str, float] | None = None) -> Finding:
     try:
         moved = differences(json.loads(location.read_text(encoding="utf-8")), new, tolerance)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"{location} cannot be read as a snapshot ({type(error).__name__}: {error}); restore or remove it"
         return Finding("SNP001", why, evidence={"differences": [why]})
     shown = "; ".join(map(str, moved[:_SHOWN])) + (f"; and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else "")
