@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tempfile
@@ -65,8 +66,20 @@ def _commands(body: str) -> Iterator[str]:
             yield f"`{program} {word}` does not exist"
 
 
+def stale_schema(write: bool) -> Iterator[str]:
+    """The published schema of results is generated: `python docs/check.py --write`."""
+    from harness.reporters.json import schema
+
+    file = ROOT / "docs" / "result.schema.json"
+    text = json.dumps(schema(), indent=1) + "\n"
+    if write:
+        file.write_text(text, encoding="utf-8")
+    elif not file.exists() or file.read_text(encoding="utf-8") != text:
+        yield f"{file.relative_to(ROOT)} is not what the code says; run `python docs/check.py --write`"
+
+
 def main() -> int:
-    faults = []
+    faults = list(stale_schema("--write" in sys.argv))
     for page in pages():
         text = page.read_text(encoding="utf-8")
         faults += [f"{page.relative_to(ROOT)}: {fault}" for fault in (*broken_links(page, text), *bad_blocks(text))]

@@ -10,7 +10,8 @@ results.states[10]   # always there
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from harness.models.loaded import LoadedModel
 from harness.models.tokens import read, single
 from harness.patching import check_question
 from harness.vocabulary import (
+    COMPONENTS,
     METRICS,
     Answer,
     Answers,
@@ -162,11 +164,13 @@ class InterpretableModel:
             model, clean_text, corrupted_text, component, layers, metric, direction, positions, answers
         )
         check_question(model, question)
+        if plot:
+            from harness.plotting import colours, show
+
+            colours(cmap)
         given = answer(engine_named("native"), model, question, strategy)
         result = PatchingResult(_usable(given), given.strategy, given.answers)
         if plot:
-            from harness.plotting import show
-
             show(result.plot(figsize=figsize, cmap=cmap))
         return result
 
@@ -198,8 +202,8 @@ def recommend_metric(vocab_size: int, dtype: str = "float16") -> Recommendation:
     Under 50,000 tokens l2, up to 100,000 l2 or cosine, above that mse or cosine. Raises UsageError for a size below 2
     and UnknownName for a dtype that is none of float32, float16, bfloat16.
     """
-    if vocab_size < 2:
-        raise UsageError(f"vocab_size {vocab_size} is no vocabulary; give 2 or more")
+    if not isinstance(vocab_size, int) or vocab_size < 2:
+        raise UsageError(f"vocab_size {vocab_size!r} is no vocabulary; give a whole number, 2 or more")
     name = str(dtype).removeprefix("mlx.core.")
     if name not in _LIMITS:
         raise UnknownName("dtype", name, _LIMITS)
@@ -233,31 +237,47 @@ def _question(
     model: LoadedModel, clean: Prompt, corrupted: Prompt, component: str, layers: Sequence[int] | None, metric: str,
     direction: str, positions: Positions | Sequence[int], answers: tuple[str | int, str | int] | None,
 ) -> Question:  # fmt: skip
-    if metric not in METRICS:
-        raise UnknownName("metric", metric, METRICS)
-    if direction not in list(Direction):
-        raise UnknownName("direction", direction, list(Direction))
+    _known("metric", metric, METRICS)
+    _known("direction", direction, list(Direction))
+    if not isinstance(component, str):
+        raise UnknownName("component", str(component), COMPONENTS)
     return Question(
-        clean=read(model, clean, "clean_text"),
-        corrupted=read(model, corrupted, "corrupted_text"),
+        clean=read(model, _prompt("clean_text", clean), "clean_text"),
+        corrupted=read(model, _prompt("corrupted_text", corrupted), "corrupted_text"),
         sweep=Sweep(
-            (component,), None if layers is None else tuple(layers), Direction(direction), _positions(positions)
+            (component,), None if layers is None else _whole("layers", layers), Direction(direction),
+            _positions(positions),
         ),
         metrics=(metric,),
         answers=None if answers is None else _answers(model, answers),
-    )
+    )  # fmt: skip
+
+
+def _prompt(name: str, prompt: Prompt) -> Prompt:
+    return prompt if isinstance(prompt, str) else _whole(name, prompt)
 
 
 def _positions(positions: Positions | Sequence[int]) -> Positions:
     if not isinstance(positions, str):
-        return tuple(positions)
-    if positions not in ("all", "last"):
-        raise UnknownName("choice of positions", positions, ("all", "last"))
+        return _whole("positions", positions)
+    _known("choice of positions", positions, ("all", "last"))
     return positions
 
 
+def _known(kind: str, name: str, known: Iterable[str]) -> None:
+    if not isinstance(name, str) or name not in known:
+        raise UnknownName(kind, str(name), known)
+
+
+def _whole(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(operator.index(value) for value in values)
+    except TypeError as error:
+        raise UsageError(f"{name} {values!r} must be a list of whole numbers") from error
+
+
 def _answers(model: LoadedModel, answers: tuple[str | int, str | int]) -> Answers:
-    if len(answers) != 2:
+    if isinstance(answers, str) or len(answers) != 2:
         raise PromptError(f"answers {answers!r} must be two: the answer and the wrong answer")
     return Answers(single(model, answers[0], "answer"), single(model, answers[1], "wrong answer"))
 

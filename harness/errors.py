@@ -118,7 +118,7 @@ class SnapshotRefused(HarnessError):
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the nearest known name, or the list of all of them when none is near."""
-    options = sorted(known)
+    options = sorted(map(str, known))
     near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]!r}?"

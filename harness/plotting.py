@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,24 @@ def draw(
     Colours are centred on 0 %, so that a colour means the same in every panel. Raises UsageError without matplotlib,
     for a colour map it does not have, and for a file it cannot write.
     """
-    pyplot = _pyplot()
-    try:
-        colours = pyplot.get_cmap(cmap)
-    except ValueError as error:
-        raise UsageError(f"{cmap!r} is not a colour map of matplotlib") from error
-    figure, axes = pyplot.subplots(len(curves), 1, figsize=figsize, squeeze=False, layout="constrained")
+    scale = colours(cmap)
+    figure, axes = _pyplot().subplots(len(curves), 1, figsize=figsize, squeeze=False, layout="constrained")
+    reach = max([abs(cell.recovery.value or 0.0) for curve in curves for cell in curve.cells] + [100.0])
     for axis, curve in zip(axes[:, 0], curves, strict=True):
-        _panel(axis, curve, colours)
+        _panel(axis, curve, lambda value: scale(0.5 + value / (2 * reach)))
     if title:
         figure.suptitle(title)
     if file is not None:
         _save(figure, Path(file))
     return figure
+
+
+def colours(cmap: str) -> Any:
+    """Return a colour map. Raises UsageError without matplotlib, and for one that it does not have."""
+    try:
+        return _pyplot().get_cmap(cmap)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{cmap!r} is not a colour map of matplotlib") from error
 
 
 def show(figure: Any) -> None:
@@ -44,13 +49,12 @@ def show(figure: Any) -> None:
         pyplot.show()
 
 
-def _panel(axis: Any, curve: Curve, colours: Any) -> None:
+def _panel(axis: Any, curve: Curve, colour: Callable[[float], Any]) -> None:
     finite = [(cell.layer, cell.recovery.value) for cell in curve.cells if cell.recovery.value is not None]
-    reach = max([abs(value) for _, value in finite] + [100.0])
     axis.bar(
         [layer for layer, _ in finite],
         [value for _, value in finite],
-        color=[colours(0.5 + value / (2 * reach)) for _, value in finite],
+        color=[colour(value) for _, value in finite],
         edgecolor="0.25",
         linewidth=0.8,
     )

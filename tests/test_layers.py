@@ -21,7 +21,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def lint(folder: Path) -> tuple[int, str]:
-    # -P keeps the working folder out of sys.path of nothing: the copy must win over the installed package.
+    # The copy must win over the installed package.
     code = "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports_command as c; c()"
     done = subprocess.run([sys.executable, "-c", code, "--no-cache"], cwd=folder, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr

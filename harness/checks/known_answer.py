@@ -48,12 +48,17 @@ def _stated_recoveries(evidence: Evidence) -> Iterator[Finding]:
         (curve.component, curve.metric, cell.layer): cell for curve in evidence.answer.curves for cell in curve.cells
     }
     for stated in evidence.case.expect.recoveries:
-        key = (stated.component, stated.metric, stated.layer % evidence.model.card.layers)
-        if _meant(evidence, stated) and key in cells:
-            cell, wanted = cells[key], Reading.of(stated.value)
-            if _apart(cell.recovery, wanted, stated.within):
-                site = Site(stated.component, cell.layer, cell.position)
-                yield _finding(cell.recovery, wanted, stated.within, "%", stated.metric, site)
+        if not _meant(evidence, stated) or stated.metric not in evidence.question.metrics:
+            continue
+        layer = stated.layer + evidence.model.card.layers if stated.layer < 0 else stated.layer
+        cell, wanted = cells.get((stated.component, stated.metric, layer)), Reading.of(stated.value)
+        if cell is None:
+            # A value that nothing is compared with would be a test that cannot fail.
+            text = f"the case states {wanted.text('.6g')} % for a layer that was not swept"
+            yield Finding("KNO001", text, Site(stated.component, stated.layer), stated.metric)
+        elif _apart(cell.recovery, wanted, stated.within):
+            site = Site(stated.component, cell.layer, cell.position)
+            yield _finding(cell.recovery, wanted, stated.within, "%", stated.metric, site)
 
 
 def _meant(evidence: Evidence, stated: object) -> bool:

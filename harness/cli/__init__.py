@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -16,7 +17,7 @@ COMMANDS = {
     "run": "Run case files and give a verdict.",
     "list": "List the jobs that `run` would run.",
     "validate": "Check case files without loading a model.",
-    "patch": "Run one sweep from the command line.",
+    "patch": "Run one sweep and print its table.",
     "models": "List models, or fetch them.",
     "doctor": "Show versions and device, and test the detectors.",
 }
@@ -55,6 +56,15 @@ def cli() -> None:
     """
 
 
+@contextmanager
+def unread_output_dropped() -> Iterator[None]:
+    """Let the reader of our output go away, as `head` does: nothing more is said to it, at exit either."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with the exit code that the help text promises."""
     sys.exit(exit_code_of(args))
@@ -62,8 +72,10 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def exit_code_of(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every error ends as one message, never as a traceback."""
+    code: object = EXIT_PASSED
     try:
-        code = cli.main(args=list(args) if args is not None else None, prog_name="harness", standalone_mode=False)
+        with unread_output_dropped():
+            code = cli.main(args=list(args) if args is not None else None, prog_name="harness", standalone_mode=False)
         return code if isinstance(code, int) else EXIT_PASSED
     except (KeyboardInterrupt, click.Abort):
         click.echo("harness: interrupted", err=True)
@@ -74,10 +86,6 @@ def exit_code_of(args: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         click.echo(f"harness: {error}", err=True)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output went away; nothing more can be said to it, at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PASSED
     except Exception as error:
         if os.environ.get("HARNESS_TRACEBACK"):
             raise

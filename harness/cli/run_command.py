@@ -82,6 +82,7 @@ def _fixed_arguments() -> list[str]:
 def _pytest(arguments: list[str], strict: bool) -> int:
     import pytest
 
+    from harness.cli import unread_output_dropped
     from harness.reporters.terminal import console, print_run
 
     # Neither the caller's options nor other people's plugins have a say in a verdict.
@@ -92,7 +93,9 @@ def _pytest(arguments: list[str], strict: bool) -> int:
     code = int(pytest.main(arguments, plugins=[keeper]))
     run = keeper.run_result
     if run is not None:
-        print_run(run, console(), strict)
+        # Whoever stops reading does not change the verdict.
+        with unread_output_dropped():
+            print_run(run, console(), strict)
     elif code == EXIT_INTERNAL:
         click.echo("harness: pytest reports an internal error, above", err=True)
     return code

@@ -194,13 +194,11 @@ class Ledger:
             terminalreporter.write_line(f"ERROR: {self.refusal}", red=True)
         if self.run_result is None or self.config.getoption("no_summary"):
             return
-        from rich.console import Console
-
-        from harness.reporters.terminal import print_run
+        from harness.reporters.terminal import console, print_run
 
         terminalreporter.write_sep("-", "harness")
-        console = Console(file=terminalreporter._tw._file, width=terminalreporter._tw.fullwidth, highlight=False)
-        print_run(self.run_result, console, self.config.getoption("harness_strict"))
+        screen = console(terminalreporter._tw._file, terminalreporter._tw.fullwidth)
+        print_run(self.run_result, screen, self.config.getoption("harness_strict"))
 
     # -- distributing -----------------------------------------------------------------------------------------------
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from typing import Literal, TextIO
 
 from rich import box
 from rich.console import Console
@@ -23,9 +25,20 @@ _STYLE = {
 }
 
 
-def console() -> Console:
-    """Return a console on standard output, as wide as the screen, or wide where there is none to fold for."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+class _Console(Console):
+    """A console whose reader may go away: rich would end the process, and with the exit code that means findings."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def console(file: TextIO | None = None, width: int | None = None) -> Console:
+    """Return a console on a file or standard output, as wide as the screen, or wide where there is none to fold for."""
+    if width is None and not sys.stdout.isatty():
+        width = 140
+    # rich takes NO_COLOR for a wish about colours and goes on writing escape codes for bold.
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    return _Console(file=file, width=width, highlight=False, color_system=colours)
 
 
 def print_run(run: RunResult, console: Console, strict: bool = False) -> None:

@@ -169,6 +169,8 @@ FAULTS = (
           expect={"baselines": ({"metric": "l2", "value": 1.0, "within": 0.5},)})),
     fault("KNO001", "a recovery stated in the case", native(dial, **L2, expect={"recoveries": (
           {"metric": "l2", "component": "mlp", "layer": -1, "value": 99.0, "within": 0.5},)})),
+    fault("KNO001", "a value stated for a layer that does not exist", native(dial, **L2, expect={"recoveries": (
+          {"metric": "l2", "component": "mlp", "layer": 6, "value": 75.0, "within": 0.5},)})),
     fault("LAW001", "a module that knows its class", native(lambda: loaded(faulty.ClassConscious()))),
     fault("LAW002", "a block that notices an exchange", native(lambda: loaded(faulty.Suspicious()))),
     fault("LAW003", "state around the residual", native(lambda: loaded(faulty.Shortcut()))),

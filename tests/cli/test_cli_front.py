@@ -1,0 +1,192 @@
+"""The command line around the commands: help, speed, mistakes, pipes, colours, Ctrl-C and internal errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from project import Project, environment
+
+from harness import cli
+from harness.cli import COMMANDS, exit_code_of
+
+HARNESS = [sys.executable, "-m", "harness"]
+
+
+def test_help_is_quick() -> None:
+    """Processor time, which other processes do not stretch; the command sleeps for nothing, so it is the time taken."""
+    taken = []
+    for _ in range(5):
+        before = os.times()
+        subprocess.run([*HARNESS, "--help"], check=True, capture_output=True)
+        after = os.times()
+        taken.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert min(taken) < 0.3
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys; from harness.cli import exit_code_of; exit_code_of(['--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    assert "click" in loaded
+    assert not loaded & {"mlx", "mlx_lm", "pytest", "_pytest", "pydantic", "numpy", "rich", "yaml", "transformers"}
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "models list", "models fetch"])
+def test_every_command_has_help(project: Project, command: str) -> None:
+    for option in ("--help", "-h"):
+        got = project.inside(*command.split(), option)
+        assert got.code == 0
+        assert got.out.startswith(f"Usage: harness {command}")
+    last = COMMANDS.get(command)
+    assert last is None or last in got.out
+
+
+def test_the_help_says_every_exit_code(project: Project) -> None:
+    got = project.inside("--help")
+    assert all(f"{code} " in got.out for code in range(6))
+    assert all(name in got.out for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["rnu"], "did you mean 'run'?"),
+        (["qqq"], "known: doctor, list"),
+        (["run", "--snapshot-updat"], "--snapshot-update"),
+        (["run", "--jsn", "x"], "--json"),
+        (["--nope"], "No such option"),
+        (["patch"], "Missing option"),
+        (["models", "ftch"], "ftch"),
+        (["run", "-n", "many"], "expected a number of worker processes"),
+        (["run", "-n", "-3"], "expected a number of worker processes"),
+    ],
+)
+def test_a_mistake_is_named_and_ends_with_4(project: Project, args: list[str], message: str) -> None:
+    got = project.inside(*args)
+    assert got.code == 4
+    assert message in got.err
+    assert "Traceback" not in got.err
+
+
+def test_no_command_is_help_not_success(project: Project) -> None:
+    assert project.inside().code == 4
+
+
+def test_an_internal_error_is_one_message_and_3(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(cli.cli, "main", fail)
+    got = project.inside("list")
+    assert got.code == 3
+    assert got.err.splitlines()[0] == "harness: internal error: ZeroDivisionError: planted"
+    assert "Traceback" not in got.err
+    monkeypatch.setenv("HARNESS_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        exit_code_of(["list"])
+
+
+@pytest.mark.parametrize(
+    ("command", "engine", "code"),
+    [("list", "native", 0), ("models list", "native", 0), ("run", "native", 0), ("run", "legacy", 1)],
+)
+def test_a_reader_that_goes_away_changes_no_exit_code(project: Project, command: str, engine: str, code: int) -> None:
+    project.case("c", models="wide", engines=engine)
+    writer = subprocess.Popen(
+        [*HARNESS, *command.split(), "--models", "m.yaml"],
+        cwd=project.folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert writer.stdout is not None
+    writer.stdout.close()
+    writer.stdout = None
+    said = writer.communicate(timeout=60)[1]
+    assert (writer.returncode, said) == (code, b"")
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [({}, False), ({"FORCE_COLOR": "1"}, True), ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False)],
+    ids=["no-terminal", "terminal", "NO_COLOR"],
+)
+@pytest.mark.parametrize("command", ["run", "list", "models list"])
+def test_escape_codes_only_where_they_are_wanted(
+    project: Project, monkeypatch: pytest.MonkeyPatch, command: str, variables: dict[str, str], wanted: bool
+) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    project.case("c", models="wide", engines="legacy")
+    got = project.inside(*command.split(), "--models", "m.yaml")
+    assert ("\x1b" in got.out + got.err) == wanted
+
+
+SLOW = """\
+models:
+  - {id: quick, source: groundtruth, kind: dial, vocab: 64, weights: [0.5]}
+  - {id: slow, source: groundtruth, kind: dial, vocab: 151936, weights: %s}
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_ctrl_c(project: Project, workers: str) -> None:
+    """150 layers at 151,936 tokens take many seconds; the signal comes when the quick job is done."""
+    project.write("m.yaml", SLOW % ([0.5] * 150))
+    project.case("good", models="quick")
+    assert project.run_inside("--snapshot-update").code == 0
+    project.case("good", models="quick, slow")
+    before = project.snapshots
+    run = subprocess.Popen(
+        project.command("run", "--snapshot-update", "-n", workers),
+        cwd=project.folder, env=environment(), stdout=-1, stderr=-2, start_new_session=True,
+    )  # fmt: skip
+    shown = _until_first_job(run)
+    time.sleep(0.3)
+    os.killpg(run.pid, signal.SIGINT)
+    shown += run.communicate(timeout=60)[0]
+    result = project.result()
+    assert run.returncode == 2, shown.decode()
+    assert b"Traceback" not in shown
+    assert result is not None
+    assert (result.verdict.value, result.exit_code) == ("interrupted", 2)
+    assert {job.id: job.status.value for job in result.jobs} == {"good[native@quick]": "passed"}
+    assert project.snapshots == before
+
+
+def _until_first_job(run: subprocess.Popen[bytes]) -> bytes:
+    """Read what is shown until the progress dot of the first job; xdist's own dots come three at a time."""
+    assert run.stdout is not None
+    shown = b""
+    while byte := run.stdout.read(1):
+        shown += byte
+        if byte == b"." and b"nodes" not in shown.splitlines()[-1]:
+            break
+    return shown
+
+
+def test_ctrl_c_before_the_first_job(project: Project) -> None:
+    project.write("m.yaml", SLOW % ([0.5] * 150))
+    project.case("c", models="slow")
+    run = subprocess.Popen(
+        project.command("run"), cwd=project.folder, env=environment(PYTHONPATH=str(project.folder)),
+        stdout=-1, stderr=-2, start_new_session=True,
+    )  # fmt: skip
+    time.sleep(2)
+    os.killpg(run.pid, signal.SIGINT)
+    shown = run.communicate(timeout=60)[0]
+    assert run.returncode == 2, shown.decode()
+    assert b"Traceback" not in shown
+    result = project.result()
+    assert result is not None
+    assert (result.verdict.value, result.jobs) == ("interrupted", ())
+
+
+def test_module_and_version() -> None:
+    done = subprocess.run([*HARNESS, "--version"], capture_output=True, text=True, check=True, cwd=Path("/"))
+    assert done.stdout.startswith("harness, version 0.")

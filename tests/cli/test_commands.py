@@ -1,0 +1,201 @@
+"""`list`, `validate`, `models`, `doctor` and `patch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from project import Project
+
+TABLE = ("--models", "m.yaml")
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_list_shows_the_jobs_of_a_run_and_runs_none(project: Project) -> None:
+    project.case("a", models="good, other", engines="native, legacy", more="tags: [fast]\n")
+    project.case("b")
+    got = project.inside("list", *TABLE)
+    assert got.code == 0
+    assert "5 jobs in 2 cases" in got.out
+    assert "4 jobs in 1 cases" in project.inside("list", *TABLE, "--tag", "fast").out
+    assert "1 jobs in 1 cases" in project.inside("list", *TABLE, "-m", "other", "-e", "legacy").out
+
+
+def test_validate_counts(project: Project) -> None:
+    project.case("a", models="good, other")
+    got = project.inside("validate", *TABLE)
+    assert (got.code, got.out.splitlines()[0]) == (0, "1 case files are valid; they make 2 jobs.")
+
+
+def test_validate_says_every_problem_of_every_file(project: Project) -> None:
+    project.case("a", models="goood, otter", engines="nativ")
+    project.write("cases/b.case.yaml", "models: [good]\nprompt: 3\nmetrics: [l3]\n")
+    project.write("cases/c.case.yaml", "models: [unclosed\n")
+    got = project.inside("validate", *TABLE)
+    assert got.code == 4
+    for where in ("a.case.yaml:1:", "a.case.yaml:2:", "b.case.yaml:2:", "b.case.yaml:3:", "c.case.yaml:"):
+        assert f"cases/{where}" in got.err
+    for hint in ("did you mean 'good'?", "did you mean 'other'?", "did you mean 'native'?", "did you mean 'prompts'?"):
+        assert hint in got.err
+
+
+def test_validate_refuses_two_files_of_one_id(project: Project) -> None:
+    project.case("a", more="id: same\n")
+    project.case("b", more="id: same\n")
+    got = project.inside("validate", *TABLE)
+    assert got.code == 4
+    assert "have the same id 'same'" in got.err
+
+
+def test_models_list(project: Project) -> None:
+    got = project.inside("models", "list", *TABLE)
+    assert got.code == 0
+    for name in ("smollm2-135m-f32", "good", "wide"):
+        assert name in got.out
+    absent = next(line for line in got.out.splitlines() if line.split()[:1] == ["absent"])
+    assert "not fetched" in absent
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("goood", 4, "'goood' is not a model; did you mean 'good'?"),
+        ("good", 4, "good: nothing to fetch; a groundtruth model is made on this machine"),
+        ("absent", 5, "cannot be downloaded"),
+    ],
+)
+def test_models_fetch(project: Project, name: str, code: int, message: str) -> None:
+    got = project.inside("models", "fetch", *TABLE, name)
+    assert got.code == code
+    assert message in got.err
+    assert "Traceback" not in got.err
+
+
+@pytest.mark.parametrize("command", ["list", "validate", "models list", "run"])
+def test_a_table_that_cannot_be_read(project: Project, command: str) -> None:
+    project.case("a")
+    project.write("bad.yaml", "models:\n  - {id: x, source: grundtruth}\n")
+    assert project.inside(*command.split(), "--models", "nope.yaml").code == 4
+    got = project.inside(*command.split(), "--models", "bad.yaml")
+    assert got.code == 4
+    assert "bad.yaml:2:" in got.err
+
+
+def test_doctor_is_content_with_this_machine(project: Project) -> None:
+    got = project.inside("doctor")
+    assert got.code == 0
+    for word in ("harness", "mlx", "backend", "finiteness detector", "float64 metrics"):
+        assert word in got.out
+    assert "FAILED" not in got.out
+
+
+def test_doctor_finds_a_blind_detector(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness import metrics
+    from harness.vocabulary import RowSummary
+
+    monkeypatch.setattr(metrics, "summarize", lambda row: RowSummary(0, 0, 0, 1.5, None))
+    got = project.inside("doctor")
+    assert got.code == 1
+    assert "FAILED: missed nan in" in got.out
+
+
+def test_doctor_finds_a_detector_that_cries_wolf(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness import metrics
+    from harness.vocabulary import RowSummary
+
+    monkeypatch.setattr(metrics, "summarize", lambda row: RowSummary(1, 0, 0, None, 0))
+    got = project.inside("doctor")
+    assert got.code == 1
+    assert "flagged clean" in got.out
+
+
+def test_doctor_finds_a_wrong_metric(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness import metrics
+    from harness.vocabulary import Reading
+
+    monkeypatch.setattr(metrics, "measure", lambda *_: Reading.of(292.3))
+    assert project.inside("doctor").code == 1
+
+
+def patch(*args: str) -> tuple[str, ...]:
+    return ("patch", *TABLE, "-m", "good", "--clean", "a", "--corrupted", "b", "-c", "mlp", *args)
+
+
+def test_patch_prints_the_closed_form(project: Project) -> None:
+    """A dial of weights 0.5 and 0.25 recovers 50 and 25 percent in L2, 75 and 43.75 in MSE; its whole residual 100."""
+    got = project.inside(*patch("--metric", "l2", "--metric", "mse", "-c", "resid_post"))
+    rows = [line.split() for line in got.out.splitlines()]
+    assert got.code == 0
+    assert ["0", "50.0", "75.0", "100.0", "100.0"] in rows
+    assert ["1", "25.0", "43.8", "100.0", "100.0"] in rows
+    assert any(row[:1] == ["baseline"] for row in rows)
+
+
+def test_patch_with_ids_layers_and_direction(project: Project) -> None:
+    args = ["patch", *TABLE, "-m", "good", "--ids", "--clean", "0,3,0", "--corrupted", "0,3,1", "-c", "mlp"]
+    noising = project.inside(*args, "--layers=-1", "--direction", "noising")
+    rows = [line.split() for line in noising.out.splitlines()]
+    assert ["1", "75.0"] in rows
+    assert not any(row[:1] == ["0"] for row in rows)
+    elsewhere = project.inside(*args, "--positions", "0,1")
+    assert ["0", "0.0"] in [line.split() for line in elsewhere.out.splitlines()]
+
+
+def test_patch_says_what_legacy_gets_wrong(project: Project) -> None:
+    got = project.inside(*patch("-m", "wide", "-e", "legacy"))
+    assert got.code == 0
+    assert "float64 on the same logits gives 313.6" in words(got.out)
+
+
+def test_patch_never_shows_a_number_for_an_undefined_recovery(project: Project) -> None:
+    got = project.inside("patch", *TABLE, "-m", "good", "--clean", "a", "--corrupted", "a", "-c", "mlp")
+    assert "zero-baseline" in got.out
+    assert "0.0" not in got.out
+    got = project.inside(*patch("-m", "nan"))
+    assert "nan" in got.out
+    assert "0.0" not in got.out
+
+
+def test_patch_draws(project: Project) -> None:
+    pytest.importorskip("matplotlib")
+    got = project.inside(*patch("--plot", "p.png"))
+    assert (got.code, got.out.splitlines()[-1]) == (0, "drawn: p.png")
+    assert Path("p.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--layers", "0,x"], "--layers: '0,x' is not a list of whole numbers"),
+        (["--layers", "7"], "7"),
+        (["--positions", "lst"], "--positions: 'lst' is not a list of whole numbers"),
+        (["--positions", "5"], "5"),
+        (["--direction", "denoise"], "did you mean 'denoising'?"),
+        (["--metric", "l3"], "'l3' is not a metric"),
+        (["--metric", "log_prob", "-e", "legacy"], "metric of legacy"),
+        (["-e", "lgacy"], "did you mean 'legacy'?"),
+        (["-m", "goood"], "did you mean 'good'?"),
+        (["-c", "mpl"], "did you mean 'mlp'?"),
+        (["--ids"], "prompt: 'a' is not a list of whole numbers"),
+        (["--answer", "a"], "--answer and --wrong come together"),
+        (["--clean", ""], "--clean"),
+        (["--clean", "zebra"], "zebra"),
+        (["--plot", "nowhere/p.png"], "nowhere/p.png cannot be written"),
+        (["--plot", "p.xyz"], "p.xyz cannot be written"),
+    ],
+)
+def test_patch_refuses(project: Project, args: list[str], message: str) -> None:
+    got = project.inside(*patch(*args))
+    assert got.code == 4, got.out + got.err
+    assert message in got.err
+    assert "Traceback" not in got.err
+
+
+def test_patch_shows_prompts_of_unequal_length(project: Project) -> None:
+    got = project.inside(*patch("--clean", "a b"))
+    assert got.code == 1
+    assert "ALN001" in got.err
+    assert "clean is 2 tokens" in got.err

@@ -1,0 +1,125 @@
+"""What `harness run` writes: the JSON result, a JUnit report, and a text that says everything once."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from project import Project
+
+from harness.reporters.json import dumps, schema
+from harness.vocabulary import RESULT_SCHEMA
+
+
+@pytest.fixture
+def report(project: Project) -> Project:
+    project.case("c", models="wide", engines="native, legacy")
+    return project
+
+
+def test_the_json_is_read_back_as_it_was(report: Project) -> None:
+    got = report.run_inside()
+    text = (report.folder / "result.json").read_text(encoding="utf-8")
+    assert got.result is not None
+    assert dumps(got.result) == text
+    assert json.loads(text)["schema"] == RESULT_SCHEMA
+    assert "NaN" not in text
+    assert "Infinity" not in text
+
+
+def test_the_json_keeps_to_its_schema(report: Project) -> None:
+    """Every object has the schema's fields and no others, every enumerated value is one of those listed."""
+    report.run_inside()
+    published = schema()
+    faults = list(_faults(json.loads((report.folder / "result.json").read_text()), published, published, "$"))
+    assert faults == []
+    assert published["$id"] == RESULT_SCHEMA
+
+
+def test_the_schema_check_sees_a_fault(report: Project) -> None:
+    report.run_inside()
+    data = json.loads((report.folder / "result.json").read_text())
+    data["jobs"][0]["status"] = "fine"
+    data["jobs"][0]["curves"][0]["baseline"]["value"] = "7"
+    del data["exit_code"]
+    assert len(list(_faults(data, schema(), schema(), "$"))) == 3
+
+
+def _faults(data: object, node: dict, root: dict, path: str):  # type: ignore[no-untyped-def, type-arg]
+    """Yield where data breaks the part of JSON Schema that pydantic writes for dataclasses."""
+    if "$ref" in node:
+        yield from _faults(data, root["$defs"][node["$ref"].rpartition("/")[2]], root, path)
+    elif "anyOf" in node:
+        tried = [list(_faults(data, choice, root, path)) for choice in node["anyOf"]]
+        yield from min(tried, key=len)
+    elif "enum" in node and data not in node["enum"]:
+        yield f"{path}: {data!r}"
+    elif not isinstance(data, _TYPES[node.get("type", "any")]) or (isinstance(data, bool) and node["type"] != "boolean"):
+        yield f"{path}: {data!r} is no {node['type']}"
+    elif isinstance(data, dict):
+        yield from (f"{path}: lacks {name}" for name in node.get("required", ()) if name not in data)
+        for name, value in data.items():
+            inner = node.get("properties", {}).get(name, node.get("additionalProperties", {}))
+            if "properties" in node and name not in node["properties"]:
+                yield f"{path}: has {name}"
+            elif isinstance(inner, dict):
+                yield from _faults(value, inner, root, f"{path}.{name}")
+    elif isinstance(data, list) and "items" in node:
+        for i, value in enumerate(data):
+            yield from _faults(value, node["items"], root, f"{path}[{i}]")
+
+
+_TYPES = {
+    "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool,
+    "null": type(None), "any": object,
+}  # fmt: skip
+
+
+def test_junit(report: Project) -> None:
+    report.run_inside("--junit", "junit.xml")
+    suite = ElementTree.parse(report.folder / "junit.xml").getroot().find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "0")
+    assert {case.get("name") for case in suite.findall("testcase")} == {"job[native@wide]", "job[legacy@wide]"}
+
+
+@pytest.mark.parametrize("option", ["--json", "--junit"])
+@pytest.mark.parametrize("target", ["nowhere/x", ".", "m.yaml/x"], ids=["no-folder", "a-folder", "below-a-file"])
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(
+    report: Project, monkeypatch: pytest.MonkeyPatch, option: str, target: str
+) -> None:
+    monkeypatch.setattr(pytest, "main", lambda *_, **__: pytest.fail("the work began"))
+    got = report.inside("run", "--models", "m.yaml", option, target)
+    assert got.code == 4
+    assert target.partition("/")[0] in got.err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_refused_before_any_work(report: Project) -> None:
+    folder = report.folder / "closed"
+    folder.mkdir(mode=0o500)
+    assert report.inside("run", "--models", "m.yaml", "--json", folder / "x").code == 4
+
+
+def test_a_result_that_cannot_be_written_in_the_end_is_an_error(report: Project) -> None:
+    (report.folder / "taken").mkdir()
+    got = report.run("--harness-json=taken", door="pytest")
+    assert got.code == 4
+    assert "taken cannot be written" in got.out
+    assert "Traceback" not in got.out
+
+
+def test_the_text_says_everything_once_and_the_verdict_last(report: Project) -> None:
+    shown = report.run_inside().out.rstrip().splitlines()
+    assert shown[-1].startswith("FAILED: 1 passed, 1 failed in ")
+    assert shown[-1].endswith("(exit code 1)")
+    assert sum(line.startswith("FAILED") for line in shown) == 1
+    assert sum("baseline" in line and "status" in line for line in shown) == 1
+    assert sum("ORC001" in line and "(l2)" in line for line in shown) == 1
+
+
+def test_candidates_and_tables_may_be_anywhere(report: Project, tmp_path: Path) -> None:
+    assert report.inside("run", "--models", tmp_path / "m.yaml", "--results", tmp_path / "r").code == 1
