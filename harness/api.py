@@ -42,7 +42,7 @@ from harness.vocabulary import (
 Prompt = str | Sequence[int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal to any mapping with the same layers and recoveries
 class PatchingResult(Mapping[int, float]):
     """Recoveries of one component under one metric: layer -> percent, in layer order.
 

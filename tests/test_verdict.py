@@ -62,7 +62,8 @@ def test_severity_decides_what_fails(code):
     ids=lambda value: str(value) or "none",
 )
 def test_the_gravest_job_decides_the_run(statuses, verdict, code):
-    assert of_run([JobResult("i", "c", "f", "m", "e", Status(status)) for status in statuses.split()]) == (verdict, code)
+    jobs = [JobResult("i", "c", "f", "m", "e", Status(status)) for status in statuses.split()]
+    assert of_run(jobs) == (verdict, code)
 
 
 @pytest.mark.parametrize(

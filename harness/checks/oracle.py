@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.checks.evidence import Evidence
-from harness.vocabulary import Cell, Curve, Finding, Site
+from harness.vocabulary import Cell, Curve, Finding, Site, State
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -25,7 +25,8 @@ def _baseline(curve: Curve, relative: float) -> Iterator[Finding]:
             yield _differs(curve, said.text(".6g"), true.text(".6g"))
     elif true.finite:
         yield _differs(curve, said.state.value, true.text(".6g"))
-    elif said.value not in (None, 0.0):  # 0.0 for a zero baseline is the value itself; what follows from it is not
+    elif said.value is not None and not (said.value == 0.0 and true.state is State.ZERO_BASELINE):
+        # 0.0 for a zero baseline is the value itself; what follows from it is not.
         yield Finding("ORC003", f"baseline {said.text('.6g')} where it is {true.state}", metric=curve.metric)
 
 

@@ -99,7 +99,8 @@ def pytest_codes(bench: Any, *options: str, logits: str = "plain", case: str = C
     folder = bench.pytester.path
     (folder / "models.yaml").write_text(TABLE % logits)
     (folder / "tiny.case.yaml").write_text(case)
-    bench.monkeypatch.delenv("CI", raising=False)
+    for name in ("CI", "PYTEST_ADDOPTS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
+        bench.monkeypatch.delenv(name, raising=False)
     bench.pytester.inline_run(
         "-pno:cacheprovider", "--harness-models=models.yaml", "--harness-json=result.json", *options, "tiny.case.yaml"
     )

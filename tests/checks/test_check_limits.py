@@ -38,6 +38,7 @@ def codes(*about, **more) -> list[str]:
         (10.049, 10.0, []), (9.951, 10.0, []), (10.051, 10.0, ["ORC001"]), (9.949, 10.0, ["ORC001"]),
         (State.INF, 10.0, ["ORC001"]), (State.NAN, 10.0, ["ORC001"]), (1.0, State.NAN, ["ORC003"]),
         (1.0, State.ZERO_BASELINE, ["ORC003"]), (0.0, State.ZERO_BASELINE, []), (State.NAN, State.INF, []),
+        (0.0, State.NAN, ["ORC003"]), (0.0, State.UNDEFINED, ["ORC003"]),
         (-10.0, 10.0, ["ORC001"]), (-10.0, -10.04, []),
     ],
     ids=str,
@@ -81,12 +82,13 @@ def test_recoveries_agree_within_half_a_point_of_either(l2, mse, wanted):
 
 @pytest.mark.parametrize(
     ("mse", "suppressed", "wanted"),
-    [(1.0, (), []), (1.0101, (), ["AGR002"]), (0.9899, (), ["AGR002"]), (1.0, (3, 4), ["AGR002"]),
+    [(1.0, (), []), (1.0099, (), []), (1.0102, (), ["AGR002"]), (0.9899, (), ["AGR002"]), (1.0, (3, 4), ["AGR002"]),
      (100 / 98, (3, 4), []), (State.INF, (), [])],
     ids=str,
 )  # fmt: skip
 def test_baselines_agree_over_the_tokens_that_count(mse, suppressed, wanted):
-    assert codes("agreement", curve("l2", 10.0), curve("mse", mse), suppressed=suppressed) == wanted
+    pair = curve("l2", 10.0), curve("mse", mse, cells=[(75.0, 75.0)])
+    assert codes("agreement", *pair, suppressed=suppressed) == wanted
 
 
 def test_finiteness_counts_what_it_saw():

@@ -162,7 +162,7 @@ def test_suppressed_tokens_are_left_out_and_named():
 
 
 def test_the_table_of_engines():
-    assert list(ENGINES) == ["native", "legacy", "published"]
+    assert {"native", "legacy", "published"} <= set(ENGINES)
     assert all(engine.name == name for name, engine in ENGINES.items())
     with pytest.raises(UnknownName, match="'lagacy' is not an engine; did you mean 'legacy'"):
         engine_named("lagacy")
