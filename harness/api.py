@@ -161,14 +161,14 @@ class InterpretableModel:
         """
         model = self._loaded
         question = _question(
-            model, clean_text, corrupted_text, component, layers, metric, direction, positions, answers
+            model, clean_text, corrupted_text, component, layers, metric, direction, positions, answers, strategy
         )
         check_question(model, question)
         if plot:
             from harness.plotting import colours, show
 
             colours(cmap)
-        given = answer(engine_named("native"), model, question, strategy)
+        given = answer(engine_named("native"), model, question)
         result = PatchingResult(_usable(given), given.strategy, given.answers)
         if plot:
             show(result.plot(figsize=figsize, cmap=cmap))
@@ -235,7 +235,7 @@ def _wrapped(module: Any, tokenizer: Any) -> LoadedModel:
 
 def _question(
     model: LoadedModel, clean: Prompt, corrupted: Prompt, component: str, layers: Sequence[int] | None, metric: str,
-    direction: str, positions: Positions | Sequence[int], answers: tuple[str | int, str | int] | None,
+    direction: str, positions: Positions | Sequence[int], answers: tuple[str | int, str | int] | None, strategy: str,
 ) -> Question:  # fmt: skip
     _known("metric", metric, METRICS)
     _known("direction", direction, list(Direction))
@@ -246,7 +246,7 @@ def _question(
         corrupted=read(model, _prompt("corrupted_text", corrupted), "corrupted_text"),
         sweep=Sweep(
             (component,), None if layers is None else _whole("layers", layers), Direction(direction),
-            _positions(positions),
+            _positions(positions), strategy,
         ),
         metrics=(metric,),
         answers=None if answers is None else _answers(model, answers),

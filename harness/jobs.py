@@ -193,7 +193,12 @@ def _checked(evidence: Evidence) -> list[Finding]:
 
 def _filled(result: JobResult, given: Answer) -> JobResult:
     return replace(
-        result, answers=given.answers, suppressed=given.suppressed, strategy=given.strategy, curves=given.curves
+        result,
+        answers=given.answers,
+        suppressed=given.suppressed,
+        strategy=given.strategy,
+        fallback=given.fallback,
+        curves=given.curves,
     )
 
 

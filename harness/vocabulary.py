@@ -137,6 +137,9 @@ COMPONENTS: Mapping[str, str] = {
     "output": "the block's own output",
 }
 
+STRATEGIES = ("auto", "one-pass", "stepwise")
+"""Orders of work over a sweep; `auto` is one-pass wherever it is proven equal to stepwise."""
+
 Positions = str | tuple[int, ...]
 """`"all"`, `"last"`, or token indices (negative ones count from the end)."""
 
@@ -165,6 +168,7 @@ class Sweep:
     layers: tuple[int, ...] | None = None
     direction: Direction = Direction.DENOISING
     positions: Positions = "all"
+    strategy: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -462,9 +466,7 @@ class Answer:
     patched: Mapping[Site, RowSummary] = field(default_factory=dict)
     answers: Answers | None = None
     suppressed: tuple[int, ...] = ()
-    clean_top: int | None = None
-    corrupted_top: int | None = None
-    forwards: int = 0
+    fallback: str | None = None
 
 
 @dataclass(frozen=True)
@@ -512,6 +514,7 @@ class JobResult:
     answers: Answers | None = None
     suppressed: tuple[int, ...] = ()
     strategy: str | None = None
+    fallback: str | None = None
     curves: tuple[Curve, ...] = ()
     findings: tuple[Finding, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)

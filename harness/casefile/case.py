@@ -91,4 +91,4 @@ def _id_from_name(path: Path) -> str:
 
 def _sweep(written: SweepFields) -> Sweep:
     layers = None if isinstance(written.layers, str) else written.layers
-    return Sweep(written.components, layers, written.direction, written.positions)
+    return Sweep(written.components, layers, written.direction, written.positions, written.strategy)

@@ -36,7 +36,7 @@ from harness.casefile.fields import (
     refuse,
 )
 from harness.casefile.rules import ALWAYS_ON, broken_rules
-from harness.vocabulary import FINDINGS, METRICS, Direction
+from harness.vocabulary import FINDINGS, METRICS, STRATEGIES, Direction
 
 CHECKS = tuple(dict.fromkeys(kind.check for kind in FINDINGS.values() if kind.check not in ALWAYS_ON))
 # An expectation about expectations would be circular.
@@ -94,6 +94,7 @@ class SweepFields(Part):
     layers: Layers = "all"
     direction: Direction = Direction.DENOISING
     positions: Positions = "all"
+    strategy: Annotated[str, NameOf("a strategy", STRATEGIES)] = "auto"
 
 
 class Tolerance(Part):

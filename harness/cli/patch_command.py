@@ -20,6 +20,7 @@ from harness.errors import UsageError, suggest
 @click.option("--layers", help="Layer numbers such as 0,5,-1; all without it.")
 @click.option("--direction", default="denoising", show_default=True, help="denoising or noising.")
 @click.option("--positions", default="all", show_default=True, help="all, last, or token positions such as 0,3.")
+@click.option("--strategy", default="auto", show_default=True, help="auto, one-pass or stepwise.")
 @click.option("--answer", help="Text of one token; the answer of logit_diff and log_prob.")
 @click.option("--wrong", help="Text of one token; the wrong answer.")
 @click.option("-e", "--engine", default="native", show_default=True)
@@ -36,13 +37,16 @@ def command(**given: Any) -> None:
     for metric in given["metrics"]:
         if metric not in engine.metrics:
             raise UnknownName(f"metric of {engine.name}", metric, engine.metrics)
+    if given["plot"]:
+        from harness.plotting import colours, draw
+
+        colours("RdBu_r")  # matplotlib is there, before the model is loaded
     model = _load(given["name"], given["tables"], given["download"])
     result = answer(engine, model, _question(model, given))
     console().print(_table(result.curves))
     _print_findings(result.curves)
+    click.echo(_how(result))
     if given["plot"]:
-        from harness.plotting import draw
-
         draw(result.curves, file=given["plot"], title=f"{given['name']}, {given['direction']}")
         click.echo(f"drawn: {given['plot']}")
 
@@ -79,6 +83,7 @@ def _question(model: Any, given: dict[str, Any]) -> Any:
             None if given["layers"] is None else _numbers(given["layers"], "--layers"),
             Direction(given["direction"]),
             positions if positions in ("all", "last") else _numbers(positions, "--positions"),
+            given["strategy"],
         ),
         metrics=tuple(given["metrics"]),
         answers=None
@@ -92,6 +97,10 @@ def _numbers(text: str, name: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise UsageError(f"{name}: {text!r} is not a list of whole numbers such as 0,5,-1") from error
+
+
+def _how(result: Any) -> str:
+    return f"{result.strategy}, because one-pass cannot: {result.fallback}" if result.fallback else str(result.strategy)
 
 
 def _table(curves: Any) -> Any:

@@ -63,9 +63,9 @@ class Engine:
     metrics: frozenset[str] = frozenset(METRICS)
 
 
-def answer(engine: Engine, model: LoadedModel, question: Question, strategy: str = "auto") -> Answer:
+def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
     """Ask an engine. Raises FindingError or UsageError when the question cannot be asked of this model."""
-    steps = walk(model, question, strategy)
+    steps = walk(model, question)
     clean, corrupted = _run(steps.clean), _run(steps.corrupted)
     question = _with_answers(question, clean, corrupted)
     suppressed = metrics.suppressed(clean.row, corrupted.row)
@@ -85,9 +85,7 @@ def answer(engine: Engine, model: LoadedModel, question: Question, strategy: str
         patched=summaries,
         answers=question.answers,
         suppressed=suppressed,
-        clean_top=_top(clean.row),
-        corrupted_top=_top(corrupted.row),
-        forwards=2 + len(summaries),
+        fallback=steps.fallback,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.vocabulary import ModelCard, Question, Reading
@@ -35,3 +35,5 @@ class LoadedModel:
     module: Any
     tokenizer: Tokenizer | None = None
     known: KnownAnswers | None = None
+    proven: set[str] = field(default_factory=set, repr=False)
+    """Components whose one-pass sweep was held against stepwise on this model."""

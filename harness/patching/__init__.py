@@ -1,9 +1,12 @@
 """The sweep: every cell of the grid, patched once.
 
-A strategy answers the same question in its own order of work; `stepwise`, one forward pass per cell, is the reference
-that every other one is held against.
+    stepwise   one forward pass a cell; the reference, in `sweep.py`
+    one-pass   the whole grid in one walk over the layers, in `one_pass.py`
+    auto       one-pass, held against stepwise at three layers the first time a model's component is swept
+
+What cannot be walked in one pass goes stepwise, and the result says so.
 """
 
-from harness.patching.sweep import STRATEGIES, Walk, check_question, walk
+from harness.patching.sweep import Walk, check_question, walk
 
-__all__ = ["STRATEGIES", "Walk", "check_question", "walk"]
+__all__ = ["Walk", "check_question", "walk"]

@@ -15,7 +15,7 @@ not clear) raises OnePassImpossible, before or during the walk, and never yields
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,6 +114,8 @@ class Walker:
             logits = logits[0] if isinstance(logits, tuple) else logits
             last: mx.array = logits[:, -1]
             mx.eval(last)
+        if any(not tap.fired for tap in taps):
+            raise OnePassImpossible("a module of the sweep was never called")
         if last.shape[0] != _FIRST + len(self.points):
             raise OnePassImpossible(f"{last.shape[0]} rows came out, {_FIRST + len(self.points)} were walked")
         return last
@@ -121,12 +123,13 @@ class Walker:
     def _block(self, layer: int, count: int) -> Callable[..., Any]:
         here = [point for point in self.points if point.layer == layer]
 
+        axes = self.axes[layer]
+
         def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if here:
-                axes = self.axes[layer]
-                args, kwargs = tree_map_with_path(
-                    lambda path, value: _grown(value, axes[path], len(here)) if path in axes else value, (args, kwargs)
-                )
+            rows = _activation(args, kwargs)[1].shape[0] + len(here)
+            args, kwargs = tree_map_with_path(
+                lambda path, value: _grown(value, axes[path], rows) if path in axes else value, (args, kwargs)
+            )
             name, x = _activation(args, kwargs)
             for point in here:
                 if point.is_input:
@@ -176,16 +179,20 @@ def one_pass(
     try:
         walker = Walker(model, points, positions, len(target), batch_axes(model, target))
         logits = walker.run(source, target)
-    except (ValueError, TypeError, IndexError) as error:
-        # A model that mixes rows of two sizes fails in MLX's own shape checks.
+    except HarnessError:
+        raise
+    except Exception as error:
         raise OnePassImpossible(f"{type(error).__name__}: {error}") from error
     return logits[SOURCE], logits[TARGET], {point: logits[row] for point, row in walker.rows.items()}
 
 
-def _grown(value: mx.array, axis: int, more: int) -> mx.array:
-    """Return an input with copies of the target's row appended along its batch axis."""
+def _grown(value: mx.array, axis: int, rows: int) -> mx.array:
+    """Return an input with copies of the target's row appended along its batch axis, until there are `rows`.
+
+    The residual stream comes with the rows of the block before; a mask that the model made once comes with two.
+    """
     target = mx.take(value, mx.array([TARGET]), axis=axis)
-    return mx.concatenate([value, mx.repeat(target, more, axis=axis)], axis=axis)
+    return mx.concatenate([value, mx.repeat(target, rows - value.shape[axis], axis=axis)], axis=axis)
 
 
 def _activation(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str | None, mx.array]:
@@ -209,9 +216,3 @@ def _names_block(point: HookPoint) -> bool:
 
 def _is_block_point(point: HookPoint, blocks: Sequence[Any]) -> bool:
     return point.module is blocks[point.layer]
-
-
-def each(cells: Mapping[HookPoint, mx.array], points: Sequence[HookPoint]) -> Iterator[tuple[HookPoint, mx.array]]:
-    """Yield the cells in the order they were asked for."""
-    for point in points:
-        yield point, cells[point]

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 
+from harness import intercept
 from harness.errors import AlignmentError, UnknownName
-from harness.intercept import HookPoint, forward, record, resolve, resolve_positions
+from harness.intercept import HookPoint, Recording, resolve, resolve_positions
 from harness.models.loaded import LoadedModel
-from harness.patching.stepwise import stepwise
-from harness.vocabulary import METRICS, Direction, Finding, Positions, Question, Site, Tokens
-
-STRATEGIES: Mapping[str, Any] = {"stepwise": stepwise}
-"""Name -> generator of (hook point, logits). `auto` takes the first."""
+from harness.patching.equality import equal, relative_difference
+from harness.patching.one_pass import OnePassImpossible, one_pass
+from harness.vocabulary import METRICS, STRATEGIES, Direction, Finding, Positions, Question, Site, Tokens
 
 
 @dataclass(frozen=True)
 class Walk:
     """The runs of a sweep: logits `[vocab]` in the model's dtype, last token only.
 
-    `sites` are the cells in order; `patched` yields them with their logits and runs each forward pass when asked.
+    `sites` are the cells in order; `patched` yields them with their logits. `fallback` says why the strategy is not
+    the one that was asked for.
     """
 
     clean: mx.array
@@ -30,27 +30,104 @@ class Walk:
     strategy: str
     sites: tuple[Site, ...]
     patched: Iterator[tuple[Site, mx.array]]
+    fallback: str | None = None
 
 
-def walk(model: LoadedModel, question: Question, strategy: str = "auto") -> Walk:
+@dataclass(frozen=True)
+class Plan:
+    """A sweep resolved on a model: activations of the source run go into the target run at every point, one by one."""
+
+    model: LoadedModel
+    source: tuple[int, ...]
+    target: tuple[int, ...]
+    points: tuple[HookPoint, ...]
+    positions: Positions
+
+    def record(self, points: Sequence[HookPoint]) -> tuple[mx.array, Recording]:
+        return intercept.record(self.model, self.source, points)
+
+    def patch(self, point: HookPoint, recording: Recording) -> mx.array:
+        return intercept.replace(self.model, self.target, [point], recording, self.positions)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What a strategy makes of a plan: the two unpatched rows, and the patched ones in the order of the points."""
+
+    source: mx.array
+    target: mx.array
+    cells: Iterable[tuple[HookPoint, mx.array]]
+    strategy: str
+    fallback: str | None = None
+
+
+def walk(model: LoadedModel, question: Question) -> Walk:
     """Run both prompts and return the sweep, still to be walked.
 
     Raises AlignmentError, UnknownName or UsageError before the first forward pass where the question cannot be asked.
     """
-    name = _strategy(strategy)
     points = check_question(model, question)
-    sweep = question.sweep
-    into, out_of = question.corrupted.ids, question.clean.ids
-    if sweep.direction is Direction.NOISING:
-        into, out_of = out_of, into
-    source_row, source = record(model, out_of, points)
-    target_row = forward(model, into)
-    clean, corrupted = source_row, target_row
-    if sweep.direction is Direction.NOISING:
-        clean, corrupted = corrupted, clean
-    cells = STRATEGIES[name](model, into, points, source, sweep.positions)
+    sweep, noising = question.sweep, question.sweep.direction is Direction.NOISING
+    source, target = question.clean.ids, question.corrupted.ids
+    if noising:
+        source, target = target, source
+    runs = _runs(Plan(model, source, target, tuple(points), sweep.positions), sweep.strategy)
+    clean, corrupted = (runs.target, runs.source) if noising else (runs.source, runs.target)
     sites = {point: site_of(point, sweep.positions) for point in points}
-    return Walk(clean, corrupted, name, tuple(sites.values()), ((sites[point], row) for point, row in cells))
+    patched = ((sites[point], row) for point, row in runs.cells)
+    return Walk(clean, corrupted, runs.strategy, tuple(sites.values()), patched, runs.fallback)
+
+
+def _runs(plan: Plan, strategy: str) -> Runs:
+    # Equal prompts have nothing to recover; there is no need to walk for that.
+    if strategy == "stepwise" or plan.source == plan.target:
+        return stepwise(plan)
+    unproven = _unproven(plan)
+    if strategy == "auto" and len(plan.points) <= sum(map(len, unproven.values())):
+        return stepwise(plan)
+    try:
+        source, target, cells = one_pass(plan.model, plan.source, plan.target, plan.points, plan.positions)
+        if strategy == "auto":
+            _prove(plan, unproven, cells)
+    except OnePassImpossible as error:
+        return replace(stepwise(plan), fallback=str(error))
+    return Runs(source, target, [(point, cells[point]) for point in plan.points], "one-pass")
+
+
+def stepwise(plan: Plan) -> Runs:
+    """One forward pass for each cell, run when asked: slow, and obviously right. The reference for everything else."""
+    source, recording = plan.record(plan.points)
+    target = intercept.forward(plan.model, plan.target)
+    return Runs(source, target, ((point, plan.patch(point, recording)) for point in plan.points), "stepwise")
+
+
+def _unproven(plan: Plan) -> Mapping[str, Sequence[HookPoint]]:
+    """Return, for each component not yet proven on this model, the points to prove it at: first, a random, last."""
+    by_component: dict[str, list[HookPoint]] = {}
+    for point in plan.points:
+        if point.component not in plan.model.proven:
+            by_component.setdefault(point.component, []).append(point)
+    chosen: dict[str, Sequence[HookPoint]] = {}
+    for component, points in by_component.items():
+        ordered = sorted(points, key=lambda point: point.layer)
+        # Seeded: the same sweep is proven at the same layers, so that a failure can be seen again.
+        middle = random.Random(f"{component} {len(ordered)}").choice(ordered)
+        chosen[component] = tuple(dict.fromkeys((ordered[0], middle, ordered[-1])))
+    return chosen
+
+
+def _prove(plan: Plan, unproven: Mapping[str, Sequence[HookPoint]], cells: Mapping[HookPoint, mx.array]) -> None:
+    """Hold some cells against stepwise, once a component of a model. Raises OnePassImpossible where they differ."""
+    points = [point for chosen in unproven.values() for point in chosen]
+    if not points:
+        return
+    _, recording = plan.record(points)
+    for point in points:
+        wanted = plan.patch(point, recording)
+        if not equal(wanted, cells[point]):
+            apart = relative_difference(wanted, cells[point])
+            raise OnePassImpossible(f"{point}: one-pass and stepwise logits differ by {apart:.1e} of the largest logit")
+    plan.model.proven.update(unproven)
 
 
 def check_question(model: LoadedModel, question: Question) -> list[HookPoint]:
@@ -58,6 +135,8 @@ def check_question(model: LoadedModel, question: Question) -> list[HookPoint]:
     for metric in question.metrics:
         if metric not in METRICS:
             raise UnknownName("metric", metric, METRICS)
+    if question.sweep.strategy not in STRATEGIES:
+        raise UnknownName("strategy", question.sweep.strategy, STRATEGIES)
     check_alignment(question.clean, question.corrupted)
     resolve_positions(question.sweep.positions, len(question.clean.ids))
     return resolve(model, question.sweep)
@@ -90,11 +169,3 @@ def site_of(point: HookPoint, positions: Positions) -> Site:
 
 def _quoted(tokens: Tokens) -> str:
     return "[" + " ".join(repr(text) for text in tokens.texts) + "]"
-
-
-def _strategy(name: str) -> str:
-    if name == "auto":
-        return next(iter(STRATEGIES))
-    if name not in STRATEGIES:
-        raise UnknownName("strategy", name, ["auto", *STRATEGIES])
-    return name

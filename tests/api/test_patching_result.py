@@ -76,7 +76,7 @@ def test_a_result_is_a_mapping_in_layer_order():
     assert list(result.items()) == [(0, pytest.approx(25)), (1, pytest.approx(50)), (2, pytest.approx(75))]
     assert [layer for layer, _ in sorted(result.items(), key=lambda item: -item[1])] == [2, 1, 0]
     assert (len(result), 2 in result, 3 in result) == (3, True, False)
-    assert (result.metric, result.component, result.strategy, result.unit) == ("l2", "mlp", "stepwise", "logits")
+    assert (result.metric, result.component, result.strategy, result.unit) == ("l2", "mlp", "one-pass", "logits")
     assert list(dial().activation_patching("a", "b", layers=[-1, 0])) == [2, 0]
 
 

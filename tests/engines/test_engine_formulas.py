@@ -122,7 +122,7 @@ def test_native_has_a_state_where_there_is_no_number(logits):
         assert {cell.recovery for cell in curve.cells} == {Reading.absent(State.UNDEFINED)}
     assert given.clean.finite
     assert given.corrupted.first == 2047
-    assert given.forwards == 2
+    assert not given.patched
 
 
 CLOSED_FORMS = {

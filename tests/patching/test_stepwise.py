@@ -20,9 +20,11 @@ def question(sweep: Sweep) -> Question:
 @pytest.mark.parametrize("positions", POSITIONS, ids=str)
 @pytest.mark.parametrize("direction", Direction)
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_every_cell_equals_a_computation_by_hand(plain, component, direction, positions):
+@pytest.mark.parametrize("strategy", ["stepwise", "one-pass"])
+def test_every_cell_equals_a_computation_by_hand(plain, strategy, component, direction, positions):
     into, out_of = (CORRUPTED, CLEAN) if direction is Direction.DENOISING else (CLEAN, CORRUPTED)
-    steps = walk(loaded(plain), question(Sweep((component,), None, direction, positions)))
+    steps = walk(loaded(plain), question(Sweep((component,), None, direction, positions, strategy)))
+    assert steps.strategy == strategy
     unpatched = np.array(steps.corrupted if direction is Direction.DENOISING else steps.clean)
     rows = {site.layer: np.array(row) for site, row in steps.patched}
     assert list(rows) == list(range(LAYERS))
@@ -59,12 +61,7 @@ def test_sites_name_every_cell_in_order(plain):
 
 
 def test_a_sweep_is_two_forwards_and_one_for_each_cell(plain):
-    steps = walk(loaded(plain), question(Sweep(("mlp", "attn_out"))))
+    steps = walk(loaded(plain), question(Sweep(("mlp", "attn_out"), strategy="stepwise")))
     assert plain.forwards == 2
     list(steps.patched)
     assert plain.forwards == 2 + 2 * LAYERS
-
-
-@pytest.mark.parametrize("strategy", ["auto", "stepwise"])
-def test_a_walk_says_which_strategy_it_used(plain, strategy):
-    assert walk(loaded(plain), question(Sweep(("mlp",))), strategy).strategy == "stepwise"

@@ -1,0 +1,236 @@
+"""One-pass is held against stepwise: equal wherever it is used, and not used where it cannot be equal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import mlx.core as mx
+import mlx.nn as nn
+import pytest
+from plain_transformer import LAYERS, Block, Transformer, loaded
+from test_stepwise import question
+
+from harness.models import bundled, load
+from harness.models.spec import SyntheticRow
+from harness.models.tokens import read
+from harness.patching import one_pass, sweep, walk
+from harness.patching.equality import EQUAL, relative_difference
+from harness.vocabulary import Direction, Question, Sweep
+
+PARTS = ("resid_pre", "attn_out", "mlp_out", "resid_post", "self_attn", "mlp", "output")
+
+
+def rows_of(model, asked: Question, strategy: str):
+    steps = walk(model, replace(asked, sweep=replace(asked.sweep, strategy=strategy)))
+    return steps, dict(steps.patched)
+
+
+def apart(model, asked: Question) -> float:
+    """Return the largest relative difference of any cell between the two strategies."""
+    reference, wanted = rows_of(model, asked, "stepwise")
+    steps, got = rows_of(model, asked, "one-pass")
+    assert (reference.strategy, steps.strategy, steps.fallback) == ("stepwise", "one-pass", None)
+    assert list(got) == list(wanted)
+    assert any(relative_difference(row, reference.corrupted) > 1e-3 for row in wanted.values())
+    ends = [(steps.clean, reference.clean), (steps.corrupted, reference.corrupted)]
+    return max(relative_difference(a, b) for a, b in [*ends, *((wanted[site], got[site]) for site in wanted)])
+
+
+def small(architecture: str, dtype: str = "float32", **more):
+    row = {"id": "s", "source": "synthetic", "architecture": architecture, "vocab": 512, "layers": 3, "dtype": dtype}
+    return load(SyntheticRow(**row, **more))
+
+
+def sentences(model, sweep: Sweep) -> Question:
+    prompts = ("Paris is the capital of France", "London is the capital of France")
+    clean, corrupted = (read(model, text) for text in prompts)
+    return Question(clean, corrupted, sweep, ("l2",))
+
+
+@pytest.mark.parametrize("positions", ["all", "last", (0, -2)], ids=str)
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize(
+    ("architecture", "more"),
+    [("llama", {}), ("gpt2", {}), ("qwen3", {}), ("qwen3_moe", {}), ("qwen3", {"quantize": "4bit"}), ("gemma2", {})],
+    ids=["llama", "gpt2", "qwen3", "qwen3_moe", "qwen3 in 4 bits", "gemma2"],
+)
+def test_all_components_in_one_walk_equal_stepwise(architecture, more, direction, positions):
+    model = small(architecture, **more)
+    assert apart(model, sentences(model, Sweep(PARTS, None, direction, positions))) <= EQUAL[mx.float32]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_equals_stepwise_within_its_rounding(dtype):
+    model = small("llama", dtype)
+    assert apart(model, sentences(model, Sweep(PARTS))) <= EQUAL[getattr(mx, dtype)]
+
+
+@pytest.mark.parametrize("layers", [(0,), (-1,), (2, 0)], ids=str)
+def test_a_choice_of_layers_equals_stepwise(plain, layers):
+    assert apart(loaded(plain), question(Sweep(("mlp", "resid_post"), layers))) <= EQUAL[mx.float32]
+
+
+def test_one_walk_is_one_forward_and_two_that_are_never_evaluated(plain):
+    rows_of(loaded(plain), question(Sweep(PARTS)), "one-pass")
+    assert plain.forwards == 3
+
+
+class TwiceThrough(Transformer):
+    """Goes through its blocks twice: a row that starts at a block would start at two moments."""
+
+    def __call__(self, inputs):
+        x = self.embedding[inputs]
+        for layer in (*self.layers, *self.layers):
+            x = layer(x)
+        return self.head(x)
+
+
+class SkipConnection(Transformer):
+    """Adds the embedding after the last block: rows of two numbers meet."""
+
+    def __call__(self, inputs):
+        x = start = self.embedding[inputs]
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x + start[:, -1:])
+
+
+class BatchConscious(Transformer):
+    """Every row sees the mean of all rows: no shape complains, and every number is wrong."""
+
+    def __call__(self, inputs):
+        x = self.embedding[inputs]
+        for layer in self.layers:
+            x = layer(x)
+            x = x - 0.1 * mx.mean(x, axis=0, keepdims=True)
+        return self.head(x)
+
+
+@pytest.mark.parametrize(
+    ("module", "strategy", "why"),
+    [
+        (TwiceThrough, "one-pass", "the blocks run in the order [0, 1, 2, 0, 1, 2]"),
+        (SkipConnection, "one-pass", "broadcast"),
+        (BatchConscious, "auto", "one-pass and stepwise logits differ by"),
+    ],
+)
+def test_what_cannot_be_walked_goes_stepwise_and_says_why(module, strategy, why):
+    model, asked = loaded(module()), question(Sweep(PARTS))
+    reference, wanted = rows_of(model, asked, "stepwise")
+    steps, got = rows_of(model, asked, strategy)
+    assert steps.strategy == "stepwise"
+    assert why in steps.fallback
+    for site, row in wanted.items():
+        assert mx.array_equal(row, got[site])
+    assert mx.array_equal(steps.clean, reference.clean)
+
+
+class Masked(Transformer):
+    """Hands each block a mask with a batch axis, by keyword, and gets a tuple back."""
+
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Block()
+            self.mlp, self.self_attn = self.inner.mlp, self.inner.self_attn
+
+        def __call__(self, *, hidden, mask):
+            return self.inner(hidden) * mask, mask
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers, self.layers = self.layers, [Masked.Wrapped() for _ in range(LAYERS)]
+        for mine, theirs in zip(self.layers, layers, strict=True):
+            mine.update({"inner": theirs.parameters()})
+
+    def __call__(self, inputs):
+        x = self.embedding[inputs]
+        mask = 1.0 + (inputs % 3)[..., None] * 0.1
+        for layer in self.layers:
+            x, _ = layer(hidden=x, mask=mask)
+        return self.head(x)
+
+
+def test_inputs_with_a_batch_axis_grow_along_and_keywords_and_tuples_are_seen():
+    assert apart(loaded(Masked()), question(Sweep(("mlp", "self_attn", "resid_pre", "output")))) <= EQUAL[mx.float32]
+
+
+def test_a_square_mask_as_large_as_the_batch_is_not_taken_for_a_batch(plain):
+    # Four tokens and, at some layer, four rows: only running two batch sizes tells the mask's axes apart.
+    class SquareMask(Transformer):
+        def __call__(self, inputs):
+            x = self.embedding[inputs]
+            mask = mx.triu(mx.full((inputs.shape[1], inputs.shape[1]), -1e9), k=1)
+            for layer in self.layers:
+                x = layer(x, mask)
+            return self.head(x)
+
+    class MaskedBlock(Block):
+        def __call__(self, x, mask):
+            return super().__call__(x) + 0.0 * mask.sum()
+
+    model = SquareMask()
+    for layer in model.layers:
+        layer.__class__ = MaskedBlock
+    assert apart(loaded(model), question(Sweep(("mlp", "self_attn")))) <= EQUAL[mx.float32]
+
+
+def test_auto_proves_a_component_once_for_each_model(plain):
+    model = loaded(plain)
+    asked = question(Sweep(("mlp", "mlp.up", "attn_out", "resid_pre"), None))
+    model.proven.update({"mlp", "mlp.up", "attn_out"})
+    steps, _ = rows_of(model, asked, "auto")
+    assert steps.strategy == "one-pass"
+    first = plain.forwards
+    assert model.proven == {"mlp", "mlp.up", "attn_out", "resid_pre"}
+    steps, _ = rows_of(model, asked, "auto")
+    assert plain.forwards - first == 3  # the walk, and two passes for shapes that are never evaluated
+
+
+def off_by_one_layer(monkeypatch):
+    def shifted(self):
+        ORIGINAL(self)
+        self.points = [
+            one_pass.HookPoint(p.component, p.layer, self.model.module.layers[(p.layer + 1) % LAYERS].mlp, p.is_input)
+            for p in self.points
+        ]
+
+    ORIGINAL = one_pass.Walker.__post_init__  # noqa: N806  the unbroken method
+    monkeypatch.setattr(one_pass.Walker, "__post_init__", shifted)
+
+
+def wrong_donor(monkeypatch):
+    monkeypatch.setattr(one_pass, "SOURCE", 1)
+
+
+def stale_row(monkeypatch):
+    monkeypatch.setattr(one_pass, "TARGET", 0)
+
+
+def wrong_position(monkeypatch):
+    monkeypatch.setattr(one_pass, "resolve_positions", lambda positions, tokens: [0])
+
+
+@pytest.mark.parametrize("fault", [off_by_one_layer, wrong_donor, stale_row, wrong_position])
+def test_a_planted_fault_is_seen_by_the_proof(plain, monkeypatch, fault):
+    asked = question(Sweep(("mlp",), None, positions="last"))
+    _, wanted = rows_of(loaded(plain), asked, "stepwise")
+    fault(monkeypatch)
+    model = loaded(plain)
+    steps, got = rows_of(model, asked, "one-pass")
+    if steps.strategy == "one-pass":  # asked for by name, it is not proven: the rows themselves must show the fault
+        assert max(relative_difference(wanted[site], got[site]) for site in wanted) > 1e-3
+    # Four more layers make it worth proving.
+    monkeypatch.setattr(sweep, "_unproven", lambda plan: {"mlp": plan.points[:2]})
+    steps, got = rows_of(model, asked, "auto")
+    assert steps.strategy == "stepwise"
+    assert steps.fallback
+    assert not model.proven
+    for site, row in wanted.items():
+        assert mx.array_equal(row, got[site])
+
+
+@pytest.mark.slow
+def test_the_pretrained_model_equals_stepwise():
+    model = load(bundled()["smollm2-135m-f32"], download=True)
+    assert apart(model, sentences(model, Sweep(("mlp_out",)))) <= EQUAL[mx.float32]
