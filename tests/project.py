@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,9 @@ class Project:
     def command(self, door: str, *args: str | Path, where: str = "cases") -> list[str]:
         name = "--json" if door == "run" else "--harness-json"
         table = "--models" if door == "run" else "--harness-models"
-        start = ["harness", "run"] if door == "run" else ["pytest", where, "-pno:cacheprovider", "-pno:hypothesispytest"]
+        start = (
+            ["harness", "run"] if door == "run" else ["pytest", where, "-pno:cacheprovider", "-pno:hypothesispytest"]
+        )
         start = [*start, table, str(self.folder / "m.yaml"), name, str(self.folder / "result.json")]
         return [sys.executable, "-m", *start, *map(str, args)]
 
@@ -134,11 +135,13 @@ def environment(**more: str) -> dict[str, str]:
     """This process's variables without those that pytest and CI set, and with no hub to ask."""
     ours = ("PYTEST_", "PY_COLORS", "FORCE_COLOR", "CI", "COV_", "HARNESS_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    if "PYTHONPATH" in more and "PYTHONPATH" in kept:
+        more["PYTHONPATH"] += os.pathsep + kept["PYTHONPATH"]
     return {**kept, "HF_HUB_OFFLINE": "1", **more}
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Iterator[Project]:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Project:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -146,4 +149,4 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Ite
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTEST_ADDOPTS", "")
     monkeypatch.setenv("PYTEST_PLUGINS", "")
-    yield Project(tmp_path, capsys)
+    return Project(tmp_path, capsys)

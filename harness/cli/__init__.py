@@ -62,7 +62,11 @@ def unread_output_dropped() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
+
+
+def _silence() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -77,6 +81,9 @@ def exit_code_of(args: Sequence[str] | None = None) -> int:
         with unread_output_dropped():
             code = cli.main(args=list(args) if args is not None else None, prog_name="harness", standalone_mode=False)
         return code if isinstance(code, int) else EXIT_PASSED
+    except SystemExit:
+        # Click's own answer to a reader that goes away, with the code that means findings here.
+        return EXIT_PASSED
     except (KeyboardInterrupt, click.Abort):
         click.echo("harness: interrupted", err=True)
         return EXIT_INTERRUPTED

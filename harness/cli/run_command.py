@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from harness.cli.selection import BUNDLED, case_files, jobs_of, selection_options
-from harness.errors import EXIT_INTERNAL, UsageError
+from harness.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, UsageError
 
 CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 
@@ -90,10 +90,12 @@ def _pytest(arguments: list[str], strict: bool) -> int:
         os.environ.pop(name, None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     keeper = _Keeper()
-    code = int(pytest.main(arguments, plugins=[keeper]))
+    code = EXIT_INTERRUPTED
+    with unread_output_dropped():
+        code = int(pytest.main(arguments, plugins=[keeper]))
     run = keeper.run_result
     if run is not None:
-        # Whoever stops reading does not change the verdict.
+        # Whoever stops reading before the end interrupts the run; after it, the verdict stands.
         with unread_output_dropped():
             print_run(run, console(), strict)
     elif code == EXIT_INTERNAL:

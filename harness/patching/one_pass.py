@@ -131,6 +131,7 @@ class Walker:
                 lambda path, value: _grown(value, axes[path], rows) if path in axes else value, (args, kwargs)
             )
             name, x = _activation(args, kwargs)
+            mx.eval(x)  # one block at a time: an interrupt waits for a block, and its buffers are free for the next
             for point in here:
                 if point.is_input:
                     x = self._hand_over(x, self.rows[point])

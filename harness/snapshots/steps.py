@@ -53,9 +53,9 @@ def compare(
     stored = syrupy(extension_class=JobSnapshot)
     if stored == new:
         return []
-    error = stored.executions[stored.num_executions - 1].exception
-    if updating and isinstance(error, OSError):
-        return [Finding("SNP001", f"{place.location} cannot be stored: {error}")]
+    obstacle = stored.executions[stored.num_executions - 1].exception
+    if updating and isinstance(obstacle, OSError):
+        return [Finding("SNP001", f"{place.location} cannot be stored: {obstacle}")]
     return [_difference(place.location, new)]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -48,28 +50,30 @@ def test_the_schema_check_sees_a_fault(report: Project) -> None:
     assert len(list(_faults(data, schema(), schema(), "$"))) == 3
 
 
-def _faults(data: object, node: dict, root: dict, path: str):  # type: ignore[no-untyped-def, type-arg]
+def _faults(data: Any, node: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[str]:
     """Yield where data breaks the part of JSON Schema that pydantic writes for dataclasses."""
     if "$ref" in node:
         yield from _faults(data, root["$defs"][node["$ref"].rpartition("/")[2]], root, path)
     elif "anyOf" in node:
-        tried = [list(_faults(data, choice, root, path)) for choice in node["anyOf"]]
-        yield from min(tried, key=len)
+        yield from min((list(_faults(data, choice, root, path)) for choice in node["anyOf"]), key=len)
     elif "enum" in node and data not in node["enum"]:
-        yield f"{path}: {data!r}"
-    elif not isinstance(data, _TYPES[node.get("type", "any")]) or (isinstance(data, bool) and node["type"] != "boolean"):
+        yield f"{path}: {data!r} is none of {node['enum']}"
+    elif not isinstance(data, _TYPES[node.get("type", "any")]):
         yield f"{path}: {data!r} is no {node['type']}"
     elif isinstance(data, dict):
-        yield from (f"{path}: lacks {name}" for name in node.get("required", ()) if name not in data)
-        for name, value in data.items():
-            inner = node.get("properties", {}).get(name, node.get("additionalProperties", {}))
-            if "properties" in node and name not in node["properties"]:
-                yield f"{path}: has {name}"
-            elif isinstance(inner, dict):
-                yield from _faults(value, inner, root, f"{path}.{name}")
-    elif isinstance(data, list) and "items" in node:
+        yield from _object_faults(data, node, root, path)
+    elif isinstance(data, list):
         for i, value in enumerate(data):
-            yield from _faults(value, node["items"], root, f"{path}[{i}]")
+            yield from _faults(value, node.get("items", {}), root, f"{path}[{i}]")
+
+
+def _object_faults(data: dict[str, Any], node: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[str]:
+    fields, free = node.get("properties", {}), node.get("additionalProperties")
+    yield from (f"{path}: lacks {name}" for name in node.get("required", ()) if name not in data)
+    yield from (f"{path}: has {name}" for name in data if fields and name not in fields)
+    for name, value in data.items():
+        inner = fields.get(name, free)
+        yield from _faults(value, inner if isinstance(inner, dict) else {}, root, f"{path}.{name}")
 
 
 _TYPES = {

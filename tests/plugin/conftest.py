@@ -4,4 +4,4 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from project import project  # noqa: E402, F401
+from project import project  # noqa: F401

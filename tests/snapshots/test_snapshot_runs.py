@@ -164,7 +164,14 @@ def test_a_failing_job_is_not_stored(project: Project) -> None:
 
 @pytest.mark.parametrize(
     "narrowed",
-    [("-k", "other"), ("-m", "other"), ("-e", "published"), ("-x",), ("cases/b.case.yaml",), ("-n", "2", "-m", "other")],
+    [
+        ("-k", "other"),
+        ("-m", "other"),
+        ("-e", "published"),
+        ("-x",),
+        ("cases/b.case.yaml",),
+        ("-n", "2", "-m", "other"),
+    ],
     ids=["keyword", "model", "engine", "failing", "file", "two-workers"],
 )
 def test_a_narrowed_update_deletes_nothing(project: Project, narrowed: tuple[str, ...]) -> None:
@@ -178,6 +185,19 @@ def test_a_narrowed_update_deletes_nothing(project: Project, narrowed: tuple[str
     assert len(before) == 10
     project.run_inside(UPDATE, *narrowed)
     assert project.snapshots == before
+
+
+@pytest.mark.parametrize(
+    ("door", "where"), [("run", "cases"), ("pytest", "cases"), ("pytest", "-q")], ids=["run", "pytest cases", "pytest"]
+)
+def test_an_update_deletes_no_snapshot_of_a_job_that_is_gone(project: Project, door: str, where: str) -> None:
+    project.case("a", models="good, other", engines="native, published")
+    project.run_inside(UPDATE)
+    project.case("a")
+    before = project.snapshots
+    got = project.run(UPDATE, door=door, where=where)
+    assert (got.code, got.statuses) == (0, {"a[native@good]": "passed"})
+    assert (len(before), project.snapshots) == (4, before)
 
 
 @pytest.mark.parametrize(("door", "workers"), [("run", "0"), ("run", "2"), ("pytest", "0"), ("pytest", "2")])
@@ -199,7 +219,9 @@ def test_two_updates_at_once(project: Project) -> None:
     for name in ("a", "b", "c"):
         project.case(name, models="good, other", engines="native, published")
     command = [part for part in project.command("run", UPDATE) if not part.endswith("result.json") and part != "--json"]
-    runs = [subprocess.Popen(command, cwd=project.folder, env=environment(), stdout=QUIET, stderr=QUIET) for _ in range(2)]
+    runs = [
+        subprocess.Popen(command, cwd=project.folder, env=environment(), stdout=QUIET, stderr=QUIET) for _ in range(2)
+    ]
     assert [run.wait(timeout=120) for run in runs] == [0, 0]
     assert len(project.snapshots) == 12
     for text, _ in project.snapshots.values():
