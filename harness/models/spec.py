@@ -136,10 +136,6 @@ class HubRow(Row):
 
 
 ModelRow = Annotated[
-    WheelRow
-    | Annotated[DialRow | CircuitRow, Field(discriminator="kind")]
-    | SyntheticRow
-    | PathRow
-    | HubRow,
+    WheelRow | Annotated[DialRow | CircuitRow, Field(discriminator="kind")] | SyntheticRow | PathRow | HubRow,
     Field(discriminator="source"),
 ]
