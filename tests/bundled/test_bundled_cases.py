@@ -1,0 +1,76 @@
+"""The bundled cases are complete: every job has its snapshot or a reason to have none, and the main job passes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.casefile import find_cases, load_case
+from harness.jobs import Job, plan
+from harness.models import bundled
+from harness.snapshots import location_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def jobs() -> list[Job]:
+    return [job for file in find_cases([ROOT / "cases"]) for job in plan(load_case(file), bundled())]
+
+
+def location(job: Job) -> Path:
+    return location_of(job.case.path, f"{job.engine}@{job.row.id}", "cpu")
+
+
+def without_snapshot(job: Job) -> bool:
+    """A job that is expected to fail is not stored, nor one on a model that only a hub has."""
+    must, _ = job.case.expectation(job.engine)
+    return bool(must) or job.row.source == "hub"
+
+
+def test_every_job_has_a_snapshot_or_a_reason():
+    assert [job.id for job in jobs() if location(job).exists() is without_snapshot(job)] == []
+
+
+def test_every_snapshot_belongs_to_a_job():
+    assert set((ROOT / "snapshots").rglob("*.json")) == {location(job) for job in jobs() if not without_snapshot(job)}
+
+
+def test_every_snapshot_holds_finite_numbers_only():
+    def refuse(constant: str):
+        raise AssertionError(constant)
+
+    for file in (ROOT / "snapshots").rglob("*.json"):
+        document = json.loads(file.read_text(encoding="utf-8"), parse_constant=refuse)
+        states = {reading["state"] for curve in document["curves"] for reading in curve["recoveries"]}
+        assert states == {"finite"}, file
+
+
+def test_every_model_of_the_table_is_used_by_a_case_or_says_why_it_is_there():
+    spare = {"smollm2-135m-bf16", "dial-inf-f16"}  # for `harness patch`, and for the tests
+    assert set(bundled()) - {job.row.id for job in jobs()} == spare
+
+
+def run(*arguments: str) -> tuple[int, dict]:
+    command = [sys.executable, "-m", "harness", "run", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_closed_forms_are_reached_and_the_report_is_told_apart(tmp_path):
+    code, text = run("--tag", "groundtruth", "--json", str(tmp_path / "run.json"))
+    assert code == 0, text
+    assert {job["status"] for job in json.loads((tmp_path / "run.json").read_text())["jobs"]} == {"passed"}
+
+
+@pytest.mark.slow
+def test_the_main_job_passes_with_nothing_skipped_but_the_hub(tmp_path):
+    code, text = run("-n", "2", "--json", str(tmp_path / "run.json"))
+    assert code == 0, text
+    jobs = json.loads((tmp_path / "run.json").read_text())["jobs"]
+    assert [job["id"] for job in jobs if job["status"] != "passed"] == [
+        "qwen3-30b-report[native@qwen3-30b-a3b-thinking-2507-4bit]"
+    ]
