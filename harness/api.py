@@ -28,6 +28,7 @@ from harness.vocabulary import (
     METRICS,
     Answer,
     Answers,
+    Cell,
     Curve,
     Direction,
     Finding,
@@ -42,12 +43,17 @@ from harness.vocabulary import (
 Prompt = str | Sequence[int]
 
 
+Key = int | tuple[int, int]
+"""A layer, or (layer, position) in a grid."""
+
+
 @dataclass(frozen=True, eq=False)  # equal to any mapping with the same layers and recoveries
-class PatchingResult(Mapping[int, float]):
+class PatchingResult(Mapping[Key, float]):
     """Recoveries of one component under one metric: layer -> percent, in layer order.
 
-    The mapping holds the layers whose recovery is finite; `states` holds every layer. Asking for a layer without a
-    finite recovery raises UndefinedRecovery with its state, so that an undefined value is never taken for 0 %.
+    With `positions="each"` the keys are (layer, position). The mapping holds the cells whose recovery is finite;
+    `states` holds every cell. Asking for a cell without a finite recovery raises UndefinedRecovery with its state, so
+    that an undefined value is never taken for 0 %.
     """
 
     curve: Curve
@@ -73,25 +79,28 @@ class PatchingResult(Mapping[int, float]):
         return self.curve.unit
 
     @property
-    def states(self) -> dict[int, State]:
-        return {cell.layer: cell.recovery.state for cell in self.curve.cells}
+    def states(self) -> dict[Key, State]:
+        return {self._key(cell): cell.recovery.state for cell in self.curve.cells}
 
-    def __getitem__(self, layer: int) -> float:
+    def __getitem__(self, key: Key) -> float:
         for cell in self.curve.cells:
-            if cell.layer == layer:
+            if self._key(cell) == key:
                 if cell.recovery.value is None:
-                    raise UndefinedRecovery(layer, cell.recovery)
+                    raise UndefinedRecovery(key, cell.recovery)
                 return cell.recovery.value
-        raise KeyError(layer)
+        raise KeyError(key)
 
-    def __iter__(self) -> Iterator[int]:
-        return (cell.layer for cell in self.curve.cells if cell.recovery.finite)
+    def __iter__(self) -> Iterator[Key]:
+        return (self._key(cell) for cell in self.curve.cells if cell.recovery.finite)
+
+    def _key(self, cell: Cell) -> Key:
+        return (cell.layer, int(cell.position)) if self.curve.is_grid else cell.layer
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{cell.layer}: {cell.recovery.text('.1f')}" for cell in self.curve.cells)
+        shown = ", ".join(f"{self._key(cell)}: {cell.recovery.text('.1f')}" for cell in self.curve.cells)
         return f"PatchingResult({self.component}, {self.metric}, baseline {self.curve.baseline.text()}, {{{shown}}})"
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,9 +128,9 @@ class PatchingResult(Mapping[int, float]):
 class UndefinedRecovery(UsageError, KeyError):
     """A layer was asked for whose recovery is not a finite number."""
 
-    def __init__(self, layer: int, recovery: Reading):
-        self.layer, self.state = layer, recovery.state
-        super().__init__(f"layer {layer} has no recovery: its state is {recovery.state.value}; see .states")
+    def __init__(self, key: Key, recovery: Reading):
+        self.layer, self.state = key, recovery.state
+        super().__init__(f"layer {key} has no recovery: its state is {recovery.state.value}; see .states")
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -153,7 +162,8 @@ class InterpretableModel:
         """Patch one component, layer by layer, and return how far the last token's logits come back, in percent.
 
         Prompts are text or token ids. `answers` is (answer, wrong answer) for `logit_diff` and `log_prob`; without it,
-        the tokens that the clean and the corrupted run prefer.
+        the tokens that the clean and the corrupted run prefer. `positions` is "all", "last", token indices, or "each":
+        then every position of every layer is a cell of its own.
 
         Raises AlignmentError for prompts of different length, UnknownName for an unknown component, metric, direction
         or strategy, PromptError or UsageError for other requests that cannot be carried out, and BaselineError where
@@ -260,7 +270,7 @@ def _prompt(name: str, prompt: Prompt) -> Prompt:
 def _positions(positions: Positions | Sequence[int]) -> Positions:
     if not isinstance(positions, str):
         return _whole("positions", positions)
-    _known("choice of positions", positions, ("all", "last"))
+    _known("choice of positions", positions, ("all", "last", "each"))
     return positions
 
 

@@ -17,7 +17,9 @@ def draw(
     cmap: str = "RdBu_r",
     title: str | None = None,
 ) -> Any:
-    """Return a figure with one panel a curve: a bar a layer, and the name of the state where there is no number.
+    """Return a figure with one panel a curve: a bar a layer, or a heat map of a layer x position grid.
+
+    Where there is no number stands the name of the state.
 
     Colours are centred on 0 %, so that a colour means the same in every panel. Raises UsageError without matplotlib,
     for a colour map it does not have, and for a file it cannot write.
@@ -26,7 +28,11 @@ def draw(
     figure, axes = _pyplot().subplots(len(curves), 1, figsize=figsize, squeeze=False, layout="constrained")
     reach = max([abs(cell.recovery.value or 0.0) for curve in curves for cell in curve.cells] + [100.0])
     for axis, curve in zip(axes[:, 0], curves, strict=True):
-        _panel(axis, curve, lambda value: scale(0.5 + value / (2 * reach)))
+        if curve.is_grid:
+            _grid(figure, axis, curve, scale, reach)
+        else:
+            _panel(axis, curve, lambda value: scale(0.5 + value / (2 * reach)))
+        axis.set_title(f"{curve.component}, {curve.metric}: baseline {curve.baseline.text('.6g')} {curve.unit}")
     if title:
         figure.suptitle(title)
     if file is not None:
@@ -70,7 +76,29 @@ def _panel(axis: Any, curve: Curve, colour: Callable[[float], Any]) -> None:
         axis.set_xticks(layers if len(layers) <= 50 else layers[:: len(layers) // 25])
     axis.set_xlabel("layer")
     axis.set_ylabel("recovery (%)")
-    axis.set_title(f"{curve.component}, {curve.metric}: baseline {curve.baseline.text('.6g')} {curve.unit}")
+
+
+def _grid(figure: Any, axis: Any, curve: Curve, scale: Any, reach: float) -> None:
+    """Layers down, positions across; a cell without a number is blank and names its state."""
+    layers = sorted({cell.layer for cell in curve.cells})
+    positions = sorted({int(cell.position) for cell in curve.cells})
+    values = {(cell.layer, int(cell.position)): cell.recovery for cell in curve.cells}
+    shown = [[_or_nan(values[layer, position].value) for position in positions] for layer in layers]
+    image = axis.imshow(shown, cmap=scale, vmin=-reach, vmax=reach, aspect="auto", origin="lower")
+    for (layer, position), recovery in values.items():
+        if not recovery.finite:
+            where = (positions.index(position), layers.index(layer))
+            axis.text(*where, recovery.state.value, ha="center", va="center", color="crimson")
+    axis.set_xticks(range(len(positions)), positions)
+    axis.set_yticks(range(len(layers)), layers)
+    axis.set_xlabel("position")
+    axis.set_ylabel("layer")
+    figure.colorbar(image, ax=axis, label="recovery (%)")
+
+
+def _or_nan(value: float | None) -> float:
+    # A picture, unlike a result, has no other way to leave a cell blank.
+    return float("nan") if value is None else value
 
 
 def _save(figure: Any, file: Path) -> None:

@@ -141,7 +141,12 @@ STRATEGIES = ("auto", "one-pass", "stepwise")
 """Orders of work over a sweep; `auto` is one-pass wherever it is proven equal to stepwise."""
 
 Positions = str | tuple[int, ...]
-"""`"all"`, `"last"`, or token indices (negative ones count from the end)."""
+"""`"all"`, `"last"`, token indices (negative ones count from the end), or `"each"`: a layer x position grid."""
+
+
+def site_position(positions: Positions) -> str:
+    """Return how a site names its positions: `all`, `last`, or the indices."""
+    return positions if isinstance(positions, str) else ",".join(map(str, positions))
 
 
 @dataclass(frozen=True)
@@ -236,6 +241,11 @@ class Curve:
     oracle_clean: Reading
     oracle_corrupted: Reading
     cells: tuple[Cell, ...] = ()
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether a layer has several cells, one for each position."""
+        return len({cell.layer for cell in self.cells}) < len(self.cells)
 
 
 @dataclass(frozen=True)

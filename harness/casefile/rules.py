@@ -36,6 +36,10 @@ def _unmeasured(case: CaseFile) -> Iterator[Refusal]:
         if not _swept(recovery.layer, case.sweep.layers):
             message = f"layer {recovery.layer} is not in this case's sweep.layers"
             yield Refusal(("expect", "recoveries", index, "layer"), message)
+        if (recovery.position is None) is (case.sweep.positions == "each"):
+            wants = "needs" if recovery.position is None else "has no use for"
+            message = f"a recovery of this sweep {wants} a position; only 'positions: each' gives one to every cell"
+            yield Refusal(("expect", "recoveries", index), message)
 
 
 def _foreign_names(case: CaseFile, known: Known) -> Iterator[tuple[str, str]]:

@@ -55,8 +55,8 @@ Layers = Annotated[
     either("'all' or a list of layers"),
 ]
 Positions = Annotated[
-    Annotated[str, NameOf("a choice of positions", ("all", "last")), TEXT] | Indices,
-    either("'all', 'last' or a list of token positions"),
+    Annotated[str, NameOf("a choice of positions", ("all", "last", "each")), TEXT] | Indices,
+    either("'all', 'last', 'each' or a list of token positions"),
 ]
 
 
@@ -129,6 +129,7 @@ class KnownRecovery(Known):
 
     component: Component
     layer: int
+    position: int | None = Field(default=None, description="the token, in a sweep with positions: each")
 
 
 class Expectation(Part):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from harness.checks.evidence import Evidence
-from harness.vocabulary import Curve, Finding, Reading, Site
+from harness.vocabulary import Cell, Curve, Finding, Question, Reading, Site, site_position
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -25,13 +26,21 @@ def _closed_form(evidence: Evidence, curve: Curve) -> Iterator[Finding]:
         # How precise a formula is, is the oracle check's question; here it is only asked whether it is right.
         points = max(points, evidence.case.tolerance.oracle_points)
     pairs = [
-        (cell, known.recovery(evidence.question, curve.component, cell.layer, curve.metric)) for cell in curve.cells
+        (cell, known.recovery(_at(evidence.question, cell), curve.component, cell.layer, curve.metric))
+        for cell in curve.cells
     ]
     wrong = [(cell, wanted) for cell, wanted in pairs if wanted and _apart(cell.recovery, wanted, points)]
     if wrong:
         cell, wanted = max(wrong, key=lambda pair: _distance(pair[0].recovery, pair[1]))
         site = Site(curve.component, cell.layer, cell.position)
         yield _finding(cell.recovery, wanted, points, "%", curve.metric, site, [cell.layer for cell, _ in wrong])
+
+
+def _at(question: Question, cell: Cell) -> Question:
+    """Return the question as if its grid were this one cell: closed forms know positions, not grids."""
+    if question.sweep.positions != "each":
+        return question
+    return replace(question, sweep=replace(question.sweep, positions=(int(cell.position),)))
 
 
 def _stated_baselines(evidence: Evidence) -> Iterator[Finding]:
@@ -45,16 +54,20 @@ def _stated_baselines(evidence: Evidence) -> Iterator[Finding]:
 
 def _stated_recoveries(evidence: Evidence) -> Iterator[Finding]:
     cells = {
-        (curve.component, curve.metric, cell.layer): cell for curve in evidence.answer.curves for cell in curve.cells
+        (curve.component, curve.metric, cell.layer, cell.position): cell
+        for curve in evidence.answer.curves
+        for cell in curve.cells
     }
+    shared = site_position(evidence.question.sweep.positions)
     for stated in evidence.case.expect.recoveries:
         if not _meant(evidence, stated) or stated.metric not in evidence.question.metrics:
             continue
         layer = stated.layer + evidence.model.card.layers if stated.layer < 0 else stated.layer
-        cell, wanted = cells.get((stated.component, stated.metric, layer)), Reading.of(stated.value)
+        position = shared if stated.position is None else str(stated.position)
+        cell, wanted = cells.get((stated.component, stated.metric, layer, position)), Reading.of(stated.value)
         if cell is None:
             # A value that nothing is compared with would be a test that cannot fail.
-            text = f"the case states {wanted.text('.6g')} % for a layer that was not swept"
+            text = f"the case states {wanted.text('.6g')} % for a cell that was not swept"
             yield Finding("KNO001", text, Site(stated.component, stated.layer), stated.metric)
         elif _apart(cell.recovery, wanted, stated.within):
             site = Site(stated.component, cell.layer, cell.position)

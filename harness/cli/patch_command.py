@@ -19,7 +19,7 @@ from harness.errors import UsageError, suggest
 @click.option("--metric", "metrics", multiple=True, default=("l2",), show_default=True)
 @click.option("--layers", help="Layer numbers such as 0,5,-1; all without it.")
 @click.option("--direction", default="denoising", show_default=True, help="denoising or noising.")
-@click.option("--positions", default="all", show_default=True, help="all, last, or token positions such as 0,3.")
+@click.option("--positions", default="all", show_default=True, help="all, last, each, or token positions such as 0,3.")
 @click.option("--strategy", default="auto", show_default=True, help="auto, one-pass or stepwise.")
 @click.option("--answer", help="Text of one token; the answer of logit_diff and log_prob.")
 @click.option("--wrong", help="Text of one token; the wrong answer.")
@@ -82,7 +82,7 @@ def _question(model: Any, given: dict[str, Any]) -> Any:
             tuple(given["components"]),
             None if given["layers"] is None else _numbers(given["layers"], "--layers"),
             Direction(given["direction"]),
-            positions if positions in ("all", "last") else _numbers(positions, "--positions"),
+            positions if positions in ("all", "last", "each") else _numbers(positions, "--positions"),
             given["strategy"],
         ),
         metrics=tuple(given["metrics"]),
@@ -109,12 +109,16 @@ def _table(curves: Any) -> Any:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="recovery (%)", title_justify="left")
     table.add_column("layer", justify="right")
+    grid = any(curve.is_grid for curve in curves)
+    if grid:
+        table.add_column("position", justify="right")
     for curve in curves:
         table.add_column(f"{curve.component}\n{curve.metric}", justify="right")
     for row in zip(*(curve.cells for curve in curves), strict=True):
-        table.add_row(str(row[0].layer), *(cell.recovery.text(".1f") for cell in row))
+        place = [str(row[0].layer), *([row[0].position] if grid else [])]
+        table.add_row(*place, *(cell.recovery.text(".1f") for cell in row))
     table.add_section()
-    table.add_row("baseline", *(curve.baseline.text(".6g") for curve in curves))
+    table.add_row("baseline", *([""] if grid else []), *(curve.baseline.text(".6g") for curve in curves))
     return table
 
 

@@ -6,7 +6,7 @@ formula, not the patching, is at fault.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,9 +70,9 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
     question = _with_answers(question, clean, corrupted)
     suppressed = metrics.suppressed(clean.row, corrupted.row)
     summaries: dict[Site, RowSummary] = {}
-    board = _Board(engine, question, clean, corrupted)
+    board = _Board(engine, question, clean, corrupted, steps.sites)
     if engine.formula is None and not board.any_recovery_exists():
-        board.leave_out(steps.sites)
+        board.leave_out()
     else:
         for site, run in _patched(steps):
             summaries[site] = _summary(run.row, suppressed)
@@ -92,16 +92,15 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
 class _Board:
     """The readings of a sweep while it runs: one curve for each component and metric."""
 
-    def __init__(self, engine: Engine, question: Question, clean: Run, corrupted: Run):
+    def __init__(self, engine: Engine, question: Question, clean: Run, corrupted: Run, sites: Sequence[Site]):
         self.formula, self.question, self.clean, self.corrupted = engine.formula, question, clean, corrupted
         self.ends = {
             metric: (self._measure(metric, clean), self._measure(metric, corrupted)) for metric in question.metrics
         }
         self.baselines = {metric: oracle_baseline(*ends) for metric, ends in self.ends.items()}
         self.reported = {metric: self._distance(metric, corrupted) for metric in question.metrics}
-        self.cells: dict[tuple[str, str], list[Cell]] = {
-            (component, metric): [] for component in question.sweep.components for metric in question.metrics
-        }
+        self.sites = sites
+        self.cells: dict[tuple[Site, str], Cell] = {}
 
     def any_recovery_exists(self) -> bool:
         return any(baseline.finite for baseline in self.baselines.values())
@@ -111,22 +110,28 @@ class _Board:
             true = metrics.recovery(*self.ends[metric], self._measure(metric, run))
             self._add(site, metric, self._reported(metric, run, true), true)
 
-    def leave_out(self, sites: tuple[Site, ...]) -> None:
-        for site in sites:
+    def leave_out(self) -> None:
+        for site in self.sites:
             for metric, (clean, corrupted) in self.ends.items():
                 nothing = metrics.recovery(clean, corrupted, corrupted)
                 self._add(site, metric, nothing, nothing)
 
     def curves(self) -> tuple[Curve, ...]:
-        return tuple(self._curve(component, metric, cells) for (component, metric), cells in self.cells.items())
+        return tuple(
+            self._curve(component, metric)
+            for component in self.question.sweep.components
+            for metric in self.question.metrics
+        )
 
-    def _curve(self, component: str, metric: str, cells: list[Cell]) -> Curve:
+    def _curve(self, component: str, metric: str) -> Curve:
+        # In the order asked for, in whichever order a strategy had them ready.
+        cells = tuple(self.cells[site, metric] for site in self.sites if site.component == component)
         true, distance = self.baselines[metric], self.reported[metric]
         reported = true if distance is None else Reading.of(distance)
-        return Curve(component, metric, METRICS[metric].unit, reported, true, *self.ends[metric], tuple(cells))
+        return Curve(component, metric, METRICS[metric].unit, reported, true, *self.ends[metric], cells)
 
     def _add(self, site: Site, metric: str, reported: Reading, true: Reading) -> None:
-        self.cells[site.component, metric].append(Cell(site.layer, site.position, reported, true))
+        self.cells[site, metric] = Cell(site.layer, site.position, reported, true)
 
     def _measure(self, metric: str, run: Run) -> Reading:
         return metrics.measure(metric, self.clean.row, run.row, self.question.answers)

@@ -64,7 +64,8 @@ def self_patch_changes_nothing(situation: Situation) -> str | None:
     """A run that gets its own activations back at every hook point is unchanged, bit for bit."""
     model, ids = situation.model, situation.target
     bare, own = record(model, ids, situation.points)
-    patched = replace(model, ids, situation.points, own, situation.question.sweep.positions)
+    positions = situation.question.sweep.positions
+    patched = replace(model, ids, situation.points, own, "all" if positions == "each" else positions)
     return None if _same_bits(bare, patched) else _distance("own activations put back, logits", bare, patched)
 
 

@@ -15,8 +15,8 @@ not clear) raises OnePassImpossible, before or during the walk, and never yields
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -26,7 +26,8 @@ from harness.errors import HarnessError
 from harness.intercept import HookPoint, Tap, resolve_positions, tapped
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import Positions
+from harness.patching.memory import rows_within
+from harness.patching.patch import Patch
 
 SOURCE, TARGET = 0, 1
 _FIRST = 2
@@ -87,28 +88,39 @@ def _axis(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
     raise OnePassImpossible(f"an input of shape {one} becomes {two} for a batch of two")
 
 
-@dataclass
+@dataclass(frozen=True)
+class Group:
+    """The rows that one module's activation is handed over to: contiguous, each at positions of its own."""
+
+    point: HookPoint
+    first: int
+    mask: mx.array
+    """`[rows, tokens, 1]`, true where the source's activation goes."""
+
+
 class Walker:
-    """One walk over a model: which cells start at which layer, and which row each of them is."""
+    """One walk over a model: which patches start at which layer, and which row each of them is."""
 
-    model: LoadedModel
-    points: Sequence[HookPoint]
-    positions: Positions
-    tokens: int
-    axes: Axes
-    rows: dict[HookPoint, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        ordered = sorted(self.points, key=lambda point: point.layer)
-        self.rows = {point: _FIRST + i for i, point in enumerate(ordered)}
-        chosen = set(resolve_positions(self.positions, self.tokens))
-        self.mask = mx.array([position in chosen for position in range(self.tokens)])[None, :, None]
+    def __init__(self, model: LoadedModel, patches: Sequence[Patch], tokens: int, axes: Axes):
+        self.model, self.tokens, self.axes = model, tokens, axes
+        by_point: dict[HookPoint, list[Patch]] = {}
+        for patch in sorted(patches, key=lambda patch: patch.point.layer):
+            by_point.setdefault(patch.point, []).append(patch)
+        self.rows: dict[Patch, int] = {}
+        self.groups: list[Group] = []
+        for point, group in by_point.items():
+            first = _FIRST + len(self.rows)
+            self.rows |= {patch: first + i for i, patch in enumerate(group)}
+            chosen = [set(resolve_positions(patch.positions, tokens)) for patch in group]
+            mask = mx.array([[position in each for position in range(tokens)] for each in chosen])
+            self.groups.append(Group(point, first, mask[..., None]))
 
     def run(self, source: Sequence[int], target: Sequence[int]) -> mx.array:
-        """Return the last token's logits of every row, `[2 + cells, vocab]`, evaluated."""
+        """Return the last token's logits of every row, `[2 + patches, vocab]`, evaluated."""
         blocks = blocks_of(self.model.module)
-        taps = [self._component(point) for point in self.points if not _is_block_point(point, blocks)]
-        taps += [Tap(block, self._block(layer, len(blocks))) for layer, block in enumerate(blocks)]
+        inside = [group for group in self.groups if group.point.module is not blocks[group.point.layer]]
+        taps = [Tap(group.point.module, self._component(group)) for group in inside]
+        taps += [Tap(block, self._block(layer, block)) for layer, block in enumerate(blocks)]
         with tapped(self.model.module, taps):
             logits = self.model.module(mx.array([list(source), list(target)]))
             logits = logits[0] if isinstance(logits, tuple) else logits
@@ -116,75 +128,91 @@ class Walker:
             mx.eval(last)
         if any(not tap.fired for tap in taps):
             raise OnePassImpossible("a module of the sweep was never called")
-        if last.shape[0] != _FIRST + len(self.points):
-            raise OnePassImpossible(f"{last.shape[0]} rows came out, {_FIRST + len(self.points)} were walked")
+        if last.shape[0] != _FIRST + len(self.rows):
+            raise OnePassImpossible(f"{last.shape[0]} rows came out, {_FIRST + len(self.rows)} were walked")
         return last
 
-    def _block(self, layer: int, count: int) -> Callable[..., Any]:
-        here = [point for point in self.points if point.layer == layer]
-
-        axes = self.axes[layer]
+    def _block(self, layer: int, block: Any) -> Callable[..., Any]:
+        here = [group for group in self.groups if group.point.layer == layer]
+        more = sum(len(group.mask) for group in here)
+        on_input = [group for group in here if group.point.module is block and group.point.is_input]
+        on_output = [group for group in here if group.point.module is block and not group.point.is_input]
+        axes, last = self.axes[layer], layer == len(self.axes) - 1
 
         def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            rows = _activation(args, kwargs)[1].shape[0] + len(here)
+            rows = _activation(args, kwargs)[1].shape[0] + more
             args, kwargs = tree_map_with_path(
                 lambda path, value: _grown(value, axes[path], rows) if path in axes else value, (args, kwargs)
             )
             name, x = _activation(args, kwargs)
             mx.eval(x)  # one block at a time: an interrupt waits for a block, and its buffers are free for the next
-            for point in here:
-                if point.is_input:
-                    x = self._hand_over(x, self.rows[point])
-            args, kwargs = _with_activation(args, kwargs, name, x)
-            return self._block_output(call(*args, **kwargs), here, last=layer == count - 1)
+            args, kwargs = _with_activation(args, kwargs, name, self._hand_over(x, on_input))
+            return _first_of(call(*args, **kwargs), lambda out: self._finished(out, on_output, last))
 
         return handler
 
-    def _block_output(self, out: Any, here: Sequence[HookPoint], last: bool) -> Any:
-        def finish(value: mx.array) -> mx.array:
-            for point in here:
-                if not point.is_input and _names_block(point):
-                    value = self._hand_over(value, self.rows[point])
-            # The norm and the head after the last block need the last token only.
-            return value[:, -1:] if last else value
+    def _finished(self, out: mx.array, groups: Sequence[Group], last: bool) -> mx.array:
+        out = self._hand_over(out, groups)
+        # The norm and the head after the last block need the last token only.
+        return out[:, -1:] if last else out
 
-        return (finish(out[0]), *out[1:]) if isinstance(out, tuple) else finish(out)
-
-    def _component(self, point: HookPoint) -> Tap:
+    def _component(self, group: Group) -> Callable[..., Any]:
         def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            out = call(*args, **kwargs)
-            row = self.rows[point]
-            return (self._hand_over(out[0], row), *out[1:]) if isinstance(out, tuple) else self._hand_over(out, row)
+            return _first_of(call(*args, **kwargs), lambda out: self._hand_over(out, [group]))
 
-        return Tap(point.module, handler)
+        return handler
 
-    def _hand_over(self, value: mx.array, row: int) -> mx.array:
-        """Return `[rows, tokens, width]` with the source's activation in one row, at the positions of the sweep."""
-        if value.ndim != 3 or value.shape[0] <= row or value.shape[1] != self.tokens:
-            raise OnePassImpossible(f"an activation of shape {value.shape} has no row {row} of {self.tokens} tokens")
-        given = mx.where(self.mask, value[SOURCE : SOURCE + 1], value[row : row + 1])
-        return mx.concatenate([value[:row], given, value[row + 1 :]])
+    def _hand_over(self, value: mx.array, groups: Sequence[Group]) -> mx.array:
+        """Return `[rows, tokens, width]` with the source's activation in the groups' rows, at their positions."""
+        for group in groups:
+            end = group.first + len(group.mask)
+            if value.ndim != 3 or value.shape[0] < end or value.shape[1] != self.tokens:
+                raise OnePassImpossible(f"{group.point}: {value.shape} has no row {end - 1} of {self.tokens} tokens")
+            given = mx.where(group.mask, value[SOURCE : SOURCE + 1], value[group.first : end])
+            value = mx.concatenate([value[: group.first], given, value[end:]])
+        return value
 
 
 def one_pass(
     model: LoadedModel,
     source: Sequence[int],
     target: Sequence[int],
-    points: Sequence[HookPoint],
-    positions: Positions,
-) -> tuple[mx.array, mx.array, Mapping[HookPoint, mx.array]]:
-    """Return the source's, the target's and every patched run's last-token logits `[vocab]`.
+    patches: Sequence[Patch],
+    budget: int | None = None,
+) -> Iterator[tuple[mx.array, Mapping[Patch, mx.array]]]:
+    """Walk a sweep and yield, for each walk over the layers, the unpatched rows `[2, vocab]` and the patched ones.
 
-    Raises OnePassImpossible where the model does not lend itself to it.
+    There is one walk, unless its rows would take more than `budget` bytes (default: 1 GiB, or half of what is free);
+    then there are as many as it takes. Raises OnePassImpossible where the model does not lend itself to it.
     """
     try:
-        walker = Walker(model, points, positions, len(target), batch_axes(model, target))
-        logits = walker.run(source, target)
+        axes = batch_axes(model, target)
+        walked = [patch for patch in patches if not _idle(patch, len(axes), len(target))]
+        limit = rows_within(model, len(target), budget)
+        ordered = sorted(walked, key=lambda patch: patch.point.layer)
+        chunks = [ordered[i : i + limit] for i in range(0, len(ordered), limit)] or [[]]
+        for i, chunk in enumerate(chunks):
+            walker = Walker(model, chunk, len(target), axes)
+            logits = walker.run(source, target)
+            rows = {patch: logits[row] for patch, row in walker.rows.items()}
+            if i == 0:
+                rows |= {patch: logits[TARGET] for patch in patches if patch not in set(walked)}
+            yield logits[:_FIRST], rows
     except HarnessError:
         raise
     except Exception as error:
+        # Whatever a model does with a batch it did not expect: stepwise decides whose fault it is.
         raise OnePassImpossible(f"{type(error).__name__}: {error}") from error
-    return logits[SOURCE], logits[TARGET], {point: logits[row] for point, row in walker.rows.items()}
+
+
+_PER_TOKEN = frozenset({"attn_out", "mlp_out", "self_attn", "attn", "mlp", "resid_post", "output"})
+"""Components after which nothing in the block mixes tokens."""
+
+
+def _idle(patch: Patch, layers: int, tokens: int) -> bool:
+    """Return whether a patch cannot reach the last token: after the last attention, tokens keep to themselves."""
+    at_the_end = patch.point.layer == layers - 1 and patch.point.component in _PER_TOKEN
+    return at_the_end and tokens - 1 not in resolve_positions(patch.positions, tokens)
 
 
 def _grown(value: mx.array, axis: int, rows: int) -> mx.array:
@@ -211,9 +239,5 @@ def _with_activation(
     return ((x, *args[1:]), kwargs) if name is None else (args, {**kwargs, name: x})
 
 
-def _names_block(point: HookPoint) -> bool:
-    return point.component in ("resid_post", "output")
-
-
-def _is_block_point(point: HookPoint, blocks: Sequence[Any]) -> bool:
-    return point.module is blocks[point.layer]
+def _first_of(out: Any, edit: Callable[[mx.array], mx.array]) -> Any:
+    return (edit(out[0]), *out[1:]) if isinstance(out, tuple) else edit(out)

@@ -14,49 +14,56 @@ from harness.intercept import HookPoint, Recording, resolve, resolve_positions
 from harness.models.loaded import LoadedModel
 from harness.patching.equality import equal, relative_difference
 from harness.patching.one_pass import OnePassImpossible, one_pass
-from harness.vocabulary import METRICS, STRATEGIES, Direction, Finding, Positions, Question, Site, Tokens
+from harness.patching.patch import Patch, patches_of
+from harness.vocabulary import METRICS, STRATEGIES, Direction, Finding, Question, Site, Tokens
 
 
-@dataclass(frozen=True)
+@dataclass
 class Walk:
     """The runs of a sweep: logits `[vocab]` in the model's dtype, last token only.
 
-    `sites` are the cells in order; `patched` yields them with their logits. `fallback` says why the strategy is not
-    the one that was asked for.
+    `sites` are the cells in order; `patched` yields each of them once with its logits, as they are ready. `fallback`
+    says why some or all of them were not walked in one pass; ask for it after the last.
     """
 
     clean: mx.array
     corrupted: mx.array
-    strategy: str
     sites: tuple[Site, ...]
     patched: Iterator[tuple[Site, mx.array]]
-    fallback: str | None = None
+    runs: Runs
+
+    @property
+    def strategy(self) -> str:
+        return self.runs.strategy
+
+    @property
+    def fallback(self) -> str | None:
+        return self.runs.fallback
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep resolved on a model: activations of the source run go into the target run at every point, one by one."""
+    """A sweep resolved on a model: activations of the source run go into the target run, one patch at a time."""
 
     model: LoadedModel
     source: tuple[int, ...]
     target: tuple[int, ...]
-    points: tuple[HookPoint, ...]
-    positions: Positions
+    patches: tuple[Patch, ...]
 
-    def record(self, points: Sequence[HookPoint]) -> tuple[mx.array, Recording]:
-        return intercept.record(self.model, self.source, points)
+    def record(self, patches: Iterable[Patch]) -> tuple[mx.array, Recording]:
+        return intercept.record(self.model, self.source, list(dict.fromkeys(patch.point for patch in patches)))
 
-    def patch(self, point: HookPoint, recording: Recording) -> mx.array:
-        return intercept.replace(self.model, self.target, [point], recording, self.positions)
+    def run(self, patch: Patch, recording: Recording) -> mx.array:
+        return intercept.replace(self.model, self.target, [patch.point], recording, patch.positions)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Runs:
-    """What a strategy makes of a plan: the two unpatched rows, and the patched ones in the order of the points."""
+    """What a strategy makes of a plan: the two unpatched rows, and the patched ones, each when it is ready."""
 
     source: mx.array
     target: mx.array
-    cells: Iterable[tuple[HookPoint, mx.array]]
+    cells: Iterable[tuple[Patch, mx.array]]
     strategy: str
     fallback: str | None = None
 
@@ -71,63 +78,82 @@ def walk(model: LoadedModel, question: Question) -> Walk:
     source, target = question.clean.ids, question.corrupted.ids
     if noising:
         source, target = target, source
-    runs = _runs(Plan(model, source, target, tuple(points), sweep.positions), sweep.strategy)
+    patches = patches_of(points, sweep.positions, len(target))
+    runs = _runs(Plan(model, source, target, patches), sweep.strategy)
     clean, corrupted = (runs.target, runs.source) if noising else (runs.source, runs.target)
-    sites = {point: site_of(point, sweep.positions) for point in points}
-    patched = ((sites[point], row) for point, row in runs.cells)
-    return Walk(clean, corrupted, runs.strategy, tuple(sites.values()), patched, runs.fallback)
+    patched = ((patch.site, row) for patch, row in runs.cells)
+    return Walk(clean, corrupted, tuple(patch.site for patch in patches), patched, runs)
 
 
 def _runs(plan: Plan, strategy: str) -> Runs:
     # Equal prompts have nothing to recover; there is no need to walk for that.
     if strategy == "stepwise" or plan.source == plan.target:
         return stepwise(plan)
-    unproven = _unproven(plan)
-    if strategy == "auto" and len(plan.points) <= sum(map(len, unproven.values())):
+    unproven = _unproven(plan) if strategy == "auto" else ()
+    if strategy == "auto" and len(plan.patches) <= len(unproven):
         return stepwise(plan)
     try:
-        source, target, cells = one_pass(plan.model, plan.source, plan.target, plan.points, plan.positions)
-        if strategy == "auto":
-            _prove(plan, unproven, cells)
+        walks = one_pass(plan.model, plan.source, plan.target, plan.patches)
+        ends, rows = next(walks)
+        _prove(plan, unproven, rows)
     except OnePassImpossible as error:
         return replace(stepwise(plan), fallback=str(error))
-    return Runs(source, target, [(point, cells[point]) for point in plan.points], "one-pass")
+    runs = Runs(ends[0], ends[1], (), "one-pass")
+    runs.cells = _walked(plan, runs, rows, walks)
+    return runs
+
+
+def _walked(
+    plan: Plan, runs: Runs, rows: Mapping[Patch, mx.array], walks: Iterator[tuple[mx.array, Mapping[Patch, mx.array]]]
+) -> Iterator[tuple[Patch, mx.array]]:
+    """Yield the rows of one walk after the other; should a later one fail, the rest goes stepwise."""
+    done = set(rows)
+    yield from rows.items()
+    try:
+        for _, more in walks:
+            done |= set(more)
+            yield from more.items()
+    except OnePassImpossible as error:
+        runs.strategy, runs.fallback = "stepwise", f"after {len(done)} of {len(plan.patches)} cells: {error}"
+        left = replace(plan, patches=tuple(patch for patch in plan.patches if patch not in done))
+        yield from stepwise(left).cells
 
 
 def stepwise(plan: Plan) -> Runs:
     """One forward pass for each cell, run when asked: slow, and obviously right. The reference for everything else."""
-    source, recording = plan.record(plan.points)
+    source, recording = plan.record(plan.patches)
     target = intercept.forward(plan.model, plan.target)
-    return Runs(source, target, ((point, plan.patch(point, recording)) for point in plan.points), "stepwise")
+    return Runs(source, target, ((patch, plan.run(patch, recording)) for patch in plan.patches), "stepwise")
 
 
-def _unproven(plan: Plan) -> Mapping[str, Sequence[HookPoint]]:
-    """Return, for each component not yet proven on this model, the points to prove it at: first, a random, last."""
-    by_component: dict[str, list[HookPoint]] = {}
-    for point in plan.points:
-        if point.component not in plan.model.proven:
-            by_component.setdefault(point.component, []).append(point)
-    chosen: dict[str, Sequence[HookPoint]] = {}
-    for component, points in by_component.items():
-        ordered = sorted(points, key=lambda point: point.layer)
-        # Seeded: the same sweep is proven at the same layers, so that a failure can be seen again.
-        middle = random.Random(f"{component} {len(ordered)}").choice(ordered)
-        chosen[component] = tuple(dict.fromkeys((ordered[0], middle, ordered[-1])))
+def _unproven(plan: Plan) -> Sequence[Patch]:
+    """Return where to prove the components not yet proven on this model: each one's first, a random and last cell."""
+    by_component: dict[str, list[Patch]] = {}
+    for patch in sorted(plan.patches, key=lambda patch: patch.point.layer):
+        if patch.point.component not in plan.model.proven:
+            by_component.setdefault(patch.point.component, []).append(patch)
+    chosen: list[Patch] = []
+    for component, patches in by_component.items():
+        # Seeded: the same sweep is proven at the same cells, so that a failure can be seen again.
+        middle = random.Random(f"{component} {len(patches)}").choice(patches)
+        chosen += dict.fromkeys((patches[0], middle, patches[-1]))
     return chosen
 
 
-def _prove(plan: Plan, unproven: Mapping[str, Sequence[HookPoint]], cells: Mapping[HookPoint, mx.array]) -> None:
+def _prove(plan: Plan, chosen: Sequence[Patch], rows: Mapping[Patch, mx.array]) -> None:
     """Hold some cells against stepwise, once a component of a model. Raises OnePassImpossible where they differ."""
-    points = [point for chosen in unproven.values() for point in chosen]
-    if not points:
+    if not chosen:
         return
-    _, recording = plan.record(points)
-    for point in points:
-        wanted = plan.patch(point, recording)
-        if not equal(wanted, cells[point]):
-            apart = relative_difference(wanted, cells[point])
-            raise OnePassImpossible(f"{point}: one-pass and stepwise logits differ by {apart:.1e} of the largest logit")
-    plan.model.proven.update(unproven)
+    if not all(patch in rows for patch in chosen):
+        # The sweep takes several walks; what is proven must be proven before the first number leaves.
+        _, rows = next(one_pass(plan.model, plan.source, plan.target, chosen))
+    _, recording = plan.record(chosen)
+    for patch in chosen:
+        wanted = plan.run(patch, recording)
+        if not equal(wanted, rows[patch]):
+            apart = relative_difference(wanted, rows[patch])
+            raise OnePassImpossible(f"{patch}: one-pass and stepwise logits differ by {apart:.1e} of the largest logit")
+    plan.model.proven.update(patch.point.component for patch in chosen)
 
 
 def check_question(model: LoadedModel, question: Question) -> list[HookPoint]:
@@ -138,7 +164,8 @@ def check_question(model: LoadedModel, question: Question) -> list[HookPoint]:
     if question.sweep.strategy not in STRATEGIES:
         raise UnknownName("strategy", question.sweep.strategy, STRATEGIES)
     check_alignment(question.clean, question.corrupted)
-    resolve_positions(question.sweep.positions, len(question.clean.ids))
+    if question.sweep.positions != "each":
+        resolve_positions(question.sweep.positions, len(question.clean.ids))
     return resolve(model, question.sweep)
 
 
@@ -159,12 +186,6 @@ def check_alignment(clean: Tokens, corrupted: Tokens) -> None:
             evidence={"clean": len(clean.ids), "corrupted": len(corrupted.ids), "first_difference": first},
         )
     )
-
-
-def site_of(point: HookPoint, positions: Positions) -> Site:
-    """Return the noun for a hook point patched at some positions."""
-    where = positions if isinstance(positions, str) else ",".join(map(str, positions))
-    return Site(point.component, point.layer, where)
 
 
 def _quoted(tokens: Tokens) -> str:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.verdict import fails
-from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Status
+from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Site, Status
 
 _STYLE = {
     Status.PASSED: "green",
@@ -76,7 +76,8 @@ def strongest(job: JobResult, curve: Curve) -> str:
         return ", ".join(sorted({cell.recovery.state.value for cell in curve.cells}))
     noising = job.sweep is not None and job.sweep.direction is Direction.NOISING
     best = (min if noising else max)(finite, key=lambda cell: cell.recovery.value or 0.0)
-    return f"{best.recovery.text('.1f')} % {curve.component} layer {best.layer}"
+    site = Site(curve.component, best.layer, best.position if curve.is_grid else "all")
+    return f"{best.recovery.text('.1f')} % {curve.component} {str(site).replace(f' {curve.component}', '')}"
 
 
 def verdict_line(run: RunResult) -> Text:

@@ -136,7 +136,7 @@ def test_a_file_name_that_is_no_id_asks_for_one(tmp_path: Path, minimal: str) ->
         ("sweep: {positions: lats}",
          "5:20: sweep.positions: 'lats' is not a choice of positions; did you mean 'last'?"),
         ("sweep: {positions: 1.5}",
-         "5:20: sweep.positions: expected 'all', 'last' or a list of token positions, found the number 1.5"),
+         "5:20: sweep.positions: expected 'all', 'last', 'each' or a list of token positions, found the number 1.5"),
         ("sweep: {components: [mlp out]}",
          "5:22: sweep.components[0]: expected a component such as 'mlp_out' or a module path such as "
          "'mlp.gate_proj', found 'mlp out'"),
@@ -253,3 +253,16 @@ def test_the_json_schema_shows_names_and_shapes() -> None:
     assert fields["models"]["items"]["pattern"] == "^[a-z0-9][a-z0-9._-]{0,79}$"
     assert schema["$defs"]["Direction"]["enum"] == ["denoising", "noising"]
     assert all(part["additionalProperties"] is False for part in (schema, schema["$defs"]["Prompts"]))
+
+
+@pytest.mark.parametrize(
+    ("sweep", "position", "wants"),
+    [("{}", ", position: 1", "has no use for"), ("{positions: each}", "", "needs")],
+    ids=["a position without a grid", "a grid without a position"],
+)
+def test_a_stated_recovery_names_exactly_one_cell(
+    problems: Problems, minimal: str, sweep: str, position: str, wants: str
+) -> None:
+    stated = f"{{component: mlp_out, layer: 0, metric: l2, value: 1, within: 1{position}}}"
+    (problem,) = problems(f"{minimal}sweep: {sweep}\nexpect: {{recoveries: [{stated}]}}\n")
+    assert f"expect.recoveries[0]: a recovery of this sweep {wants} a position" in problem

@@ -7,7 +7,7 @@ from dataclasses import replace
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
-from plain_transformer import LAYERS, Block, Transformer, loaded
+from plain_transformer import CLEAN, CORRUPTED, LAYERS, Block, Transformer, loaded
 from test_stepwise import question
 
 from harness.models import bundled, load
@@ -30,7 +30,8 @@ def apart(model, asked: Question) -> float:
     reference, wanted = rows_of(model, asked, "stepwise")
     steps, got = rows_of(model, asked, "one-pass")
     assert (reference.strategy, steps.strategy, steps.fallback) == ("stepwise", "one-pass", None)
-    assert list(got) == list(wanted)
+    assert set(got) == set(wanted)
+    assert steps.sites == reference.sites
     assert any(relative_difference(row, reference.corrupted) > 1e-3 for row in wanted.values())
     ends = [(steps.clean, reference.clean), (steps.corrupted, reference.corrupted)]
     return max(relative_difference(a, b) for a, b in [*ends, *((wanted[site], got[site]) for site in wanted)])
@@ -63,6 +64,67 @@ def test_all_components_in_one_walk_equal_stepwise(architecture, more, direction
 def test_half_precision_equals_stepwise_within_its_rounding(dtype):
     model = small("llama", dtype)
     assert apart(model, sentences(model, Sweep(PARTS))) <= EQUAL[getattr(mx, dtype)]
+
+
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2"])
+def test_a_grid_of_layers_and_positions_equals_its_loop(architecture, direction):
+    model = small(architecture)
+    asked = sentences(model, Sweep(("attn_out", "mlp_out", "resid_pre"), None, direction, "each"))
+    assert apart(model, asked) <= EQUAL[mx.float32]
+    steps, rows = rows_of(model, asked, "one-pass")
+    assert [site.position for site in steps.sites[:6]] == ["0", "1", "2", "3", "4", "5"]
+    assert len(rows) == 3 * 3 * 6
+
+
+def test_cells_that_cannot_reach_the_last_token_cost_no_row(plain):
+    asked = question(Sweep(("mlp", "self_attn", "resid_pre"), (-1,), positions="each"))
+    steps, rows = rows_of(loaded(plain), asked, "stepwise")
+    idle = [site for site, row in rows.items() if mx.array_equal(row, steps.corrupted)]
+    # Tokens 1 and 2 are the same in both prompts, so at them resid_pre of the last layer differs only by attention.
+    assert {(site.component, site.position) for site in idle} >= {
+        (component, position) for component in ("mlp", "self_attn") for position in "012"
+    }
+    walker_rows = []
+    patches = sweep.patches_of(sweep.check_question(loaded(plain), asked), "each", 4)
+    for _, rows in one_pass.one_pass(loaded(plain), CLEAN, CORRUPTED, patches):
+        walker_rows.append(rows)
+    (rows,) = walker_rows
+    assert len(rows) == 12
+    computed = [patch for patch in patches if not one_pass._idle(patch, LAYERS, 4)]
+    assert [(patch.point.component, patch.positions) for patch in computed] == [
+        ("mlp", (3,)), ("self_attn", (3,)), *(("resid_pre", (token,)) for token in range(4)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [1, 5, 1000])
+def test_a_small_budget_walks_more_often_and_changes_no_number(plain, monkeypatch, rows):
+    monkeypatch.setattr(one_pass, "rows_within", lambda model, tokens, budget: rows)
+    asked = question(Sweep(("mlp", "resid_pre"), None, positions="each"))
+    assert apart(loaded(plain), asked) <= EQUAL[mx.float32]
+    before = plain.forwards
+    rows_of(loaded(plain), asked, "one-pass")
+    assert plain.forwards - before == 2 + -(-(24 - 3) // rows)  # two for shapes; the last layer's mlp has 3 idle cells
+
+
+def test_a_walk_that_fails_half_way_goes_on_stepwise_and_says_so(plain, monkeypatch):
+    monkeypatch.setattr(one_pass, "rows_within", lambda model, tokens, budget: 4)
+    asked = question(Sweep(("mlp",), None, positions="each"))
+    _, wanted = rows_of(loaded(plain), asked, "stepwise")
+    walks, unbroken = [], one_pass.Walker.run
+
+    def second_fails(self, source, target):
+        walks.append(self)
+        if len(walks) == 2:
+            raise RuntimeError("out of memory")
+        return unbroken(self, source, target)
+
+    monkeypatch.setattr(one_pass.Walker, "run", second_fails)
+    steps, got = rows_of(loaded(plain), asked, "one-pass")
+    assert steps.strategy == "stepwise"
+    assert steps.fallback == "after 7 of 12 cells: RuntimeError: out of memory"
+    for site, row in wanted.items():
+        assert relative_difference(row, got[site]) <= EQUAL[mx.float32]
 
 
 @pytest.mark.parametrize("layers", [(0,), (-1,), (2, 0)], ids=str)
@@ -188,15 +250,17 @@ def test_auto_proves_a_component_once_for_each_model(plain):
 
 
 def off_by_one_layer(monkeypatch):
-    def shifted(self):
-        ORIGINAL(self)
-        self.points = [
-            one_pass.HookPoint(p.component, p.layer, self.model.module.layers[(p.layer + 1) % LAYERS].mlp, p.is_input)
-            for p in self.points
+    unbroken = one_pass.Walker.__init__
+
+    def shifted(self, model, patches, tokens, axes):
+        unbroken(self, model, patches, tokens, axes)
+        layers = model.module.layers
+        self.groups = [
+            replace(group, point=replace(group.point, module=layers[(group.point.layer + 1) % LAYERS].mlp))
+            for group in self.groups
         ]
 
-    ORIGINAL = one_pass.Walker.__post_init__  # noqa: N806  the unbroken method
-    monkeypatch.setattr(one_pass.Walker, "__post_init__", shifted)
+    monkeypatch.setattr(one_pass.Walker, "__init__", shifted)
 
 
 def wrong_donor(monkeypatch):
@@ -221,7 +285,7 @@ def test_a_planted_fault_is_seen_by_the_proof(plain, monkeypatch, fault):
     if steps.strategy == "one-pass":  # asked for by name, it is not proven: the rows themselves must show the fault
         assert max(relative_difference(wanted[site], got[site]) for site in wanted) > 1e-3
     # Four more layers make it worth proving.
-    monkeypatch.setattr(sweep, "_unproven", lambda plan: {"mlp": plan.points[:2]})
+    monkeypatch.setattr(sweep, "_unproven", lambda plan: plan.patches[:2])
     steps, got = rows_of(model, asked, "auto")
     assert steps.strategy == "stepwise"
     assert steps.fallback
