@@ -1,19 +1,23 @@
-"""`harness models`: what can be patched, and bringing it onto this machine."""
+"""`harness models`: what can be patched, bringing it onto this machine, and what holds on which architecture."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from harness.errors import UsageError, suggest
+from harness.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError, suggest
+
+if TYPE_CHECKING:
+    from harness.matrix.rows import Row
 
 _tables = click.option("--models", "tables", multiple=True, metavar="FILE", help="A table beside the bundled one.")
 
 
 @click.group("models")
 def command() -> None:
-    """List models, or fetch them."""
+    """List models, fetch them, or check every architecture."""
 
 
 @command.command("list")
@@ -51,3 +55,51 @@ def fetch_models(tables: tuple[str, ...], ids: tuple[str, ...]) -> None:
         if ids or not availability(table[name])[0]:
             click.echo(f"{name}: {fetch(table[name])}")
     click.echo("ready")
+
+
+@command.command("architectures")
+@click.option("--only", multiple=True, metavar="NAME", help="An architecture of mlx-lm; may be repeated.")
+@click.option("--write", "file", metavar="FILE", help="Write the table as Markdown.")
+def check_architectures(only: tuple[str, ...], file: str | None) -> int:
+    """Check what holds on every architecture of mlx-lm, each small and in a process of its own (about 5 minutes)."""
+    from harness.files import write_text
+    from harness.matrix import page
+    from harness.matrix.rows import rows
+    from harness.models.synthetic import architectures
+
+    known = architectures()
+    for name in only:
+        if name not in known:
+            raise UnknownName("model architecture", name, known)
+    table = []
+    for row in rows(only or known):
+        table.append(row)
+        click.echo(f"{len(table)}/{len(only or known)} {row.architecture}", err=True)
+    _show(table)
+    if file:
+        write_text(Path(file), page.markdown(table, page.versions()))
+    faults = [fault for row in table for fault in row.faults]
+    for fault in faults:
+        click.echo(f"harness: {fault}", err=True)
+    return EXIT_FINDINGS if faults else EXIT_PASSED
+
+
+def _show(table: list[Row]) -> None:
+    """Print a line an architecture, and below the table each reason once."""
+    from rich import box
+    from rich.table import Table
+
+    from harness.matrix.page import counts, mark, numbered
+    from harness.matrix.rows import COLUMNS
+    from harness.reporters.terminal import console
+
+    shown, reasons = Table(box=box.SIMPLE_HEAD, pad_edge=False), numbered(table)
+    for name in ("architecture", *COLUMNS):
+        shown.add_column(name)
+    for row in table:
+        shown.add_row(row.architecture, *(mark(row.cells[column], reasons) for column in COLUMNS))
+    shown.add_section()
+    shown.add_row(str(len(table)), *map(str, counts(table).values()))
+    console().print(shown)
+    for text, number in reasons.items():
+        console().print(f"[{number}] {text}", markup=False, highlight=False)

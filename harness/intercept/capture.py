@@ -61,7 +61,7 @@ def replace(
         def put(value: mx.array) -> mx.array:
             if not pending[point]:
                 raise TapError(f"{point}: called more often than recorded ({len(source[point])} times)")
-            return _at(positions, value, pending[point].pop(0), point)
+            return _at(positions, value, pending[point].pop(0), point, len(ids))
 
         return put
 
@@ -95,12 +95,13 @@ def _handler(point: HookPoint, edit: Callable[[mx.array], mx.array]) -> Handler:
     return on_input if point.is_input else on_output
 
 
-def _at(positions: Positions, value: mx.array, put: mx.array, point: HookPoint) -> mx.array:
+def _at(positions: Positions, value: mx.array, put: mx.array, point: HookPoint, tokens: int) -> mx.array:
     if value.shape != put.shape or value.dtype != put.dtype:
         raise TapError(f"{point}: {put.shape} {put.dtype} was recorded, {value.shape} {value.dtype} is replaced")
     if positions == "all":
         return _unshared(put)
-    tokens = value.shape[1]
+    if value.ndim != 3 or value.shape[1] != tokens:
+        raise TapError(f"{point}: an activation {value.shape} has no axis of {tokens} tokens to patch some of")
     chosen = resolve_positions(positions, tokens)
     mask = mx.array([position in chosen for position in range(tokens)])
     return mx.where(mask[None, :, None], put, value)

@@ -39,7 +39,17 @@ def resolve(model: LoadedModel, sweep: Sweep) -> list[HookPoint]:
     blocks = blocks_of(model.module)
     row = architecture_of(model.card.architecture)
     layers = resolve_layers(sweep.layers, len(blocks))
+    for component in sweep.components:
+        having = layers_with(model, component)
+        if having and (lacking := [layer for layer in layers if layer not in having]):
+            raise UsageError(f"layer {lacking[0]} has no {component}; the layers that have it are {having}")
     return [point(blocks[layer], layer, component, row) for component in sweep.components for layer in layers]
+
+
+def layers_with(model: LoadedModel, component: str) -> list[int]:
+    """Return the layers that have a component: blocks of several kinds in one model need not all have it."""
+    row = architecture_of(model.card.architecture)
+    return [layer for layer, block in enumerate(blocks_of(model.module)) if _has(block, component, row)]
 
 
 def resolve_layers(layers: Sequence[int] | None, count: int) -> list[int]:
@@ -67,13 +77,7 @@ def point(block: Any, layer: int, component: str, row: Architecture) -> HookPoin
 
 
 def _module(block: Any, layer: int, component: str, row: Architecture) -> Any:
-    candidates = {
-        "attn_out": (row.attn_out,) if row.attn_out else row.attention,
-        "mlp_out": (row.mlp_out,) if row.mlp_out else row.mlp,
-        "self_attn": row.attention,
-        "attn": row.attention,
-        "mlp": row.mlp,
-    }.get(component, (component,))
+    candidates = row.of(block).paths(component)
     for path in candidates:
         found = _walk(block, path)
         if _is_module(found):
@@ -87,6 +91,12 @@ def _module(block: Any, layer: int, component: str, row: Architecture) -> Any:
     if "." in component:
         raise UsageError(f"layer {layer} has no module {component!r}; {suggest(component, children)}")
     raise UnknownName("component", component, [*COMPONENTS, *children])
+
+
+def _has(block: Any, component: str, row: Architecture) -> bool:
+    if component in ("resid_pre", *_BLOCK_OUTPUTS):
+        return True
+    return any(_is_module(_walk(block, path)) for path in row.of(block).paths(component))
 
 
 def _walk(block: Any, path: str) -> Any:

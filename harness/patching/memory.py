@@ -23,7 +23,7 @@ _LEAST = 8
 
 
 def rows_within(model: LoadedModel, tokens: int, budget: int | None = None) -> int:
-    """Return how many patched rows fit into `budget` bytes (default: 1 GiB, or half of what is free if that is less)."""
+    """Return how many patched rows fit into `budget` bytes (default: 1 GiB, or half of what is free, if less)."""
     allowed = min(USUAL_BUDGET, free_bytes() // 2) if budget is None else budget
     return max(_LEAST, int(allowed // row_bytes(model, tokens)) - 2)
 

@@ -124,7 +124,7 @@ class Walker:
         with tapped(self.model.module, taps):
             logits = self.model.module(mx.array([list(source), list(target)]))
             logits = logits[0] if isinstance(logits, tuple) else logits
-            last: mx.array = logits[:, -1]
+            last: mx.array = logits.squeeze(1) if logits.shape[1] == 1 else logits[:, -1]
             mx.eval(last)
         if any(not tap.fired for tap in taps):
             raise OnePassImpossible("a module of the sweep was never called")
@@ -179,7 +179,7 @@ def one_pass(
     target: Sequence[int],
     patches: Sequence[Patch],
     budget: int | None = None,
-) -> Iterator[tuple[mx.array, Mapping[Patch, mx.array]]]:
+) -> Iterator[tuple[mx.array, dict[Patch, mx.array]]]:
     """Walk a sweep and yield, for each walk over the layers, the unpatched rows `[2, vocab]` and the patched ones.
 
     There is one walk, unless its rows would take more than `budget` bytes (default: 1 GiB, or half of what is free);
@@ -197,7 +197,11 @@ def one_pass(
             rows = {patch: logits[row] for patch, row in walker.rows.items()}
             if i == 0:
                 rows |= {patch: logits[TARGET] for patch in patches if patch not in set(walked)}
-            yield logits[:_FIRST], rows
+            ends = logits[:_FIRST]
+            mx.eval(ends)
+            del logits, walker  # the rows own what is left: once they are read, the next walk has the memory
+            yield ends, rows
+            del rows
     except HarnessError:
         raise
     except Exception as error:
@@ -205,12 +209,13 @@ def one_pass(
         raise OnePassImpossible(f"{type(error).__name__}: {error}") from error
 
 
-_PER_TOKEN = frozenset({"attn_out", "mlp_out", "self_attn", "attn", "mlp", "resid_post", "output"})
-"""Components after which nothing in the block mixes tokens."""
+_PER_TOKEN = frozenset({"mlp_out", "mlp", "resid_post", "output"})
+"""Components after which no block mixes tokens. Attention is not among them: some blocks attend twice (longcat_flash),
+some shift tokens in their MLP (rwkv7)."""
 
 
 def _idle(patch: Patch, layers: int, tokens: int) -> bool:
-    """Return whether a patch cannot reach the last token: after the last attention, tokens keep to themselves."""
+    """Return whether a patch cannot reach the last token: after the last MLP, tokens keep to themselves."""
     at_the_end = patch.point.layer == layers - 1 and patch.point.component in _PER_TOKEN
     return at_the_end and tokens - 1 not in resolve_positions(patch.positions, tokens)
 

@@ -104,19 +104,25 @@ def _runs(plan: Plan, strategy: str) -> Runs:
 
 
 def _walked(
-    plan: Plan, runs: Runs, rows: Mapping[Patch, mx.array], walks: Iterator[tuple[mx.array, Mapping[Patch, mx.array]]]
+    plan: Plan, runs: Runs, rows: dict[Patch, mx.array], walks: Iterator[tuple[mx.array, dict[Patch, mx.array]]]
 ) -> Iterator[tuple[Patch, mx.array]]:
     """Yield the rows of one walk after the other; should a later one fail, the rest goes stepwise."""
     done = set(rows)
-    yield from rows.items()
+    yield from _drained(rows)
     try:
         for _, more in walks:
             done |= set(more)
-            yield from more.items()
+            yield from _drained(more)
     except OnePassImpossible as error:
         runs.strategy, runs.fallback = "stepwise", f"after {len(done)} of {len(plan.patches)} cells: {error}"
         left = replace(plan, patches=tuple(patch for patch in plan.patches if patch not in done))
         yield from stepwise(left).cells
+
+
+def _drained(rows: dict[Patch, mx.array]) -> Iterator[tuple[Patch, mx.array]]:
+    """Yield the rows and keep none: the next walk needs the memory."""
+    for patch in list(rows):
+        yield patch, rows.pop(patch)
 
 
 def stepwise(plan: Plan) -> Runs:

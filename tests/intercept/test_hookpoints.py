@@ -131,7 +131,8 @@ def test_a_known_component_that_this_model_lacks_says_where_it_was_looked_for(to
     with pytest.raises(UsageError) as raised:
         modules_at(loaded(toy), "attn_out")
     assert "layer 0 has no attn_out" in str(raised.value)
-    assert "none of self_attn, attn, attention is in ToyBlock, which has mlp" in str(raised.value)
+    assert "none of self_attn, attn, attention, linear_attn, mamba" in str(raised.value)
+    assert "is in ToyBlock, which has mlp" in str(raised.value)
 
 
 def test_a_model_without_blocks_says_what_is_missing():
