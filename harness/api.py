@@ -28,7 +28,6 @@ from harness.vocabulary import (
     METRICS,
     Answer,
     Answers,
-    Cell,
     Curve,
     Direction,
     Finding,
@@ -43,17 +42,17 @@ from harness.vocabulary import (
 Prompt = str | Sequence[int]
 
 
-Key = int | tuple[int, int]
-"""A layer, or (layer, position) in a grid."""
+Key = int | tuple[int, ...]
+"""A layer; in a grid (layer, position), (layer, head) or (layer, head, position)."""
 
 
 @dataclass(frozen=True, eq=False)  # equal to any mapping with the same layers and recoveries
 class PatchingResult(Mapping[Key, float]):
     """Recoveries of one component under one metric: layer -> percent, in layer order.
 
-    With `positions="each"` the keys are (layer, position). The mapping holds the cells whose recovery is finite;
-    `states` holds every cell. Asking for a cell without a finite recovery raises UndefinedRecovery with its state, so
-    that an undefined value is never taken for 0 %.
+    With `positions="each"` the keys are (layer, position), of the component `z` (layer, head). The mapping holds the
+    cells whose recovery is finite; `states` holds every cell. Asking for a cell without a finite recovery raises
+    UndefinedRecovery with its state, so that an undefined value is never taken for 0 %.
     """
 
     curve: Curve
@@ -80,27 +79,24 @@ class PatchingResult(Mapping[Key, float]):
 
     @property
     def states(self) -> dict[Key, State]:
-        return {self._key(cell): cell.recovery.state for cell in self.curve.cells}
+        return {self.curve.key(cell): cell.recovery.state for cell in self.curve.cells}
 
     def __getitem__(self, key: Key) -> float:
         for cell in self.curve.cells:
-            if self._key(cell) == key:
+            if self.curve.key(cell) == key:
                 if cell.recovery.value is None:
                     raise UndefinedRecovery(key, cell.recovery)
                 return cell.recovery.value
         raise KeyError(key)
 
     def __iter__(self) -> Iterator[Key]:
-        return (self._key(cell) for cell in self.curve.cells if cell.recovery.finite)
-
-    def _key(self, cell: Cell) -> Key:
-        return (cell.layer, int(cell.position)) if self.curve.is_grid else cell.layer
+        return (self.curve.key(cell) for cell in self.curve.cells if cell.recovery.finite)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{self._key(cell)}: {cell.recovery.text('.1f')}" for cell in self.curve.cells)
+        shown = ", ".join(f"{self.curve.key(cell)}: {cell.recovery.text('.1f')}" for cell in self.curve.cells)
         return f"PatchingResult({self.component}, {self.metric}, baseline {self.curve.baseline.text()}, {{{shown}}})"
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,8 +108,8 @@ class PatchingResult(Mapping[Key, float]):
             "baseline": self.curve.baseline.value,
             "strategy": self.strategy,
             "recoveries": [
-                {"layer": cell.layer, "position": cell.position, "percent": cell.recovery.value,
-                 "state": cell.recovery.state.value}
+                {"layer": cell.layer, "position": cell.position, **({} if cell.head is None else {"head": cell.head}),
+                 "percent": cell.recovery.value, "state": cell.recovery.state.value}
                 for cell in self.curve.cells
             ],
         }  # fmt: skip
@@ -181,7 +177,7 @@ class InterpretableModel:
         given = answer(engine_named("native"), model, question)
         result = PatchingResult(_usable(given), given.strategy, given.answers)
         if plot:
-            show(result.plot(figsize=figsize, cmap=cmap))
+            show([result.curve], figsize, cmap)
         return result
 
 

@@ -16,13 +16,14 @@ def draw(
     figsize: tuple[float, float] = (12, 8),
     cmap: str = "RdBu_r",
     title: str | None = None,
+    keep: bool = False,
 ) -> Any:
     """Return a figure with one panel a curve: a bar a layer, or a heat map of a layer x position grid.
 
     Where there is no number stands the name of the state.
 
     Colours are centred on 0 %, so that a colour means the same in every panel. Raises UsageError without matplotlib,
-    for a colour map it does not have, and for a file it cannot write.
+    for a colour map it does not have, and for a file it cannot write. `keep` leaves the figure open in pyplot.
     """
     scale = colours(cmap)
     figure, axes = _pyplot().subplots(len(curves), 1, figsize=figsize, squeeze=False, layout="constrained")
@@ -37,6 +38,9 @@ def draw(
         figure.suptitle(title)
     if file is not None:
         _save(figure, Path(file))
+    if not keep:
+        # Open figures pile up in pyplot; a closed one can still be looked at and saved.
+        _pyplot().close(figure)
     return figure
 
 
@@ -48,11 +52,13 @@ def colours(cmap: str) -> Any:
         raise UsageError(f"{cmap!r} is not a colour map of matplotlib") from error
 
 
-def show(figure: Any) -> None:
-    """Show a figure where there is a screen or a notebook to show it in."""
+def show(curves: Sequence[Curve], figsize: tuple[float, float], cmap: str) -> None:
+    """Draw curves and show them, where there is a screen or a notebook to show them in."""
     pyplot = _pyplot()
+    figure = draw(curves, figsize=figsize, cmap=cmap, keep=True)
     if pyplot.get_backend().lower() not in ("agg", "pdf", "svg", "ps", "cairo", "template"):
         pyplot.show()
+    pyplot.close(figure)
 
 
 def _panel(axis: Any, curve: Curve, colour: Callable[[float], Any]) -> None:
@@ -79,19 +85,21 @@ def _panel(axis: Any, curve: Curve, colour: Callable[[float], Any]) -> None:
 
 
 def _grid(figure: Any, axis: Any, curve: Curve, scale: Any, reach: float) -> None:
-    """Layers down, positions across; a cell without a number is blank and names its state."""
-    layers = sorted({cell.layer for cell in curve.cells})
-    positions = sorted({int(cell.position) for cell in curve.cells})
-    values = {(cell.layer, int(cell.position)): cell.recovery for cell in curve.cells}
-    shown = [[_or_nan(values[layer, position].value) for position in positions] for layer in layers]
+    """Layers down, heads or positions across; a cell without a number is blank and names its state."""
+    keys = {curve.key(cell): cell.recovery for cell in curve.cells}
+    rows = sorted({key[0] for key in keys if isinstance(key, tuple)})
+    columns = sorted({key[1:] for key in keys if isinstance(key, tuple)})
+    shown = [[_or_nan(keys[layer, *column].value) for column in columns] for layer in rows]
     image = axis.imshow(shown, cmap=scale, vmin=-reach, vmax=reach, aspect="auto", origin="lower")
-    for (layer, position), recovery in values.items():
-        if not recovery.finite:
-            where = (positions.index(position), layers.index(layer))
-            axis.text(*where, recovery.state.value, ha="center", va="center", color="crimson")
-    axis.set_xticks(range(len(positions)), positions)
-    axis.set_yticks(range(len(layers)), layers)
-    axis.set_xlabel("position")
+    for y, layer in enumerate(rows):
+        for x, column in enumerate(columns):
+            recovery = keys[layer, *column]
+            if not recovery.finite:
+                axis.text(x, y, recovery.state.value, ha="center", va="center", color="crimson")
+    axis.set_xticks(range(len(columns)), [".".join(map(str, column)) for column in columns])
+    axis.set_yticks(range(len(rows)), rows)
+    by_head = curve.cells[0].head is not None
+    axis.set_xlabel(("head.position" if len(columns[0]) > 1 else "head") if by_head else "position")
     axis.set_ylabel("layer")
     figure.colorbar(image, ax=axis, label="recovery (%)")
 

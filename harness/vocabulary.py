@@ -135,6 +135,7 @@ COMPONENTS: Mapping[str, str] = {
     "attn": "the attention module's own output",
     "mlp": "the MLP module's own output",
     "output": "the block's own output",
+    "z": "attention's output before its output projection, one head at a time",
 }
 
 STRATEGIES = ("auto", "one-pass", "stepwise")
@@ -194,10 +195,12 @@ class Site:
     component: str
     layer: int
     position: str = "all"
+    head: int | None = None
 
     def __str__(self) -> str:
+        head = "" if self.head is None else f", head {self.head}"
         where = "" if self.position == "all" else f", position {self.position}"
-        return f"layer {self.layer} {self.component}{where}"
+        return f"layer {self.layer} {self.component}{head}{where}"
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,7 @@ class Cell:
     position: str
     recovery: Reading
     oracle: Reading
+    head: int | None = None
 
 
 @dataclass(frozen=True)
@@ -244,8 +248,20 @@ class Curve:
 
     @property
     def is_grid(self) -> bool:
-        """Whether a layer has several cells, one for each position."""
+        """Whether a layer has several cells, one for each head or position."""
         return len({cell.layer for cell in self.cells}) < len(self.cells)
+
+    def site(self, cell: Cell) -> Site:
+        """Return where one of the cells is."""
+        return Site(self.component, cell.layer, cell.position, cell.head)
+
+    def key(self, cell: Cell) -> int | tuple[int, ...]:
+        """Return the layer; in a grid (layer, head), (layer, position) or (layer, head, position)."""
+        if not self.is_grid:
+            return cell.layer
+        head = () if cell.head is None else (cell.head,)
+        by_position = len({each.position for each in self.cells}) > 1
+        return (cell.layer, *head, *((int(cell.position),) if by_position else ()))
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ def _unmeasured(case: CaseFile) -> Iterator[Refusal]:
             wants = "needs" if recovery.position is None else "has no use for"
             message = f"a recovery of this sweep {wants} a position; only 'positions: each' gives one to every cell"
             yield Refusal(("expect", "recoveries", index), message)
+        if (recovery.head is None) is (recovery.component == "z"):
+            wants = "needs a head" if recovery.head is None else "has no heads; only 'z' has"
+            yield Refusal(("expect", "recoveries", index, "component"), f"{recovery.component!r} {wants}")
 
 
 def _foreign_names(case: CaseFile, known: Known) -> Iterator[tuple[str, str]]:

@@ -130,6 +130,7 @@ class KnownRecovery(Known):
     component: Component
     layer: int
     position: int | None = Field(default=None, description="the token, in a sweep with positions: each")
+    head: int | None = Field(default=None, description="the head, of the component z")
 
 
 class Expectation(Part):

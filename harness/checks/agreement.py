@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.checks.evidence import Evidence
-from harness.vocabulary import Cell, Curve, Finding, Site
+from harness.vocabulary import Cell, Curve, Finding
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -43,7 +43,7 @@ def _recoveries(l2: Curve, mse: Curve, points: float) -> Iterator[Finding]:
             "AGR001",
             f"l2 {a.recovery.text('.2f')} % asks for mse {_implied(a):.2f} %, reported {b.recovery.text('.2f')} %; "
             f"{len(apart)} of {len(l2.cells)} cells",
-            Site(l2.component, a.layer, a.position),
+            l2.site(a),
             evidence={"layers": [x.layer for x, _ in apart]},
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.checks.evidence import Evidence
-from harness.vocabulary import Curve, Finding, RowSummary, Site, State
+from harness.vocabulary import Curve, Finding, RowSummary, State
 
 _BROKEN = (State.INF, State.NAN)
 
@@ -58,7 +58,7 @@ def _recoveries(curve: Curve) -> Iterator[Finding]:
         yield Finding(
             "FIN005",
             f"{' and '.join(states)} at {len(broken)} of {len(curve.cells)} cells",
-            Site(curve.component, broken[0].layer, broken[0].position),
+            curve.site(broken[0]),
             curve.metric,
             {"layers": [cell.layer for cell in broken], "states": states},
         )

@@ -32,7 +32,7 @@ def _closed_form(evidence: Evidence, curve: Curve) -> Iterator[Finding]:
     wrong = [(cell, wanted) for cell, wanted in pairs if wanted and _apart(cell.recovery, wanted, points)]
     if wrong:
         cell, wanted = max(wrong, key=lambda pair: _distance(pair[0].recovery, pair[1]))
-        site = Site(curve.component, cell.layer, cell.position)
+        site = curve.site(cell)
         yield _finding(cell.recovery, wanted, points, "%", curve.metric, site, [cell.layer for cell, _ in wrong])
 
 
@@ -54,7 +54,7 @@ def _stated_baselines(evidence: Evidence) -> Iterator[Finding]:
 
 def _stated_recoveries(evidence: Evidence) -> Iterator[Finding]:
     cells = {
-        (curve.component, curve.metric, cell.layer, cell.position): cell
+        (curve.component, curve.metric, cell.layer, cell.position, cell.head): cell
         for curve in evidence.answer.curves
         for cell in curve.cells
     }
@@ -64,13 +64,14 @@ def _stated_recoveries(evidence: Evidence) -> Iterator[Finding]:
             continue
         layer = stated.layer + evidence.model.card.layers if stated.layer < 0 else stated.layer
         position = shared if stated.position is None else str(stated.position)
-        cell, wanted = cells.get((stated.component, stated.metric, layer, position)), Reading.of(stated.value)
+        key = (stated.component, stated.metric, layer, position, stated.head)
+        cell, wanted = cells.get(key), Reading.of(stated.value)
         if cell is None:
             # A value that nothing is compared with would be a test that cannot fail.
             text = f"the case states {wanted.text('.6g')} % for a cell that was not swept"
             yield Finding("KNO001", text, Site(stated.component, stated.layer), stated.metric)
         elif _apart(cell.recovery, wanted, stated.within):
-            site = Site(stated.component, cell.layer, cell.position)
+            site = Site(stated.component, cell.layer, cell.position, cell.head)
             yield _finding(cell.recovery, wanted, stated.within, "%", stated.metric, site)
 
 

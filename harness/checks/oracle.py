@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.checks.evidence import Evidence
-from harness.vocabulary import Cell, Curve, Finding, Site, State
+from harness.vocabulary import Cell, Curve, Finding, State
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -72,7 +72,7 @@ def _about(curve: Curve, code: str, cell: Cell, cells: list[Cell], message: str)
     return Finding(
         code,
         f"{message}; {len(cells)} of {len(curve.cells)} cells",
-        Site(curve.component, cell.layer, cell.position),
+        curve.site(cell),
         curve.metric,
         {"layers": [each.layer for each in cells]},
     )

@@ -111,11 +111,12 @@ def _table(curves: Any) -> Any:
     table.add_column("layer", justify="right")
     grid = any(curve.is_grid for curve in curves)
     if grid:
-        table.add_column("position", justify="right")
+        table.add_column("head" if any(curve.component == "z" for curve in curves) else "position", justify="right")
     for curve in curves:
         table.add_column(f"{curve.component}\n{curve.metric}", justify="right")
     for row in zip(*(curve.cells for curve in curves), strict=True):
-        place = [str(row[0].layer), *([row[0].position] if grid else [])]
+        key = curves[0].key(row[0])
+        place = [str(row[0].layer), *([".".join(map(str, key[1:]))] if grid else [])]
         table.add_row(*place, *(cell.recovery.text(".1f") for cell in row))
     table.add_section()
     table.add_row("baseline", *([""] if grid else []), *(curve.baseline.text(".6g") for curve in curves))

@@ -131,7 +131,7 @@ class _Board:
         return Curve(component, metric, METRICS[metric].unit, reported, true, *self.ends[metric], cells)
 
     def _add(self, site: Site, metric: str, reported: Reading, true: Reading) -> None:
-        self.cells[site, metric] = Cell(site.layer, site.position, reported, true)
+        self.cells[site, metric] = Cell(site.layer, site.position, reported, true, site.head)
 
     def _measure(self, metric: str, run: Run) -> Reading:
         return metrics.measure(metric, self.clean.row, run.row, self.question.answers)

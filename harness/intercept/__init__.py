@@ -1,6 +1,6 @@
 """Interception: taps on modules, hook points that name them, and forward passes that record or replace activations."""
 
-from harness.intercept.capture import Recording, forward, record, replace, resolve_positions
+from harness.intercept.capture import Recording, forward, record, replace, resolve_positions, slice_of
 from harness.intercept.hookpoints import HookPoint, resolve, resolve_layers
 from harness.intercept.taps import Tap, tapped
 
@@ -14,5 +14,6 @@ __all__ = [
     "resolve",
     "resolve_layers",
     "resolve_positions",
+    "slice_of",
     "tapped",
 ]

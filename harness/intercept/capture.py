@@ -98,13 +98,22 @@ def _handler(point: HookPoint, edit: Callable[[mx.array], mx.array]) -> Handler:
 def _at(positions: Positions, value: mx.array, put: mx.array, point: HookPoint, tokens: int) -> mx.array:
     if value.shape != put.shape or value.dtype != put.dtype:
         raise TapError(f"{point}: {put.shape} {put.dtype} was recorded, {value.shape} {value.dtype} is replaced")
-    if positions == "all":
+    if positions == "all" and point.head is None:
         return _unshared(put)
     if value.ndim != 3 or value.shape[1] != tokens:
         raise TapError(f"{point}: an activation {value.shape} has no axis of {tokens} tokens to patch some of")
     chosen = resolve_positions(positions, tokens)
-    mask = mx.array([position in chosen for position in range(tokens)])
-    return mx.where(mask[None, :, None], put, value)
+    mask = mx.array([position in chosen for position in range(tokens)])[None, :, None]
+    return mx.where(mask & slice_of(point, value.shape[-1]), put, value)
+
+
+def slice_of(point: HookPoint, width: int) -> mx.array:
+    """Return a mask `[width]` of the part of an activation that belongs to a hook point: one head's slice, or all."""
+    if point.head is None:
+        return mx.ones((1,), dtype=mx.bool_)
+    if width % point.heads:
+        raise TapError(f"{point}: a width of {width} is not {point.heads} heads")
+    return mx.arange(width) // (width // point.heads) == point.head
 
 
 def _unshared(value: mx.array) -> mx.array:

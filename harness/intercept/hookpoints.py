@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.errors import UnknownName, UsageError, suggest
-from harness.models.architectures import Architecture, architecture_of, blocks_of
+from harness.models.architectures import Architecture, architecture_of, blocks_of, heads_of
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import COMPONENTS, Sweep
 
@@ -26,9 +26,12 @@ class HookPoint:
     layer: int
     module: Any = field(compare=False, repr=False)
     is_input: bool = False
+    head: int | None = None
+    heads: int = 1
+    """With a head, the activation's width is cut into `heads` equal slices, of which this is one."""
 
     def __str__(self) -> str:
-        return f"layer {self.layer} {self.component}"
+        return f"layer {self.layer} {self.component}" + ("" if self.head is None else f", head {self.head}")
 
 
 def resolve(model: LoadedModel, sweep: Sweep) -> list[HookPoint]:
@@ -43,7 +46,22 @@ def resolve(model: LoadedModel, sweep: Sweep) -> list[HookPoint]:
         having = layers_with(model, component)
         if having and (lacking := [layer for layer in layers if layer not in having]):
             raise UsageError(f"layer {lacking[0]} has no {component}; the layers that have it are {having}")
-    return [point(blocks[layer], layer, component, row) for component in sweep.components for layer in layers]
+    return [
+        each
+        for component in sweep.components
+        for layer in layers
+        for each in _points(model, blocks[layer], layer, component, row)
+    ]
+
+
+def _points(model: LoadedModel, block: Any, layer: int, component: str, row: Architecture) -> list[HookPoint]:
+    """Return one hook point, or, for `z`, one for each head."""
+    if component != "z":
+        return [point(block, layer, component, row)]
+    lie = heads_of(model.card.architecture)
+    attention = _module(block, layer, "self_attn", row)
+    projection, heads = getattr(attention, lie.projection), int(getattr(attention, lie.count))
+    return [HookPoint("z", layer, projection, True, head, heads) for head in range(heads)]
 
 
 def layers_with(model: LoadedModel, component: str) -> list[int]:
@@ -96,7 +114,8 @@ def _module(block: Any, layer: int, component: str, row: Architecture) -> Any:
 def _has(block: Any, component: str, row: Architecture) -> bool:
     if component in ("resid_pre", *_BLOCK_OUTPUTS):
         return True
-    return any(_is_module(_walk(block, path)) for path in row.of(block).paths(component))
+    named = "self_attn" if component == "z" else component
+    return any(_is_module(_walk(block, path)) for path in row.of(block).paths(named))
 
 
 def _walk(block: Any, path: str) -> Any:

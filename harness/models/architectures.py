@@ -146,6 +146,42 @@ _OTHER_NAMES: Mapping[str, str] = {"phi-msft": "phixtral", "gemma4_unified": "ge
 _BLOCK_LISTS = (("layers",), ("model", "layers"), ("transformer", "h"), ("model", "h"), ("backbone", "layers"))
 
 
+@dataclass(frozen=True)
+class Heads:
+    """How an attention module names its output projection and its number of heads.
+
+    The projection's input holds the heads side by side, head 0 first, each as wide as the others.
+    """
+
+    projection: str = "o_proj"
+    count: str = "n_heads"
+
+
+_SIDE_BY_SIDE = Heads()
+_NAMED_OUT = Heads(count="num_heads")
+
+HEADS: Mapping[str, Heads] = {
+    **dict.fromkeys(
+        ("llama", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "phi3", "gemma", "gemma2", "gemma3_text", "olmo2",
+         "olmoe", "smollm3", "starcoder2", "granite", "cohere", "exaone4", "glm4", "seed_oss", "ministral3", "helium"),
+        _SIDE_BY_SIDE,
+    ),
+    **dict.fromkeys(("mixtral", "stablelm", "minicpm"), _NAMED_OUT),
+    "phi": Heads("dense", "num_heads"),
+    "gpt2": Heads("c_proj", "n_head"),
+    "gpt_neox": Heads("dense", "num_attention_heads"),
+}  # fmt: skip
+"""Architectures whose heads are seen, by the tests, to lie as stated: changing one head's values changes its slice."""
+
+
+def heads_of(name: str) -> Heads:
+    """Return how an architecture's heads lie. Raises UsageError where nobody has looked."""
+    own = _OTHER_NAMES.get(name, name)
+    if own not in HEADS:
+        raise UsageError(f"how the heads of {name} lie is not known here; z is known for {', '.join(sorted(HEADS))}")
+    return HEADS[own]
+
+
 def architecture_of(name: str) -> Architecture:
     """Return the row of a `model_type`, or the common shape where it has none."""
     return ARCHITECTURES.get(_OTHER_NAMES.get(name, name), _PLAIN)

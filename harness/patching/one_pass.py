@@ -23,7 +23,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten, tree_map_with_path
 
 from harness.errors import HarnessError
-from harness.intercept import HookPoint, Tap, resolve_positions, tapped
+from harness.intercept import HookPoint, Tap, resolve_positions, slice_of, tapped
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
 from harness.patching.memory import rows_within
@@ -90,12 +90,24 @@ def _axis(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
 
 @dataclass(frozen=True)
 class Group:
-    """The rows that one module's activation is handed over to: contiguous, each at positions of its own."""
+    """Rows that one module's activation is handed over to: contiguous, each with positions and a head of its own."""
 
     point: HookPoint
     first: int
-    mask: mx.array
-    """`[rows, tokens, 1]`, true where the source's activation goes."""
+    patches: Sequence[Patch]
+    tokens: int
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.patches)
+
+    def mask(self, width: int) -> mx.array:
+        """Return where the source's activation goes, `[rows, tokens, width]` or broadcast to it."""
+        chosen = [set(resolve_positions(patch.positions, self.tokens)) for patch in self.patches]
+        where = mx.array([[token in each for token in range(self.tokens)] for each in chosen])[..., None]
+        if self.point.head is None:
+            return where
+        return where & mx.stack([slice_of(patch.point, width) for patch in self.patches])[:, None]
 
 
 class Walker:
@@ -103,17 +115,15 @@ class Walker:
 
     def __init__(self, model: LoadedModel, patches: Sequence[Patch], tokens: int, axes: Axes):
         self.model, self.tokens, self.axes = model, tokens, axes
-        by_point: dict[HookPoint, list[Patch]] = {}
+        together: dict[tuple[str, int], list[Patch]] = {}
         for patch in sorted(patches, key=lambda patch: patch.point.layer):
-            by_point.setdefault(patch.point, []).append(patch)
+            together.setdefault((patch.point.component, patch.point.layer), []).append(patch)
         self.rows: dict[Patch, int] = {}
         self.groups: list[Group] = []
-        for point, group in by_point.items():
+        for group in together.values():
             first = _FIRST + len(self.rows)
             self.rows |= {patch: first + i for i, patch in enumerate(group)}
-            chosen = [set(resolve_positions(patch.positions, tokens)) for patch in group]
-            mask = mx.array([[position in each for position in range(tokens)] for each in chosen])
-            self.groups.append(Group(point, first, mask[..., None]))
+            self.groups.append(Group(group[0].point, first, group, tokens))
 
     def run(self, source: Sequence[int], target: Sequence[int]) -> mx.array:
         """Return the last token's logits of every row, `[2 + patches, vocab]`, evaluated."""
@@ -134,7 +144,7 @@ class Walker:
 
     def _block(self, layer: int, block: Any) -> Callable[..., Any]:
         here = [group for group in self.groups if group.point.layer == layer]
-        more = sum(len(group.mask) for group in here)
+        more = sum(len(group.patches) for group in here)
         on_input = [group for group in here if group.point.module is block and group.point.is_input]
         on_output = [group for group in here if group.point.module is block and not group.point.is_input]
         axes, last = self.axes[layer], layer == len(self.axes) - 1
@@ -158,6 +168,8 @@ class Walker:
 
     def _component(self, group: Group) -> Callable[..., Any]:
         def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if group.point.is_input:
+                return call(self._hand_over(args[0], [group]), *args[1:], **kwargs)
             return _first_of(call(*args, **kwargs), lambda out: self._hand_over(out, [group]))
 
         return handler
@@ -165,11 +177,11 @@ class Walker:
     def _hand_over(self, value: mx.array, groups: Sequence[Group]) -> mx.array:
         """Return `[rows, tokens, width]` with the source's activation in the groups' rows, at their positions."""
         for group in groups:
-            end = group.first + len(group.mask)
+            first, end = group.first, group.end
             if value.ndim != 3 or value.shape[0] < end or value.shape[1] != self.tokens:
                 raise OnePassImpossible(f"{group.point}: {value.shape} has no row {end - 1} of {self.tokens} tokens")
-            given = mx.where(group.mask, value[SOURCE : SOURCE + 1], value[group.first : end])
-            value = mx.concatenate([value[: group.first], given, value[end:]])
+            given = mx.where(group.mask(value.shape[-1]), value[SOURCE : SOURCE + 1], value[first:end])
+            value = mx.concatenate([value[:first], given, value[end:]])
         return value
 
 

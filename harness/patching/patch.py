@@ -18,7 +18,7 @@ class Patch(NamedTuple):
     @property
     def site(self) -> Site:
         """The noun for this cell."""
-        return Site(self.point.component, self.point.layer, site_position(self.positions))
+        return Site(self.point.component, self.point.layer, site_position(self.positions), self.point.head)
 
     def __str__(self) -> str:
         return str(self.site)

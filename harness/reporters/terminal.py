@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, TextIO
 
 from rich import box
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.verdict import fails
-from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Site, Status
+from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Status
 
 _STYLE = {
     Status.PASSED: "green",
@@ -76,7 +77,7 @@ def strongest(job: JobResult, curve: Curve) -> str:
         return ", ".join(sorted({cell.recovery.state.value for cell in curve.cells}))
     noising = job.sweep is not None and job.sweep.direction is Direction.NOISING
     best = (min if noising else max)(finite, key=lambda cell: cell.recovery.value or 0.0)
-    site = Site(curve.component, best.layer, best.position if curve.is_grid else "all")
+    site = curve.site(best if curve.is_grid else replace(best, position="all"))
     return f"{best.recovery.text('.1f')} % {curve.component} {str(site).replace(f' {curve.component}', '')}"
 
 

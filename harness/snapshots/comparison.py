@@ -45,7 +45,8 @@ def _by_name(document: Document) -> dict[str, Any]:
         name = f"{curve['component']} {curve['metric']}"
         named[f"{name} baseline"] = curve["baseline"]
         for cell in curve["recoveries"]:
-            where = "" if cell["position"] == "all" else f", position {cell['position']}"
+            where = f", head {cell['head']}" if "head" in cell else ""
+            where += "" if cell["position"] == "all" else f", position {cell['position']}"
             named[f"{name} layer {cell['layer']}{where}"] = cell
     return named
 

@@ -55,7 +55,8 @@ def _curve(curve: Curve) -> dict[str, Any]:
 def _cell(cell: Cell) -> dict[str, Any]:
     value, state = cell.recovery.value, cell.recovery.state.value
     rounded = None if value is None else round(value, 4)
-    return {"layer": cell.layer, "position": cell.position, "value": rounded, "state": state}
+    head = {} if cell.head is None else {"head": cell.head}
+    return {"layer": cell.layer, **head, "position": cell.position, "value": rounded, "state": state}
 
 
 def dumps(document: Document) -> str:

@@ -184,11 +184,18 @@ def _repeat_until_interrupted(work, model, delay: float) -> None:
         time.sleep(delay)
         os.kill(os.getpid(), signal.SIGINT)
 
-    sender, deadline = threading.Thread(target=send), time.monotonic() + 20
+    # Python drops an exception that arises while it collects garbage, a KeyboardInterrupt too. That is not ours to
+    # mend, but the model has to be whole all the same.
+    dropped: list[object] = []
+    sender, deadline, hook = threading.Thread(target=send), time.monotonic() + 20, sys.unraisablehook
+    sys.unraisablehook = lambda what: dropped.append(what) if what.exc_type is KeyboardInterrupt else hook(what)
     try:
         sender.start()
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not dropped:
             work(model)
     finally:
         sender.join()
+        sys.unraisablehook = hook
+    if dropped:
+        raise KeyboardInterrupt
     raise AssertionError("the interrupt was swallowed")

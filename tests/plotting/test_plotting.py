@@ -107,12 +107,19 @@ def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch):
 
 def test_nothing_is_shown_where_there_is_no_screen(monkeypatch):
     monkeypatch.setattr(pyplot, "show", lambda: pytest.fail("shown"))
-    show(draw([MIXED]))
+    show([MIXED], (4, 3), "RdBu_r")
 
 
 def test_it_is_shown_where_there_is_one(monkeypatch):
     shown = []
     monkeypatch.setattr(pyplot, "show", lambda: shown.append(True))
     monkeypatch.setattr(pyplot, "get_backend", lambda: "qtagg")
-    show(draw([MIXED]))
+    show([MIXED], (4, 3), "RdBu_r")
     assert shown == [True]
+    assert pyplot.get_fignums() == []
+
+
+def test_figures_do_not_pile_up():
+    figures = [draw([MIXED]) for _ in range(25)]  # matplotlib warns from 20 open ones on, and warnings are errors here
+    assert pyplot.get_fignums() == []
+    assert all(figure.axes[0].patches for figure in figures)
