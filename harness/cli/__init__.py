@@ -18,7 +18,7 @@ COMMANDS = {
     "list": "List the jobs that `run` would run.",
     "validate": "Check case files without loading a model.",
     "patch": "Run one sweep and print its table.",
-    "models": "List models, or fetch them.",
+    "models": "List models, fetch them, or check every architecture.",
     "doctor": "Show versions and device, and test the detectors.",
 }
 

@@ -106,7 +106,7 @@ def plant_nan(monkeypatch: pytest.MonkeyPatch) -> None:
 def plant_a_patch(change: Callable[[mx.array, mx.array], mx.array]) -> Plant:
     """Replace what a patch puts in place of the activation."""
     return lambda monkeypatch: monkeypatch.setattr(
-        capture, "_at", lambda positions, value, put, point: change(value, put)
+        capture, "_at", lambda positions, value, put, point, tokens: change(value, put)
     )
 
 
