@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 
 from harness.intercept import HookPoint, forward, record, replace
 from harness.intercept.hookpoints import point
-from harness.metrics import host_row
 from harness.models.architectures import architecture_of, blocks_of
 from harness.models.loaded import LoadedModel
+from harness.patching.equality import relative_difference, same_bits
 from harness.vocabulary import Direction, Question
 
 _EQUAL: Mapping[Any, float] = {mx.float32: 1e-5, mx.float16: 4e-3, mx.bfloat16: 3e-2}
-"""Largest |difference| / largest |logit| that counts as equal: about four roundings of a half, DESIGN's for float32."""
+"""Largest |difference| / largest |logit| that counts as equal: about four roundings of a half, DESIGN's for float32.
+
+Tighter than what two strategies may differ by: here the work is the same, and bits are expected."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def traced_is_bare(situation: Situation) -> str | None:
     """Recording activations leaves the logits as they are, bit for bit."""
     bare = forward(situation.model, situation.target)
     traced, _ = record(situation.model, situation.target, situation.points)
-    return None if _same_bits(bare, traced) else _distance("traced and bare logits", bare, traced)
+    return None if same_bits(bare, traced) else _distance("traced and bare logits", bare, traced)
 
 
 def self_patch_changes_nothing(situation: Situation) -> str | None:
@@ -66,7 +67,7 @@ def self_patch_changes_nothing(situation: Situation) -> str | None:
     bare, own = record(model, ids, situation.points)
     positions = situation.question.sweep.positions
     patched = replace(model, ids, situation.points, own, "all" if positions == "each" else positions)
-    return None if _same_bits(bare, patched) else _distance("own activations put back, logits", bare, patched)
+    return None if same_bits(bare, patched) else _distance("own activations put back, logits", bare, patched)
 
 
 def whole_residual_restores(situation: Situation) -> str | None:
@@ -77,7 +78,7 @@ def whole_residual_restores(situation: Situation) -> str | None:
     stream = [point(blocks[middle], middle, "resid_post", architecture_of(model.card.architecture))]
     wanted, source = record(model, situation.source, stream)
     got = replace(model, situation.target, stream, source, "all")
-    if _same_bits(wanted, got) or _relative(wanted, got) <= _EQUAL.get(wanted.dtype, 1e-5):
+    if same_bits(wanted, got) or relative_difference(wanted, got) <= _EQUAL.get(wanted.dtype, 1e-5):
         return None
     return _distance(f"whole residual at layer {middle} put in, logits", wanted, got)
 
@@ -89,25 +90,7 @@ LAWS: tuple[Law, ...] = (
 )
 
 
-def _same_bits(a: mx.array, b: mx.array) -> bool:
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    word = {2: mx.uint16, 4: mx.uint32}[a.dtype.size]
-    return bool(mx.array_equal(a.view(word), b.view(word)))
-
-
-def _relative(a: mx.array, b: mx.array) -> float:
-    """Return the largest |difference| / the largest finite |a|, NaN where either is; equal infinities do not differ.
-
-    On the host, because a device's own `max` has dropped NaN in some builds of MLX.
-    """
-    wide_a, wide_b = host_row(a), host_row(b)
-    size = np.abs(wide_a[np.isfinite(wide_a)]).max(initial=0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return float(np.where(wide_a == wide_b, 0.0, np.abs(wide_a - wide_b)).max() / size)
-
-
 def _distance(what: str, a: mx.array, b: mx.array) -> str:
     if a.dtype != b.dtype or a.shape != b.shape:
         return f"{what} differ: {a.shape} {a.dtype} and {b.shape} {b.dtype}"
-    return f"{what} differ by {_relative(a, b):.2e} of the largest logit"
+    return f"{what} differ by {relative_difference(a, b):.2e} of the largest logit"

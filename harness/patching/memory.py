@@ -7,7 +7,7 @@ to walk twice, not to the megabyte.
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
@@ -42,13 +42,14 @@ def row_bytes(model: LoadedModel, tokens: int) -> int:
 
 
 def free_bytes() -> int:
-    """Return the memory that is free on this machine, or a cautious 2 GB where nobody can say."""
+    """Return the memory that may be used on this machine without pushing anything out, or a cautious 2 GB."""
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        # macOS does not count free pages this way; MLX knows the memory the device may use.
-        info = mx.device_info()
-        return int(info.get("max_recommended_working_set_size", 4 << 30)) - mx.get_active_memory() or (2 << 30)
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        # Only Linux keeps this file; elsewhere MLX knows what the device may use.
+        most = int(mx.device_info().get("max_recommended_working_set_size", 0))
+        return max(most - mx.get_active_memory(), 2 << 30)
 
 
 def _residual_width(model: LoadedModel) -> int:
