@@ -57,6 +57,8 @@ EXTRA: Mapping[str, Mapping[str, Any]] = {
         "norm_topk_prob": True,
     },
 }
+PLAIN = frozenset({"llama", "qwen2", "qwen3", *EXTRA})
+"""Architectures that COMMON and EXTRA describe in full."""
 VOCAB_KEYS = ("vocab_size",)
 LAYER_KEYS = ("num_hidden_layers", "n_layer")
 
@@ -106,8 +108,17 @@ def configuration(row: SyntheticRow, known: tuple[str, ...]) -> dict[str, Any]:
         if key not in known:
             raise UsageError(f"{row.id}: config.{key} is not a key of {row.architecture}; {suggest(key, known)}")
     sizes = dict.fromkeys(VOCAB_KEYS, row.vocab) | dict.fromkeys(LAYER_KEYS, row.layers)
-    merged = {**COMMON, **EXTRA.get(row.architecture, {}), **sizes, **row.config}
+    merged = {**_zoo(row.architecture), **COMMON, **EXTRA.get(row.architecture, {}), **sizes, **row.config}
     return {"model_type": row.architecture} | {key: value for key, value in merged.items() if key in known}
+
+
+def _zoo(architecture: str) -> Mapping[str, Any]:
+    """Return what the zoo knows of an architecture that has no row here: the keys that are its own."""
+    # The zoo builds on this module's list of architectures.
+    from harness.models.zoo.overrides import OVERRIDES
+    from harness.models.zoo.rules import SIZES
+
+    return {} if architecture in PLAIN else {**SIZES, **OVERRIDES.get(architecture, {})}
 
 
 def quantize(module: Any) -> None:
