@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: run test test-all check format clean
+.PHONY: run test test-all bench check format clean
 
 run: $(VENV)/installed
 	$(BIN)/harness models fetch
@@ -15,6 +15,10 @@ test: $(VENV)/installed
 
 test-all: $(VENV)/installed
 	$(BIN)/pytest -n $(WORKERS)
+
+# BENCH="--rounds 5 --only qwen3-8" chooses; one thread, so that a ratio does not depend on the number of cores.
+bench: $(VENV)/installed
+	MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python benchmarks/sweep.py $(BENCH)
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -1,0 +1,238 @@
+"""Who is timed: each makes the same sweep, and hands back last-token logits, so that a wrong one cannot look fast.
+
+Preparing a contender (copying weights, importing a library) is not timed; it raises Absent where it cannot take part,
+and the results say why. The sweep is `mlp_out` at every layer, denoising, at all positions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from harness.engines import ENGINES, answer
+from harness.errors import HarnessError
+from harness.intercept import Tap, resolve, tapped
+from harness.metrics import host_row, measure
+from harness.models import LoadedModel
+from harness.patching import walk
+from harness.vocabulary import Question, Sweep, Tokens
+
+Rows = Sequence[Any] | Mapping[int, float] | None
+"""Last-token logits `[vocab]` of every cell, NumPy or MLX; or the l2 recovery (percent) of each layer; or nothing."""
+Run = Callable[[], Rows]
+
+
+class Absent(Exception):
+    """This contender does not take part here; the text says why."""
+
+
+def question(loaded: LoadedModel, tokens: int, sweep: Sweep | None = None) -> Question:
+    """Return two prompts of `tokens` tokens that differ in the first one, and a sweep over every layer's MLP."""
+    vocab = loaded.card.vocab or 1000
+    clean, corrupted = ((first % vocab, *((97 * i + 11) % vocab for i in range(1, tokens))) for first in (5, 6))
+    texts = tuple(map(str, range(tokens)))
+    return Question(Tokens(clean, texts), Tokens(corrupted, texts), sweep or Sweep(("mlp_out",)), ("l2",))
+
+
+def prepare(name: str, loaded: LoadedModel, tokens: int) -> Run:
+    """Return what is timed. Raises Absent, and so does what is returned."""
+    asked = question(loaded, tokens)
+    if name not in FOREIGN:
+        return CONTENDERS[name](loaded, asked)
+    run = _excused(lambda: CONTENDERS[name](loaded, asked))
+    return lambda: _excused(run)
+
+
+def _excused(step: Callable[[], Any]) -> Any:
+    """Let another library fail in any way it likes without ending the benchmark."""
+    try:
+        return step()
+    except Absent:
+        raise
+    except Exception as error:
+        raise Absent(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+
+
+def _strategy(strategy: str, *, forget: bool = False) -> Callable[[LoadedModel, Question], Run]:
+    def prepared(loaded: LoadedModel, asked: Question) -> Run:
+        asked = replace(asked, sweep=replace(asked.sweep, strategy=strategy))
+
+        def run() -> Rows:
+            if forget:
+                loaded.proven.clear()
+            return _walked(loaded, asked)
+
+        return run
+
+    return prepared
+
+
+def _walked(loaded: LoadedModel, asked: Question) -> Rows:
+    steps = walk(loaded, asked)
+    if steps.fallback:
+        raise Absent(steps.fallback)
+    rows = []
+    for site, row in steps.patched:
+        mx.eval(row)
+        rows.append((site.layer, _place(site.position), row))
+    mx.eval(steps.clean, steps.corrupted)
+    return [row for *_, row in sorted(rows, key=lambda cell: cell[:2])]
+
+
+def _place(position: str) -> int:
+    return int(position) if position.isdigit() else -1
+
+
+def _forwards(loaded: LoadedModel, asked: Question) -> Run:
+    """2L+2 full forward passes with the logits of every position: two baselines, then clean and patched per layer."""
+    points = resolve(loaded, asked.sweep)
+    clean, corrupted = (mx.array([tokens.ids]) for tokens in (asked.clean, asked.corrupted))
+
+    def run() -> Rows:
+        for ids in (clean, corrupted):
+            mx.eval(loaded.module(ids))
+        rows = []
+        for point in points:
+            kept: list[mx.array] = []
+            with tapped(loaded.module, [Tap(point.module, _keep(kept))]):
+                mx.eval(loaded.module(clean), kept)
+            with tapped(loaded.module, [Tap(point.module, lambda call, args, kwargs, kept=kept: kept[0])]):
+                logits = loaded.module(corrupted)
+                mx.eval(logits)
+            rows.append(logits[0, -1])
+        return rows
+
+    return run
+
+
+def _keep(kept: list[mx.array]) -> Callable[..., Any]:
+    def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        kept.append(call(*args, **kwargs))
+        return kept[-1]
+
+    return handler
+
+
+def _mlxterp(loaded: LoadedModel, asked: Question) -> Run:
+    try:
+        library = importlib.import_module("mlxterp")
+    except ImportError as error:
+        raise Absent(f"not installed ({error})") from error
+    model = library.InterpretableModel(loaded.module, tokenizer=_Ids(asked))
+
+    def run() -> Rows:
+        with contextlib.redirect_stdout(io.StringIO()):
+            recoveries = model.activation_patching("clean", "corrupted", component="mlp", metric="l2")
+        if len(recoveries) != len(resolve(loaded, asked.sweep)):
+            raise Absent(f"it patched {len(recoveries)} layers")
+        return recoveries
+
+    return run
+
+
+class _Ids:
+    """A tokenizer that hands mlxterp the ids everybody else is given."""
+
+    def __init__(self, asked: Question):
+        self.ids = {"clean": list(asked.clean.ids), "corrupted": list(asked.corrupted.ids)}
+
+    def encode(self, text: str) -> list[int]:
+        return self.ids[text]
+
+
+def _torch(name: str) -> Callable[[LoadedModel, Question], Run]:
+    def prepared(loaded: LoadedModel, asked: Question) -> Run:
+        try:
+            library = importlib.import_module("torch_contenders")
+        except ImportError as error:
+            raise Absent(f"not installed ({error})") from error
+        run: Run = getattr(library, name)(loaded, asked)
+        return run
+
+    return prepared
+
+
+def _grid(loaded: LoadedModel, asked: Question) -> Run:
+    asked = replace(asked, sweep=replace(asked.sweep, positions="each", strategy="one-pass"))
+    try:
+        _walked(loaded, asked)
+    except HarnessError as error:
+        raise Absent(str(error)) from error
+    return lambda: _walked(loaded, asked)
+
+
+def _cell_by_cell(loaded: LoadedModel, asked: Question) -> Run:
+    """One forward pass for each layer and position, the recording made once a position."""
+
+    def run() -> Rows:
+        by_position = [
+            _walked(loaded, replace(asked, sweep=replace(asked.sweep, positions=(position,), strategy="stepwise")))
+            for position in range(len(asked.clean.ids))
+        ]
+        return [row for rows in zip(*by_position, strict=True) for row in rows]  # type: ignore[arg-type]
+
+    return run
+
+
+def _answered(metrics: tuple[str, ...] = ("l2",), components: tuple[str, ...] = ("mlp_out",)) -> Any:
+    def prepared(loaded: LoadedModel, asked: Question) -> Run:
+        sweep = replace(asked.sweep, components=components, strategy="one-pass")
+        asked = replace(asked, metrics=metrics, sweep=sweep)
+
+        def run() -> Rows:
+            answer(ENGINES["native"], loaded, asked)
+            return None
+
+        return run
+
+    return prepared
+
+
+CONTENDERS: Mapping[str, Callable[[LoadedModel, Question], Run]] = {
+    "one-pass": _strategy("one-pass"),
+    "one-pass and its proof": _strategy("auto", forget=True),
+    "stepwise": _strategy("stepwise"),
+    "2L+2 forwards": _forwards,
+    "mlxterp": _mlxterp,
+    "torch hooks": _torch("hooks"),
+    "TransformerLens": _torch("transformer_lens"),
+    "grid": _grid,
+    "grid, cell by cell": _cell_by_cell,
+    "one metric": _answered(),
+    "three metrics": _answered(("l2", "mse", "cosine")),
+    "one component": _answered(),
+    "two components": _answered(components=("mlp_out", "attn_out")),
+}
+
+
+FOREIGN = ("mlxterp", "torch hooks", "TransformerLens")
+"""Contenders that are other people's code."""
+
+
+def difference(reference: Sequence[Any], rows: Sequence[Any]) -> float:
+    """Return the largest difference to the reference's logits, as a share of the largest logit of its row."""
+    if len(reference) != len(rows):
+        return float("inf")
+    worst = 0.0
+    for wanted, got in zip(map(_host, reference), map(_host, rows), strict=True):
+        worst = max(worst, float(np.abs(wanted - got).max() / np.abs(wanted).max()))
+    return worst
+
+
+def recoveries(loaded: LoadedModel, tokens: int, rows: Sequence[Any]) -> list[float]:
+    """Return the l2 recovery (percent) of every row, for a contender that shows nothing else."""
+    steps = walk(loaded, question(loaded, tokens))
+    clean, corrupted = host_row(steps.clean), host_row(steps.corrupted)
+    baseline = measure("l2", clean, corrupted).value or float("nan")
+    return [100 * (baseline - (measure("l2", clean, _host(row)).value or 0.0)) / baseline for row in rows]
+
+
+def _host(row: Any) -> Any:
+    return host_row(row) if isinstance(row, mx.array) else np.asarray(row, np.float64)
