@@ -113,6 +113,8 @@ def _print_reasons(jobs: Sequence[JobResult], console: Console) -> None:
     for job in jobs:
         if job.reason:
             reasons.setdefault(f"{job.status}: {job.reason}", []).append(job.id)
+        if job.fallback:
+            reasons.setdefault(f"went {job.strategy}: {job.fallback}", []).append(job.id)
     for reason, ids in reasons.items():
         console.print(Text(f"{ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''} {reason}"))
 

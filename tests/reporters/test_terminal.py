@@ -134,3 +134,10 @@ def test_text_of_others_is_never_markup(word: str) -> None:
     text = shown(run(dangerous, verdict=Status.FAILED, code=1))
     assert text.count(word) >= 5
     assert f"ENG001 the engine raised an error: {word}" in text
+
+
+def test_a_strategy_that_was_not_the_one_asked_for_is_said_with_its_reason() -> None:
+    text = shown(run(job("looped", strategy="stepwise", fallback="the blocks run twice"), job(strategy="one-pass")))
+    assert "looped" in text
+    assert "went stepwise: the blocks run twice" in text
+    assert "one-pass" not in text
