@@ -225,11 +225,6 @@ def recommend_metric(vocab_size: int, dtype: str = "float16") -> Recommendation:
     )
 
 
-def wrap(module: Any, tokenizer: Any = None) -> LoadedModel:
-    """Return any module with blocks and logits as the harness's own noun."""
-    return _wrapped(module, tokenizer)
-
-
 def _wrapped(module: Any, tokenizer: Any) -> LoadedModel:
     layers = len(blocks_of(module))
     probe = LoadedModel(ModelCard("given", "given", "", layers, 0, ""), module, tokenizer)
