@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from harness.errors import EXIT_FINDINGS, EXIT_INTERNAL, EXIT_NOTHING_RAN, EXIT_PASSED, EXIT_USAGE
-from harness.vocabulary import Finding, JobResult, Severity, Status
+from harness.findings import Severity
+from harness.vocabulary import Finding, JobResult, Status
 
 
 def judge(

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from harness.findings import FINDINGS, FindingKind, Severity
+
 RESULT_SCHEMA = "mlx-patch-harness/result/1"
 
 
@@ -41,13 +43,6 @@ class Direction(StrEnum):
 
     DENOISING = "denoising"
     NOISING = "noising"
-
-
-class Severity(StrEnum):
-    """An error fails the job; a warning fails it only under `--strict`."""
-
-    ERROR = "error"
-    WARNING = "warning"
 
 
 class Status(StrEnum):
@@ -262,195 +257,6 @@ class Curve:
         head = () if cell.head is None else (cell.head,)
         by_position = len({each.position for each in self.cells}) > 1
         return (cell.layer, *head, *((int(cell.position),) if by_position else ()))
-
-
-@dataclass(frozen=True)
-class FindingKind:
-    """A row of the table of findings: what a code means, whoever raises it."""
-
-    code: str
-    check: str
-    severity: Severity
-    title: str
-    hint: str
-
-
-_E, _W = Severity.ERROR, Severity.WARNING
-
-FINDINGS: Mapping[str, FindingKind] = {
-    kind.code: kind
-    for kind in (
-        FindingKind(
-            "FIN001",
-            "finiteness",
-            _E,
-            "clean logits are not finite",
-            "the fault is in the weights or the clean forward pass, before any patching",
-        ),
-        FindingKind(
-            "FIN002",
-            "finiteness",
-            _E,
-            "corrupted logits are not finite",
-            "the fault is in the weights or the corrupted forward pass, before any patching",
-        ),
-        FindingKind(
-            "FIN003",
-            "finiteness",
-            _E,
-            "patched logits are not finite",
-            "both unpatched runs decide whether this is the patch; run this case in bfloat16 or float32",
-        ),
-        FindingKind(
-            "FIN004",
-            "finiteness",
-            _E,
-            "the engine's baseline is not finite",
-            "if the logits are finite the metric overflowed: widen before subtracting and before reducing",
-        ),
-        FindingKind(
-            "FIN005",
-            "finiteness",
-            _E,
-            "the engine's recovery is not finite",
-            "look at the baseline first: a non-finite baseline makes every recovery non-finite",
-        ),
-        FindingKind(
-            "BAS001",
-            "zero-baseline",
-            _E,
-            "clean and corrupted give the same value",
-            "no recovery is defined; choose prompts or a metric that tell the two runs apart",
-        ),
-        FindingKind(
-            "ALN001",
-            "alignment",
-            _E,
-            "the prompts differ in token length",
-            "positions do not correspond; choose prompts with the same number of tokens",
-        ),
-        FindingKind(
-            "ANS001",
-            "alignment",
-            _E,
-            "clean and corrupted runs prefer the same token",
-            "give `prompts.answer` and `prompts.wrong` for logit_diff and log_prob",
-        ),
-        FindingKind(
-            "ORC001",
-            "oracle",
-            _E,
-            "the baseline differs from float64 on the engine's own logits",
-            "the metric is wrong, not the patch: widen before subtracting and before reducing",
-        ),
-        FindingKind(
-            "ORC002",
-            "oracle",
-            _E,
-            "a recovery differs from float64 on the engine's own logits",
-            "the metric is wrong, not the patch: widen before subtracting and before reducing",
-        ),
-        FindingKind(
-            "ORC003",
-            "oracle",
-            _E,
-            "a number stands where the value is undefined",
-            "a guard turns a zero or non-finite baseline into a number; report the state instead",
-        ),
-        FindingKind(
-            "AGR001",
-            "agreement",
-            _E,
-            "l2 and mse recoveries contradict each other",
-            "recovery_l2 = 1 - sqrt(1 - recovery_mse) holds for any logits; one of the two is wrong",
-        ),
-        FindingKind(
-            "AGR002",
-            "agreement",
-            _E,
-            "l2 and mse baselines contradict each other",
-            "l2² = vocabulary x mse holds for any logits; one of the two is wrong",
-        ),
-        FindingKind(
-            "KNO001",
-            "known-answer",
-            _E,
-            "a value differs from the known answer",
-            "it is a closed form of the model or stated in the case; the engine is wrong, or the case",
-        ),
-        FindingKind(
-            "LAW001",
-            "laws",
-            _E,
-            "the traced run differs from the bare run",
-            "recording activations changes the forward pass; the interception breaks something the model uses",
-        ),
-        FindingKind(
-            "LAW002",
-            "laws",
-            _E,
-            "a run patched with its own activations changed",
-            "the patch writes something else than what was recorded: another site, dtype or position",
-        ),
-        FindingKind(
-            "LAW003",
-            "laws",
-            _E,
-            "patching the whole residual does not restore the other run",
-            "state travels around the residual stream, or the patch does not reach the block's output",
-        ),
-        FindingKind(
-            "LAW004",
-            "laws",
-            _E,
-            "a tap did not fire as often as its recording",
-            "the module is called another way, or was compiled before it was tapped",
-        ),
-        FindingKind(
-            "LAW005",
-            "laws",
-            _E,
-            "the model is not what it was before the job",
-            "the engine leaves something behind: a wrapper, a replaced parameter or a changed value",
-        ),
-        FindingKind(
-            "SNP001",
-            "snapshot",
-            _E,
-            "a value differs from its snapshot",
-            "look at the difference; if it is meant, store it with --snapshot-update",
-        ),
-        FindingKind("SNP002", "snapshot", _W, "no snapshot is stored for this job", "store one with --snapshot-update"),
-        FindingKind(
-            "SNP003",
-            "snapshot",
-            _W,
-            "no snapshot for this backend; compared with another one's",
-            "review the candidate in the results folder and commit it",
-        ),
-        FindingKind(
-            "SNP004",
-            "snapshot",
-            _E,
-            "a value that is not finite cannot be stored",
-            "repair the cause, or expect the finding in the case",
-        ),
-        FindingKind(
-            "EXP001",
-            "expectation",
-            _E,
-            "an expected finding did not appear",
-            "the fault this case exists for is no longer seen: repaired, or no longer detected",
-        ),
-        FindingKind(
-            "ENG001",
-            "engine",
-            _E,
-            "the engine raised an error",
-            "the engine could not answer; its message is the evidence",
-        ),
-    )
-}
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness import errors
+from harness.findings import FINDINGS, Severity
 from harness.verdict import fails, judge, of_run
-from harness.vocabulary import FINDINGS, Finding, JobResult, Severity, Status
+from harness.vocabulary import Finding, JobResult, Status
 
 ERROR, WARNING = Finding("FIN001", "seen"), Finding("SNP002", "seen")
 

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from harness.vocabulary import COMPONENTS, FINDINGS, METRICS, Finding, Reading, RowSummary, Severity, Site, State
+from harness.findings import FINDINGS, Severity
+from harness.vocabulary import COMPONENTS, METRICS, Finding, Reading, RowSummary, Site, State
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.casefile.document import shown, with_article
 from harness.casefile.fields import Refusal
 from harness.errors import suggest
-from harness.vocabulary import FINDINGS
+from harness.findings import FINDINGS
 
 if TYPE_CHECKING:
     from harness.casefile.schema import CaseFile, Expectation, Known

@@ -36,7 +36,8 @@ from harness.casefile.fields import (
     refuse,
 )
 from harness.casefile.rules import ALWAYS_ON, broken_rules
-from harness.vocabulary import FINDINGS, METRICS, STRATEGIES, Direction
+from harness.findings import FINDINGS
+from harness.vocabulary import METRICS, STRATEGIES, Direction
 
 CHECKS = tuple(dict.fromkeys(kind.check for kind in FINDINGS.values() if kind.check not in ALWAYS_ON))
 # An expectation about expectations would be circular.

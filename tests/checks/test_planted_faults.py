@@ -14,8 +14,9 @@ from planted_faults import FAULTS, Fault
 
 from harness import models
 from harness.checks import CHECKS
+from harness.findings import FINDINGS
 from harness.models.spec import CircuitRow, SyntheticRow
-from harness.vocabulary import FINDINGS, METRICS, Direction
+from harness.vocabulary import METRICS, Direction
 
 pytest_plugins = ["pytester"]
 

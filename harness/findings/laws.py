@@ -1,0 +1,41 @@
+"""Findings about the relations that every correct patcher obeys."""
+
+from harness.findings.kind import ERROR, FindingKind
+
+KINDS = (
+    FindingKind(
+        "LAW001",
+        "laws",
+        ERROR,
+        "the traced run differs from the bare run",
+        "recording activations changes the forward pass; the interception breaks something the model uses",
+    ),
+    FindingKind(
+        "LAW002",
+        "laws",
+        ERROR,
+        "a run patched with its own activations changed",
+        "the patch writes something else than what was recorded: another site, dtype or position",
+    ),
+    FindingKind(
+        "LAW003",
+        "laws",
+        ERROR,
+        "patching the whole residual does not restore the other run",
+        "state travels around the residual stream, or the patch does not reach the block's output",
+    ),
+    FindingKind(
+        "LAW004",
+        "laws",
+        ERROR,
+        "a tap did not fire as often as its recording",
+        "the module is called another way, or was compiled before it was tapped",
+    ),
+    FindingKind(
+        "LAW005",
+        "laws",
+        ERROR,
+        "the model is not what it was before the job",
+        "the engine leaves something behind: a wrapper, a replaced parameter or a changed value",
+    ),
+)
