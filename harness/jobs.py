@@ -100,6 +100,7 @@ def run(job: Job, shelf: ModelShelf, snapshot: SnapshotCheck | None = None, stri
         id=job.id,
         case=job.case.id,
         case_file=str(job.case.path),
+        case_line=job.case.line_of("models"),
         model=job.row.id,
         engine=job.engine,
         status=Status.PASSED,

@@ -337,6 +337,7 @@ class JobResult:
     engine: str
     status: Status
     reason: str | None = None
+    case_line: int = 1  # where the case file names its models, for annotations
     about: str = ""
     tags: tuple[str, ...] = ()
     card: ModelCard | None = None

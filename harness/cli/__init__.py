@@ -19,6 +19,8 @@ COMMANDS = {
     "validate": "Check case files without loading a model.",
     "patch": "Run one sweep and print its table.",
     "models": "List models, fetch them, or check every architecture.",
+    "report": "Render a result file as HTML, Markdown or annotations.",
+    "compare": "Show what differs between two result files.",
     "doctor": "Show versions and device, and test the detectors.",
 }
 

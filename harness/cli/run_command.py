@@ -10,6 +10,8 @@ import click
 
 from harness.cli.selection import BUNDLED, case_files, jobs_of, selection_options
 from harness.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, UsageError
+from harness.reporters.outputs import REPORTS, check_writable, kind_of, write
+from harness.vocabulary import RunResult
 
 CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 
@@ -25,11 +27,21 @@ CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 @click.option("--require-models", is_flag=True, help="A job skipped for want of its model fails.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result here.")
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write a JUnit report here.")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Write a report; the suffix chooses: .html, .md, .json, .xml (JUnit).",
+)
+@click.option("--annotations", is_flag=True, help="Print GitHub annotations that point at the case files.")
 @click.option("--results", default="results", show_default=True, help="Folder for snapshot candidates.")
 def command(
     paths: tuple[Path, ...], tables: tuple[str, ...], models: tuple[str, ...], engines: tuple[str, ...],
     tags: tuple[str, ...], keyword: str | None, workers: str, exitfirst: bool, strict: bool, snapshot_update: bool,
-    download: bool, require_models: bool, json_file: Path | None, junit: Path | None, results: str,
+    download: bool, require_models: bool, json_file: Path | None, junit: Path | None, outputs: tuple[Path, ...],
+    annotations: bool, results: str,
 ) -> int:  # fmt: skip
     """Run case files and give a verdict.
 
@@ -39,8 +51,10 @@ def command(
     jobs_of(paths, tables, models, engines, tags)
     if snapshot_update:
         _refuse_installed(paths)
-    for output in (json_file, junit):
-        _refuse_unwritable(output)
+    reports, junit = _sorted_out(outputs, junit)
+    for file in (json_file, junit, *reports):
+        if file is not None:
+            check_writable(file)
     arguments = [
         *_fixed_arguments(),
         *([f"-n{workers}"] if workers != "0" else []),
@@ -59,7 +73,24 @@ def command(
         *(f"--harness-only=tag={name}" for name in tags),
         *(str(file) for file in case_files(paths)),
     ]
-    return _pytest(arguments, strict)
+    code, run = _pytest(arguments, strict)
+    if run is not None:
+        for file in reports:
+            write(run, file)
+        if annotations:
+            click.echo(REPORTS["annotations"](run), nl=False)
+    return code
+
+
+def _sorted_out(outputs: tuple[Path, ...], junit: Path | None) -> tuple[list[Path], Path | None]:
+    """Return the reports that the result makes, and the JUnit file, which pytest writes. Raises UsageError."""
+    xml = [file for file in (junit, *outputs) if file is not None and (file is junit or file.suffix == ".xml")]
+    if len(xml) > 1:
+        raise UsageError(f"one JUnit file a run: {' and '.join(map(str, xml))} were asked for")
+    reports = [file for file in outputs if file.suffix != ".xml"]
+    for file in reports:
+        kind_of(file)
+    return reports, xml[0] if xml else None
 
 
 def _fixed_arguments() -> list[str]:
@@ -79,7 +110,7 @@ def _fixed_arguments() -> list[str]:
     ]
 
 
-def _pytest(arguments: list[str], strict: bool) -> int:
+def _pytest(arguments: list[str], strict: bool) -> tuple[int, RunResult | None]:
     import pytest
 
     from harness.cli import unread_output_dropped
@@ -100,7 +131,7 @@ def _pytest(arguments: list[str], strict: bool) -> int:
             print_run(run, console(), strict)
     elif code == EXIT_INTERNAL:
         click.echo("harness: pytest reports an internal error, above", err=True)
-    return code
+    return code, run
 
 
 class _Keeper:
@@ -121,14 +152,3 @@ def _refuse_installed(paths: tuple[Path, ...]) -> None:
     """The snapshots of an installed package are part of it; an update there would be lost with the next version."""
     if BUNDLED.is_dir() and any(BUNDLED.resolve() in file.resolve().parents for file in case_files(paths)):
         raise UsageError("the bundled cases belong to the installed package; copy them and give the copy's folder")
-
-
-def _refuse_unwritable(path: Path | None) -> None:
-    """Say so before the hour of work, not after it."""
-    if path is None:
-        return
-    parent = path.absolute().parent
-    if not parent.is_dir():
-        raise UsageError(f"{path}: the folder {parent} does not exist")
-    if not os.access(parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise UsageError(f"{path} cannot be written")

@@ -1,0 +1,72 @@
+"""`harness compare`: two runs side by side, and a verdict over the differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.comparison import ACROSS, LIMITS, breaches, compare, parse_limits
+from harness.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UsageError
+from harness.files import write_text
+from harness.reporters import differences
+from harness.reporters.json import read
+from harness.reporters.outputs import check_writable
+from harness.reporters.terminal import console
+
+_RENDER = {".md": differences.render, ".json": differences.dumps}
+_WORDS = "\n\n".join(
+    f"{limit.name}{f'=N ({limit.number})' if limit.number else ''}: {limit.about}" for limit in LIMITS.values()
+)
+
+
+@click.command("compare", epilog=f"Words of --fail-on:\n\n{_WORDS}\n\nnone: no limit.")
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option(
+    "--across",
+    type=click.Choice(ACROSS),
+    multiple=True,
+    help="Pair jobs that differ in this: two engines, or two models (another dtype) on the same cases.",
+)
+@click.option(
+    "--fail-on",
+    multiple=True,
+    metavar="LIMIT[=N],...",
+    help="What is too much; without it: status, finding, state, missing.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Write the comparison; the suffix chooses: .md, .json.",
+)
+@click.option("--markdown", is_flag=True, help="Print Markdown.")
+def command(
+    base: Path, new: Path, across: tuple[str, ...], fail_on: tuple[str, ...], outputs: tuple[Path, ...], markdown: bool
+) -> int:  # fmt: skip
+    """Compare BASE with NEW, two files that `harness run --json` wrote.
+
+    Exit codes: 0 within the limits, 1 beyond them, 4 wrong usage, 5 the two have no job in common.
+    """
+    limits = parse_limits(fail_on)
+    for file in outputs:
+        if file.suffix not in _RENDER:
+            raise UsageError(f"{file}: a comparison is written as {' or '.join(_RENDER)}")
+        check_writable(file)
+    comparison = compare(read(base), read(new), across)
+    broken = breaches(comparison, limits)
+    for file in outputs:
+        write_text(file, _RENDER[file.suffix](comparison, broken))
+    if markdown:
+        click.echo(differences.render(comparison, broken), nl=False)
+    else:
+        differences.print_comparison(comparison, broken, console())
+    if not comparison.jobs:
+        click.echo(
+            "harness: no job is in both; --across engine or --across model pairs what only a name keeps apart", err=True
+        )
+        return EXIT_NOTHING_RAN
+    return EXIT_FINDINGS if broken else EXIT_PASSED

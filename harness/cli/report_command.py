@@ -1,0 +1,41 @@
+"""`harness report`: draw a result again, later and elsewhere; MLX need not be installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.errors import UsageError
+from harness.reporters.json import read
+from harness.reporters.outputs import REPORTS, check_writable, kind_of, write
+from harness.reporters.terminal import console, print_run
+
+
+@click.command("report")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Write a report; the suffix chooses: .html, .md, .json.",
+)
+@click.option("--to", "kind", type=click.Choice([*REPORTS, "terminal"]), help="Print a report instead.")
+def command(result: Path, outputs: tuple[Path, ...], kind: str | None) -> None:  # fmt: skip
+    """Render RESULT, a file that `harness run --json` wrote.
+
+    Without an option the run's screen is printed again. Ends with 0 whatever the verdict was: rendering worked.
+    """
+    for file in outputs:
+        if kind_of(file) and file.absolute() == result.absolute():
+            raise UsageError(f"{file} is the result itself; give the report another name")
+        check_writable(file)
+    run = read(result)
+    for file in outputs:
+        write(run, file)
+    if kind in REPORTS:
+        click.echo(REPORTS[kind](run), nl=False)
+    elif kind or not outputs:
+        print_run(run, console())

@@ -1,0 +1,159 @@
+"""`--fail-on`: which differences between two runs are too many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from harness.comparison.runs import Comparison, CurveChange, JobChange
+from harness.errors import UsageError, suggest
+from harness.findings import Severity
+from harness.vocabulary import Status
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A difference beyond its limit: which limit, where, and what was seen."""
+
+    limit: str
+    where: str
+    message: str
+
+
+Search = Callable[[Comparison, float], Iterator[Breach]]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One word of `--fail-on`; `number` says what its number means, empty where it takes none."""
+
+    name: str
+    about: str
+    number: str
+    search: Search
+
+
+def _status(comparison: Comparison, _: float) -> Iterator[Breach]:
+    for job in comparison.jobs:
+        if job.base.status is Status.PASSED and job.new.status not in (Status.PASSED, Status.SKIPPED):
+            yield Breach("status", job.name, f"passed before, {job.new.status} now")
+
+
+def _finding(comparison: Comparison, _: float) -> Iterator[Breach]:
+    for job in comparison.jobs:
+        for finding in job.appeared:
+            if finding.severity is Severity.ERROR and not finding.expected:
+                yield Breach("finding", job.name, f"new {finding.code}: {finding.message}")
+
+
+def _state(comparison: Comparison, _: float) -> Iterator[Breach]:
+    for job, curve in _curves(comparison):
+        if curve.base.state is not curve.new.state:
+            yield Breach("state", job.name, f"{_label(curve)} baseline {curve.base.text()} is now {curve.new.text()}")
+        changed = [cell for cell in curve.cells if cell.base.state is not cell.new.state]
+        if changed:
+            first = changed[0]
+            yield Breach(
+                "state",
+                job.name,
+                f"{len(changed)} recoveries of {_label(curve)} changed state, first {first.site}: "
+                f"{first.base.text()} is now {first.new.text()}",
+            )
+
+
+def _missing(comparison: Comparison, _: float) -> Iterator[Breach]:
+    for name in comparison.only_base:
+        yield Breach("missing", name, "ran before, is not there now")
+    for job in comparison.jobs:
+        if job.base.status is Status.PASSED and job.new.status is Status.SKIPPED:
+            yield Breach("missing", job.name, f"ran before, is skipped now: {job.new.reason}")
+
+
+def _baseline(comparison: Comparison, limit: float) -> Iterator[Breach]:
+    for job, curve in _curves(comparison):
+        relative = curve.baseline_relative
+        if relative is not None and relative > limit:
+            seen = f"{curve.base.text('.8g')} -> {curve.new.text('.8g')}"
+            yield Breach("baseline", job.name, f"{_label(curve)}: {seen}, relative {relative:.2g} > {limit:g}")
+
+
+def _recovery(comparison: Comparison, limit: float) -> Iterator[Breach]:
+    for job, curve in _curves(comparison):
+        for cell in curve.cells:
+            if cell.points is not None and abs(cell.points) > limit:
+                seen = f"{cell.base.text('.2f')} % -> {cell.new.text('.2f')} %"
+                message = f"{curve.metric} {cell.site}: {seen}, {abs(cell.points):.2f} points > {limit:g}"
+                yield Breach("recovery", job.name, message)
+                break
+
+
+def _rank(comparison: Comparison, limit: float) -> Iterator[Breach]:
+    for job, curve in _curves(comparison):
+        if curve.kendall is not None and curve.kendall < limit:
+            yield Breach("rank", job.name, f"{_label(curve)}: Kendall's tau {curve.kendall:.2f} < {limit:g}")
+
+
+def _time(comparison: Comparison, limit: float) -> Iterator[Breach]:
+    time = comparison.time
+    # One slow median may be chance; quartiles beyond the limit are most of the jobs.
+    if time and time.low > limit:
+        yield Breach(
+            "time", "all jobs", f"{time.median:.2f} times as long, quartiles {time.low:.2f} to {time.high:.2f}"
+        )
+
+
+LIMITS: Mapping[str, Limit] = {
+    limit.name: limit
+    for limit in (
+        Limit("status", "a job that passed fails", "", _status),
+        Limit("finding", "a new error", "", _finding),
+        Limit("state", "a value that became inf, nan or undefined, or ceased to be", "", _state),
+        Limit("missing", "a job that ran is gone or skipped", "", _missing),
+        Limit("baseline", "a baseline that moved", "relative difference", _baseline),
+        Limit("recovery", "a recovery that moved", "percentage points", _recovery),
+        Limit("rank", "layers in another order", "Kendall's tau at least", _rank),
+        Limit("time", "sweeps that take longer", "ratio, by the lower quartile", _time),
+    )
+}
+DEFAULT = {"status": 0.0, "finding": 0.0, "state": 0.0, "missing": 0.0}
+
+
+def parse_limits(words: Iterable[str]) -> dict[str, float]:
+    """Return limit -> number of words such as `status` or `recovery=0.5`. Raises UsageError.
+
+    No word means the default: what passed still passes, without new errors. `none` alone asks for no limit.
+    """
+    given = [part for word in words for part in word.split(",") if part]
+    if not given:
+        return dict(DEFAULT)
+    return {} if given == ["none"] else dict(_parsed(part) for part in given)
+
+
+def breaches(comparison: Comparison, limits: Mapping[str, float]) -> list[Breach]:
+    """Return every difference beyond its limit, in the order of the limits."""
+    return [breach for name, number in limits.items() for breach in LIMITS[name].search(comparison, number)]
+
+
+def _parsed(part: str) -> tuple[str, float]:
+    name, given, number = part.partition("=")
+    if name not in LIMITS:
+        raise UsageError(f"--fail-on {part}: {name!r} is not a limit; {suggest(name, [*LIMITS, 'none'])}")
+    wanted = LIMITS[name].number
+    if bool(given) != bool(wanted):
+        right = f"{name}=NUMBER ({wanted})" if wanted else f"{name} takes no number"
+        raise UsageError(f"--fail-on {part}: {right}")
+    try:
+        value = float(number) if given else 0.0
+    except ValueError:
+        raise UsageError(f"--fail-on {part}: {number!r} is not a number ({wanted})") from None
+    if value != value or value in (float("inf"), float("-inf")):
+        raise UsageError(f"--fail-on {part}: a limit is a finite number ({wanted})")
+    return name, value
+
+
+def _curves(comparison: Comparison) -> Iterator[tuple[JobChange, CurveChange]]:
+    return ((job, curve) for job in comparison.jobs for curve in job.curves)
+
+
+def _label(curve: CurveChange) -> str:
+    return f"{curve.component} {curve.metric}"
