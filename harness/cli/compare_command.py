@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.comparison import ACROSS, LIMITS, breaches, compare, parse_limits
+from harness.comparison import LIMITS, Match, breaches, compare, parse_limits
 from harness.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UsageError
 from harness.files import write_text
 from harness.reporters import differences
@@ -23,11 +23,12 @@ _WORDS = "\n\n".join(
 @click.command("compare", epilog=f"Words of --fail-on:\n\n{_WORDS}\n\nnone: no limit.")
 @click.argument("base", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
+@click.option("--engines", nargs=2, metavar="FIRST SECOND", help="Compare one engine with another one.")
 @click.option(
-    "--across",
-    type=click.Choice(ACROSS),
-    multiple=True,
-    help="Pair jobs that differ in this: two engines, or two models (another dtype) on the same cases.",
+    "--models",
+    nargs=2,
+    metavar="FIRST SECOND",
+    help="Compare one model with another one; '*-f32' '*-f16' compares each with its namesake.",
 )
 @click.option(
     "--fail-on",
@@ -45,7 +46,8 @@ _WORDS = "\n\n".join(
 )
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
 def command(
-    base: Path, new: Path, across: tuple[str, ...], fail_on: tuple[str, ...], outputs: tuple[Path, ...], markdown: bool
+    base: Path, new: Path, engines: Match | None, models: Match | None, fail_on: tuple[str, ...],
+    outputs: tuple[Path, ...], markdown: bool,
 ) -> int:  # fmt: skip
     """Compare BASE with NEW, two files that `harness run --json` wrote.
 
@@ -56,7 +58,7 @@ def command(
         if file.suffix not in _RENDER:
             raise UsageError(f"{file}: a comparison is written as {' or '.join(_RENDER)}")
         check_writable(file)
-    comparison = compare(read(base), read(new), across)
+    comparison = compare(read(base), read(new), engines, models)
     broken = breaches(comparison, limits)
     for file in outputs:
         write_text(file, _RENDER[file.suffix](comparison, broken))
@@ -65,8 +67,7 @@ def command(
     else:
         differences.print_comparison(comparison, broken, console())
     if not comparison.jobs:
-        click.echo(
-            "harness: no job is in both; --across engine or --across model pairs what only a name keeps apart", err=True
-        )
+        hint = "--engines and --models pair jobs that only a name keeps apart"
+        click.echo(f"harness: no job is in both; {hint}", err=True)
         return EXIT_NOTHING_RAN
     return EXIT_FINDINGS if broken else EXIT_PASSED

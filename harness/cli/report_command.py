@@ -35,7 +35,7 @@ def command(result: Path, outputs: tuple[Path, ...], kind: str | None) -> None: 
     run = read(result)
     for file in outputs:
         write(run, file)
-    if kind in REPORTS:
-        click.echo(REPORTS[kind](run), nl=False)
-    elif kind or not outputs:
+    if kind == "terminal" or (kind is None and not outputs):
         print_run(run, console())
+    elif kind is not None:
+        click.echo(REPORTS[kind](run), nl=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import isinf
 
 from pydantic import TypeAdapter
 from rich import box
@@ -61,7 +63,7 @@ def render(comparison: Comparison, breaches: Sequence[Breach]) -> str:
 
 
 def verdict(comparison: Comparison, breaches: Sequence[Breach]) -> str:
-    """`2 limits broken: 3 of 40 jobs differ`, with the largest change and the time."""
+    """Return `2 differences beyond the limits: 3 of 40 jobs differ`, with the largest change and the time."""
     head = f"{len(breaches)} differences beyond the limits" if breaches else "within the limits"
     parts = [f"{head}: {len(comparison.changed)} of {len(comparison.jobs)} jobs differ"]
     points = [curve.largest_points or 0.0 for job in comparison.jobs for curve in job.curves]
@@ -78,16 +80,13 @@ def verdict(comparison: Comparison, breaches: Sequence[Breach]) -> str:
 
 
 def _numbers_only(comparison: Comparison) -> Comparison:
-    from dataclasses import replace
-    from math import isinf
+    jobs = [replace(job, curves=tuple(map(_numeric, job.curves))) for job in comparison.jobs]
+    return replace(comparison, jobs=tuple(jobs))
 
-    def finite(curve: CurveChange) -> CurveChange:
-        # From a baseline of zero no relative difference exists, and JSON holds no infinity.
-        return replace(curve, baseline_relative=None) if isinf(curve.baseline_relative or 0.0) else curve
 
-    return replace(
-        comparison, jobs=tuple(replace(job, curves=tuple(map(finite, job.curves))) for job in comparison.jobs)
-    )
+def _numeric(curve: CurveChange) -> CurveChange:
+    """From a baseline of zero no relative difference exists, and JSON holds no infinity."""
+    return replace(curve, baseline_relative=None) if isinf(curve.baseline_relative or 0.0) else curve
 
 
 def _environment(comparison: Comparison) -> list[Sequence[str]]:
@@ -142,7 +141,8 @@ def _codes(findings: Sequence[Finding]) -> list[str]:
 def _one_sided(comparison: Comparison) -> Iterator[str]:
     for side, names in (("first", comparison.only_base), ("second", comparison.only_new)):
         if names:
-            yield f"only in the {side}: {', '.join(names)}"
+            more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+            yield f"{len(names)} only in the {side}: {', '.join(names[:4])}{more}"
 
 
 def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
