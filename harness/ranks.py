@@ -15,7 +15,7 @@ def kendall(first: Sequence[float], second: Sequence[float]) -> float | None:
     """
     pairs = list(combinations(zip(first, second, strict=True), 2))
     signs = [(_sign(a[0] - b[0]), _sign(a[1] - b[1])) for a, b in pairs]
-    ranked = math.sqrt(sum(x != 0 for x, _ in signs)) * math.sqrt(sum(y != 0 for _, y in signs))
+    ranked = math.sqrt(sum(x != 0 for x, _ in signs) * sum(y != 0 for _, y in signs))
     return sum(x * y for x, y in signs) / ranked if ranked else None
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.comparison import LIMITS, Match, breaches, compare, parse_limits
+from harness.comparison import DEFAULT, LIMITS, Match, breaches, compare, parse_limits
 from harness.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UsageError
 from harness.files import write_text
 from harness.reporters import differences
@@ -53,7 +53,9 @@ def command(
 
     Exit codes: 0 within the limits, 1 beyond them, 4 wrong usage, 5 the two have no job in common.
     """
-    limits = parse_limits(fail_on)
+    # Two engines, or two dtypes, need not answer the same cases.
+    default = [name for name in DEFAULT if name != "missing" or not (engines or models)]
+    limits = parse_limits(fail_on, default)
     for file in outputs:
         if file.suffix not in _RENDER:
             raise UsageError(f"{file}: a comparison is written as {' or '.join(_RENDER)}")

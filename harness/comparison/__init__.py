@@ -5,11 +5,12 @@ layers keep their order, and which findings came and went. `judge` holds that ag
 Everything is read from the two result files: neither MLX nor a model is needed.
 """
 
-from harness.comparison.limits import LIMITS, Breach, breaches, parse_limits
+from harness.comparison.limits import DEFAULT, LIMITS, Breach, breaches, parse_limits
 from harness.comparison.pairs import Match, Pair, pair
 from harness.comparison.runs import Comparison, CurveChange, JobChange, TimeRatio, compare
 
 __all__ = [
+    "DEFAULT",
     "LIMITS",
     "Breach",
     "Comparison",

@@ -115,17 +115,17 @@ LIMITS: Mapping[str, Limit] = {
         Limit("time", "sweeps that take longer", "ratio, by the lower quartile", _time),
     )
 }
-DEFAULT = {"status": 0.0, "finding": 0.0, "state": 0.0, "missing": 0.0}
+DEFAULT = ("status", "finding", "state", "missing")
 
 
-def parse_limits(words: Iterable[str]) -> dict[str, float]:
+def parse_limits(words: Iterable[str], default: Iterable[str] = DEFAULT) -> dict[str, float]:
     """Return limit -> number of words such as `status` or `recovery=0.5`. Raises UsageError.
 
     No word means the default: what passed still passes, without new errors. `none` alone asks for no limit.
     """
     given = [part for word in words for part in word.split(",") if part]
     if not given:
-        return dict(DEFAULT)
+        return dict.fromkeys(default, 0.0)
     return {} if given == ["none"] else dict(_parsed(part) for part in given)
 
 

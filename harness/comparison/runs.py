@@ -72,6 +72,12 @@ class JobChange:
     vanished: tuple[Finding, ...]
 
     @property
+    def gravity(self) -> tuple[int, float]:
+        """How many values changed state, and the largest change in points."""
+        points = [curve.largest_points or 0.0 for curve in self.curves]
+        return sum(curve.state_changes for curve in self.curves), max(points, default=0.0)
+
+    @property
     def differs(self) -> bool:
         moved = any(curve.differs for curve in self.curves)
         return (
@@ -104,7 +110,8 @@ class Comparison:
 
     @property
     def changed(self) -> tuple[JobChange, ...]:
-        return tuple(job for job in self.jobs if job.differs)
+        """The jobs that differ: changes of state first, then by the largest change."""
+        return tuple(sorted((job for job in self.jobs if job.differs), key=lambda job: job.gravity, reverse=True))
 
 
 def compare(base: RunResult, new: RunResult, engines: Match | None = None, models: Match | None = None) -> Comparison:

@@ -17,8 +17,8 @@ from harness.comparison import Breach, Comparison, CurveChange, JobChange
 from harness.reporters import markdown
 from harness.vocabulary import Finding
 
-SHOWN = 20
-"""Jobs shown on a screen; Markdown and JSON have them all."""
+SHOWN, CURVES = 12, 2
+"""Jobs, and curves of each, on a screen: those that changed most. Markdown and JSON have them all."""
 
 _COLUMNS = ("job", "what", "baseline", "relative", "largest change", "order", "findings")
 
@@ -40,7 +40,7 @@ def print_comparison(comparison: Comparison, breaches: Sequence[Breach], console
     if comparison.environment:
         console.print(_grid(("environment", "first", "second"), _environment(comparison)))
     if comparison.changed:
-        console.print(_grid(_COLUMNS, [row for job in comparison.changed[:SHOWN] for row in _rows(job)]))
+        console.print(_grid(_COLUMNS, [row for job in comparison.changed[:SHOWN] for row in _rows(job, CURVES)]))
     if len(comparison.changed) > SHOWN:
         console.print(f"and {len(comparison.changed) - SHOWN} more jobs that differ; -o FILE.md has them all")
     for line in _one_sided(comparison):
@@ -93,18 +93,23 @@ def _environment(comparison: Comparison) -> list[Sequence[str]]:
     return [(name, *sides) for name, sides in comparison.environment.items()]
 
 
-def _rows(job: JobChange) -> Iterator[Sequence[str]]:
-    name = job.name
-    news = _news(job)
-    for curve in job.curves:
-        if curve.differs:
-            yield (name, f"{curve.component} {curve.metric}", *_numbers(curve), news)
-            name, news = "", ""
-    for line in job.unmatched:
-        yield (name, line, "", "", "", "", news)
+def _rows(job: JobChange, most: int | None = None) -> Iterator[Sequence[str]]:
+    """Yield a row for each curve that differs, largest change first; the job's name and news stand in the first."""
+    name, news = job.name, _news(job)
+    curves = sorted((curve for curve in job.curves if curve.differs), key=_curve_gravity, reverse=True)
+    for curve in curves[:most]:
+        yield name, f"{curve.component} {curve.metric}", *_numbers(curve), news
+        name, news = "", ""
+    rest = [f"and {len(curves) - most} more"] if most is not None and len(curves) > most else []
+    for line in [*job.unmatched, *rest]:
+        yield name, line, "", "", "", "", news
         name, news = "", ""
     if name:
-        yield (name, "", "", "", "", "", news)
+        yield name, "", "", "", "", "", news
+
+
+def _curve_gravity(curve: CurveChange) -> tuple[int, float]:
+    return curve.state_changes, curve.largest_points or 0.0
 
 
 def _numbers(curve: CurveChange) -> Sequence[str]:
