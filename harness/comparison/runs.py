@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.comparison.pairs import Match, Pair, pair
@@ -144,17 +144,29 @@ def _facts(env: Environment) -> dict[str, str]:
 def _job(name: str, base: JobResult, new: JobResult) -> JobChange:
     left = {(curve.component, curve.metric): curve for curve in base.curves}
     right = {(curve.component, curve.metric): curve for curve in new.curves}
-    unmatched = [f"{c} {m} only in the first" for c, m in left if (c, m) not in right]
-    unmatched += [f"{c} {m} only in the second" for c, m in right if (c, m) not in left]
     return JobChange(
         name=name,
         base=base,
         new=new,
         curves=tuple(_curve(curve, right[key]) for key, curve in left.items() if key in right),
-        unmatched=tuple(unmatched),
+        unmatched=(*_one_sided(left, right, "first"), *_one_sided(right, left, "second")),
         appeared=_beyond(new.findings, base.findings),
         vanished=_beyond(base.findings, new.findings),
     )
+
+
+def _one_sided(
+    curves: Mapping[tuple[str, str], Curve], others: Mapping[tuple[str, str], Curve], side: str
+) -> Iterator[str]:
+    """Yield what only one side has: a curve, or some cells of one."""
+    for key, curve in curves.items():
+        if key not in others:
+            yield f"{' '.join(key)} only in the {side}"
+            continue
+        known = {others[key].site(cell) for cell in others[key].cells}
+        if alone := [str(site) for cell in curve.cells if (site := curve.site(cell)) not in known]:
+            more = f" and {len(alone) - 1} more" if len(alone) > 1 else ""
+            yield f"{' '.join(key)}: {alone[0]}{more} only in the {side}"
 
 
 def _beyond(findings: Sequence[Finding], others: Sequence[Finding]) -> tuple[Finding, ...]:

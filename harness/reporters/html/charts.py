@@ -16,6 +16,8 @@ from harness.reporters.html.scales import STEPS, Scale, number, step
 from harness.vocabulary import Cell, Curve, Reading
 
 WIDTH = 640
+LONGEST = 28
+"""Characters of a row's name in a heat map; a dotted path may be longer than the picture is wide."""
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 20
 
 
@@ -41,6 +43,7 @@ def bars(curve: Curve) -> Markup:
 
 def heat(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[Reading | None]]) -> Markup:
     """Return a heat map of recoveries `[rows, columns]` in percent, first row at the bottom; None leaves a gap."""
+    rows = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in rows]
     left, size = 12 + 7 * max(map(len, rows), default=1), 14 if len(rows) > 12 else 20
     wide = min(40.0, (WIDTH - left - RIGHT) / max(len(columns), 1))
     height = TOP + size * len(rows) + BOTTOM
@@ -134,7 +137,7 @@ def _frame(scale: Scale) -> str:
 
 
 def _layer_ticks(layers: Sequence[int], slot: float, height: float) -> str:
-    return _row(height - 5, [(LEFT + slot * (i + 0.5), layer) for i, layer in _some(layers, 26)])
+    return _row(height - 5, [(LEFT + slot * (i + 0.5), layer) for i, layer in _some(layers, 13)])
 
 
 def _named_states(cells: Sequence[Cell], slot: float, height: float) -> str:
