@@ -1,0 +1,167 @@
+"""`harness report`, `harness compare` and `run -o` through the real command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from project import Outcome, Project
+from results import curve, job, run
+
+from harness.reporters.json import write
+from harness.vocabulary import RunResult
+
+
+def stored(folder: Path, name: str, result: RunResult) -> Path:
+    write(result, folder / name)
+    return folder / name
+
+
+@pytest.fixture
+def two(project: Project) -> tuple[Path, Path]:
+    """Two results that differ in one recovery by 3 points."""
+    before = stored(project.folder, "a.json", run(job(curves=(curve(10.0, 50.0),))))
+    return before, stored(project.folder, "b.json", run(job(curves=(curve(10.0, 47.0),))))
+
+
+def test_one_run_writes_every_report(project: Project) -> None:
+    project.case("c", models="wide", engines="native, legacy")
+    names = [project.folder / f"r.{suffix}" for suffix in ("html", "md", "json", "xml")]
+    wanted = [word for name in names for word in ("-o", name)]
+    got = project.run_inside(project.folder / "cases", *wanted, "--annotations")
+    assert got.code == 1
+    assert "FIN004" in names[0].read_text(encoding="utf-8")
+    assert names[1].read_text(encoding="utf-8").startswith("## ✗ harness: FAILED")
+    assert json.loads(names[2].read_text(encoding="utf-8"))["exit_code"] == 1
+    assert ElementTree.parse(names[3]).getroot().tag == "testsuites"
+    assert "::error file=" in got.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-o", "r.pdf"], "no report is written as '.pdf'"),
+        (["-o", "report"], "no report is written as 'a file without a suffix'"),
+        (["-o", "nowhere/r.html"], "does not exist"),
+        (["-o", "a.xml", "--junit", "b.xml"], "one JUnit file a run"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_the_work(project: Project, words: list[str], message: str) -> None:
+    project.case("c")
+    got = project.run_inside(project.folder / "cases", *words)
+    assert got.code == 4
+    assert message in got.err
+    assert "passed" not in got.out
+
+
+@pytest.mark.parametrize(
+    ("words", "start"),
+    [
+        (["--to", "markdown"], "## ✓ harness: PASSED"),
+        (["--to", "html"], "<!doctype html>"),
+        (["--to", "json"], "{"),
+        ([], ""),
+    ],
+)
+def test_a_stored_result_is_drawn_again(project: Project, two: tuple[Path, Path], words: list[str], start: str) -> None:
+    got = project.inside("report", two[0], *words)
+    assert got.code == 0
+    assert got.out.startswith(start)
+    assert "50.0" in got.out or "markdown" in words
+
+
+def test_a_report_needs_neither_mlx_nor_numpy(two: tuple[Path, Path]) -> None:
+    code = (
+        "import sys\n"
+        "for name in ('mlx', 'mlx.core', 'mlx_lm', 'numpy', 'transformers'): sys.modules[name] = None\n"
+        "from harness.cli import exit_code_of\n"
+        "sys.exit(exit_code_of(sys.argv[1:]))\n"
+    )
+    for words in (["report", two[0], "--to", "html"], ["report", two[0]], ["compare", *two]):
+        done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["missing.json", "text.json", "half.json"])
+def test_what_is_no_result_is_refused(project: Project, two: tuple[Path, Path], name: str) -> None:
+    project.write("text.json", "hello")
+    project.write("half.json", two[0].read_text()[:200])
+    for words in (["report", project.folder / name], ["compare", two[0], project.folder / name]):
+        got = project.inside(*words)
+        assert (got.code, got.out) == (4, "")
+        assert name in got.err
+
+
+def test_a_report_never_overwrites_the_result_it_reads(project: Project, two: tuple[Path, Path]) -> None:
+    before = two[0].read_bytes()
+    assert project.inside("report", two[0], "-o", two[0]).code == 4
+    assert two[0].read_bytes() == before
+
+
+def compared(project: Project, two: tuple[Path, Path], *words: str | Path) -> Outcome:
+    return project.inside("compare", *two, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ([], 0),
+        (["--fail-on", "recovery=2.9"], 1),
+        (["--fail-on", "recovery=3.1,rank=0.5"], 0),
+        (["--fail-on", "none"], 0),
+        (["--fail-on", "recoverry=1"], 4),
+        (["--engines", "native", "legacy"], 4),
+        (["-o", "c.html"], 4),
+    ],
+)
+def test_the_limits_decide_the_exit_code(project: Project, two: tuple[Path, Path], words: list[str], code: int) -> None:
+    assert compared(project, two, *words).code == code
+
+
+def test_the_comparison_on_paper(project: Project, two: tuple[Path, Path]) -> None:
+    paper, data = project.folder / "c.md", project.folder / "c.json"
+    compared(project, two, "-o", paper, "-o", data, "--fail-on", "recovery=1")
+    assert "-3 points at layer 1 mlp\\_out" in paper.read_text(encoding="utf-8")
+    plain = json.loads(data.read_text(encoding="utf-8"))
+    assert plain["jobs"][0]["curves"][0]["cells"][0]["points"] == -3.0
+    assert [each["limit"] for each in plain["breaches"]] == ["recovery"]
+
+
+def test_two_runs_with_nothing_in_common_are_no_success(project: Project) -> None:
+    one = stored(project.folder, "a.json", run(job("a")))
+    other = stored(project.folder, "b.json", run(job("b")))
+    got = project.inside("compare", one, other, "--fail-on", "none")
+    assert got.code == 5
+    assert "no job is in both" in got.err
+
+
+@pytest.mark.slow
+def test_two_versions_of_mlx_differ_where_a_float16_sum_is_taken(project: Project, tmp_path: Path) -> None:
+    """mlx 0.32.2 stalls in a float16 sum, 0.32.3 and later overflow: `legacy` shows it, `native` does not."""
+    old = tmp_path / "old"
+    wheels = ["mlx==0.32.2", *(["mlx-cpu==0.32.2"] if sys.platform == "linux" else [])]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", old, *wheels],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        pytest.skip(f"mlx 0.32.2 cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
+    project.case("c", models="wide", engines="native, legacy", more="metrics: [l2, mse]\n")
+    files = []
+    for name, path in (("old.json", {"PYTHONPATH": str(old)}), ("new.json", {})):
+        assert project.run("cases", **path).result is not None
+        files.append((project.folder / "result.json").rename(project.folder / name))
+    both = json.loads(files[0].read_text())["environment"]["packages"]["mlx"]
+    assert both == "0.32.2"
+    legacy = project.inside("compare", *files, "--engines", "legacy", "legacy")
+    native = project.inside("compare", *files, "--engines", "native", "native")
+    assert legacy.code == 1
+    assert "mlp l2 baseline" in legacy.out
+    assert "is now inf" in legacy.out
+    assert native.code == 0
+    assert "0 of 1 jobs differ" in native.out
