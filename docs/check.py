@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"^\$? ?(make|harness) ([a-z-]+)", re.MULTILINE)
+COMMAND = re.compile(r"^(?:\$ )?((?:\S*/)?(make|harness) .*)", re.MULTILINE)
 
 
 def pages() -> list[Path]:
@@ -58,12 +59,33 @@ def _case(body: str) -> Iterator[str]:
 
 
 def _commands(body: str) -> Iterator[str]:
-    from harness.cli import COMMANDS
+    targets = re.findall(r"^([a-z./-]+|\$\(VENV\)/installed):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    for line, program in COMMAND.findall(body.replace("\\\n", " ")):
+        if program == "harness":
+            yield from wrong_command(line)
+        elif (word := line.split()[1]) not in targets and word != ".venv/installed" and "=" not in word:
+            yield f"`make {word}` does not exist"
 
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    for program, word in COMMAND.findall(body):
-        if word not in (targets if program == "make" else COMMANDS):
-            yield f"`{program} {word}` does not exist"
+
+def wrong_command(line: str) -> Iterator[str]:
+    """Yield what is wrong with a `harness` command line: a command or an option that does not exist."""
+    import click
+
+    from harness.cli import cli
+
+    words = shlex.split(re.split(r"\s(?:\|\|?|&&|;|>>?|2>)", line)[0], comments=True)[1:]
+    group: click.Command | None = cli
+    context = click.Context(cli)
+    try:
+        while isinstance(group, click.Group) and words and not words[0].startswith("-"):
+            group = group.get_command(context, words[0])
+            if group is None:
+                raise click.UsageError(f"{words[0]!r} is not a command")
+            context, words = click.Context(group, info_name=words[0], parent=context), words[1:]
+        if group is not None and not isinstance(group, click.Group):
+            group.make_parser(context).parse_args([word for word in words if word not in ("-h", "--help")])
+    except click.UsageError as error:
+        yield f"`{line.strip()}`: {error.format_message()}"
 
 
 def stale_schema(write: bool) -> Iterator[str]:
