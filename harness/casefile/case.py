@@ -40,6 +40,7 @@ class Case:
     checks: tuple[str, ...]
     tolerance: Tolerance
     expect: Expect
+    precision: bool = False
     lines: Mapping[KeyPath, int] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -58,6 +59,7 @@ class Case:
             checks=written.checks,
             tolerance=written.tolerance,
             expect=written.expect,
+            precision=written.precision,
             lines=lines or {},
         )
 

@@ -162,6 +162,7 @@ class CaseFile(Part):
     metrics: Annotated[tuple[MetricName, ...], Field(min_length=1), DISTINCT] = ("l2", "mse", "cosine")
     checks: Annotated[tuple[CheckName, ...], Field(min_length=1), DISTINCT] = CHECKS
     tolerance: Tolerance = Tolerance()
+    precision: bool = Field(default=False, description="sweep again in float32, which gives each recovery an error bar")
     expect: Expect = Expect()
 
     @model_validator(mode="after")
