@@ -19,6 +19,7 @@ from typing import Any
 from harness.engines import answer, engine_named
 from harness.errors import BaselineError, PromptError, UnknownName, UsageError
 from harness.intercept import forward
+from harness.metrics import recommend_metric as recommend_metric
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
 from harness.models.tokens import read, single
@@ -186,43 +187,6 @@ def activation_patching(
 ) -> PatchingResult:
     """Patch a model once; see `InterpretableModel.activation_patching` for the options."""
     return InterpretableModel(model, tokenizer).activation_patching(clean_text, corrupted_text, **options)
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """What was published for a vocabulary size, and what is true of it."""
-
-    metrics: tuple[str, ...]
-    truth: str
-
-    def __str__(self) -> str:
-        return f"{' or '.join(self.metrics)}. {self.truth}"
-
-
-_LIMITS = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.40e38}
-
-
-def recommend_metric(vocab_size: int, dtype: str = "float16") -> Recommendation:
-    """Return the published recommendation for a vocabulary size, together with what is really true of it.
-
-    Under 50,000 tokens l2, up to 100,000 l2 or cosine, above that mse or cosine. Raises UsageError for a size below 2
-    and UnknownName for a dtype that is none of float32, float16, bfloat16.
-    """
-    if not isinstance(vocab_size, int) or vocab_size < 2:
-        raise UsageError(f"vocab_size {vocab_size!r} is no vocabulary; give a whole number, 2 or more")
-    name = str(dtype).removeprefix("mlx.core.")
-    if name not in _LIMITS:
-        raise UnknownName("dtype", name, _LIMITS)
-    metrics = ("l2",) if vocab_size < 50_000 else ("l2", "cosine") if vocab_size <= 100_000 else ("mse", "cosine")
-    always = "In this harness every metric is float64 on the host, so the choice is about meaning, not about overflow."
-    if name != "float16":
-        return Recommendation(metrics, f"{name} sums do not overflow here, but they lose digits. {always}")
-    rms = (65520 / vocab_size) ** 0.5
-    return Recommendation(
-        metrics,
-        f"Computed in float16, an L2 overflows when the true distance reaches 255.97, at any vocabulary: here at a "
-        f"root-mean-square difference of {rms:.3g} per logit. mse in float16 overflows as well. {always}",
-    )
 
 
 def _wrapped(module: Any, tokenizer: Any) -> LoadedModel:

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness import models
 from harness.casefile import Case
-from harness.checks import CHECKS, Evidence
+from harness.checks import CHECKS, Evidence, gather
 from harness.engines import ENGINES, answer, engine_named
 from harness.errors import (
     CaseFileError,
@@ -154,9 +154,9 @@ class _Run:
             raise
         except Exception as error:  # noqa: BLE001  whatever an engine raises is a finding about that engine
             return result, [_engine_error(error)]
-        evidence = Evidence(self.job.case, model, engine, question, given)
+        evidence = self._timed("evidence_s", lambda: gather(self.job.case, model, engine, question, given))
         findings = self._timed("checks_s", lambda: _checked(evidence))
-        return _filled(result, given), findings
+        return _filled(result, evidence.answer), findings
 
     def _unchanged(self, model: LoadedModel, before: Fingerprint) -> list[Finding]:
         changed = before.difference(fingerprint(model.module))
@@ -200,6 +200,7 @@ def _filled(result: JobResult, given: Answer) -> JobResult:
         strategy=given.strategy,
         fallback=given.fallback,
         curves=given.curves,
+        concordances=given.concordances,
     )
 
 

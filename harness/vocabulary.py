@@ -99,12 +99,12 @@ class Reading:
 class Metric:
     """One way to turn last-token logits into a number.
 
-    A distance is 0 on the clean run and its baseline is its value on the corrupted run; a score is compared on both.
+    A distance is 0 on the clean run and its baseline is its value on the corrupted run; a score, which needs answers,
+    is compared on both.
     """
 
     name: str
     unit: str
-    is_distance: bool
     needs_answers: bool
     about: str
 
@@ -112,12 +112,12 @@ class Metric:
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("l2", "logits", True, False, "Euclidean distance to the clean logits"),
-        Metric("mse", "logits²", True, False, "mean squared difference to the clean logits"),
-        Metric("cosine", "1 - cos", True, False, "cosine distance to the clean logits"),
-        Metric("kl_divergence", "nats", True, False, "KL(clean || x) of the softmax distributions, 0 log 0 = 0"),
-        Metric("logit_diff", "logits", False, True, "logit of the answer minus logit of the wrong answer"),
-        Metric("log_prob", "nats", False, True, "log probability of the answer"),
+        Metric("l2", "logits", False, "Euclidean distance to the clean logits"),
+        Metric("mse", "logits²", False, "mean squared difference to the clean logits"),
+        Metric("cosine", "1 - cos", False, "cosine distance to the clean logits"),
+        Metric("kl_divergence", "nats", False, "KL(clean || x) of the softmax distributions, 0 log 0 = 0"),
+        Metric("logit_diff", "logits", True, "logit of the answer minus logit of the wrong answer"),
+        Metric("log_prob", "nats", True, "log probability of the answer"),
     )
 }
 
@@ -215,21 +215,28 @@ class RowSummary:
 
 @dataclass(frozen=True)
 class Cell:
-    """One patched run under one metric: what the engine reported, and what float64 makes of the same logits."""
+    """One patched run under one metric: what the engine reported, and what float64 makes of the same logits.
+
+    `precision` is the error bar: how many percentage points the oracle is away from that of the same model in float32.
+    None where nobody asked, where the model computes in float32 already, and where either has no value.
+    """
 
     layer: int
     position: str
     recovery: Reading
     oracle: Reading
     head: int | None = None
+    precision: float | None = None
 
 
 @dataclass(frozen=True)
 class Curve:
     """One component under one metric: the baseline and the recovery (percent) of every cell.
 
-    `baseline` is what the engine reports; `oracle_clean` and `oracle_corrupted` are the metric on the two unpatched
-    runs in float64, and `oracle_baseline` the one of them that a distance calls its baseline.
+    `baseline` is what the engine reports, `oracle_baseline` what float64 makes of the same logits. `headroom` is a
+    ratio: the largest norm that a sum of squares in the logits' dtype holds, over the norm that this metric squares and
+    sums; below 1 it overflows. `shift_share` is the percentage of a squared distance that is one shift of all logits,
+    which softmax ignores. Both are None for metrics they mean nothing for, and where there is no baseline.
     """
 
     component: str
@@ -237,9 +244,9 @@ class Curve:
     unit: str
     baseline: Reading
     oracle_baseline: Reading
-    oracle_clean: Reading
-    oracle_corrupted: Reading
     cells: tuple[Cell, ...] = ()
+    headroom: float | None = None
+    shift_share: float | None = None
 
     @property
     def is_grid(self) -> bool:
@@ -257,6 +264,20 @@ class Curve:
         head = () if cell.head is None else (cell.head,)
         by_position = len({each.position for each in self.cells}) > 1
         return (cell.layer, *head, *((int(cell.position),) if by_position else ()))
+
+
+@dataclass(frozen=True)
+class Concordance:
+    """How far two metrics rank the cells of one component alike.
+
+    `tau` is Kendall's tau-b: 1 for the same order, -1 for the reverse; None where a metric puts no two cells in an
+    order. `layers` are those of the cells that stand in opposite order to most others, three cells at most.
+    """
+
+    component: str
+    metrics: tuple[str, str]
+    tau: float | None
+    layers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -288,7 +309,8 @@ class Finding:
 class Answer:
     """What an engine answered to a question, with the evidence the checks need.
 
-    `curves` hold reported and float64 readings side by side; the summaries describe the engine's own logits.
+    `curves` hold reported and float64 readings side by side; the summaries describe the engine's own logits, and
+    `dtype` is theirs.
     """
 
     strategy: str
@@ -299,6 +321,8 @@ class Answer:
     answers: Answers | None = None
     suppressed: tuple[int, ...] = ()
     fallback: str | None = None
+    dtype: str = ""
+    concordances: tuple[Concordance, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -349,6 +373,7 @@ class JobResult:
     strategy: str | None = None
     fallback: str | None = None
     curves: tuple[Curve, ...] = ()
+    concordances: tuple[Concordance, ...] = ()
     findings: tuple[Finding, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
 

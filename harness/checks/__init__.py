@@ -7,8 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from harness.checks import agreement, finiteness, known_answer, laws, oracle, zero_baseline
-from harness.checks.evidence import Evidence
+from harness.checks import (
+    agreement,
+    finiteness,
+    headroom,
+    known_answer,
+    laws,
+    metric_comparison,
+    oracle,
+    precision,
+    shift_share,
+    strategy,
+    zero_baseline,
+)
+from harness.checks.evidence import Evidence, gather
 from harness.vocabulary import Finding
 
 CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
@@ -18,7 +30,12 @@ CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
     "agreement": agreement.check,
     "known-answer": known_answer.check,
     "laws": laws.check,
+    "headroom": headroom.check,
+    "shift-share": shift_share.check,
+    "precision": precision.check,
+    "metric-comparison": metric_comparison.check,
+    "strategy": strategy.check,
 }
 """`alignment` is asked before a sweep (`harness.patching`), `snapshot` after everything else (`harness.snapshots`)."""
 
-__all__ = ["CHECKS", "Evidence"]
+__all__ = ["CHECKS", "Evidence", "gather"]

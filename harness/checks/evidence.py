@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.casefile import Case
+from harness.checks.error_bars import with_error_bars
 from harness.engines import Engine
+from harness.metrics import concordances
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Answer, Question
 
@@ -19,3 +21,12 @@ class Evidence:
     engine: Engine
     question: Question
     answer: Answer
+
+
+def gather(case: Case, model: LoadedModel, engine: Engine, question: Question, answer: Answer) -> Evidence:
+    """Return the evidence, the answer completed by what is measured beside it: error bars, if the case asks for them,
+    and how alike its metrics rank the cells."""
+    if case.precision:
+        answer = with_error_bars(model, question, answer)
+    answer = replace(answer, concordances=concordances(answer.curves, case.tolerance.recovery_points))
+    return Evidence(case, model, engine, question, answer)

@@ -1,6 +1,7 @@
-"""Does our patching obey the laws on this model and these prompts?
+"""Does the patching obey the laws on this model and these prompts?
 
-Asked of `native` only: the other formulas share its patching, and a finite answer is needed to compare anything.
+A finite answer is needed to compare anything. Laws about runs are asked where our own engine answered: the other
+formulas share its taps. Laws about answers are asked of every engine.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.checks.evidence import Evidence
+from harness.engines import answer
 from harness.errors import TapError
 from harness.laws import LAWS, Situation
 from harness.patching import check_question
@@ -15,12 +17,13 @@ from harness.vocabulary import Finding
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    answer = evidence.answer
-    if evidence.engine.formula is not None or not (answer.clean.finite and answer.corrupted.finite):
+    given = evidence.answer
+    if not (given.clean.finite and given.corrupted.finite):
         return
-    points = tuple(check_question(evidence.model, evidence.question))
-    situation = Situation(evidence.model, evidence.question, points)
+    situation = situation_of(evidence)
     for law in LAWS:
+        if not law.of_answers and evidence.engine.formula is not None:
+            continue
         try:
             breach = law.test(situation)
         except TapError as error:
@@ -28,3 +31,14 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             continue
         if breach:
             yield Finding(law.code, breach)
+
+
+def situation_of(evidence: Evidence) -> Situation:
+    """Return what the laws are asked about: the job's question."""
+    return Situation(
+        evidence.model,
+        evidence.question,
+        tuple(check_question(evidence.model, evidence.question)),
+        lambda model, question: answer(evidence.engine, model, question),
+        evidence.case.tolerance.recovery_points,
+    )

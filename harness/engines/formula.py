@@ -39,6 +39,11 @@ class Run:
     raw: Any
     row: Row
 
+    @property
+    def dtype(self) -> str:
+        """The dtype the logits came in."""
+        return str(self.raw.dtype).removeprefix("mlx.core.")
+
 
 @dataclass(frozen=True)
 class Formula:
@@ -86,6 +91,7 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
         answers=question.answers,
         suppressed=suppressed,
         fallback=steps.fallback,
+        dtype=clean.dtype,
     )
 
 
@@ -127,8 +133,16 @@ class _Board:
         # In the order asked for, in whichever order a strategy had them ready.
         cells = tuple(self.cells[site, metric] for site in self.sites if site.component == component)
         true, distance = self.baselines[metric], self.reported[metric]
-        reported = true if distance is None else Reading.of(distance)
-        return Curve(component, metric, METRICS[metric].unit, reported, true, *self.ends[metric], cells)
+        return Curve(
+            component,
+            metric,
+            METRICS[metric].unit,
+            baseline=true if distance is None else Reading.of(distance),
+            oracle_baseline=true,
+            cells=cells,
+            headroom=metrics.headroom(metric, self.clean.row, self.corrupted.row, self.clean.dtype),
+            shift_share=metrics.shift_share(metric, self.clean.row, self.corrupted.row),
+        )
 
     def _add(self, site: Site, metric: str, reported: Reading, true: Reading) -> None:
         self.cells[site, metric] = Cell(site.layer, site.position, reported, true, site.head)

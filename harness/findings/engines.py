@@ -1,6 +1,6 @@
 """Findings about an engine: its metric against float64, its metrics against each other, its errors."""
 
-from harness.findings.kind import ERROR, FindingKind
+from harness.findings.kind import ERROR, WARNING, FindingKind
 
 KINDS = (
     FindingKind(
@@ -44,5 +44,12 @@ KINDS = (
         ERROR,
         "the engine raised an error",
         "the engine could not answer; its message is the evidence",
+    ),
+    FindingKind(
+        "STR001",
+        "strategy",
+        WARNING,
+        "the sweep did not go one-pass as the case asks",
+        "the numbers are right and took longer; ask for `strategy: auto` or `stepwise` on this model",
     ),
 )

@@ -38,4 +38,25 @@ KINDS = (
         "the model is not what it was before the job",
         "the engine leaves something behind: a wrapper, a replaced parameter or a changed value",
     ),
+    FindingKind(
+        "LAW006",
+        "laws",
+        ERROR,
+        "recoveries change with the scale of the logits",
+        "the metric overflows, underflows or adds a constant: widen before subtracting and before reducing",
+    ),
+    FindingKind(
+        "LAW007",
+        "laws",
+        ERROR,
+        "a recovery depends on which other layers are asked for",
+        "patched runs are mixed up or leak into each other; the engine must start each from the same run",
+    ),
+    FindingKind(
+        "LAW008",
+        "laws",
+        ERROR,
+        "a recording changes when the model writes in place",
+        "the engine keeps references: `x += y` changes the array that was recorded; keep mx.array(x) instead",
+    ),
 )

@@ -1,6 +1,6 @@
 """Findings about the numbers of a job: baselines, recoveries and the logits behind them."""
 
-from harness.findings.kind import ERROR, FindingKind
+from harness.findings.kind import ERROR, WARNING, FindingKind
 
 KINDS = (
     FindingKind(
@@ -44,5 +44,33 @@ KINDS = (
         ERROR,
         "clean and corrupted give the same value",
         "no recovery is defined; choose prompts or a metric that tell the two runs apart",
+    ),
+    FindingKind(
+        "HED001",
+        "headroom",
+        WARNING,
+        "a sum of squares in the logits' dtype is near its limit or beyond it",
+        "float64 holds it; code that sums in the logits' dtype does not: widen before subtracting and before reducing",
+    ),
+    FindingKind(
+        "SHF001",
+        "shift-share",
+        WARNING,
+        "most of a squared distance is a shift that softmax ignores",
+        "kl_divergence or logit_diff see only what a probability can show; use one of them beside it",
+    ),
+    FindingKind(
+        "PRC001",
+        "precision",
+        WARNING,
+        "the dtype's rounding leaves the order of the top cells open",
+        "do not read an order into them; run the case in float32, or report the error bars",
+    ),
+    FindingKind(
+        "MET001",
+        "metric-comparison",
+        WARNING,
+        "two metrics rank the cells differently",
+        "decide what is to be restored, the logits or a probability, and name the metric beside every ranking",
     ),
 )

@@ -2,13 +2,14 @@
 
 from harness.intercept.capture import Recording, forward, record, replace, resolve_positions, slice_of
 from harness.intercept.hookpoints import HookPoint, resolve, resolve_layers
-from harness.intercept.taps import Tap, tapped
+from harness.intercept.taps import Tap, output_changed, tapped
 
 __all__ = [
     "HookPoint",
     "Recording",
     "Tap",
     "forward",
+    "output_changed",
     "record",
     "replace",
     "resolve",

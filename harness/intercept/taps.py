@@ -65,3 +65,23 @@ def _refuse_tapped(root: Any) -> None:
     for name, module in root.named_modules():
         if getattr(type(module), "_harness_tap", False):
             raise TapError(f"{name or 'the model'} is tapped already; a model serves one sweep at a time")
+
+
+@contextmanager
+def output_changed(root: Any, change: Callable[[Any], Any]) -> Iterator[None]:
+    """Let a model return `change(output)` for the duration of the block, to whoever calls it.
+
+    Unlike a tap this is no business of one sweep: a model so changed can be tapped, by any engine.
+    """
+    original = type(root)
+
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  the name Python looks up
+        return change(original.__call__(self, *args, **kwargs))
+
+    with deferred():
+        _refuse_tapped(root)
+        try:
+            root.__class__ = type(original.__name__, (original,), {"__call__": __call__})
+            yield
+        finally:
+            root.__class__ = original

@@ -16,7 +16,7 @@ from harness.errors import HarnessError
 from harness.intercept import HookPoint, Recording, forward, record, replace, resolve
 from harness.intercept.hookpoints import layers_with
 from harness.laws import Situation
-from harness.laws.table import self_patch_changes_nothing, traced_is_bare
+from harness.laws.runs import self_patch_changes_nothing, traced_is_bare
 from harness.metrics import host_row
 from harness.models import zoo
 from harness.models.architectures import architecture_of, blocks_of

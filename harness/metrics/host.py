@@ -54,3 +54,10 @@ def summarize(row: Row) -> RowSummary:
 def suppressed(clean: Row, row: Row) -> tuple[int, ...]:
     """Return the ids that are -inf in both rows: tokens the model rules out, such as padding of the vocabulary."""
     return tuple(int(token) for token in np.flatnonzero(np.isneginf(clean) & np.isneginf(row)))
+
+
+def finite_part(clean: Row, row: Row) -> tuple[Row, Row] | None:
+    """Return both rows without the ids that are -inf in both, or None where another is not finite or none is left."""
+    kept = ~(np.isneginf(clean) & np.isneginf(row))
+    clean, row = clean[kept], row[kept]
+    return (clean, row) if clean.size and np.isfinite(clean).all() and np.isfinite(row).all() else None

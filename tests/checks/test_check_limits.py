@@ -18,7 +18,7 @@ def reading(value) -> Reading:
 
 def curve(metric="l2", baseline=10.0, oracle=10.0, cells=((50.0, 50.0),)) -> Curve:
     made = tuple(Cell(i, "all", reading(said), reading(true)) for i, (said, true) in enumerate(cells))
-    return Curve("mlp", metric, "", reading(baseline), reading(oracle), reading(0.0), reading(oracle), made)
+    return Curve("mlp", metric, "", reading(baseline), reading(oracle), made)
 
 
 def found(check, *curves, clean=FINITE, patched=None, suppressed=()):

@@ -12,7 +12,7 @@ from harness.errors import HarnessError, UnknownName
 from harness.metrics import measure, suppressed
 from harness.vocabulary import METRICS, Answers, State
 
-DISTANCES = [name for name, metric in METRICS.items() if metric.is_distance]
+DISTANCES = [name for name, metric in METRICS.items() if not metric.needs_answers]
 INF, NAN = math.inf, math.nan
 ANSWERS = Answers(1, 2)
 

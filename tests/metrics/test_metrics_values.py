@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from harness.metrics import measure
 from harness.vocabulary import METRICS, Answers, State
 
-DISTANCES = [name for name, metric in METRICS.items() if metric.is_distance]
+DISTANCES = [name for name, metric in METRICS.items() if not metric.needs_answers]
 Pair = tuple[np.ndarray, np.ndarray]
 TOLERANCE = 1e-9
 

@@ -107,8 +107,8 @@ def test_answers_default_to_what_the_two_runs_prefer(plain):
     assert given.answers == wanted
     assert wanted.answer != wanted.wrong
     (curve,) = given.curves
-    assert curve.oracle_clean.value == pytest.approx(float(steps.clean[wanted.answer] - steps.clean[wanted.wrong]))
-    assert curve.oracle_corrupted.value < 0 < curve.oracle_clean.value
+    assert curve.baseline.value == pytest.approx(float(steps.corrupted[wanted.answer] - steps.corrupted[wanted.wrong]))
+    assert curve.baseline.value < 0
 
 
 def test_runs_that_prefer_the_same_token_need_answers(plain):

@@ -1,0 +1,91 @@
+"""Laws about answers: whoever the engine is, they need neither its insides nor an oracle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from harness.intercept import output_changed
+from harness.laws.situation import Situation
+from harness.vocabulary import Answer, Reading, Site
+
+HOMOGENEOUS = ("l2", "mse", "cosine", "logit_diff")
+"""Metrics whose recoveries do not depend on the unit of the logits. KL and log probabilities do: softmax has a unit."""
+
+SAME = 0.01
+"""Points between two answers made by the same work; what is expected is the same bits."""
+
+_OTHER_WORK: Mapping[str, float] = {"float32": 0.05, "float16": 2.0, "bfloat16": 10.0}
+"""Points between two answers made by batches of other sizes, whose kernels round otherwise: what the bundled cases were
+seen to need on another machine."""
+
+_LARGEST: Mapping[str, float] = {"float32": 2.0**127, "float16": 2.0**15, "bfloat16": 2.0**127}
+
+
+def scaled_logits_change_no_recovery(situation: Situation) -> str | None:
+    """Logits times a power of two, which rounds nothing, give the same recoveries."""
+    metrics = tuple(metric for metric in situation.question.metrics if metric in HOMOGENEOUS)
+    exponent = _exponent(situation.sampled)
+    if not metrics or exponent is None:
+        return None
+    question = replace(situation.sample(situation.layers), metrics=metrics)
+    factor = 2.0**exponent
+    with output_changed(situation.model.module, lambda out: _times(out, factor)):
+        scaled = situation.ask(situation.model, question)
+    plain = {key: value for key, value in recoveries(situation.sampled).items() if key[1] in metrics}
+    apart = first_difference(plain, recoveries(scaled), SAME)
+    return f"logits x 2^{exponent}: {apart}" if apart else None
+
+
+def order_and_subset_change_nothing(situation: Situation) -> str | None:
+    """Fewer layers, the last of them first, give the recoveries that they give among others."""
+    layers = situation.layers
+    if len(layers) < 2:
+        return None
+    fewer = (layers[-1], layers[0])
+    alone = recoveries(situation.ask(situation.model, situation.sample(fewer)))
+    among = {key: value for key, value in recoveries(situation.sampled).items() if key[0].layer in fewer}
+    within = max(_OTHER_WORK.get(situation.model.card.dtype, SAME), situation.within)
+    apart = first_difference(among, alone, within)
+    return f"asked for among others and as layers {list(fewer)} only: {apart}" if apart else None
+
+
+Recoveries = Mapping[tuple[Site, str], Reading]
+
+
+def first_difference(one: Recoveries, other: Recoveries, within: float) -> str | None:
+    """Return where two answers differ by more than `within` points, or None. A cell that one lacks is a difference."""
+    for key in {**one, **other}:
+        a, b = one.get(key), other.get(key)
+        if not _agree(a, b, within):
+            shown = " and ".join("no answer" if each is None else each.text(".4f") for each in (a, b))
+            return f"{key[0]} ({key[1]}) recovers {shown} %"
+    return None
+
+
+def _agree(a: Reading | None, b: Reading | None, within: float) -> bool:
+    if a is None or b is None or a.value is None or b.value is None:
+        return a == b
+    return abs(a.value - b.value) <= within
+
+
+def recoveries(answer: Answer) -> Recoveries:
+    """Return every recovery of an answer under its site and metric."""
+    return {(curve.site(cell), curve.metric): cell.recovery for curve in answer.curves for cell in curve.cells}
+
+
+def _exponent(answer: Answer) -> int | None:
+    """Return a power of two by which the logits can grow and not overflow, or -8 where there is no room to grow."""
+    largest = max(answer.clean.absmax or 0.0, answer.corrupted.absmax or 0.0)
+    if not largest or answer.dtype not in _LARGEST:
+        return None
+    # A patched run may have logits larger than both others: four bits are left to it.
+    room = math.floor(math.log2(_LARGEST[answer.dtype] / largest)) - 4
+    return min(room, 8) if room > 0 else -8
+
+
+def _times(out: object, factor: float) -> object:
+    if isinstance(out, tuple):
+        return (out[0] * factor, *out[1:])
+    return out * factor  # type: ignore[operator]  # an array of logits

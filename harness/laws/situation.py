@@ -1,0 +1,75 @@
+"""What a law is asked about, and what a law is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from harness.engines import answer, engine_named
+from harness.intercept import HookPoint
+from harness.models.loaded import LoadedModel
+from harness.vocabulary import Answer, Direction, Question
+
+Ask = Callable[[LoadedModel, Question], Answer]
+"""An engine as a law sees it: it is asked, and it answers."""
+
+
+def ask_native(model: LoadedModel, question: Question) -> Answer:
+    """Ask the harness's own engine."""
+    return answer(engine_named("native"), model, question)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A model, a question, the hook points the question resolves to on that model, and the engine that is asked.
+
+    `within` is how many points the caller counts as rounding; a law may know better, but allows no less.
+    """
+
+    model: LoadedModel
+    question: Question
+    points: tuple[HookPoint, ...]
+    ask: Ask = ask_native
+    within: float = 0.0
+
+    @property
+    def target(self) -> tuple[int, ...]:
+        """Token ids of the run that is patched."""
+        noising = self.question.sweep.direction is Direction.NOISING
+        return self.question.clean.ids if noising else self.question.corrupted.ids
+
+    @property
+    def source(self) -> tuple[int, ...]:
+        """Token ids of the run the activations come from."""
+        noising = self.question.sweep.direction is Direction.NOISING
+        return self.question.corrupted.ids if noising else self.question.clean.ids
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The first, a middle and the last layer of the question: enough for a law, however deep the model."""
+        every = sorted({point.layer for point in self.points})
+        return tuple(dict.fromkeys((every[0], every[len(every) // 2], every[-1])))
+
+    def sample(self, layers: tuple[int, ...]) -> Question:
+        """Return the question for some layers only; a grid of positions becomes all of them at once."""
+        sweep = self.question.sweep
+        positions = "all" if sweep.positions == "each" else sweep.positions
+        return replace(self.question, sweep=replace(sweep, layers=layers, positions=positions))
+
+    @cached_property
+    def sampled(self) -> Answer:
+        """The engine's answer to the question for `layers`, asked once."""
+        return self.ask(self.model, self.sample(self.layers))
+
+
+@dataclass(frozen=True)
+class Law:
+    """A finding's code, and the test that returns a description of the breach.
+
+    `of_answers` tells a law that any engine's answers can be held to from one about our own interception.
+    """
+
+    code: str
+    test: Callable[[Situation], str | None]
+    of_answers: bool = False
