@@ -20,7 +20,7 @@ def draw(
 ) -> Any:
     """Return a figure with one panel a curve: a bar a layer, or a heat map of a layer x position grid.
 
-    Where there is no number stands the name of the state.
+    Where there is no number stands the name of the state. A recovery with an error bar gets it, except in a heat map.
 
     Colours are centred on 0 %, so that a colour means the same in every panel. Raises UsageError without matplotlib,
     for a colour map it does not have, and for a file it cannot write. `keep` leaves the figure open in pyplot.
@@ -70,6 +70,7 @@ def _panel(axis: Any, curve: Curve, colour: Callable[[float], Any]) -> None:
         edgecolor="0.25",
         linewidth=0.8,
     )
+    _error_bars(axis, curve)
     for cell in curve.cells:
         if not cell.recovery.finite:
             state = cell.recovery.state.value
@@ -82,6 +83,13 @@ def _panel(axis: Any, curve: Curve, colour: Callable[[float], Any]) -> None:
         axis.set_xticks(layers if len(layers) <= 50 else layers[:: len(layers) // 25])
     axis.set_xlabel("layer")
     axis.set_ylabel("recovery (%)")
+
+
+def _error_bars(axis: Any, curve: Curve) -> None:
+    barred = [cell for cell in curve.cells if cell.precision is not None and cell.recovery.finite]
+    if barred:
+        layers, values = [cell.layer for cell in barred], [cell.recovery.value for cell in barred]
+        axis.errorbar(layers, values, [cell.precision for cell in barred], fmt="none", ecolor="0.25", capsize=2)
 
 
 def _grid(figure: Any, axis: Any, curve: Curve, scale: Any, reach: float) -> None:

@@ -29,7 +29,7 @@ def _finding(headroom: float, metrics: list[str], dtype: str) -> Finding:
     limit = NORM_LIMITS[dtype]
     return Finding(
         "HED001",
-        f"{' and '.join(metrics)} square and sum {limit / headroom:.6g} logits (a norm); in {dtype} that overflows at "
-        f"{limit:.5g}, headroom {headroom:.3g}",
+        f"{' and '.join(metrics)}: a norm of {limit / headroom:.6g} logits, squared and summed; in {dtype} that "
+        f"overflows from {limit:.5g} on, headroom {headroom:.3g}",
         evidence={"headroom": headroom, "norm": limit / headroom, "limit": limit, "dtype": dtype, "metrics": metrics},
     )

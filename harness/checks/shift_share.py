@@ -18,7 +18,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         share = max(large.values())
         yield Finding(
             "SHF001",
-            f"{share:.1f} % of the squares of {' and '.join(large)} are one shift of all logits; without it the l2 "
-            f"would be {100 * (1 - share / 100) ** 0.5:.0f} % of what it is",
+            f"{share:.1f} % of the squared difference behind {' and '.join(large)} is one shift of all logits; without "
+            f"it the l2 would be {100 * (1 - share / 100) ** 0.5:.0f} % of what it is",
             evidence={"percent": share, "metrics": list(large)},
         )

@@ -105,6 +105,59 @@ class Counting(Sound):
         return super().__call__(inputs)
 
 
+class Shifting(Sound):
+    """Adds to every logit, beside what the token says, a number of the token's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = self.embedding + 2.0 * mx.arange(8)[:, None]
+
+
+class Offset(Sound):
+    """Carries 1,024 through a float16 residual stream, where the spacing of numbers is 1 from there on.
+
+    Without rounding each mlp recovers the same 20 percent, so whatever order there is, rounding made it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = mx.array(8 * TABLE).astype(mx.float16) + 1024
+
+    def __call__(self, inputs: mx.array) -> mx.array:
+        x = self.embedding[inputs]
+        for layer in self.layers:
+            x = 1024 + layer(x - 1024)
+        return x - 1024
+
+
+class TwoMinded(Sound):
+    """Layer 0 decides between tokens 0 and 1; layers 1 and 2 move all other logits, the later the farther."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for layer, (gain, ids) in enumerate(((1.0, (0, 1)), (3.0, (2, 3)), (9.0, (4, 5)))):
+            self.layers[layer].mlp = _Some(gain, ids)
+
+
+class _Some(nn.Module):
+    def __init__(self, gain: float, ids: tuple[int, ...]):
+        super().__init__()
+        self.gains = gain * mx.array([float(i in ids) for i in range(VOCAB)])
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return x * self.gains
+
+
+class Backwards(Sound):
+    """Runs its blocks from the last to the first, which no walk from the first to the last can follow."""
+
+    def __call__(self, inputs: mx.array) -> mx.array:
+        x = self.embedding[inputs]
+        for layer in reversed(self.layers):
+            x = layer(x)
+        return x
+
+
 def loaded(module: Sound) -> LoadedModel:
     dtype = str(module.embedding.dtype).removeprefix("mlx.core.")
     return LoadedModel(ModelCard("planted", "test", "planted", len(module.layers), VOCAB, dtype), module)

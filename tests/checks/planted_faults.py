@@ -16,7 +16,11 @@ from faulty_models import loaded
 import harness.environment
 from harness.engines import ENGINES
 from harness.engines.formula import Engine, Formula
+from harness.intercept import capture
+from harness.intercept import replace as replace_runs
 from harness.metrics import host_row, measure
+from harness.patching.patch import Patch
+from harness.patching.sweep import Plan
 
 L2 = {"metrics": ("l2",)}
 SAME = {"prompts": {"clean": (0,), "corrupted": (0,)}}
@@ -67,6 +71,23 @@ def mse_that_recovers_like_l2(metric: str, clean: Any, x: Any) -> float:
 
 def raising(metric: str, clean: Any, x: Any) -> float:
     raise RuntimeError("planted")
+
+
+def references_kept(bench: Any) -> set[str]:
+    """A recording that is the model's own array, and no copy of it."""
+    bench.monkeypatch.setattr(capture, "_unshared", lambda value: value)
+    return codes(run(sound()))
+
+
+def patches_that_pile_up(bench: Any) -> set[str]:
+    """Each patched run starts where the one before ended."""
+
+    def pile(plan: Plan, patch: Patch, recording: Any) -> Any:
+        so_far = [each.point for each in plan.patches[: plan.patches.index(patch) + 1]]
+        return replace_runs(plan.model, plan.target, so_far, recording, "all")
+
+    bench.monkeypatch.setattr(Plan, "run", pile)
+    return codes(run(sound(), sweep={"components": ("mlp",), "strategy": "stepwise"}))
 
 
 def sound() -> Any:
@@ -145,7 +166,8 @@ FAULTS = (
           prompts={"clean": (1,), "corrupted": (0,)}), "FIN004"),
     fault("FIN002", "a NaN in the corrupted logits", native(lambda: dial(logits="nan"), **L2), "FIN004"),
     fault("FIN002", "an inf in the corrupted logits", native(lambda: dial(logits="inf"), **L2), "FIN004"),
-    fault("FIN003", "a patch that overflows float16", native(lambda: loaded(faulty.Overflowing()), **L2), "FIN005"),
+    fault("FIN003", "a patch that overflows float16", native(lambda: loaded(faulty.Overflowing()), **L2), "FIN005",
+          "HED001"),
     fault("FIN004", "a baseline of inf from finite logits", formula(lambda *_: math.inf, lambda *_: 0.0), "ORC001",
           "ORC002", "KNO001"),
     fault("FIN005", "a recovery of NaN from finite logits", formula(recovery=lambda *_: math.nan), "ORC002", "KNO001"),
@@ -177,6 +199,21 @@ FAULTS = (
     fault("LAW003", "state around the residual", native(lambda: loaded(faulty.Shortcut()))),
     fault("LAW004", "an mlp that is never called", native(lambda: loaded(faulty.Bypassing()))),
     fault("LAW005", "a parameter that a forward changes", native(lambda: loaded(faulty.Counting()))),
+    fault("LAW006", "a float16 sum that holds these logits and no larger ones",
+          lambda bench: codes(run(dial(dtype="float16", vocab=256), "legacy", **L2))),
+    fault("LAW007", "patches that pile up", patches_that_pile_up),
+    fault("LAW008", "a recording that is the model's own array", references_kept),
+    fault("HED001", "an l2 of 180 in float16", native(lambda: dial(dtype="float16", scale=4.0), **L2)),
+    fault("HED001", "logits whose cosine needs a norm of 360 in float16",
+          native(lambda: dial(dtype="float16"), metrics=("cosine",))),
+    fault("SHF001", "two prompts that differ by a shift", native(lambda: loaded(faulty.Shifting()), **L2)),
+    fault("PRC001", "equal effects, put in an order by rounding",
+          native(lambda: loaded(faulty.Offset()), **L2, precision=True)),
+    fault("MET001", "a layer that decides and a layer that moves everything else",
+          native(lambda: loaded(faulty.TwoMinded()), metrics=("l2", "logit_diff"),
+                 prompts={"clean": (0,), "corrupted": (1,), "answer": 0, "wrong": 1})),
+    fault("STR001", "blocks that run backwards", native(lambda: loaded(faulty.Backwards()), **L2,
+          sweep={"components": ("mlp",), "strategy": "one-pass"})),
     fault("SNP001", "a stored value moved by 0.1 points", snapshot_moved),
     fault("SNP002", "no snapshot stored", pytest_codes),
     fault("SNP003", "a snapshot of another backend only", snapshot_of_another_backend),

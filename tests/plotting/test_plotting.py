@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -23,8 +24,8 @@ def figures():
 def curve(*recoveries, component="mlp", metric="l2") -> Curve:
     readings = [Reading.absent(each) if isinstance(each, State) else Reading.of(each) for each in recoveries]
     cells = tuple(Cell(layer, "all", reading, reading) for layer, reading in enumerate(readings))
-    one, zero = Reading.of(313.7), Reading.of(0.0)
-    return Curve(component, metric, "logits", one, one, zero, one, cells)
+    one = Reading.of(313.7)
+    return Curve(component, metric, "logits", one, one, cells)
 
 
 MIXED = curve(17.9, State.NAN, -298.6, State.INF, 7.5)
@@ -37,6 +38,16 @@ def test_a_bar_for_each_number_and_a_name_for_each_state():
     assert [(text.get_position()[0], text.get_text()) for text in axis.texts] == [(1, "nan"), (3, "inf")]
     assert axis.get_title() == "mlp, l2: baseline 313.7 logits"
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("layer", "recovery (%)")
+
+
+def test_an_error_bar_reaches_as_far_as_float32_is_away():
+    first, second, third = curve(40.0, 20.0, State.NAN).cells
+    barred = replace(curve(), cells=(replace(first, precision=10.0), second, third))
+    (axis,) = draw([barred]).axes
+    (container,) = axis.containers[1:]
+    (segment,) = container.lines[2][0].get_segments()
+    assert segment.tolist() == [[0, 30], [0, 50]]
+    assert not draw([curve(40.0)]).axes[0].containers[1:]
 
 
 def test_a_sweep_without_any_number_still_shows_its_states():

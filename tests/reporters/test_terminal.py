@@ -36,7 +36,7 @@ def run(*jobs: JobResult, verdict: Status = Status.PASSED, code: int = 0) -> Run
 
 def curve(baseline: Reading, *recoveries: Reading) -> Curve:
     cells = tuple(Cell(layer, "all", each, each) for layer, each in enumerate(recoveries))
-    return Curve("mlp_out", "l2", "logits", baseline, baseline, Reading.of(0.0), baseline, cells)
+    return Curve("mlp_out", "l2", "logits", baseline, baseline, cells)
 
 
 def shown(result: RunResult, strict: bool = False) -> str:
