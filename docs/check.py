@@ -44,16 +44,15 @@ def _python(body: str) -> Iterator[str]:
 
 
 def _case(body: str) -> Iterator[str]:
-    from harness.casefile import load_case
     from harness.errors import HarnessError
-    from harness.jobs import plan
+    from harness.jobs import jobs_in
     from harness.models import bundled
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "example.case.yaml")
         file.write_text(body, encoding="utf-8")
         try:
-            plan(load_case(file), bundled())
+            jobs_in(file, bundled())
         except HarnessError as error:
             yield f"case file is not valid: {error}"
 

@@ -19,7 +19,7 @@ ends with the error's exit code.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -32,6 +32,9 @@ EXIT_INTERRUPTED = 2
 EXIT_INTERNAL = 3
 EXIT_USAGE = 4
 EXIT_NOTHING_RAN = 5
+
+# Nobody reads on after a hundred problems of a file.
+SHOWN_PROBLEMS = 100
 
 
 class HarnessError(Exception):
@@ -62,11 +65,18 @@ class Problem:
 
 
 class CaseFileError(UsageError):
-    """One or more problems in a YAML file, all of them at once, in file order."""
+    """One or more problems in YAML files, all of them at once, in file order."""
 
     def __init__(self, problems: Iterable[Problem]):
         self.problems = tuple(sorted(problems))
-        super().__init__("\n".join(map(str, self.problems)))
+        files = dict.fromkeys(problem.file for problem in self.problems)
+        super().__init__("\n".join(line for file in files for line in self._lines(file)))
+
+    def _lines(self, file: str) -> Iterator[str]:
+        own = [problem for problem in self.problems if problem.file == file]
+        yield from map(str, own[:SHOWN_PROBLEMS])
+        if len(own) > SHOWN_PROBLEMS:
+            yield f"{file}: more than {SHOWN_PROBLEMS} problems; these are {SHOWN_PROBLEMS} of them"
 
 
 class UnknownName(UsageError):

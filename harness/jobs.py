@@ -10,25 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from harness import models
-from harness.casefile import Case
+from harness.casefile import ALWAYS_ON, Case, Exemption, Names, load_cases
 from harness.checks import CHECKS, Evidence, gather
 from harness.engines import ENGINES, answer, engine_named
-from harness.errors import (
-    CaseFileError,
-    FindingError,
-    HarnessError,
-    ModelUnavailable,
-    Problem,
-    TapError,
-    UsageError,
-    suggest,
-)
+from harness.environment import environment
+from harness.errors import FindingError, HarnessError, ModelUnavailable, TapError, UsageError
 from harness.models.fingerprint import Fingerprint, fingerprint
 from harness.models.loaded import LoadedModel
 from harness.models.spec import ModelRow
 from harness.models.tokens import read, single
-from harness.verdict import judge
+from harness.verdict import expect_failure, judge
 from harness.vocabulary import Answer, Answers, Finding, JobResult, Question, Status
+
+# A variant's name stands before its engine in names of jobs and of snapshots; neither can hold this character.
+VARIANT_MARK = "~"
+# How the reason of a skipped job begins when the case asked for it.
+BY_CASE = "the case says: "
 
 
 @dataclass(frozen=True)
@@ -43,23 +40,23 @@ class Job:
     def id(self) -> str:
         return f"{self.case.id}[{self.engine}@{self.row.id}]"
 
+    @property
+    def name(self) -> str:
+        """What tells the job from the others of its case file: `engine@model`, after the variant if there is one."""
+        variant = f"{self.case.variant}{VARIANT_MARK}" if self.case.variant else ""
+        return f"{variant}{self.engine}@{self.row.id}"
+
+
+def jobs_in(path: Path, table: Mapping[str, ModelRow]) -> list[Job]:
+    """Return the jobs of a case file. Raises CaseFileError with all that is wrong in it, UsageError for no file."""
+    names = Names({row.id: row.tags for row in table.values()}, ENGINES)
+    return [job for case in load_cases(path, names) for job in plan(case, table)]
+
 
 def plan(case: Case, table: Mapping[str, ModelRow]) -> list[Job]:
-    """Return the jobs of a case. Raises CaseFileError with every model and engine that nobody knows."""
-    problems = [
-        Problem(
-            str(case.path), case.line_of(key, i), 1, f"{key}[{i}]", f"{name!r} is not {noun}; {suggest(name, known)}"
-        )
-        for key, noun, names, known in (
-            ("models", "a model", case.models, table),
-            ("engines", "an engine", case.engines, ENGINES),
-        )
-        for i, name in enumerate(names)
-        if name not in known
-    ]
-    if problems:
-        raise CaseFileError(problems)
-    return [Job(case, table[model], engine) for model in case.models for engine in case.engines]
+    """Return the jobs of a case whose models and engines are known: a model each time it is named, once."""
+    names = Names({row.id: row.tags for row in table.values()}, ENGINES)
+    return [Job(case, table[model], engine) for model in names.models_of(case.models) for engine in case.engines]
 
 
 def refuse_shared_ids(jobs: Iterable[Job]) -> None:
@@ -108,8 +105,10 @@ def run(job: Job, shelf: ModelShelf, snapshot: SnapshotCheck | None = None, stri
         tags=job.case.tags,
         sweep=job.case.sweep,
     )
+    if skipped := exemption(job, job.case.skip):
+        return replace(blank, status=Status.SKIPPED, reason=f"{BY_CASE}{skipped}")
     try:
-        return _Run(job, shelf, blank).result(snapshot, strict)
+        return _failing_as_expected(_Run(job, shelf, blank).result(snapshot, strict), job, strict)
     except ModelUnavailable as error:
         return replace(blank, status=Status.SKIPPED, reason=str(error))
     except UsageError as error:
@@ -117,6 +116,24 @@ def run(job: Job, shelf: ModelShelf, snapshot: SnapshotCheck | None = None, stri
     except Exception as error:  # noqa: BLE001  a run of hundreds of jobs survives a defect in one of them
         shelf.discard()
         return replace(blank, status=Status.CRASHED, reason=_described(error))
+
+
+def exemption(job: Job, entries: Iterable[Exemption]) -> str | None:
+    """Return the reason of the first `skip` or `xfail` entry that means a job here, or None."""
+    for entry in entries:
+        here = entry.backend is None or entry.backend == environment().backend
+        if here and entry.meant(job.engine, job.row.id):
+            return entry.reason
+    return None
+
+
+def _failing_as_expected(result: JobResult, job: Job, strict: bool) -> JobResult:
+    reason = exemption(job, job.case.xfail)
+    if reason is None or result.status not in (Status.PASSED, Status.FAILED):
+        return result
+    status, findings = expect_failure(result.status, result.findings, reason, strict)
+    said = f"as expected, this job fails: {reason}" if status is Status.PASSED else None
+    return replace(result, status=status, findings=findings, reason=said)
 
 
 class _Run:
@@ -189,7 +206,8 @@ def question_of(case: Case, model: LoadedModel, metrics: Sequence[str]) -> Quest
 
 
 def _checked(evidence: Evidence) -> list[Finding]:
-    return [found for name in evidence.case.checks if name in CHECKS for found in CHECKS[name](evidence)]
+    asked = (*evidence.case.checks, *ALWAYS_ON)
+    return [found for name in asked if name in CHECKS for found in CHECKS[name](evidence)]
 
 
 def _filled(result: JobResult, given: Answer) -> JobResult:

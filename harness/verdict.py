@@ -24,6 +24,20 @@ def judge(
     return (Status.FAILED if failed else Status.PASSED), tuple(marked)
 
 
+def expect_failure(
+    status: Status, findings: Sequence[Finding], reason: str, strict: bool = False
+) -> tuple[Status, tuple[Finding, ...]]:
+    """Return what the verdict becomes where the case says that the job fails: failing passes, and passing fails.
+
+    The findings that failed the job are marked as expected.
+    """
+    if status is Status.FAILED:
+        return Status.PASSED, tuple(replace(each, expected=each.expected or fails(each, strict)) for each in findings)
+    if status is Status.PASSED:
+        return Status.FAILED, (*findings, Finding("XFL001", f"the case says why it should not: {reason}"))
+    return status, tuple(findings)
+
+
 def fails(finding: Finding, strict: bool = False) -> bool:
     """Return whether a finding fails its job."""
     return not finding.expected and (strict or finding.severity is Severity.ERROR)

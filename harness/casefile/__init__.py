@@ -1,40 +1,42 @@
 """Case files: YAML in, a `Case` out, or every error at once as file:line:column.
 
     find_cases([Path("cases")])      the case files below a folder
-    load_case(path)                  one of them, read strictly and validated
+    load_cases(path)                 what one of them says, read strictly and validated: a case, or its variants
     load_yaml_as(adapter, path)      the same for any other YAML file, such as a table of models
 
 Read `schema.py` for what a case file may say.
 """
 
-from harness.casefile.case import SUFFIX, Case, load_case
+from harness.casefile.case import SUFFIX, Case, load_case, load_cases
 from harness.casefile.discovery import find_cases
+from harness.casefile.expected import Exemption, Expect, Expectation, KnownBaseline, KnownRecovery, OfCurves, OfJobs
 from harness.casefile.fields import Slug
-from harness.casefile.schema import (
-    CHECKS,
-    CaseFile,
-    Expect,
-    Expectation,
-    KnownBaseline,
-    KnownRecovery,
-    Prompts,
-    Tolerance,
-)
+from harness.casefile.include import DefaultsFile
+from harness.casefile.names import Names
+from harness.casefile.rules import ALWAYS_ON
+from harness.casefile.schema import CHECKS, CaseFile, Prompts, Tolerance
 from harness.casefile.validation import load_yaml_as
 
 __all__ = [
+    "ALWAYS_ON",
     "CHECKS",
     "SUFFIX",
     "Case",
     "CaseFile",
+    "DefaultsFile",
+    "Exemption",
     "Expect",
     "Expectation",
     "KnownBaseline",
     "KnownRecovery",
+    "Names",
+    "OfCurves",
+    "OfJobs",
     "Prompts",
     "Slug",
     "Tolerance",
     "find_cases",
     "load_case",
+    "load_cases",
     "load_yaml_as",
 ]

@@ -55,7 +55,7 @@ class Builder:
 
     def _root(self) -> dict[str, Any]:
         event = self._next()
-        self.places[()] = Place(_start(event), _start(event))
+        self._note((), _start(event), _start(event))
         data = self._value(event, ())
         if not isinstance(data, dict):
             what = "the file is empty" if data is None else f"expected a mapping, found {described(data)}"
@@ -76,7 +76,7 @@ class Builder:
         items: list[Any] = []
         while not isinstance(event := self._next(), yaml.SequenceEndEvent):
             inner = (*path, len(items))
-            self.places[inner] = Place(_start(event), _start(event))
+            self._note(inner, _start(event), _start(event))
             items.append(self._value(event, inner))
         return items
 
@@ -88,7 +88,8 @@ class Builder:
             if inner in self.places:
                 self._complain(at, f"{shown(key)} is written twice; the first is on line {self.places[inner].key[0]}")
             event = self._next()
-            self.places.setdefault(inner, Place(at, _start(event)))
+            if inner not in self.places:
+                self._note(inner, at, _start(event))
             entries[key] = self._value(event, inner)
         return entries
 
@@ -130,6 +131,9 @@ class Builder:
     def _unprintable(self, error: yaml.reader.ReaderError) -> NoReturn:
         message = f"the character U+{ord(self.text[error.position]):04X} cannot stand in YAML"
         self._stop(position_after(self.text[: error.position]), message)
+
+    def _note(self, path: KeyPath, key: tuple[int, int], value: tuple[int, int]) -> None:
+        self.places[path] = Place(key, value, self.path, path)
 
     def _complain(self, position: tuple[int, int], message: str) -> None:
         self.problems.append(Problem(str(self.path), *position, "", message))

@@ -5,19 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from harness.casefile.document import KeyPath, shown
+from harness.casefile.document import MAX_PROBLEMS, Document, KeyPath, shown
+from harness.casefile.expected import Exemption, Expect, exemptions
 from harness.casefile.fields import PATTERN_WORDS, SLUG
-from harness.casefile.schema import CaseFile, Expect, Prompts, SweepFields, Tolerance
+from harness.casefile.include import with_includes
+from harness.casefile.names import Names, unknown_names
+from harness.casefile.schema import CaseFile, Prompts, SweepFields, Tolerance
 from harness.casefile.validation import validate
+from harness.casefile.variants import expanded
 from harness.casefile.yamlfile import load_document
-from harness.errors import CaseFileError, Problem
+from harness.errors import CaseFileError, Problem, UsageError
 from harness.vocabulary import Sweep
 
 SUFFIX = ".case.yaml"
+MAX_ID = 80
+_CASE = TypeAdapter(CaseFile)
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,8 @@ class Case:
     """One declarative test case, to be run on each of `models` through each of `engines`.
 
     Names of models, engines and components are well-formed but not resolved: only the model table, the engines and
-    the loaded model know them. `lines` maps key paths to 1-based lines of the file, for annotations.
+    the loaded model know them, and `models` may hold patterns and tags. `variant` names the combination of a `matrix`
+    that this case is, and ends its id. `lines` maps key paths to 1-based lines of the file, for annotations.
     """
 
     id: str
@@ -41,13 +49,18 @@ class Case:
     tolerance: Tolerance
     expect: Expect
     precision: bool = False
+    reference: str | None = None
+    skip: tuple[Exemption, ...] = ()
+    xfail: tuple[Exemption, ...] = ()
+    variant: str = ""
     lines: Mapping[KeyPath, int] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, written: CaseFile, path: Path, lines: Mapping[KeyPath, int] | None = None) -> Case:
+    def of(cls, written: CaseFile, path: Path, lines: Mapping[KeyPath, int] | None = None, variant: str = "") -> Case:
         """Return the case that a case file means; CaseFileError if neither it nor its name gives an id."""
+        own = written.id or _id_from_name(path)
         return cls(
-            id=written.id or _id_from_name(path),
+            id=f"{own}.{variant}" if variant else own,
             path=path,
             about=written.about,
             tags=written.tags,
@@ -60,6 +73,10 @@ class Case:
             tolerance=written.tolerance,
             expect=written.expect,
             precision=written.precision,
+            reference=written.reference,
+            skip=exemptions(written.skip or ()),
+            xfail=exemptions(written.xfail or ()),
+            variant=variant,
             lines=lines or {},
         )
 
@@ -75,11 +92,44 @@ class Case:
         return self.lines.get(key_path, 1)
 
 
+def load_cases(path: Path, names: Names | None = None) -> list[Case]:
+    """Return the cases in a file: one, or one for every combination of its `matrix`.
+
+    UsageError if the file cannot be read, CaseFileError with every fault of its content and of what it includes; with
+    `names`, models and engines that nobody knows are among them.
+    """
+    document, unread = with_includes(load_document(path))
+    cases: list[Case] = []
+    problems: list[Problem] = list(unread)
+    for variant, data in expanded(document):
+        try:
+            cases.append(_case(data, path, variant, incomplete=bool(unread)))
+        except CaseFileError as error:
+            problems += error.problems
+        problems += islice(unknown_names(data, names), MAX_PROBLEMS) if names else ()
+        if len(problems) >= MAX_PROBLEMS:
+            break
+    if problems:
+        raise CaseFileError(set(problems))
+    return cases
+
+
 def load_case(path: Path) -> Case:
-    """Return the case in a file; UsageError if it cannot be read, CaseFileError with every fault of its content."""
-    document = load_document(path)
-    lines = {key_path: place.key[0] for key_path, place in document.places.items()}
-    return Case.of(validate(TypeAdapter(CaseFile), document), path, lines)
+    """Return the one case in a file. Raises what `load_cases` does, and UsageError if it makes several."""
+    cases = load_cases(path)
+    if len(cases) > 1:
+        raise UsageError(f"{path}: its matrix makes {len(cases)} cases; one is needed here")
+    return cases[0]
+
+
+def _case(document: Document, path: Path, variant: str, *, incomplete: bool) -> Case:
+    written = validate(_CASE, document, incomplete=incomplete)
+    lines = {key: place.key[0] for key, place in document.places.items() if place.file == path}
+    case = Case.of(written, path, lines, variant)
+    if len(case.id) > MAX_ID:
+        message = f"makes the id {shown(case.id)} of {len(case.id)} characters; at most {MAX_ID} are allowed"
+        raise CaseFileError([document.problem(("matrix",), message, at_key=True)])
+    return case
 
 
 def _id_from_name(path: Path) -> str:

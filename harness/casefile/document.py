@@ -12,22 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import Problem
+from harness.errors import SHOWN_PROBLEMS, Problem
 
 KeyPath = tuple[str | int, ...]
 PLAIN_KEY = re.compile(r"[\w-]{1,80}")
 # Long enough for any name, short enough that a message stays one line.
 SHOWN = 60
-# Nobody reads on after a hundred problems; a file with more is another kind of file.
-MAX_PROBLEMS = 100
+# One more than is shown of a file, which says that there are more; a file with as many is another kind of file.
+MAX_PROBLEMS = SHOWN_PROBLEMS + 1
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where an entry stands, 1-based: its key (or list item) and its value, each as (line, column)."""
+    """Where an entry is written: its key (or list item) and its value as 1-based (line, column), and the file and path.
+
+    In a case that includes a file, or varies, the key path in the file is not the one in the case.
+    """
 
     key: tuple[int, int]
     value: tuple[int, int]
+    file: Path
+    path: KeyPath
 
 
 @dataclass(frozen=True)
@@ -40,15 +45,24 @@ class Document:
 
     def place(self, path: KeyPath) -> Place:
         """Return the place of an entry, or of the innermost entry around it that is written."""
-        while path not in self.places:
-            path = path[:-1]
-        return self.places[path]
+        return self.places[self._written(path)]
 
     def problem(self, path: KeyPath, message: str, *, at_key: bool = False) -> Problem:
-        """Return a problem with the entry at `path`, pointing at its value or at its key."""
-        place = self.place(path)
+        """Return a problem with the entry at `path`, pointing at its value or at its key, in the file that holds it."""
+        written = self._written(path)
+        place = self.places[written]
         line, column = place.key if at_key else place.value
-        return Problem(str(self.path), line, column, dotted(path), message)
+        return Problem(str(place.file), line, column, dotted((*place.path, *path[len(written) :])), message)
+
+    def _written(self, path: KeyPath) -> KeyPath:
+        while path not in self.places:
+            path = path[:-1]
+        return path
+
+    def under(self, key: str) -> Document:
+        """Return the mapping at a key as a document of its own, whose entries keep their places."""
+        places = {path[1:]: place for path, place in self.places.items() if path[:1] == (key,)}
+        return Document(self.path, self.data[key], places)
 
     def json(self) -> str:
         """Return the data as JSON, in which strict validation reads lists as tuples and keys as numbers."""

@@ -10,7 +10,16 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Discriminator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Tag,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from harness.casefile.document import KeyPath, shown
@@ -22,10 +31,14 @@ REFUSED = "refused"
 SLUG = r"^[a-z0-9][a-z0-9._-]{0,79}$"
 COMPONENT = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*$"
 ENGINE = r"^([a-z0-9][a-z0-9._-]{0,79}|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$"
+MODEL = r"^[a-z0-9*?][a-z0-9._*?-]{0,79}$"
+MODELS = r"^(tag:)?[a-z0-9*?][a-z0-9._*?-]{0,79}$"
 PATTERN_WORDS = {
     SLUG: "lower-case letters, digits, '.', '_' and '-', at most 80, the first a letter or digit",
     COMPONENT: "a component such as 'mlp_out' or a module path such as 'mlp.gate_proj'",
     ENGINE: "an engine's name such as 'native', or 'module:function'",
+    MODELS: "a model's id, a pattern such as 'qwen3-*', or 'tag:moe'",
+    MODEL: "a model's id or a pattern such as 'qwen3-*'",
 }
 
 
@@ -80,7 +93,7 @@ def either(expected: str) -> Discriminator:
 
     Without it a fault inside a list would also be reported as "not text".
     """
-    kinds: dict[type, str] = {str: "text", int: "number", list: "list", tuple: "list"}
+    kinds: dict[type, str] = {str: "text", int: "number", bool: "flag", list: "list", tuple: "list", dict: "mapping"}
 
     def kind(value: Any) -> str | None:
         return kinds.get(type(value))
@@ -88,12 +101,20 @@ def either(expected: str) -> Discriminator:
     return Discriminator(kind, custom_error_type="misfit", custom_error_message=f"expected {expected}")
 
 
+class Part(BaseModel):
+    """What every part of a case file has: unknown fields and near-miss types are errors, and nothing changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
 DISTINCT = AfterValidator(_distinct)
-TEXT, NUMBER, LIST = Tag("text"), Tag("number"), Tag("list")
+TEXT, NUMBER, FLAG, LIST, MAPPING = (Tag(kind) for kind in ("text", "number", "flag", "list", "mapping"))
 
 Slug = Annotated[str, Field(pattern=SLUG)]
 Component = Annotated[str, Field(pattern=COMPONENT)]
 Engine = Annotated[str, Field(pattern=ENGINE)]
+ModelPattern = Annotated[str, Field(pattern=MODEL)]
+Models = Annotated[str, Field(pattern=MODELS)]
 TokenId = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -54,6 +54,10 @@ def _unknown_name(context: Context, value: Any, name: str) -> str:
     return f"{seen} is not {with_article(name)}; {suggest(str(value), options)}"
 
 
+def _own_words(context: Context, _value: Any, _name: str) -> str:
+    return str(context["error"])
+
+
 def _pattern(context: Context, value: Any, _name: str) -> str:
     words = PATTERN_WORDS.get(context["pattern"], f"text that matches {context['pattern']}")
     return f"expected {words}, found {shown(value)}"
@@ -84,6 +88,7 @@ MESSAGES: Mapping[str, Message] = {
     "too_long": _too_long,
     "string_too_short": lambda _context, _value, _name: "expected text, found empty text",
     "string_pattern_mismatch": _pattern,
+    "value_error": _own_words,
     "literal_error": _unknown_name,
     "enum": _unknown_name,
     "union_tag_invalid": _unknown_name,

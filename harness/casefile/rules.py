@@ -1,4 +1,4 @@
-"""The rules between the fields of a case: nothing is expected of what the case does not run.
+"""The rules between the fields of a case: nothing is said of what the case does not run.
 
 Each rule yields a `Refusal` for everything that breaks it, so that all of them are reported at once.
 """
@@ -8,34 +8,48 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from harness.casefile.document import shown, with_article
+from harness.casefile.document import KeyPath, shown, with_article
+from harness.casefile.expected import exemptions
 from harness.casefile.fields import Refusal
+from harness.casefile.names import is_pattern
 from harness.errors import suggest
 from harness.findings import FINDINGS
 
 if TYPE_CHECKING:
-    from harness.casefile.schema import CaseFile, Expectation, Known
+    from harness.casefile.expected import Expectation, OfJobs
+    from harness.casefile.schema import CaseFile
 
 # An engine that raises and an expectation that fails are findings whatever a case switches off.
 ALWAYS_ON = ("engine", "expectation")
 
 
 def broken_rules(case: CaseFile) -> list[Refusal]:
-    """Return everything that a case expects of something it does not run."""
-    return [*_unmeasured(case), *_foreign_engines(case), *_unchecked(case)]
+    """Return everything that a case says of something it does not run."""
+    return [*_foreign(case), *_cells(case), *_layers(case), *_foreign_engines(case), *_unchecked(case)]
 
 
-def _unmeasured(case: CaseFile) -> Iterator[Refusal]:
-    """Yield what known values ask of metrics, components, layers, engines and models that the case does not run."""
-    for index, baseline in enumerate(case.expect.baselines):
-        for field, message in _foreign_names(case, baseline):
-            yield Refusal(("expect", "baselines", index, field), message)
+def _entries(case: CaseFile) -> Iterator[tuple[KeyPath, OfJobs]]:
+    """Yield every entry that may be narrowed to an engine, a model, a component or a metric, and its key path."""
+    for key in ("baselines", "recoveries", "baseline_range", "top_layers", "minimum_recovery", "rank_order"):
+        for index, entry in enumerate(getattr(case.expect, key)):
+            yield ("expect", key, index), entry
+    if not isinstance(case.expect.finite, bool):
+        yield from ((("expect", "finite", index), entry) for index, entry in enumerate(case.expect.finite))
+    for key, written in (("skip", case.skip), ("xfail", case.xfail)):
+        for index, exempt in enumerate(exemptions(written or ())):
+            yield (key, index), exempt
+
+
+def _foreign(case: CaseFile) -> Iterator[Refusal]:
+    """Yield what entries ask of metrics, components, engines and models that the case does not run."""
+    for path, entry in _entries(case):
+        for field, message in _foreign_names(case, entry):
+            yield Refusal((*path, field), message)
+
+
+def _cells(case: CaseFile) -> Iterator[Refusal]:
+    """Yield known recoveries that name no cell of this sweep, or more than one."""
     for index, recovery in enumerate(case.expect.recoveries):
-        for field, message in _foreign_names(case, recovery):
-            yield Refusal(("expect", "recoveries", index, field), message)
-        if not _swept(recovery.layer, case.sweep.layers):
-            message = f"layer {recovery.layer} is not in this case's sweep.layers"
-            yield Refusal(("expect", "recoveries", index, "layer"), message)
         if (recovery.position is None) is (case.sweep.positions == "each"):
             wants = "needs" if recovery.position is None else "has no use for"
             message = f"a recovery of this sweep {wants} a position; only 'positions: each' gives one to every cell"
@@ -45,7 +59,22 @@ def _unmeasured(case: CaseFile) -> Iterator[Refusal]:
             yield Refusal(("expect", "recoveries", index, "component"), f"{recovery.component!r} {wants}")
 
 
-def _foreign_names(case: CaseFile, known: Known) -> Iterator[tuple[str, str]]:
+def _layers(case: CaseFile) -> Iterator[Refusal]:
+    """Yield layers that are spoken of and not swept."""
+    for path, layer in _named_layers(case):
+        if not _swept(layer, case.sweep.layers):
+            yield Refusal(path, f"layer {layer} is not in this case's sweep.layers")
+
+
+def _named_layers(case: CaseFile) -> Iterator[tuple[KeyPath, int]]:
+    for path, entry in _entries(case):
+        layer = getattr(entry, "layer", None)
+        if layer is not None:
+            yield (*path, "layer"), layer
+        yield from (((*path, "layers", index), each) for index, each in enumerate(getattr(entry, "layers", ())))
+
+
+def _foreign_names(case: CaseFile, entry: OfJobs) -> Iterator[tuple[str, str]]:
     own = {
         "metric": case.metrics,
         "component": case.sweep.components,
@@ -53,8 +82,10 @@ def _foreign_names(case: CaseFile, known: Known) -> Iterator[tuple[str, str]]:
         "model": case.models,
     }
     for field, names in own.items():
-        name = getattr(known, field, None)
-        if name is not None and name not in names:
+        name = getattr(entry, field, None)
+        # What a pattern means only the tables of models know; `names.unknown_names` asks them.
+        patterns = field == "model" and any(map(is_pattern, (*names, name or "")))
+        if name is not None and name not in names and not patterns:
             yield field, f"{shown(name)} is not {with_article(field)} of this case; {suggest(name, names)}"
 
 

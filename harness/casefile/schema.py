@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from harness.casefile.expected import Exemptions, Expect, MetricName
 from harness.casefile.fields import (
     DISTINCT,
     LIST,
@@ -25,8 +26,9 @@ from harness.casefile.fields import (
     TEXT,
     Component,
     Engine,
+    Models,
     NameOf,
-    Number,
+    Part,
     Refusal,
     Size,
     Slug,
@@ -35,18 +37,15 @@ from harness.casefile.fields import (
     either,
     refuse,
 )
+from harness.casefile.include import Includes
 from harness.casefile.rules import ALWAYS_ON, broken_rules
+from harness.casefile.variants import Matrix
 from harness.findings import FINDINGS
-from harness.vocabulary import METRICS, STRATEGIES, Direction
+from harness.vocabulary import STRATEGIES, Direction
 
 CHECKS = tuple(dict.fromkeys(kind.check for kind in FINDINGS.values() if kind.check not in ALWAYS_ON))
-# An expectation about expectations would be circular.
-EXPECTABLE = tuple(code for code, kind in FINDINGS.items() if kind.check != "expectation")
 
-MetricName = Annotated[str, NameOf("a metric", tuple(METRICS))]
 CheckName = Annotated[str, NameOf("a check", CHECKS)]
-FindingCode = Annotated[str, NameOf("a finding to expect", EXPECTABLE)]
-FindingCodes = Annotated[tuple[FindingCode, ...], DISTINCT]
 TokenIds = Annotated[tuple[TokenId, ...], Field(min_length=1), LIST]
 Indices = Annotated[tuple[int, ...], Field(min_length=1), DISTINCT, LIST]
 Prompt = Annotated[Annotated[Text, TEXT] | TokenIds, either("text or a list of token ids")]
@@ -61,22 +60,16 @@ Positions = Annotated[
 ]
 
 
-class Part(BaseModel):
-    """What every part of a case file has: unknown fields and near-miss types are errors, and nothing changes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
 class Prompts(Part):
     """Two prompts of equal token length, as text or token ids, and the tokens that `logit_diff` and `log_prob` read.
 
     Without answers the most likely token of each run is its answer.
     """
 
-    clean: Prompt
-    corrupted: Prompt
-    answer: AnswerToken | None = None
-    wrong: AnswerToken | None = None
+    clean: Prompt = Field(description="text, or a list of token ids")
+    corrupted: Prompt = Field(description="text, or a list of token ids, as many tokens as `clean` has")
+    answer: AnswerToken | None = Field(default=None, description="one token, as text or id: the right answer")
+    wrong: AnswerToken | None = Field(default=None, description="one token, as text or id: the wrong answer")
 
     @model_validator(mode="after")
     def _answers_come_in_pairs(self) -> Self:
@@ -91,11 +84,19 @@ class Prompts(Part):
 class SweepFields(Part):
     """The grid to walk: components x layers, patched at some positions; negative numbers count from the end."""
 
-    components: Annotated[tuple[Component, ...], Field(min_length=1), DISTINCT] = ("mlp_out",)
-    layers: Layers = "all"
-    direction: Direction = Direction.DENOISING
-    positions: Positions = "all"
-    strategy: Annotated[str, NameOf("a strategy", STRATEGIES)] = "auto"
+    components: Annotated[tuple[Component, ...], Field(min_length=1), DISTINCT] = Field(
+        default=("mlp_out",), description="what is patched: `attn_out`, `mlp_out`, `z`, `mlp.gate_proj`, ..."
+    )
+    layers: Layers = Field(default="all", description="`all`, or a list of layers")
+    direction: Direction = Field(
+        default=Direction.DENOISING, description="`denoising`: the clean value into the corrupted run; or `noising`"
+    )
+    positions: Positions = Field(
+        default="all", description="`all`, `last`, a list of tokens, or `each`: a layer x position grid"
+    )
+    strategy: Annotated[str, NameOf("a strategy", STRATEGIES)] = Field(
+        default="auto", description="the order of work: `one-pass`, `stepwise`, or whichever is proven to do"
+    )
 
 
 class Tolerance(Part):
@@ -107,63 +108,38 @@ class Tolerance(Part):
     cross_backend_relative: Size = Field(default=0.05, description="a baseline from another backend's snapshot")
     oracle_points: Size = Field(default=0.5, description="a recovery from float64 on the same logits")
     oracle_relative: Size = Field(default=0.005, description="a baseline from float64 on the same logits")
-
-
-class Known(Part):
-    """A value that is known beforehand, for every job of the case or for one engine or model."""
-
-    metric: MetricName
-    value: Number
-    within: Size
-    engine: Engine | None = None
-    model: Slug | None = None
-
-
-class KnownBaseline(Known):
-    """A known baseline; `value` and `within` are in the metric's own unit."""
-
-    component: Component | None = None
-
-
-class KnownRecovery(Known):
-    """A known recovery of one component at one layer; `value` is in percent, `within` in percentage points."""
-
-    component: Component
-    layer: int
-    position: int | None = Field(default=None, description="the token, in a sweep with positions: each")
-    head: int | None = Field(default=None, description="the head, of the component z")
-
-
-class Expectation(Part):
-    """Findings that must appear and findings that may appear; any other error fails the job."""
-
-    findings: FindingCodes = ()
-    may_find: FindingCodes = ()
-
-
-class Expect(Expectation):
-    """What a case expects. An engine named under `engines` gets that expectation instead of the case's own."""
-
-    baselines: tuple[KnownBaseline, ...] = ()
-    recoveries: tuple[KnownRecovery, ...] = ()
-    engines: dict[Engine, Expectation] = Field(default_factory=dict)
+    reference_points: Size = Field(default=0.5, description="a recovery from the reference engine's")
+    reference_relative: Size = Field(default=0.005, description="a baseline from the reference engine's")
 
 
 class CaseFile(Part):
     """A case: prompts and a sweep, run on every model through every engine, and what must come out."""
 
     id: Slug | None = Field(default=None, description="defaults to the file's name without .case.yaml")
-    about: str = ""
-    tags: Annotated[tuple[Slug, ...], DISTINCT] = ()
-    models: Annotated[tuple[Slug, ...], Field(min_length=1), DISTINCT]
-    engines: Annotated[tuple[Engine, ...], Field(min_length=1), DISTINCT] = ("native",)
-    prompts: Prompts
-    sweep: SweepFields = SweepFields()
-    metrics: Annotated[tuple[MetricName, ...], Field(min_length=1), DISTINCT] = ("l2", "mse", "cosine")
-    checks: Annotated[tuple[CheckName, ...], Field(min_length=1), DISTINCT] = CHECKS
-    tolerance: Tolerance = Tolerance()
+    about: str = Field(default="", description="what the case is for, in a sentence")
+    tags: Annotated[tuple[Slug, ...], DISTINCT] = Field(default=(), description="words to select cases by (`-t`)")
+    include: Includes | None = Field(default=None, description="files beside the case whose `defaults` it takes")
+    models: Annotated[tuple[Models, ...], Field(min_length=1), DISTINCT] = Field(
+        description="the models to run on: ids, patterns such as `qwen3-*`, or `tag:moe`"
+    )
+    engines: Annotated[tuple[Engine, ...], Field(min_length=1), DISTINCT] = Field(
+        default=("native",), description="who answers the sweep"
+    )
+    reference: Engine | None = Field(default=None, description="an engine whose recoveries every job must match")
+    prompts: Prompts = Field(description="what the model reads")
+    sweep: SweepFields = Field(default=SweepFields(), description="what is patched")
+    metrics: Annotated[tuple[MetricName, ...], Field(min_length=1), DISTINCT] = Field(
+        default=("l2", "mse", "cosine"), description="how the outputs are compared"
+    )
+    checks: Annotated[tuple[CheckName, ...], Field(min_length=1), DISTINCT] = Field(
+        default=CHECKS, description="the questions asked of the answer; all of them without this"
+    )
+    tolerance: Tolerance = Field(default=Tolerance(), description="how far numbers may be away")
     precision: bool = Field(default=False, description="sweep again in float32, which gives each recovery an error bar")
-    expect: Expect = Expect()
+    matrix: Matrix | None = Field(default=None, description="what varies: a case for every combination")
+    skip: Exemptions | None = Field(default=None, description="jobs that are not run, and why")
+    xfail: Exemptions | None = Field(default=None, description="jobs that are known to fail, and why; passing fails")
+    expect: Expect = Field(default=Expect(), description="what must come out")
 
     @model_validator(mode="after")
     def _expects_what_it_runs(self) -> Self:

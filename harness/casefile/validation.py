@@ -34,12 +34,15 @@ def load_yaml_as(adapter: TypeAdapter[T], path: Path) -> T:
     return validate(adapter, load_document(path))
 
 
-def validate(adapter: TypeAdapter[T], document: Document) -> T:
-    """Return the document as the adapter's type; CaseFileError with its faults, at most `MAX_PROBLEMS` of them."""
+def validate(adapter: TypeAdapter[T], document: Document, *, incomplete: bool = False) -> T:
+    """Return the document as the adapter's type; CaseFileError with its faults, at most `MAX_PROBLEMS` of them.
+
+    Of an incomplete document, a file of which could not be read, nobody can say what is missing.
+    """
     try:
         return adapter.validate_json(document.json())
     except ValidationError as error:
-        faults = error.errors(include_url=False)
+        faults = [each for each in error.errors(include_url=False) if not (incomplete and each["type"] == "missing")]
     problems = (problem for fault in faults for problem in _problems(adapter, document, fault))
     raise CaseFileError(set(islice(problems, MAX_PROBLEMS)))
 

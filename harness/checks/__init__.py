@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from harness.checks import (
     agreement,
+    expectations,
     finiteness,
     headroom,
     known_answer,
@@ -16,6 +17,7 @@ from harness.checks import (
     metric_comparison,
     oracle,
     precision,
+    reference,
     shift_share,
     strategy,
     zero_baseline,
@@ -29,6 +31,8 @@ CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
     "oracle": oracle.check,
     "agreement": agreement.check,
     "known-answer": known_answer.check,
+    "reference": reference.check,
+    "expectation": expectations.check,
     "laws": laws.check,
     "headroom": headroom.check,
     "shift-share": shift_share.check,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from harness.casefile import OfJobs
 from harness.checks.evidence import Evidence
 from harness.vocabulary import Cell, Curve, Finding, Question, Reading, Site, site_position
 
@@ -75,9 +76,8 @@ def _stated_recoveries(evidence: Evidence) -> Iterator[Finding]:
             yield _finding(cell.recovery, wanted, stated.within, "%", stated.metric, site)
 
 
-def _meant(evidence: Evidence, stated: object) -> bool:
-    model, engine = getattr(stated, "model", None), getattr(stated, "engine", None)
-    return model in (None, evidence.model.card.id) and engine in (None, evidence.engine.name)
+def _meant(evidence: Evidence, stated: OfJobs) -> bool:
+    return stated.meant(evidence.engine.name, evidence.model.card.id)
 
 
 def _apart(said: Reading, wanted: Reading, within: float) -> bool:

@@ -42,7 +42,6 @@ def jobs_of(
 ) -> list[Any]:
     """Return the selected jobs. Raises CaseFileError with every file's problems, UsageError for an empty selection."""
     from harness import jobs
-    from harness.casefile import load_case
     from harness.models import load_table
 
     table = load_table(Path(name) for name in tables)
@@ -50,11 +49,11 @@ def jobs_of(
     problems: list[Problem] = []
     for file in case_files(paths):
         try:
-            planned += jobs.plan(load_case(file), table)
+            planned += jobs.jobs_in(file, table)
         except CaseFileError as error:
             problems += error.problems
     if problems:
-        raise CaseFileError(problems)
+        raise CaseFileError(set(problems))
     jobs.refuse_shared_ids(planned)
     _refuse_unknown("model", models, {job.row.id for job in planned})
     _refuse_unknown("engine", engines, {job.engine for job in planned})

@@ -26,7 +26,7 @@ class CaseFile(pytest.Module):
         except UsageError as error:
             raise self.CollectError(str(error)) from error
         module = ModuleType(self.path.name)
-        ids = [f"{job.engine}@{job.row.id}" for job in jobs]
+        ids = [job.name for job in jobs]
         module.__dict__["job"] = pytest.mark.parametrize("harness_job", jobs, ids=ids)(_item_function(module.__name__))
         return module
 

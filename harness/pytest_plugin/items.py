@@ -1,4 +1,4 @@
-"""Case items among other items: `cases/x.case.yaml::job[engine@model]`."""
+"""Case items among other items: `cases/x.case.yaml::job[engine@model]`, or `job[variant~engine@model]`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from harness.jobs import Job
 
 CASE_SUFFIX = ".case.yaml"
+VARIANT_MARK = "~"
 
 
 def job_of(item: pytest.Item) -> Job | None:
@@ -25,7 +26,12 @@ def names_of(nodeid: str) -> tuple[str, str, str] | None:
     if not found:
         return None
     engine, _, model = job.removesuffix("]").rpartition("@")
-    return file + CASE_SUFFIX, engine, model
+    return file + CASE_SUFFIX, engine.rpartition(VARIANT_MARK)[2], model
+
+
+def variant_of(nodeid: str) -> str:
+    """Return the variant of a case item's node id, empty where its case has none."""
+    return nodeid.partition(f"{CASE_SUFFIX}::job[")[2].partition("@")[0].rpartition(VARIANT_MARK)[0]
 
 
 def has_case_files(paths: list[str]) -> bool:

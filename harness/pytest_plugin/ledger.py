@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.pytest_plugin.items import CASE_SUFFIX, has_case_files, job_of, names_of
+from harness.pytest_plugin.items import CASE_SUFFIX, has_case_files, job_of, names_of, variant_of
 
 if TYPE_CHECKING:
     from harness.jobs import Job, ModelShelf
@@ -46,13 +46,12 @@ class Ledger:
     # -- collecting -------------------------------------------------------------------------------------------------
 
     def jobs_of(self, path: Path) -> list[Job]:
-        from harness.casefile import load_case
-        from harness.jobs import plan
+        from harness.jobs import jobs_in
         from harness.models import load_table
 
         if self._table is None:
             self._table = load_table(Path(name) for name in self.config.getoption("harness_models"))
-        return plan(load_case(path), self._table)
+        return jobs_in(path, self._table)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -244,20 +243,22 @@ def _refusal(config: pytest.Config, jobs: Iterable[Job]) -> str | None:
 def _required(result: JobResult, config: pytest.Config) -> JobResult:
     from dataclasses import replace
 
+    from harness.jobs import BY_CASE
     from harness.vocabulary import Status
 
-    if result.status is Status.SKIPPED and config.getoption("harness_require_models"):
+    wanting = result.status is Status.SKIPPED and not (result.reason or "").startswith(BY_CASE)
+    if wanting and config.getoption("harness_require_models"):
         return replace(result, status=Status.FAILED)
     return result
 
 
 def _crashed(report: pytest.TestReport, root: Path) -> JobResult:
-    from harness.casefile import load_case
+    from harness.casefile import load_cases
     from harness.vocabulary import JobResult, Status
 
     name, engine, model = names_of(report.nodeid) or (report.nodeid, "", "")
     file = Path(os.path.abspath(root / name))
-    case = load_case(file).id
+    case = {case.variant: case.id for case in load_cases(file)}[variant_of(report.nodeid)]
     reason = str(report.longrepr).strip().splitlines()
     return JobResult(
         id=f"{case}[{engine}@{model}]",
@@ -278,7 +279,7 @@ def _compare_snapshot(job: Job, result: JobResult, syrupy: Any, config: pytest.C
     within = {"recovery_points": tolerance.recovery_points, "baseline_relative": tolerance.baseline_relative}
     wide = {"recovery_points": tolerance.cross_backend_points, "baseline_relative": tolerance.cross_backend_relative}
     return compare(
-        Place(job.case.path, f"{job.engine}@{job.row.id}", here.backend),
+        Place(job.case.path, job.name, here.backend),
         document(result, here, within),
         wide,
         Path(config.getoption("harness_results")),

@@ -93,7 +93,8 @@ def test_what_a_case_leaves_out_has_its_default(tmp_path: Path, minimal: str) ->
 
 def test_the_checks_of_a_case_are_those_of_the_findings() -> None:
     assert (
-        *("finiteness", "zero-baseline", "alignment", "oracle", "agreement", "known-answer", "laws", "snapshot"),
+        *("finiteness", "zero-baseline", "alignment", "oracle", "agreement", "reference", "known-answer", "laws"),
+        "snapshot",
     ) == CHECKS
 
 
@@ -148,7 +149,7 @@ def test_a_file_name_that_is_no_id_asks_for_one(tmp_path: Path, minimal: str) ->
         ("metrics: [5]", "5:11: metrics[0]: expected text, found the number 5; put it in quotes"),
         ("checks: [oracel]", "5:10: checks[0]: 'oracel' is not a check; did you mean 'oracle'?"),
         ("checks: [engine]", "5:10: checks[0]: 'engine' is not a check; known: agreement, alignment, finiteness, "
-         "known-answer, laws, oracle, snapshot, zero-baseline"),
+         "known-answer, laws, oracle, reference, snapshot, zero-baseline"),
         ("tolerance: {recovery_points: '1'}",
          "5:30: tolerance.recovery_points: expected a number, found the text '1'"),
         ("tolerance: {recovery_points: -1}",
@@ -250,7 +251,7 @@ def test_the_json_schema_shows_names_and_shapes() -> None:
     assert sorted(schema["required"]) == ["models", "prompts"]
     assert "kl_divergence" in fields["metrics"]["items"]["enum"]
     assert fields["checks"]["items"]["enum"] == list(CHECKS)
-    assert fields["models"]["items"]["pattern"] == "^[a-z0-9][a-z0-9._-]{0,79}$"
+    assert fields["models"]["items"]["pattern"] == "^(tag:)?[a-z0-9*?][a-z0-9._*?-]{0,79}$"
     assert schema["$defs"]["Direction"]["enum"] == ["denoising", "noising"]
     assert all(part["additionalProperties"] is False for part in (schema, schema["$defs"]["Prompts"]))
 

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from harness.casefile import load_yaml_as
+from harness.errors import CaseFileError
 from harness.models.spec import ModelRow
 
 Problems = Callable[..., list[str]]
@@ -179,5 +180,11 @@ def test_a_model_table_loads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["pair: [" + "x, " * 500 + "1]", "pair: [" + ".nan, " * 500 + "1]", "{" + "k: 1, " * 500 + "}"]
 )
-def test_no_more_than_a_hundred_problems_are_listed(problems: Problems, text: str) -> None:
-    assert len(problems(text, ODD)) == 100
+def test_a_hundred_problems_are_listed_and_a_line_says_that_there_are_more(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(CaseFileError) as error:
+        ODD(path)
+    *listed, last = str(error.value).splitlines()
+    assert len(listed) == 100
+    assert last == f"{path}: more than 100 problems; these are 100 of them"

@@ -14,13 +14,16 @@ from bench import codes, dial, run
 from faulty_models import loaded
 
 import harness.environment
-from harness.engines import ENGINES
+from harness.checks import reference
+from harness.engines import ENGINES, answer
 from harness.engines.formula import Engine, Formula
+from harness.errors import TapError
 from harness.intercept import capture
 from harness.intercept import replace as replace_runs
 from harness.metrics import host_row, measure
 from harness.patching.patch import Patch
 from harness.patching.sweep import Plan
+from harness.vocabulary import Direction
 
 L2 = {"metrics": ("l2",)}
 SAME = {"prompts": {"clean": (0,), "corrupted": (0,)}}
@@ -99,6 +102,29 @@ def known_wrong() -> Any:
     model = dial()
     model.known = replace(model.known, weights=(0.25, 0.5, 0.5, 1.0))
     return model
+
+
+def measuring_reference(bench: Any) -> set[str]:
+    too_high = Engine("planted", "", Formula(distance, lambda *two: percent(*two) + 1))
+    bench.monkeypatch.setitem(ENGINES, "planted", too_high)
+    return codes(run(sound(), reference="planted", **L2))
+
+
+def noising_reference(bench: Any) -> set[str]:
+    def other_way(engine: Any, model: Any, question: Any) -> Any:
+        return answer(engine, model, replace(question, sweep=replace(question.sweep, direction=Direction.NOISING)))
+
+    bench.monkeypatch.setattr(reference, "answer", other_way)
+    bench.monkeypatch.setitem(ENGINES, "planted", Engine("planted", ""))
+    return codes(run(sound(), reference="planted", **L2))
+
+
+def refusing_reference(bench: Any) -> set[str]:
+    def refused(*_: Any) -> Any:
+        raise TapError("planted")
+
+    bench.monkeypatch.setattr(reference, "answer", refused)
+    return codes(run(sound(), "published", reference="native", **L2))
 
 
 # -- snapshots: through pytest and syrupy, as a user has them ----------------------------------------------------------
@@ -219,5 +245,23 @@ FAULTS = (
     fault("SNP003", "a snapshot of another backend only", snapshot_of_another_backend),
     fault("SNP004", "a NaN baseline to be stored", snapshot_of_nan, "FIN002", "FIN004"),
     fault("EXP001", "a fault that is no longer there", native(dial, expect={"findings": ("ORC001",)})),
+    fault("EXP002", "a baseline of NaN where all must be finite", native(lambda: dial(logits="nan"), **L2,
+          expect={"finite": True}, checks=("agreement",))),
+    fault("EXP002", "a zero baseline where all must be finite", native(dial, **SAME, expect={"finite": True}),
+          "BAS001"),
+    fault("EXP003", "a baseline above its range", native(dial, **L2, expect={"baseline_range": (
+          {"metric": "l2", "at_least": 1.0, "at_most": 2.0},)})),
+    fault("EXP004", "two layers that are not the best", native(dial, **L2, expect={"top_layers": (
+          {"layers": (3, 1)},)})),
+    fault("EXP004", "a layer that is not among three", native(dial, **L2, expect={"top_layers": (
+          {"layers": (0,), "among": 3},)})),
+    fault("EXP005", "a recovery of 25 % where 30 % is asked", native(dial, **L2, expect={"minimum_recovery": (
+          {"layer": 0, "at_least": 30.0},)})),
+    fault("EXP006", "two layers in the other order", native(dial, **L2, expect={"rank_order": (
+          {"layers": (1, 2)},)})),
+    fault("XFL001", "a sound job that is said to fail", native(dial, xfail="planted")),
+    fault("REF001", "a reference that patches the other way", noising_reference),
+    fault("REF002", "a reference one point higher", measuring_reference),
+    fault("ENG001", "a reference that cannot answer", refusing_reference),
     fault("ENG001", "an engine that raises", formula(raising)),
 )  # fmt: skip

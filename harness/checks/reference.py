@@ -1,0 +1,96 @@
+"""Does the engine agree with the case's reference engine on the same question?
+
+Beside what an engine reports stands float64 on its own logits. Where those differ too, the two patch differently
+(REF001); where only the reported numbers differ, they patch alike and measure differently (REF002).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+from harness.checks.evidence import Evidence
+from harness.engines import Engine, answer, engine_named
+from harness.errors import FindingError, TapError
+from harness.vocabulary import Answer, Cell, Curve, Finding, Reading
+
+
+def check(evidence: Evidence) -> Iterator[Finding]:
+    name = evidence.case.reference
+    if name is None or name == evidence.engine.name:
+        return
+    reference = engine_named(name)
+    metrics = tuple(metric for metric in evidence.question.metrics if metric in reference.metrics)
+    if not metrics:
+        return
+    other = _asked(evidence, reference, metrics)
+    if isinstance(other, Finding):
+        yield other
+        return
+    theirs = {(curve.component, curve.metric): curve for curve in other.curves}
+    seen: set[str] = set()
+    for curve in evidence.answer.curves:
+        if reference_curve := theirs.get((curve.component, curve.metric)):
+            if curve.metric not in seen:
+                yield from _baselines(evidence, curve, reference_curve)
+                seen.add(curve.metric)
+            yield from _recoveries(evidence, curve, reference_curve)
+
+
+def _asked(evidence: Evidence, reference: Engine, metrics: tuple[str, ...]) -> Answer | Finding:
+    """Return the reference's answer, or the finding that it could not give one."""
+    # The answers are those of this engine's runs, so that both read the logits of the same tokens.
+    question = replace(evidence.question, metrics=metrics, answers=evidence.answer.answers)
+    try:
+        return answer(reference, evidence.model, question)
+    except (FindingError, TapError) as error:
+        return Finding("ENG001", f"as the reference, {reference.name} could not answer: {error}")
+
+
+def _baselines(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Finding]:
+    relative = evidence.case.tolerance.reference_relative
+    patched = _relative(ours.oracle_baseline, theirs.oracle_baseline) > relative
+    if patched or _relative(ours.baseline, theirs.baseline) > relative:
+        said = f"baseline {ours.baseline.text('.6g')}, {evidence.case.reference} gives {theirs.baseline.text('.6g')}"
+        numbers = {"reported": ours.baseline.value, "reference": theirs.baseline.value}
+        yield Finding("REF001" if patched else "REF002", said, metric=ours.metric, evidence=numbers)
+
+
+def _recoveries(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Finding]:
+    points = evidence.case.tolerance.reference_points
+    where = {(cell.layer, cell.position, cell.head): cell for cell in theirs.cells}
+    pairs = [(cell, where.get((cell.layer, cell.position, cell.head))) for cell in ours.cells]
+    both = [(cell, other) for cell, other in pairs if other is not None]
+    patched = [pair for pair in both if _points(pair[0].oracle, pair[1].oracle) > points]
+    measured = [pair for pair in both if pair not in patched and _gap(*pair) > points]
+    for code, apart in (("REF001", patched), ("REF002", measured)):
+        if apart:
+            cell, other = max(apart, key=lambda pair: max(_gap(*pair), _points(pair[0].oracle, pair[1].oracle)))
+            yield Finding(
+                code,
+                f"{_percent(cell.recovery)}, {evidence.case.reference} gives {_percent(other.recovery)}; "
+                f"{len(apart)} of {len(ours.cells)} cells",
+                ours.site(cell),
+                ours.metric,
+                {"layers": [each.layer for each, _ in apart]},
+            )
+
+
+def _gap(ours: Cell, theirs: Cell) -> float:
+    return _points(ours.recovery, theirs.recovery)
+
+
+def _points(a: Reading, b: Reading) -> float:
+    if a.value is None or b.value is None:
+        return 0.0 if a.state is b.state else math.inf
+    return abs(a.value - b.value)
+
+
+def _relative(a: Reading, b: Reading) -> float:
+    apart = _points(a, b)
+    return apart / max(abs(a.value or 0.0), abs(b.value or 0.0)) if 0.0 < apart < math.inf else apart
+
+
+def _percent(reading: Reading) -> str:
+    return f"{reading.text('.2f')}{' %' if reading.finite else ''}"
