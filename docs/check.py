@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import sys
@@ -87,12 +86,15 @@ def wrong_command(line: str) -> Iterator[str]:
         yield f"`{line.strip()}`: {error.format_message()}"
 
 
-def stale_schema(write: bool) -> Iterator[str]:
-    """The published schema of results is generated: `python docs/check.py --write`."""
-    from harness.reporters.json import schema
+def stale_schemas(write: bool) -> Iterator[str]:
+    """The published schemas are generated: `python docs/check.py --write`."""
+    from harness.cli.schema_command import SCHEMAS, text_of
 
-    file = ROOT / "docs" / "result.schema.json"
-    text = json.dumps(schema(), indent=1) + "\n"
+    for name in SCHEMAS:
+        yield from stale(ROOT / "docs" / f"{name}.schema.json", text_of(name), write)
+
+
+def stale(file: Path, text: str, write: bool) -> Iterator[str]:
     if write:
         file.write_text(text, encoding="utf-8")
     elif not file.exists() or file.read_text(encoding="utf-8") != text:
@@ -100,7 +102,7 @@ def stale_schema(write: bool) -> Iterator[str]:
 
 
 def main() -> int:
-    faults = list(stale_schema("--write" in sys.argv))
+    faults = list(stale_schemas("--write" in sys.argv))
     for page in pages():
         text = page.read_text(encoding="utf-8")
         faults += [f"{page.relative_to(ROOT)}: {fault}" for fault in (*broken_links(page, text), *bad_blocks(text))]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from pydantic import TypeAdapter
 
 from harness.casefile.document import MAX_PROBLEMS, Document, KeyPath, shown
 from harness.casefile.expected import Exemption, Expect, exemptions
-from harness.casefile.fields import PATTERN_WORDS, SLUG
+from harness.casefile.fields import PATTERN_WORDS, SLUG, Refusal
 from harness.casefile.include import with_includes
 from harness.casefile.names import Names, unknown_names
+from harness.casefile.rules import beside_the_point, narrowed
 from harness.casefile.schema import CaseFile, Prompts, SweepFields, Tolerance
 from harness.casefile.validation import validate
 from harness.casefile.variants import expanded
@@ -101,17 +102,34 @@ def load_cases(path: Path, names: Names | None = None) -> list[Case]:
     document, unread = with_includes(load_document(path))
     cases: list[Case] = []
     problems: list[Problem] = list(unread)
+    beside: list[dict[Problem, Problem]] = []
     for variant, data in expanded(document):
         try:
-            cases.append(_case(data, path, variant, incomplete=bool(unread)))
+            written = validate(_CASE, data, incomplete=bool(unread))
+            refusals = beside_the_point(written)
+            cases.append(_case(narrowed(written, refusals), data, path, variant))
+            beside.append(_located(data, refusals))
         except CaseFileError as error:
             problems += error.problems
         problems += islice(unknown_names(data, names), MAX_PROBLEMS) if names else ()
         if len(problems) >= MAX_PROBLEMS:
             break
+    problems += _in_all(beside)
     if problems:
         raise CaseFileError(set(problems))
     return cases
+
+
+def _located(document: Document, refusals: Iterable[Refusal]) -> dict[Problem, Problem]:
+    """Return the problems by where they are: what is said of them differs between variants."""
+    problems = (document.problem(each.path, each.message, at_key=each.at_key) for each in refusals)
+    return {replace(problem, message=""): problem for problem in problems}
+
+
+def _in_all(variants: list[dict[Problem, Problem]]) -> list[Problem]:
+    """Return the problems that every variant has: what one of them runs may be spoken of."""
+    first = variants[0] if variants else {}
+    return [problem for where, problem in first.items() if all(where in each for each in variants)]
 
 
 def load_case(path: Path) -> Case:
@@ -122,8 +140,7 @@ def load_case(path: Path) -> Case:
     return cases[0]
 
 
-def _case(document: Document, path: Path, variant: str, *, incomplete: bool) -> Case:
-    written = validate(_CASE, document, incomplete=incomplete)
+def _case(written: CaseFile, document: Document, path: Path, variant: str) -> Case:
     lines = {key: place.key[0] for key, place in document.places.items() if place.file == path}
     case = Case.of(written, path, lines, variant)
     if len(case.id) > MAX_ID:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -76,12 +75,22 @@ class NameOf:
         return name
 
 
-def _distinct(items: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
-    first = {item: index for index, item in reversed(list(enumerate(items)))}
-    repeats = [index for index, item in enumerate(items) if first[item] != index]
-    if repeats:
-        raise refuse([Refusal((i,), f"{_item(items[i])} is listed twice") for i in repeats])
-    return items
+@dataclass(frozen=True)
+class Distinct:
+    """A list without repeats."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "uniqueItems": True}
+
+    def _check(self, items: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
+        first = {item: index for index, item in reversed(list(enumerate(items)))}
+        repeats = [index for index, item in enumerate(items) if first[item] != index]
+        if repeats:
+            raise refuse([Refusal((i,), f"{_item(items[i])} is listed twice") for i in repeats])
+        return items
 
 
 def _item(item: Hashable) -> str:
@@ -107,7 +116,7 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-DISTINCT = AfterValidator(_distinct)
+DISTINCT = Distinct()
 TEXT, NUMBER, FLAG, LIST, MAPPING = (Tag(kind) for kind in ("text", "number", "flag", "list", "mapping"))
 
 Slug = Annotated[str, Field(pattern=SLUG)]

@@ -6,6 +6,7 @@ that are loaded with it; `Names` is what the case files' layer is told about the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -61,8 +62,15 @@ def _no_model(name: str, names: Names) -> str:
         tags = {tag for tags in names.models.values() for tag in tags}
         return f"no model has the tag {shown(name.removeprefix(TAG))}; {suggest(name.removeprefix(TAG), tags)}"
     if is_pattern(name):
-        return f"{shown(name)} matches no model; {suggest(name.strip('*?'), names.models)}"
+        return f"{shown(name)} matches no model; {_near_pattern(name, names.models)}"
     return f"{shown(name)} is not a model; {suggest(name, names.models)}"
+
+
+def _near_pattern(pattern: str, models: Iterable[str]) -> str:
+    """Return `did you mean 'qwen3-*'?` for a pattern whose fixed beginning is misspelt."""
+    start = re.split(r"[*?]", pattern, maxsplit=1)[0]
+    near = suggest(pattern, {model[: len(start)] + pattern[len(start) :] for model in models})
+    return near if near.startswith("did you mean") else "`harness models list` shows what there is"
 
 
 def _no_engine(name: str, names: Names) -> str:

@@ -5,7 +5,7 @@ Each rule yields a `Refusal` for everything that breaks it, so that all of them 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from harness.casefile.document import KeyPath, shown, with_article
@@ -21,20 +21,35 @@ if TYPE_CHECKING:
 
 # An engine that raises and an expectation that fails are findings whatever a case switches off.
 ALWAYS_ON = ("engine", "expectation")
+_LISTS = ("baselines", "recoveries", "finite", "baseline_range", "top_layers", "minimum_recovery", "rank_order")
 
 
-def broken_rules(case: CaseFile) -> list[Refusal]:
-    """Return everything that a case says of something it does not run."""
-    return [*_foreign(case), *_cells(case), *_layers(case), *_foreign_engines(case), *_unchecked(case)]
+def beside_the_point(case: CaseFile) -> list[Refusal]:
+    """Return everything that a case says of something it does not run.
+
+    In one variant of a case that is no fault, as long as another variant runs it.
+    """
+    return [*_foreign(case), *_cells(case), *_layers(case), *_foreign_engines(case)]
+
+
+def narrowed(case: CaseFile, refusals: Iterable[Refusal]) -> CaseFile:
+    """Return the case without the entries of `expect` that are refused: they speak of other variants."""
+    dropped = {refusal.path[:3] for refusal in refusals}
+    kept = {
+        key: tuple(entry for index, entry in enumerate(entries) if ("expect", key, index) not in dropped)
+        for key in _LISTS
+        if isinstance(entries := getattr(case.expect, key), tuple)
+    }
+    return case.model_copy(update={"expect": case.expect.model_copy(update=kept)})
 
 
 def _entries(case: CaseFile) -> Iterator[tuple[KeyPath, OfJobs]]:
     """Yield every entry that may be narrowed to an engine, a model, a component or a metric, and its key path."""
-    for key in ("baselines", "recoveries", "baseline_range", "top_layers", "minimum_recovery", "rank_order"):
-        for index, entry in enumerate(getattr(case.expect, key)):
+    for key in _LISTS:
+        entries = getattr(case.expect, key)
+        # `finite` may be one word for everything.
+        for index, entry in enumerate(entries if isinstance(entries, tuple) else ()):
             yield ("expect", key, index), entry
-    if not isinstance(case.expect.finite, bool):
-        yield from ((("expect", "finite", index), entry) for index, entry in enumerate(case.expect.finite))
     for key, written in (("skip", case.skip), ("xfail", case.xfail)):
         for index, exempt in enumerate(exemptions(written or ())):
             yield (key, index), exempt
@@ -101,7 +116,7 @@ def _foreign_engines(case: CaseFile) -> Iterator[Refusal]:
             yield Refusal(("expect", "engines", engine), message, at_key=True)
 
 
-def _unchecked(case: CaseFile) -> Iterator[Refusal]:
+def unchecked(case: CaseFile) -> Iterator[Refusal]:
     """Yield findings that must appear although their check is switched off."""
     yield from _switched_off(case, ("expect",), case.expect)
     for engine, expectation in case.expect.engines.items():

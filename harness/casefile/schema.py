@@ -38,7 +38,7 @@ from harness.casefile.fields import (
     refuse,
 )
 from harness.casefile.include import Includes
-from harness.casefile.rules import ALWAYS_ON, broken_rules
+from harness.casefile.rules import ALWAYS_ON, unchecked
 from harness.casefile.variants import Matrix
 from harness.findings import FINDINGS
 from harness.vocabulary import STRATEGIES, Direction
@@ -142,7 +142,7 @@ class CaseFile(Part):
     expect: Expect = Field(default=Expect(), description="what must come out")
 
     @model_validator(mode="after")
-    def _expects_what_it_runs(self) -> Self:
-        if refusals := broken_rules(self):
+    def _expects_what_it_checks(self) -> Self:
+        if refusals := [*unchecked(self)]:
             raise refuse(refusals)
         return self

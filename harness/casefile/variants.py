@@ -19,7 +19,7 @@ from functools import reduce
 from math import prod
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from harness.casefile.document import Document, KeyPath, Place
 from harness.casefile.fields import LIST, MAPPING, PATTERN_WORDS, SLUG, Refusal, Slug, either, refuse
@@ -37,7 +37,10 @@ FIELDS: dict[str, KeyPath] = {
 _LISTS = ("components", "metrics")
 
 Values = Annotated[tuple[str | int, ...], Field(min_length=1), LIST]
-Changes = Annotated[dict[Slug, dict[str, Any]], Field(min_length=1), MAPPING]
+# What a variant changes is validated when it is laid over its case; `published.py` puts its schema in this place.
+CHANGES = "Changes"
+Change = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "$comment": CHANGES})]
+Changes = Annotated[dict[Slug, Change], Field(min_length=1), MAPPING]
 Axis = Annotated[Values | Changes, either("a list of values, or a mapping from names to what they change")]
 
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "Run case files and give a verdict.",
     "list": "List the jobs that `run` would run.",
     "validate": "Check case files without loading a model.",
+    "schema": "Print the JSON Schema of cases, model tables or results.",
     "patch": "Run one sweep and print its table.",
     "models": "List models, fetch them, or check every architecture.",
     "report": "Render a result file as HTML, Markdown or annotations.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -48,6 +49,11 @@ def _bundled() -> dict[str, ModelRow]:
     rows: dict[str, ModelRow] = {}
     _add(BUNDLED, rows, {})
     return rows
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of a table."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(Table).json_schema()}
 
 
 def _add(path: Path, rows: dict[str, ModelRow], origin: dict[str, Path]) -> None:

@@ -1,0 +1,60 @@
+"""`harness schema`: the published schemas, for editors and for whoever reads results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+def _case() -> dict[str, Any]:
+    from harness.casefile.published import case_schema
+
+    return case_schema()
+
+
+def _defaults() -> dict[str, Any]:
+    from harness.casefile.published import defaults_schema
+
+    return defaults_schema()
+
+
+def _models() -> dict[str, Any]:
+    from harness.models.table import schema
+
+    return schema()
+
+
+def _result() -> dict[str, Any]:
+    from harness.reporters.json import schema
+
+    return schema()
+
+
+SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
+    "case": _case,
+    "defaults": _defaults,
+    "models": _models,
+    "result": _result,
+}
+
+
+def text_of(name: str) -> str:
+    """Return one of `SCHEMAS` as the text that is printed, and kept in docs/."""
+    return json.dumps(SCHEMAS[name](), indent=1, ensure_ascii=False) + "\n"
+
+
+@click.command("schema")
+@click.argument("name", default="case", metavar="[case|defaults|models|result]")
+def command(name: str) -> None:
+    """Print the JSON Schema of case files, of the files they include, of model tables, or of results.
+
+    In a case file, `# yaml-language-server: $schema=FILE` as the first line gives an editor completion and errors.
+    """
+    from harness.errors import UnknownName
+
+    if name not in SCHEMAS:
+        raise UnknownName("schema", name, SCHEMAS)
+    click.echo(text_of(name), nl=False)
