@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from harness.casefile.document import MAX_PROBLEMS, Document, KeyPath, shown
+from harness.casefile.document import MAX_PROBLEMS, Document, KeyPath, dotted, shown
 from harness.casefile.expected import Exemption, Expect, exemptions
 from harness.casefile.fields import PATTERN_WORDS, SLUG, Refusal
 from harness.casefile.include import with_includes
@@ -34,7 +34,7 @@ class Case:
 
     Names of models, engines and components are well-formed but not resolved: only the model table, the engines and
     the loaded model know them, and `models` may hold patterns and tags. `variant` names the combination of a `matrix`
-    that this case is, and ends its id. `lines` maps key paths to 1-based lines of the file, for annotations.
+    that this case is, and ends its id. `document` is what it was read from, for places.
     """
 
     id: str
@@ -54,10 +54,10 @@ class Case:
     skip: tuple[Exemption, ...] = ()
     xfail: tuple[Exemption, ...] = ()
     variant: str = ""
-    lines: Mapping[KeyPath, int] = field(default_factory=dict, repr=False, compare=False)
+    document: Document | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, written: CaseFile, path: Path, lines: Mapping[KeyPath, int] | None = None, variant: str = "") -> Case:
+    def of(cls, written: CaseFile, path: Path, document: Document | None = None, variant: str = "") -> Case:
         """Return the case that a case file means; CaseFileError if neither it nor its name gives an id."""
         own = written.id or _id_from_name(path)
         return cls(
@@ -78,7 +78,7 @@ class Case:
             skip=exemptions(written.skip or ()),
             xfail=exemptions(written.xfail or ()),
             variant=variant,
-            lines=lines or {},
+            document=document,
         )
 
     def expectation(self, engine: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -87,10 +87,17 @@ class Case:
         return expected.findings, expected.may_find
 
     def line_of(self, *key_path: str | int) -> int:
-        """Return the line of an entry, `line_of("metrics", 1)`, or of the innermost written entry around it."""
-        while key_path and key_path not in self.lines:
+        """Return the line of an entry, `line_of("metrics", 1)`, or of the innermost around it in this file."""
+        places = self.document.places if self.document else {}
+        while key_path and (key_path not in places or places[key_path].file != self.path):
             key_path = key_path[:-1]
-        return self.lines.get(key_path, 1)
+        return places[key_path].key[0] if key_path in places else 1
+
+    def problem(self, message: str, key_path: KeyPath) -> Problem:
+        """Return a problem with an entry of the case, in the file that holds it."""
+        if self.document is None:
+            return Problem(str(self.path), 1, 1, dotted(key_path), message)
+        return self.document.problem(key_path, message)
 
 
 def load_cases(path: Path, names: Names | None = None) -> list[Case]:
@@ -141,8 +148,7 @@ def load_case(path: Path) -> Case:
 
 
 def _case(written: CaseFile, document: Document, path: Path, variant: str) -> Case:
-    lines = {key: place.key[0] for key, place in document.places.items() if place.file == path}
-    case = Case.of(written, path, lines, variant)
+    case = Case.of(written, path, document, variant)
     if len(case.id) > MAX_ID:
         message = f"makes the id {shown(case.id)} of {len(case.id)} characters; at most {MAX_ID} are allowed"
         raise CaseFileError([document.problem(("matrix",), message, at_key=True)])

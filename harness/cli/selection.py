@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.errors import CaseFileError, Problem, UsageError, suggest
+
+if TYPE_CHECKING:
+    from harness.jobs import Job
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "cases"
 
@@ -37,24 +40,32 @@ def case_files(paths: Sequence[Path]) -> list[Path]:
     return find_cases([source])
 
 
-def jobs_of(
-    paths: Sequence[Path], tables: Sequence[str], models: Sequence[str], engines: Sequence[str], tags: Sequence[str]
-) -> list[Any]:
-    """Return the selected jobs. Raises CaseFileError with every file's problems, UsageError for an empty selection."""
-    from harness import jobs
+def planned_jobs(files: Sequence[Path], tables: Sequence[str]) -> tuple[list[Job], set[Problem]]:
+    """Return the jobs of the files that are in order, and every problem of those that are not."""
+    from harness.jobs import jobs_in
     from harness.models import load_table
 
     table = load_table(Path(name) for name in tables)
-    planned: list[jobs.Job] = []
+    planned: list[Job] = []
     problems: list[Problem] = []
-    for file in case_files(paths):
+    for file in files:
         try:
-            planned += jobs.jobs_in(file, table)
+            planned += jobs_in(file, table)
         except CaseFileError as error:
             problems += error.problems
+    return planned, set(problems)
+
+
+def jobs_of(
+    paths: Sequence[Path], tables: Sequence[str], models: Sequence[str], engines: Sequence[str], tags: Sequence[str]
+) -> list[Job]:
+    """Return the selected jobs. Raises CaseFileError with every file's problems, UsageError for an empty selection."""
+    from harness.jobs import refuse_shared_ids
+
+    planned, problems = planned_jobs(case_files(paths), tables)
     if problems:
-        raise CaseFileError(set(problems))
-    jobs.refuse_shared_ids(planned)
+        raise CaseFileError(problems)
+    refuse_shared_ids(planned)
     _refuse_unknown("model", models, {job.row.id for job in planned})
     _refuse_unknown("engine", engines, {job.engine for job in planned})
     _refuse_unknown("tag", tags, {tag for job in planned for tag in (*job.case.tags, *job.row.tags)})

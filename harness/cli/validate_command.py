@@ -1,20 +1,64 @@
-"""`harness validate`: everything that can be said of a case file without loading a model."""
+"""`harness validate`: everything that can be said of case files without loading a model, and what cannot."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.selection import case_files, jobs_of
+from harness.cli.selection import case_files, planned_jobs
+from harness.errors import EXIT_PASSED, EXIT_USAGE, CaseFileError, Problem
+
+if TYPE_CHECKING:
+    from harness.preflight import Report
 
 
 @click.command("validate")
 @click.option("--models", "tables", multiple=True, metavar="FILE", help="A model table beside the bundled one.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-def command(paths: tuple[Path, ...], tables: tuple[str, ...]) -> None:
-    """Check case files without loading a model."""
+def command(paths: tuple[Path, ...], tables: tuple[str, ...], as_json: bool) -> int:
+    """Check case files without loading a model.
+
+    Names, layers, components, token counts and answers are checked as far as the model tables, the source code of
+    mlx-lm and the tokenizers on this machine reach; what was not checked is said.
+    """
+    from harness.jobs import refuse_shared_ids
+    from harness.preflight import inspect
+
     files = case_files(paths)
-    jobs = jobs_of(paths, tables, (), (), ())
-    click.echo(f"{len(files)} case files are valid; they make {len(jobs)} jobs.")
-    click.echo("Not checked, for want of the models: token counts, layers, and components that name a module.")
+    jobs, problems = planned_jobs(files, tables)
+    refuse_shared_ids(jobs)
+    report = inspect(jobs)
+    problems |= set(report.problems)
+    if as_json:
+        click.echo(json.dumps(_plain(len(files), len(jobs), problems, report), indent=1, ensure_ascii=False))
+        return EXIT_USAGE if problems else EXIT_PASSED
+    if problems:
+        raise CaseFileError(problems)
+    _say(len(files), len(jobs), report)
+    return EXIT_PASSED
+
+
+def _say(files: int, jobs: int, report: Report) -> None:
+    click.echo(f"{files} case files are valid; they make {jobs} jobs.")
+    for each in report.not_checked:
+        click.echo(f"not checked: {each}")
+    if report.without_snapshot:
+        shown = ", ".join(report.without_snapshot[:3])
+        more = f" and {len(report.without_snapshot) - 3} more" if len(report.without_snapshot) > 3 else ""
+        click.echo(f"no snapshot yet: {shown}{more}; `harness run --snapshot-update` stores them")
+
+
+def _plain(files: int, jobs: int, problems: set[Problem], report: Report) -> dict[str, object]:
+    return {
+        "valid": not problems,
+        "files": files,
+        "jobs": jobs,
+        "problems": [asdict(problem) for problem in sorted(problems)],
+        "not_checked": [asdict(each) for each in report.not_checked],
+        "without_snapshot": list(report.without_snapshot),
+    }
