@@ -106,7 +106,7 @@ def faster_blas(speed: float, backend: str) -> str | None:
 
     Only the CPU backend on Linux calls a BLAS that can be replaced from outside.
     """
-    if speed >= SLOW_GFLOPS or backend != "cpu" or sys.platform != "linux":
+    if speed >= SLOW_GFLOPS or not backend.startswith("cpu") or sys.platform != "linux":
         return None
     return f"{speed:.2g} GFLOP/s is a slow BLAS; to multiply 20 times faster or more: {preload_line()}"
 

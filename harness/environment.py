@@ -26,11 +26,14 @@ def environment() -> Environment:
 
 
 def backend() -> str:
-    """Return the name snapshots are kept under: `cpu`, `metal` or `cuda`, as MLX's default device says."""
+    """Return the name snapshots are kept under: `cpu`, `cpu-arm64`, `metal` or `cuda`, as MLX's default device says.
+
+    An ARM processor is a backend of its own: MLX computes half precision there with other kernels than on x86-64.
+    """
     import mlx.core as mx
 
     if mx.default_device() == mx.cpu:
-        return "cpu"
+        return "cpu-arm64" if platform.machine().lower() in ("arm64", "aarch64") else "cpu"
     return "metal" if mx.metal.is_available() else "cuda"
 
 

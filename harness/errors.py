@@ -6,6 +6,8 @@
     │   ├── UnknownName                          a name nobody knows, with the nearest one that exists
     │   └── PromptError                          an empty prompt, a token outside the vocabulary, no tokenizer
     ├── ModelUnavailable            exit code 5  the model is not on this machine; the job is skipped
+    ├── NothingToRun                exit code 5  what is asked for leaves no job, or not here
+    │   └── DeviceUnavailable                    MLX runs on another device than the one required
     ├── FindingError                exit code 1  the request ran into a finding; `.finding` holds it
     │   ├── AlignmentError                       the prompts differ in token length
     │   └── BaselineError                        the baseline is zero or not finite: no recovery exists
@@ -96,6 +98,16 @@ class ModelUnavailable(HarnessError):
     """The model is not on this machine and may not be fetched; the text says how to get it."""
 
     exit_code = EXIT_NOTHING_RAN
+
+
+class NothingToRun(HarnessError):
+    """The request is right and leaves nothing to do; that must never read as a pass."""
+
+    exit_code = EXIT_NOTHING_RAN
+
+
+class DeviceUnavailable(NothingToRun):
+    """MLX runs on another device than the one that is required."""
 
 
 class FindingError(HarnessError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -19,8 +20,15 @@ def write_text(path: Path, text: str) -> None:
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:
-        os.unlink(name)
+        with suppress(OSError):
+            os.unlink(name)
         raise
+
+
+def make_results_folder(folder: Path) -> None:
+    """Create the folder for what runs leave behind, kept out of version control. Raises OSError."""
+    if not folder.exists():
+        write_text(folder / ".gitignore", "*\n")
 
 
 def _umask() -> int:

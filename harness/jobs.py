@@ -46,6 +46,17 @@ class Job:
         variant = f"{self.case.variant}{VARIANT_MARK}" if self.case.variant else ""
         return f"{variant}{self.engine}@{self.row.id}"
 
+    @property
+    def cost(self) -> int:
+        """About how long it takes beside other jobs: a pretrained model has more and larger layers than the others."""
+        return 10 if self.row.source in ("wheel", "path", "hub") else 1
+
+    @property
+    def has_snapshot(self) -> bool:
+        """Whether its numbers are stored: not those of a job that must fail a check, which are known to be wrong."""
+        must, _ = self.case.expectation(self.engine)
+        return "snapshot" in self.case.checks and not must
+
 
 def jobs_in(path: Path, table: Mapping[str, ModelRow]) -> list[Job]:
     """Return the jobs of a case file. Raises CaseFileError with all that is wrong in it, UsageError for no file."""
@@ -57,6 +68,14 @@ def plan(case: Case, table: Mapping[str, ModelRow]) -> list[Job]:
     """Return the jobs of a case whose models and engines are known: a model each time it is named, once."""
     names = Names({row.id: row.tags for row in table.values()}, ENGINES)
     return [Job(case, table[model], engine) for model in names.models_of(case.models) for engine in case.engines]
+
+
+def tolerances(case: Case) -> tuple[dict[str, float], dict[str, float]]:
+    """Return how far a case lets stored numbers move on one backend, and between two: there never less."""
+    own = case.tolerance
+    same = {"recovery_points": own.recovery_points, "baseline_relative": own.baseline_relative}
+    between = {"recovery_points": own.cross_backend_points, "baseline_relative": own.cross_backend_relative}
+    return same, {name: max(limit, same[name]) for name, limit in between.items()}
 
 
 def refuse_shared_ids(jobs: Iterable[Job]) -> None:
@@ -152,8 +171,8 @@ class _Run:
         findings += self._unchanged(model, before)
         must, may = case.expectation(self.job.engine)
         status, marked = judge(findings, must, may, strict)
-        if snapshot and "snapshot" in case.checks and status is Status.PASSED and not must and result.curves:
-            findings += snapshot(self.job, result)
+        if snapshot and self.job.has_snapshot and status is Status.PASSED and result.curves:
+            findings += snapshot(self.job, replace(result, status=status, findings=marked))
             status, marked = judge(findings, must, may, strict)
         return replace(result, status=status, findings=marked, timings=self.timings)
 

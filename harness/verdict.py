@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from harness.errors import EXIT_FINDINGS, EXIT_INTERNAL, EXIT_NOTHING_RAN, EXIT_PASSED, EXIT_USAGE
+from harness.errors import (
+    EXIT_FINDINGS,
+    EXIT_INTERNAL,
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_RAN,
+    EXIT_PASSED,
+    EXIT_USAGE,
+)
 from harness.findings import Severity
 from harness.vocabulary import Finding, JobResult, Status
 
@@ -40,17 +47,19 @@ def expect_failure(
 
 def fails(finding: Finding, strict: bool = False) -> bool:
     """Return whether a finding fails its job."""
-    return not finding.expected and (strict or finding.severity is Severity.ERROR)
+    fatal = (Severity.ERROR, Severity.WARNING) if strict else (Severity.ERROR,)
+    return not finding.expected and finding.severity in fatal
 
 
-def of_run(jobs: Sequence[JobResult]) -> tuple[Status, int]:
-    """Return the verdict of a run and its exit code: the gravest status of its jobs."""
-    statuses = {job.status for job in jobs}
+def of_run(jobs: Sequence[JobResult], *besides: Status) -> tuple[Status, int]:
+    """Return the verdict of a run and its exit code: the gravest status of its jobs, and of what happened besides."""
+    statuses = {*(job.status for job in jobs), *besides}
     return next((each for each in _BY_GRAVITY if each[0] in statuses), (Status.SKIPPED, EXIT_NOTHING_RAN))
 
 
 _BY_GRAVITY = (
     (Status.CRASHED, EXIT_INTERNAL),
+    (Status.INTERRUPTED, EXIT_INTERRUPTED),
     (Status.REFUSED, EXIT_USAGE),
     (Status.FAILED, EXIT_FINDINGS),
     (Status.PASSED, EXIT_PASSED),

@@ -380,7 +380,11 @@ class JobResult:
 
 @dataclass(frozen=True)
 class RunResult:
-    """Everything one run produced: the JSON file, and the source of every report."""
+    """Everything one run produced: the JSON file, and the source of every report.
+
+    `planned` are the ids of all jobs selected, those of other shards and those never reached among them. `notes` are
+    what a reader of the verdict must know besides the jobs.
+    """
 
     verdict: Status
     exit_code: int
@@ -388,4 +392,7 @@ class RunResult:
     jobs: tuple[JobResult, ...]
     started: str
     duration_s: float
+    shard: str | None = None
+    planned: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     schema: str = RESULT_SCHEMA

@@ -70,7 +70,8 @@ def test_the_gravest_job_decides_the_run(statuses, verdict, code):
 @pytest.mark.parametrize(
     ("error", "code"),
     [("HarnessError", 3), ("UsageError", 4), ("CaseFileError", 4), ("UnknownName", 4), ("PromptError", 4),
-     ("ModelUnavailable", 5), ("FindingError", 1), ("AlignmentError", 1), ("BaselineError", 1), ("TapError", 3),
+     ("ModelUnavailable", 5), ("NothingToRun", 5), ("DeviceUnavailable", 5),
+     ("FindingError", 1), ("AlignmentError", 1), ("BaselineError", 1), ("TapError", 3),
      ("SnapshotRefused", 1)],
 )  # fmt: skip
 def test_every_error_knows_its_exit_code(error, code):

@@ -18,6 +18,8 @@ COMMANDS = {
     "list": "List the jobs that `run` would run.",
     "validate": "Check case files without loading a model.",
     "schema": "Print the JSON Schema of cases, model tables or results.",
+    "merge": "Put the results of shards together.",
+    "snapshots": "Show, review, update or prune the stored numbers.",
     "patch": "Run one sweep and print its table.",
     "models": "List models, fetch them, or check every architecture.",
     "report": "Render a result file as HTML, Markdown or annotations.",

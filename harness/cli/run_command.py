@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
-from harness.cli.selection import BUNDLED, case_files, jobs_of, selection_options
+from harness.cli.run_conditions import LAST, chosen_ids, refuse_other_device, remember
+from harness.cli.selection import case_files, jobs_of, refuse_installed, selection_options
 from harness.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, UsageError
 from harness.reporters.outputs import REPORTS, check_writable, kind_of, write
+from harness.shards import Shard
 from harness.vocabulary import RunResult
 
 CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
@@ -19,6 +21,12 @@ CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 @click.command("run")
 @selection_options
 @click.option("-k", "keyword", help="Only jobs whose name matches this pytest expression.")
+@click.option("--job", "ids", multiple=True, metavar="ID", help="Only the job with this id, as in reports.")
+@click.option("--failed", is_flag=True, help="Only jobs that the last run failed or did not reach.")
+@click.option("--failed-in", type=click.Path(path_type=Path), metavar="FILE", help="The same, of this result file.")
+@click.option("--shard", metavar="I/N", help="Only the I-th of N parts; `harness merge` puts their results together.")
+@click.option("--min-jobs", type=click.IntRange(min=1), metavar="N", help="Fail if fewer jobs ran.")
+@click.option("--require-device", metavar="NAME", help="Refuse to run but on: cpu, gpu, or a device's name.")
 @click.option("-n", "--workers", default="0", help="Worker processes; each loads a model once. `auto`: one a core.")
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first job that fails.")
 @click.option("--strict", is_flag=True, help="Warnings fail a job.")
@@ -36,21 +44,27 @@ CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
     help="Write a report; the suffix chooses: .html, .md, .json, .xml (JUnit).",
 )
 @click.option("--annotations", is_flag=True, help="Print GitHub annotations that point at the case files.")
-@click.option("--results", default="results", show_default=True, help="Folder for snapshot candidates.")
+@click.option("--results", default="results", show_default=True, help="Folder for candidates and the last result.")
 def command(
     paths: tuple[Path, ...], tables: tuple[str, ...], models: tuple[str, ...], engines: tuple[str, ...],
-    tags: tuple[str, ...], keyword: str | None, workers: str, exitfirst: bool, strict: bool, snapshot_update: bool,
-    download: bool, require_models: bool, json_file: Path | None, junit: Path | None, outputs: tuple[Path, ...],
-    annotations: bool, results: str,
+    tags: tuple[str, ...], keyword: str | None, ids: tuple[str, ...], failed: bool, failed_in: Path | None,
+    shard: str | None, min_jobs: int | None, require_device: str | None, workers: str, exitfirst: bool,
+    strict: bool, snapshot_update: bool, download: bool, require_models: bool, json_file: Path | None,
+    junit: Path | None, outputs: tuple[Path, ...], annotations: bool, results: str,
 ) -> int:  # fmt: skip
     """Run case files and give a verdict.
 
     PATHS are case files or folders; without any, those of ./cases, or the bundled ones.
     """
     _refuse_workers(workers)
-    jobs_of(paths, tables, models, engines, tags)
+    if shard:
+        Shard.parse(shard)
+    if failed:
+        failed_in = Path(results, LAST)
+    wanted = chosen_ids(jobs_of(paths, tables, models, engines, tags), ids, failed_in)
+    refuse_other_device(require_device)
     if snapshot_update:
-        _refuse_installed(paths)
+        refuse_installed(paths)
     reports, junit = _sorted_out(outputs, junit)
     for file in (json_file, junit, *reports):
         if file is not None:
@@ -66,6 +80,9 @@ def command(
         *(["--harness-require-models"] if require_models else []),
         *([f"--harness-json={json_file}"] if json_file else []),
         *([f"--junit-xml={junit}"] if junit else []),
+        *([f"--harness-shard={shard}"] if shard else []),
+        *([f"--harness-min-jobs={min_jobs}"] if min_jobs else []),
+        *(f"--harness-only=job={name}" for name in wanted),
         f"--harness-results={results}",
         *(f"--harness-models={Path(name).resolve()}" for name in tables),
         *(f"--harness-only=model={name}" for name in models),
@@ -73,7 +90,7 @@ def command(
         *(f"--harness-only=tag={name}" for name in tags),
         *(str(file) for file in case_files(paths)),
     ]
-    code, run = _pytest(arguments, strict)
+    code, run = _pytest(arguments, strict, Path(results))
     if run is not None:
         for file in reports:
             write(run, file)
@@ -110,7 +127,7 @@ def _fixed_arguments() -> list[str]:
     ]
 
 
-def _pytest(arguments: list[str], strict: bool) -> tuple[int, RunResult | None]:
+def _pytest(arguments: list[str], strict: bool, results: Path) -> tuple[int, RunResult | None]:
     import pytest
 
     from harness.cli import unread_output_dropped
@@ -126,6 +143,7 @@ def _pytest(arguments: list[str], strict: bool) -> tuple[int, RunResult | None]:
         code = int(pytest.main(arguments, plugins=[keeper]))
     run = keeper.run_result
     if run is not None:
+        remember(run, results)
         # Whoever stops reading before the end interrupts the run; after it, the verdict stands.
         with unread_output_dropped():
             print_run(run, console(), strict)
@@ -146,9 +164,3 @@ class _Keeper:
 def _refuse_workers(text: str) -> None:
     if not (text.isdecimal() or text in ("auto", "logical")):
         raise UsageError(f"-n {text}: expected a number of worker processes, or auto")
-
-
-def _refuse_installed(paths: tuple[Path, ...]) -> None:
-    """The snapshots of an installed package are part of it; an update there would be lost with the next version."""
-    if BUNDLED.is_dir() and any(BUNDLED.resolve() in file.resolve().parents for file in case_files(paths)):
-        raise UsageError("the bundled cases belong to the installed package; copy them and give the copy's folder")

@@ -81,6 +81,12 @@ def jobs_of(
     return chosen
 
 
+def refuse_installed(paths: Sequence[Path]) -> None:
+    """The snapshots of an installed package are part of it; a change there would be lost with the next version."""
+    if BUNDLED.is_dir() and any(BUNDLED.resolve() in file.resolve().parents for file in case_files(paths)):
+        raise UsageError("the bundled cases belong to the installed package; copy them and give the copy's folder")
+
+
 def _refuse_unknown(kind: str, names: Sequence[str], known: set[str]) -> None:
     for name in names:
         if name not in known:

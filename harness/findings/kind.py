@@ -7,13 +7,14 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """An error fails the job; a warning fails it only under `--strict`."""
+    """An error fails the job; a warning fails it only under `--strict`; a note never does."""
 
     ERROR = "error"
     WARNING = "warning"
+    NOTE = "note"
 
 
-ERROR, WARNING = Severity.ERROR, Severity.WARNING
+ERROR, WARNING, NOTE = Severity
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Findings about stored numbers."""
 
-from harness.findings.kind import ERROR, WARNING, FindingKind
+from harness.findings.kind import ERROR, NOTE, WARNING, FindingKind
 
 KINDS = (
     FindingKind(
@@ -8,7 +8,7 @@ KINDS = (
         "snapshot",
         ERROR,
         "a value differs from its snapshot",
-        "look at the difference; if it is meant, store it with --snapshot-update",
+        "look at the difference with `harness snapshots review`, which stores it if it is meant",
     ),
     FindingKind(
         "SNP002",
@@ -20,9 +20,9 @@ KINDS = (
     FindingKind(
         "SNP003",
         "snapshot",
-        WARNING,
+        NOTE,
         "no snapshot for this backend; compared with another one's",
-        "review the candidate in the results folder and commit it",
+        "look at the candidate with `harness snapshots review`, which stores it",
     ),
     FindingKind(
         "SNP004",
@@ -30,5 +30,12 @@ KINDS = (
         ERROR,
         "a value that is not finite cannot be stored",
         "repair the cause, or expect the finding in the case",
+    ),
+    FindingKind(
+        "SNP005",
+        "snapshot",
+        ERROR,
+        "a snapshot cannot be written",
+        "make room or give the permission and update again; what was stored before is untouched",
     ),
 )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.errors import EXIT_NOTHING_RAN, EXIT_PASSED
 from harness.pytest_plugin.items import CASE_SUFFIX, has_case_files, job_of, names_of, variant_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Ledger:
         self.bad_case_file = False
         self.refusal: str | None = None
         self.interrupted = False
+        self.ordinary_tests_ran = False
+        self.planned: tuple[str, ...] = ()
         self.started = datetime.now(UTC)
         self.clock = time.perf_counter()
         self._shelf: ModelShelf | None = None
@@ -61,12 +64,25 @@ class Ledger:
         if refusal := _refusal(config, jobs.values()):
             self._refuse(refusal, items)
             return
-        kept = [item for item, job in jobs.items() if self._selected(job)]
+        selected = {item: job for item, job in jobs.items() if self._selected(job)}
+        kept = self._sharded(selected)
         if dropped := [item for item in jobs if item not in kept]:
             config.hook.pytest_deselected(items=dropped)
         order = {model: i for i, model in enumerate(dict.fromkeys(jobs[item].row.id for item in kept))}
         kept.sort(key=lambda item: order[jobs[item].row.id])  # stable: jobs of a case stay in their order
         items[:] = [item for item in items if item not in jobs] + kept
+
+    def _sharded(self, selected: Mapping[pytest.Item, Job]) -> list[pytest.Item]:
+        """Return the items of this run's part, and remember what all parts together have planned."""
+        from harness.shards import Shard, Task, members
+
+        self.planned = tuple(sorted(job.id for job in selected.values()))
+        if self.is_worker:
+            self.config.workeroutput[_PLANNED] = self.planned  # type: ignore[attr-defined]  # set by xdist
+        if not (text := self.config.getoption("harness_shard")):
+            return list(selected)
+        ours = members(Shard.parse(text), (Task(job.id, job.row.id, job.cost) for job in selected.values()))
+        return [item for item, job in selected.items() if job.id in ours]
 
     def _refuse(self, message: str, items: list[pytest.Item]) -> None:
         if not self.is_worker:
@@ -77,7 +93,9 @@ class Ledger:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        self.refusal = self.refusal or getattr(node, "workeroutput", {}).get(_REFUSAL)
+        output = getattr(node, "workeroutput", {})
+        self.refusal = self.refusal or output.get(_REFUSAL)
+        self.planned = self.planned or tuple(output.get(_PLANNED, ()))
 
     def _selected(self, job: Job) -> bool:
         wanted: dict[str, set[str]] = {}
@@ -85,6 +103,7 @@ class Ledger:
             kind, _, name = pair.partition("=")
             wanted.setdefault(kind, set()).add(name)
         has = {
+            "job": {job.id},
             "case": {job.case.id},
             "model": {job.row.id},
             "engine": {job.engine},
@@ -130,6 +149,8 @@ class Ledger:
             self.results.append(load_job(sent))
         elif report.failed and names_of(report.nodeid):
             self.results.append(_crashed(report, self.config.rootpath))
+        elif report.when == "call" and not report.skipped and not names_of(report.nodeid):
+            self.ordinary_tests_ran = True
 
     # -- ending -----------------------------------------------------------------------------------------------------
 
@@ -145,13 +166,21 @@ class Ledger:
         if self.is_worker or not self._concerned():
             return outcome
         self.run_result = self._verdict(broken=session.exitstatus == pytest.ExitCode.INTERNAL_ERROR)
-        # Beside cases that pass, what ordinary tests and other plugins found keeps its exit code.
-        elsewhere = session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-        if not (elsewhere and self.run_result.exit_code in (0, 5)):
+        if not self._pytest_has_its_say(session.exitstatus):
             session.exitstatus = self.run_result.exit_code
         if name := self.config.getoption("harness_json"):
             self._write(self.run_result, Path(name), session)
         return outcome
+
+    def _pytest_has_its_say(self, status: int) -> bool:
+        """Return whether pytest's own exit code stands: beside cases that pass or were skipped, ordinary tests decide.
+
+        Tests that ran and passed make a session of more than skipped cases, which is what 5 would say of it.
+        """
+        assert self.run_result is not None
+        if self.run_result.exit_code not in (EXIT_PASSED, EXIT_NOTHING_RAN):
+            return False
+        return self.ordinary_tests_ran or status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
     def _write(self, run: RunResult, path: Path, session: pytest.Session) -> None:
         from harness.reporters.json import write
@@ -164,29 +193,31 @@ class Ledger:
 
     def _concerned(self) -> bool:
         """Return whether the session has anything to do with case files."""
-        return bool(self.results) or self.bad_case_file or (self.interrupted and has_case_files(self.config.args))
+        return (
+            bool(self.results or self.planned)
+            or self.bad_case_file
+            or (self.interrupted and has_case_files(self.config.args))
+        )
 
     def _verdict(self, broken: bool) -> RunResult:
         from harness.environment import environment
-        from harness.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE
+        from harness.shards import with_floor
         from harness.verdict import of_run
         from harness.vocabulary import RunResult, Status
 
-        verdict, code = of_run(self.results)
-        if self.bad_case_file:
-            verdict, code = Status.REFUSED, EXIT_USAGE
-        if self.interrupted:
-            verdict, code = Status.INTERRUPTED, EXIT_INTERRUPTED
-        if broken:
-            verdict, code = Status.CRASHED, EXIT_INTERNAL
-        return RunResult(
+        besides = {Status.REFUSED: self.bad_case_file, Status.INTERRUPTED: self.interrupted, Status.CRASHED: broken}
+        verdict, code = of_run(self.results, *(status for status, happened in besides.items() if happened))
+        run = RunResult(
             verdict=verdict,
             exit_code=code,
             environment=environment(),
             jobs=tuple(sorted(self.results, key=lambda job: (job.case_file, job.id))),
             started=self.started.isoformat(timespec="seconds"),
             duration_s=round(time.perf_counter() - self.clock, 3),
+            shard=self.config.getoption("harness_shard"),
+            planned=self.planned,
         )
+        return with_floor(run, self.config.getoption("harness_min_jobs"))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.refusal:
@@ -218,6 +249,7 @@ class Ledger:
 
 _RESULT: pytest.StashKey[JobResult] = pytest.StashKey()
 _REFUSAL = "harness_refusal"
+_PLANNED = "harness_planned"
 
 
 def ledger_of(config: pytest.Config) -> Ledger:
@@ -230,10 +262,14 @@ def _refusal(config: pytest.Config, jobs: Iterable[Job]) -> str | None:
     """Return why these jobs cannot be run in one session, if they cannot."""
     from harness.errors import UsageError
     from harness.jobs import refuse_shared_ids
+    from harness.shards import Shard
+    from harness.snapshots import refuse_in_ci
 
-    if config.getoption("update_snapshots") and os.environ.get("CI"):
-        return "CI is set: snapshots are compared and never written; update them where you commit"
     try:
+        if config.getoption("update_snapshots"):
+            refuse_in_ci()
+        if shard := config.getoption("harness_shard"):
+            Shard.parse(shard)
         refuse_shared_ids(jobs)
     except UsageError as error:
         return str(error)
@@ -273,13 +309,12 @@ def _crashed(report: pytest.TestReport, root: Path) -> JobResult:
 
 def _compare_snapshot(job: Job, result: JobResult, syrupy: Any, config: pytest.Config) -> list[Finding]:
     from harness.environment import environment
+    from harness.jobs import tolerances
     from harness.snapshots import Place, compare, document
 
-    tolerance, here = job.case.tolerance, environment()
-    within = {"recovery_points": tolerance.recovery_points, "baseline_relative": tolerance.baseline_relative}
-    wide = {"recovery_points": tolerance.cross_backend_points, "baseline_relative": tolerance.cross_backend_relative}
+    (within, wide), here = tolerances(job.case), environment()
     return compare(
-        Place(job.case.path, job.name, here.backend),
+        Place(job.case.id, job.case.path, job.name, here.backend),
         document(result, here, within),
         wide,
         Path(config.getoption("harness_results")),

@@ -48,6 +48,8 @@ def print_run(run: RunResult, console: Console, strict: bool = False) -> None:
     for job in run.jobs:
         _print_findings(job, console, strict)
     _print_reasons(run.jobs, console)
+    for note in run.notes:
+        console.print(Text(note, style="yellow"))
     console.print(verdict_line(run))
 
 

@@ -18,10 +18,25 @@ class Difference:
     old: Any
     new: Any
 
+    @property
+    def change(self) -> str:
+        """How far it moved: a recovery in points, a baseline in percent of itself; nothing for what is no number."""
+        if not (isinstance(self.old, float) and isinstance(self.new, float)):
+            return ""
+        moved = self.new - self.old
+        if not is_baseline(self.where):
+            return f"{moved:+.3g} points"
+        return f"{100 * moved / abs(self.old):+.3g} %" if self.old else f"{moved:+.3g}"
+
     def __str__(self) -> str:
-        if isinstance(self.old, float) and isinstance(self.new, float):
-            return f"{self.where}: {self.old:.7g} -> {self.new:.7g} ({self.new - self.old:+.3g})"
-        return f"{self.where}: {self.old} -> {self.new}"
+        if not self.change:
+            return f"{self.where}: {self.old} -> {self.new}"
+        return f"{self.where}: {self.old:.7g} -> {self.new:.7g} ({self.change})"
+
+
+def is_baseline(where: str) -> bool:
+    """Return whether a difference's place is a baseline, which has a unit of its own; the others are recoveries."""
+    return where.endswith(" baseline")
 
 
 def differences(old: Document, new: Document, tolerance: Mapping[str, float] | None = None) -> list[Difference]:
@@ -37,6 +52,12 @@ def differences(old: Document, new: Document, tolerance: Mapping[str, float] | N
     ]
     limits = tolerance or new["tolerance"]
     return found + list(_curves(_by_name(old), _by_name(new), limits))
+
+
+def origins(old: Document, new: Document) -> str:
+    """Return what the provenance of two documents disagrees on, as `mlx 0.32.3, now 0.32.4; device ...`."""
+    was, now = old.get("provenance", {}), new["provenance"]
+    return "; ".join(f"{key} {was.get(key)}, now {value}" for key, value in now.items() if was.get(key) != value)
 
 
 def _by_name(document: Document) -> dict[str, Any]:
@@ -66,7 +87,7 @@ def _equal(where: str, old: dict[str, Any], new: dict[str, Any], limits: Mapping
         return a is b
     if not (math.isfinite(a) and math.isfinite(b)):
         return False
-    if where.endswith(" baseline"):
+    if is_baseline(where):
         return bool(abs(a - b) <= (limits["baseline_relative"] + 1e-6) * max(abs(a), abs(b)))
     return bool(abs(a - b) <= limits["recovery_points"] + 1e-4)
 

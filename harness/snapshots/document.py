@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from harness.errors import SnapshotRefused
 from harness.vocabulary import Cell, Curve, Environment, JobResult
 
 SNAPSHOT_SCHEMA = "mlx-patch-harness/snapshot/1"
@@ -13,7 +14,10 @@ Document = dict[str, Any]
 
 
 def document(job: JobResult, environment: Environment, tolerance: dict[str, float]) -> Document:
-    """Return what is stored of a job. `provenance` says where the numbers come from and is not compared."""
+    """Return what is stored of a job.
+
+    `provenance` says where the numbers come from, `verdict` what the checks made of them; neither is compared.
+    """
     return {
         "schema": SNAPSHOT_SCHEMA,
         "case": job.case,
@@ -28,6 +32,7 @@ def document(job: JobResult, environment: Environment, tolerance: dict[str, floa
             "mlx": environment.packages.get("mlx", ""),
             "mlx-lm": environment.packages.get("mlx-lm", ""),
         },
+        "verdict": {"status": job.status.value, "findings": sorted({finding.code for finding in job.findings})},
         "tokens": {"clean": _ids(job.clean), "corrupted": _ids(job.corrupted)},
         "curves": [_curve(curve) for curve in job.curves],
     }
@@ -57,6 +62,19 @@ def _cell(cell: Cell) -> dict[str, Any]:
     rounded = None if value is None else round(value, 4)
     head = {} if cell.head is None else {"head": cell.head}
     return {"layer": cell.layer, **head, "position": cell.position, "value": rounded, "state": state}
+
+
+def refuse_non_finite(document: Document) -> None:
+    """Raise SnapshotRefused when a reading is inf or nan, or when any number in the document is."""
+    for curve in document["curves"]:
+        for reading in (curve["baseline"], *curve["recoveries"]):
+            if reading["state"] in ("inf", "nan"):
+                where = f"layer {reading['layer']}" if "layer" in reading else "baseline"
+                raise SnapshotRefused(f"{curve['component']} {curve['metric']} {where} is {reading['state']}")
+    try:
+        dumps(document)
+    except ValueError as error:
+        raise SnapshotRefused(f"the document holds a number that is not finite: {error}") from error
 
 
 def dumps(document: Document) -> str:

@@ -15,37 +15,10 @@ from syrupy.data import SnapshotCollection, SnapshotCollections
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
 
-from harness.errors import SnapshotRefused
 from harness.files import write_text
 from harness.snapshots.comparison import differences
-from harness.snapshots.document import Document, dumps
-
-CASE_SUFFIX = ".case.yaml"
-
-
-def folder_of(case_file: Path) -> Path:
-    """Return where the snapshots of a case file live: `../snapshots` from a folder named `cases`, else `snapshots`."""
-    folder = case_file.absolute().parent
-    return (folder.parent if folder.name == "cases" else folder) / "snapshots"
-
-
-def location_of(case_file: Path, job: str, backend: str) -> Path:
-    """Return the file of a job (`engine@model`) of a case file on a backend."""
-    safe = job.replace(":", "+")
-    return folder_of(case_file) / case_file.name.removesuffix(CASE_SUFFIX) / f"{safe}.{backend}.json"
-
-
-def refuse_non_finite(document: Document) -> None:
-    """Raise SnapshotRefused when a reading is inf or nan, or when any number in the document is."""
-    for curve in document["curves"]:
-        for reading in (curve["baseline"], *curve["recoveries"]):
-            if reading["state"] in ("inf", "nan"):
-                where = f"layer {reading['layer']}" if "layer" in reading else "baseline"
-                raise SnapshotRefused(f"{curve['component']} {curve['metric']} {where} is {reading['state']}")
-    try:
-        dumps(document)
-    except ValueError as error:
-        raise SnapshotRefused(f"the document holds a number that is not finite: {error}") from error
+from harness.snapshots.document import dumps, refuse_non_finite
+from harness.snapshots.places import location_of
 
 
 class JobSnapshot(SingleFileSnapshotExtension):

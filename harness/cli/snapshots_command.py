@@ -1,0 +1,220 @@
+"""`harness snapshots`: what is stored, what waits for a review, and the only ways to change or remove any of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.selection import jobs_of, refuse_installed, selection_options
+from harness.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, UsageError
+
+if TYPE_CHECKING:
+    from harness.jobs import Job
+    from harness.snapshots import Place
+
+_RESULTS = click.option("--results", default="results", show_default=True, help="Folder with the candidates.")
+
+
+@click.group("snapshots")
+def command() -> None:
+    """Show, review, update or prune the stored numbers."""
+
+
+@command.command("status")
+@selection_options
+@_RESULTS
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(
+    paths: tuple[Path, ...], tables: tuple[str, ...], models: tuple[str, ...], engines: tuple[str, ...],
+    tags: tuple[str, ...], results: str, as_json: bool,
+) -> int:  # fmt: skip
+    """List every job's snapshot on this machine's backend, and snapshots without a job.
+
+    Ends with 1 where one is missing, stale, waiting for a review, or without a job.
+    """
+    jobs = jobs_of(paths, tables, models, engines, tags)
+    rows = [_row(job, Path(results)) for job in jobs]
+    strays = _orphans(jobs, tables)
+    rows += [{"job": "", "state": "orphan", "why": "no job is compared with it", "file": str(file)} for file in strays]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+    else:
+        _print_rows(rows)
+    return EXIT_FINDINGS if {row["state"] for row in rows} & set(_OPEN) else EXIT_PASSED
+
+
+_OPEN = {
+    "missing": "store them with `harness snapshots update --missing`",
+    "stale": "store them again with `harness snapshots update --missing`",
+    "candidate": "look at them with `harness snapshots review`",
+    "orphan": "remove them with `harness snapshots prune`",
+}
+
+
+def _row(job: Job, results: Path) -> dict[str, str]:
+    from harness.snapshots.inventory import Standing, standing
+
+    place = place_of(job)
+    state, why = standing(_expected(job, place)) if job.has_snapshot else (Standing.NONE, "this job stores none")
+    waiting = [each.candidate(results) for each in place.everywhere(results)]
+    if waiting:
+        return {
+            "job": job.id,
+            "state": "candidate",
+            "why": f"{state.value}; {why}".rstrip("; "),
+            "file": str(waiting[0]),
+        }
+    return {"job": job.id, "state": state.value, "why": why, "file": str(place.location)}
+
+
+def _print_rows(rows: list[dict[str, str]]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.reporters.terminal import console
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("state", "job", "why", "file"):
+        table.add_column(name, overflow="fold")
+    here = Path.cwd()
+    for row in rows:
+        file = Path(row["file"])
+        shown = file.relative_to(here) if here in file.parents else file
+        table.add_row(*(Text(str(value)) for value in (row["state"], row["job"], row["why"], shown)))
+    console().print(table)
+    counts = {
+        state: sum(row["state"] == state for row in rows) for state in dict.fromkeys(row["state"] for row in rows)
+    }
+    click.echo(", ".join(f"{count} {state}" for state, count in counts.items()) + f" (backend {_backend()})")
+    for state in counts:
+        if state in _OPEN:
+            click.echo(f"{state}: {_OPEN[state]}")
+
+
+@command.command("update")
+@selection_options
+@click.option("--missing", is_flag=True, help="Only jobs whose snapshot is missing or stale.")
+@click.option("-n", "--workers", default="0", help="Worker processes, as for `run`.")
+@click.option("--download", is_flag=True, help="Fetch models that are not on this machine.")
+@_RESULTS
+def update(
+    paths: tuple[Path, ...], tables: tuple[str, ...], models: tuple[str, ...],
+    engines: tuple[str, ...], tags: tuple[str, ...], missing: bool, **options: Any,
+) -> Any:  # fmt: skip
+    """Run the selected jobs that store numbers, and store those that pass their other checks."""
+    from harness.cli.run_command import command as run
+    from harness.snapshots import refuse_in_ci
+    from harness.snapshots.inventory import Standing, standing
+
+    refuse_in_ci()
+    done = (Standing.STORED,) if missing else ()
+    jobs = [job for job in jobs_of(paths, tables, models, engines, tags) if job.has_snapshot]
+    ids = [job.id for job in jobs if standing(_expected(job, place_of(job)))[0] not in done]
+    if not ids:
+        raise NothingToRun("every selected job has its snapshot" if missing and jobs else "no selected job stores one")
+    return click.get_current_context().invoke(
+        run, paths=paths, tables=tables, ids=tuple(ids), snapshot_update=True, **options
+    )
+
+
+@command.command("prune")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--models", "tables", multiple=True, metavar="FILE", help="A model table beside the bundled one.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def prune(paths: tuple[Path, ...], tables: tuple[str, ...], yes: bool) -> int:
+    """Remove snapshots that no job is compared with, after listing them.
+
+    PATHS are folders of case files. A part of a folder is refused: what it leaves out would look like nobody's.
+    """
+    from harness.snapshots import refuse_in_ci
+
+    refuse_in_ci()
+    if files := [str(path) for path in paths if not path.is_dir()]:
+        raise UsageError(f"{', '.join(files)}: prune looks at whole folders of case files; give the folder")
+    refuse_installed(paths)
+    strays = _orphans(jobs_of(paths, tables, (), (), ()), tables)
+    for file in strays:
+        click.echo(str(file))
+    if not strays:
+        click.echo("no snapshot is without a job")
+        return EXIT_PASSED
+    if not yes and not click.confirm(f"Remove {len(strays)} files?"):
+        click.echo("nothing was removed")
+        return EXIT_FINDINGS
+    for file in strays:
+        file.unlink()
+        if not os.listdir(file.parent):
+            file.parent.rmdir()
+    click.echo(f"removed {len(strays)} files")
+    return EXIT_PASSED
+
+
+@command.command("review")
+@selection_options
+@_RESULTS
+@click.option("--accept-all", is_flag=True, help="Store every candidate without asking.")
+def review(
+    paths: tuple[Path, ...], tables: tuple[str, ...], models: tuple[str, ...], engines: tuple[str, ...],
+    tags: tuple[str, ...], results: str, accept_all: bool,
+) -> int:  # fmt: skip
+    """Look at each candidate beside what is stored, and accept, reject or skip it.
+
+    Runs leave candidates in the results folder: of comparisons that fail, and of backends without a snapshot. Ends with
+    1 while one is left to decide.
+    """
+    from harness.cli.snapshot_review import Review
+    from harness.snapshots import refuse_in_ci
+
+    refuse_in_ci()
+    refuse_installed(paths)
+    jobs = jobs_of(paths, tables, models, engines, tags)
+    waiting = [(job, place) for job in jobs for place in place_of(job).everywhere(Path(results))]
+    return Review(Path(results), accept_all).of([(place, _tolerances(job)) for job, place in waiting])
+
+
+def place_of(job: Job) -> Place:
+    """Return where a job's snapshot on this machine's backend is."""
+    from harness.snapshots import Place
+
+    return Place(job.case.id, job.case.path, f"{job.engine}@{job.row.id}", _backend())
+
+
+def _backend() -> str:
+    from harness.environment import backend
+
+    return backend()
+
+
+def _expected(job: Job, place: Place) -> Any:
+    from harness.engines import engine_named
+    from harness.snapshots.inventory import Expected
+
+    metrics = set(job.case.metrics) & set(engine_named(job.engine).metrics)
+    curves = frozenset((component, metric) for component in job.case.sweep.components for metric in metrics)
+    return Expected(place, _tolerances(job)[0], curves)
+
+
+def _tolerances(job: Job) -> tuple[dict[str, float], dict[str, float]]:
+    from harness.jobs import tolerances
+
+    return tolerances(job.case)
+
+
+def _orphans(jobs: Iterable[Job], tables: tuple[str, ...]) -> list[Path]:
+    """Return the snapshots without a job beside the case files of these jobs, held against all case files there."""
+    from harness.snapshots import folder_of
+    from harness.snapshots.inventory import orphans, owners
+
+    folders = dict.fromkeys(folder_of(job.case.path) for job in jobs)
+    everyone = {folder: jobs_of(owners(folder), tables, (), (), ()) for folder in folders}
+    return [
+        file
+        for folder, theirs in everyone.items()
+        for file in orphans(folder, (place_of(job) for job in theirs if job.has_snapshot))
+    ]

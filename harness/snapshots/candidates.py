@@ -1,0 +1,59 @@
+"""Candidates: numbers that a run found and did not store, waiting in the results folder for somebody to look at them.
+
+A comparison that fails, and a backend that has no snapshot yet, leave one. Accepting it is the only way from here into
+`snapshots/`; rejecting it removes it. A later run that agrees with the snapshot removes it too.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from harness.errors import SnapshotRefused, UsageError
+from harness.files import make_results_folder, write_text
+from harness.snapshots.document import SNAPSHOT_SCHEMA, Document, dumps, refuse_non_finite
+from harness.snapshots.places import Place, refuse_in_ci
+
+
+def leave(place: Place, new: Document, results: Path) -> str:
+    """Write the candidate and return its path, or why there is none: a finding must not become a crash."""
+    candidate = place.candidate(results)
+    try:
+        make_results_folder(results)
+        write_text(candidate, dumps(new))
+    except OSError as error:
+        return f"none, {candidate} cannot be written ({error})"
+    return str(candidate)
+
+
+def withdraw(place: Place, results: Path) -> None:
+    """Remove the candidate, if there is one: it was rejected, or its question is settled."""
+    try:
+        place.candidate(results).unlink(missing_ok=True)
+    except OSError:
+        return  # nor can a candidate be there
+
+
+def read(place: Place, results: Path) -> Document:
+    """Return a candidate. Raises UsageError when the file is not one of this job's."""
+    file = place.candidate(results)
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        refuse_non_finite(document)
+        named = (document["schema"], document["case"], f"{document['engine']}@{document['model']}")
+        backend = document["provenance"]["backend"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SnapshotRefused) as error:
+        raise UsageError(f"{file} cannot be read as a snapshot ({type(error).__name__}: {error}); remove it") from error
+    expected = (SNAPSHOT_SCHEMA, place.case, place.job)
+    if named != expected or backend != place.backend:
+        seen, right = " ".join((*named, backend)), " ".join((*expected, place.backend))
+        raise UsageError(f"{file} is not a candidate of this job: it says {seen}, expected {right}; remove it")
+    return dict(document)
+
+
+def accept(place: Place, results: Path) -> Path:
+    """Make a candidate the snapshot, in one step, and return where. Raises UsageError under CI, OSError."""
+    refuse_in_ci()
+    write_text(place.location, dumps(read(place, results)))
+    withdraw(place, results)
+    return place.location

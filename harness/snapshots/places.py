@@ -1,0 +1,62 @@
+"""Where snapshots live, where candidates wait, and when nobody may write."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.errors import UsageError
+
+CASE_SUFFIX = ".case.yaml"
+REFERENCE_BACKEND = "cpu"
+
+
+def folder_of(case_file: Path) -> Path:
+    """Return where the snapshots of a case file live: `../snapshots` from a folder named `cases`, else `snapshots`."""
+    folder = case_file.absolute().parent
+    return (folder.parent if folder.name == "cases" else folder) / "snapshots"
+
+
+def location_of(case_file: Path, job: str, backend: str) -> Path:
+    """Return the file of a job (`engine@model`) of a case file on a backend."""
+    return folder_of(case_file) / case_file.name.removesuffix(CASE_SUFFIX) / f"{_safe(job)}.{backend}.json"
+
+
+def _safe(job: str) -> str:
+    return job.replace(":", "+")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A job as snapshots know it: its case's id and file, its `engine@model`, and a backend."""
+
+    case: str
+    case_file: Path
+    job: str
+    backend: str
+
+    @property
+    def location(self) -> Path:
+        return location_of(self.case_file, self.job, self.backend)
+
+    def on(self, backend: str) -> Place:
+        return replace(self, backend=backend)
+
+    def candidate(self, results: Path) -> Path:
+        """Return where new numbers wait for a review. A case's id is unique in a run, its file's name need not be."""
+        return results / "snapshots" / self.case / self.location.name
+
+    def everywhere(self, results: Path | None = None) -> list[Place]:
+        """Return this place on every backend that has a snapshot; given a results folder, that has a candidate."""
+        folder = (self.candidate(results) if results else self.location).parent
+        start = f"{_safe(self.job)}."
+        names = sorted(file.name for file in folder.glob("*.json") if file.name.startswith(start))
+        backends = [name.removeprefix(start).removesuffix(".json") for name in names]
+        return [self.on(backend) for backend in backends if "." not in backend]
+
+
+def refuse_in_ci() -> None:
+    """Raise UsageError when `CI` is set: a machine that judges must not change what it judges by."""
+    if os.environ.get("CI"):
+        raise UsageError("CI is set: snapshots are compared and never written; update them where you commit")
