@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,20 @@ class Project:
     def run_inside(self, *args: str | Path) -> Outcome:
         """`harness run` with the table and a result, in this process."""
         return self.inside(*self.command("run", *args)[3:])
+
+    def pytest_inside(self, *args: str | Path, where: Sequence[str] = ("cases",)) -> Outcome:
+        """`pytest cases` with the table and a result, in this process."""
+        (self.folder / "result.json").unlink(missing_ok=True)
+        self.capsys.readouterr()
+        plugins = ["-pno:cacheprovider", "-psyrupy", "-pxdist", "-pharness.pytest_plugin"]
+        ours = [f"--harness-models={self.folder / 'm.yaml'}", f"--harness-json={self.folder / 'result.json'}"]
+        code = int(pytest.main([*where, *plugins, *ours, *map(str, args)]))
+        shown = self.capsys.readouterr()
+        return Outcome(code, shown.out, shown.err, self.result())
+
+    def through(self, door: str, *args: str | Path) -> Outcome:
+        """Run a door in this process."""
+        return self.run_inside(*args) if door == "run" else self.pytest_inside(*args)
 
     def result(self) -> RunResult | None:
         file = self.folder / "result.json"

@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,6 @@ from harness import files
 from harness.files import write_text
 
 OLD, NEW = "old\n" * 50_000, "new\n" * 50_000
-
-ENDLESSLY = """\
-import sys
-from pathlib import Path
-from harness.files import write_text
-texts = ["old\\n" * 50_000, "new\\n" * 50_000]
-print("ready", flush=True)
-while True:
-    for text in texts:
-        write_text(Path(sys.argv[1]), text)
-"""
 
 
 def test_it_writes_folders_and_text(tmp_path: Path) -> None:
@@ -44,17 +32,31 @@ def test_the_permissions_are_those_of_an_ordinary_file(tmp_path: Path) -> None:
     assert len(modes) == 1
 
 
-def test_a_killed_writer_leaves_old_or_new(tmp_path: Path) -> None:
+HUGE_OLD, HUGE_NEW = "old\n" * 4_000_000, "newer\n" * 4_000_000
+WRITES = """\
+import sys
+from pathlib import Path
+from harness.files import write_text
+write_text(Path(sys.argv[1]), "newer\\n" * 4_000_000)
+"""
+
+
+def test_a_writer_killed_in_the_middle_of_a_write_leaves_the_old_text(tmp_path: Path) -> None:
+    """The kill comes while some file here is longer than nothing and shorter than the text: in the middle, seen."""
     file = tmp_path / "file"
-    write_text(file, OLD)
-    for attempt in range(5):
-        child = subprocess.Popen([sys.executable, "-c", ENDLESSLY, str(file)], stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        child.stdout.readline()
-        time.sleep(0.01 + attempt * 0.007)
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
-        assert file.read_text() in (OLD, NEW)
+    write_text(file, HUGE_OLD)
+    child = subprocess.Popen([sys.executable, "-c", WRITES, str(file)])
+    while not any(0 < size < len(HUGE_NEW) and size != len(HUGE_OLD) for size in _sizes(tmp_path)):
+        assert child.poll() is None, "the writer was done before it was seen writing"
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    assert file.read_text() == HUGE_OLD
+    write_text(file, HUGE_NEW)
+    assert file.read_text() == HUGE_NEW
+
+
+def _sizes(folder: Path) -> list[int]:
+    return [entry.stat().st_size for entry in os.scandir(folder)]
 
 
 def test_a_full_disk_keeps_the_old_text_and_no_leftovers(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_missing_finding_is_named():
 @pytest.mark.parametrize("code", FINDINGS)
 def test_severity_decides_what_fails(code):
     assert fails(Finding(code, "")) == (FINDINGS[code].severity is Severity.ERROR)
-    assert fails(Finding(code, ""), strict=True)
+    assert fails(Finding(code, ""), strict=True) == (FINDINGS[code].severity is not Severity.NOTE)
     assert not fails(Finding(code, "", expected=True), strict=True)
 
 
@@ -65,6 +65,17 @@ def test_severity_decides_what_fails(code):
 def test_the_gravest_job_decides_the_run(statuses, verdict, code):
     jobs = [JobResult("i", "c", "f", "m", "e", Status(status)) for status in statuses.split()]
     assert of_run(jobs) == (verdict, code)
+
+
+@pytest.mark.parametrize(
+    ("besides", "verdict", "code"),
+    [((), Status.PASSED, 0), ((Status.SKIPPED,), Status.PASSED, 0), ((Status.FAILED,), Status.FAILED, 1),
+     ((Status.FAILED, Status.REFUSED), Status.REFUSED, 4),
+     ((Status.REFUSED, Status.INTERRUPTED), Status.INTERRUPTED, 2),
+     ((Status.INTERRUPTED, Status.CRASHED), Status.CRASHED, 3)],
+)  # fmt: skip
+def test_what_happened_besides_the_jobs_counts(besides, verdict, code):
+    assert of_run([JobResult("i", "c", "f", "m", "e", Status.PASSED)], *besides) == (verdict, code)
 
 
 @pytest.mark.parametrize(

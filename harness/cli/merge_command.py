@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-from harness.cli.run_conditions import refuse_unwritable
-
 
 @click.command("merge")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -16,16 +14,18 @@ from harness.cli.run_conditions import refuse_unwritable
 )
 @click.option("--min-jobs", type=click.IntRange(min=1), metavar="N", help="Fail if fewer jobs ran, in all shards.")
 def command(files: tuple[Path, ...], json_file: Path | None, min_jobs: int | None) -> int:
-    """Put the results of all shards of one run together, and give its verdict.
+    """Put the results of shards together.
 
-    FILES are the results of `harness run --shard 1/N --json FILE` to `--shard N/N`. A shard that is missing, given
-    twice or cut from another run is refused.
+    FILES are the results of `harness run --shard 1/N --json FILE` to `--shard N/N`. The verdict and the exit code are
+    those of the whole run. A shard that is missing, given twice or cut from another run is refused.
     """
     from harness.reporters.json import read, write
+    from harness.reporters.outputs import check_writable
     from harness.reporters.terminal import console, print_run
     from harness.shards import merged, with_floor
 
-    refuse_unwritable(json_file)
+    if json_file:
+        check_writable(json_file)
     run = with_floor(merged([(str(file), read(file)) for file in files]), min_jobs)
     if json_file:
         write(run, json_file)

@@ -119,6 +119,8 @@ def _fixed_arguments() -> list[str]:
         "-q",
         "--no-header",
         "--no-summary",
+        # Whoever compared snapshots before has loaded syrupy already; its asserts are not what a run is about.
+        "-Wignore::pytest.PytestAssertRewriteWarning",
         "--tb=no",
         "-pno:cacheprovider",
         "-psyrupy",

@@ -216,8 +216,14 @@ class Ledger:
             duration_s=round(time.perf_counter() - self.clock, 3),
             shard=self.config.getoption("harness_shard"),
             planned=self.planned,
+            notes=self._notes(),
         )
         return with_floor(run, self.config.getoption("harness_min_jobs"))
+
+    def _notes(self) -> tuple[str, ...]:
+        shard = self.config.getoption("harness_shard")
+        empty = bool(shard and self.planned and not self.results and not self.interrupted)
+        return (f"none of the {len(self.planned)} jobs planned falls to shard {shard}",) if empty else ()
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.refusal:

@@ -187,6 +187,11 @@ def snapshot_of_nan(bench: Any) -> set[str]:
     return found
 
 
+def snapshot_that_cannot_be_written(bench: Any) -> set[str]:
+    (bench.pytester.path / "snapshots").write_text("a file where the folder should be")
+    return pytest_codes(bench, "--snapshot-update")
+
+
 FAULTS = (
     fault("FIN001", "a NaN in the clean logits", native(lambda: dial(logits="nan"), **L2,
           prompts={"clean": (1,), "corrupted": (0,)}), "FIN004"),
@@ -244,6 +249,7 @@ FAULTS = (
     fault("SNP002", "no snapshot stored", pytest_codes),
     fault("SNP003", "a snapshot of another backend only", snapshot_of_another_backend),
     fault("SNP004", "a NaN baseline to be stored", snapshot_of_nan, "FIN002", "FIN004"),
+    fault("SNP005", "a file where the folder should be", snapshot_that_cannot_be_written),
     fault("EXP001", "a fault that is no longer there", native(dial, expect={"findings": ("ORC001",)})),
     fault("EXP002", "a baseline of NaN where all must be finite", native(lambda: dial(logits="nan"), **L2,
           expect={"finite": True}, checks=("agreement",))),

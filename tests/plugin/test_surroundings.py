@@ -51,11 +51,12 @@ def test_the_callers_pytest_settings_have_no_say(project: Project) -> None:
     assert (got.code, got.statuses) == (0, {"c[native@good]": "passed"}), got.out + got.err
 
 
-def test_a_run_leaves_nothing_behind(project: Project) -> None:
+def test_a_run_leaves_its_result_in_a_folder_out_of_version_control_and_nothing_else(project: Project) -> None:
     project.case("c")
     project.run()
     left = {str(file.relative_to(project.folder)) for file in project.folder.rglob("*") if file.is_file()}
-    assert left == {"m.yaml", "cases/c.case.yaml", "result.json"}
+    assert left == {"m.yaml", "cases/c.case.yaml", "result.json", "results/.gitignore", "results/last.json"}
+    assert (project.folder / "results" / ".gitignore").read_text() == "*\n"
 
 
 def test_cases_inside_a_virtual_environment(project: Project) -> None:
@@ -74,15 +75,16 @@ def test_case_files_outside_the_working_folder(project: Project, tmp_path_factor
     stored = project.run(file, "--snapshot-update", "-n", "2", cwd=elsewhere)
     assert (stored.code, stored.statuses) == (0, {"c[native@good]": "passed"})
     assert list(project.snapshots) == ["snapshots/c/native@good.cpu.json"]
-    assert list(elsewhere.iterdir()) == []
+    assert [file.name for file in elsewhere.iterdir()] == ["results"]
 
 
 def test_snapshots_that_cannot_be_written_fail_with_the_reason(project: Project) -> None:
     project.case("good")
     project.write("snapshots", "a file where the folder should be")
     got = project.run_inside("--snapshot-update")
-    assert (got.code, got.codes) == (1, {"SNP001"})
-    assert "cannot be stored: [Errno 20]" in " ".join(got.out.split())
+    assert (got.code, got.codes) == (1, {"SNP005"})
+    assert "cannot be written" in got.out
+    assert "[Errno 20]" in " ".join(got.out.split())
 
 
 def test_the_keyword_narrows(project: Project) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlx.core as mx
 import pytest
 from project import Project
 
@@ -39,7 +40,7 @@ def candidate(project: Project, results: str = "results") -> Path:
 def test_within_the_wider_tolerance_it_warns_and_leaves_a_candidate(on_metal: Project, recovery: str) -> None:
     move(on_metal, '"value": 50.0', f'"value": {recovery}')
     before = on_metal.snapshots
-    got = on_metal.run_inside()
+    got = on_metal.run_inside("--strict")
     assert (got.code, got.codes) == (0, {"SNP003"})
     assert on_metal.snapshots == before
     assert '"backend": "metal"' in candidate(on_metal).read_text(encoding="utf-8")
@@ -62,6 +63,24 @@ def test_its_own_snapshot_is_compared_closely(on_metal: Project) -> None:
     assert on_metal.run_inside().codes == {"SNP001"}
 
 
+def test_a_case_that_allows_more_on_one_backend_allows_no_less_between_two(on_metal: Project) -> None:
+    on_metal.case("good", more="tolerance: {recovery_points: 10, baseline_relative: 0.3}\n")
+    move(on_metal, '"value": 50.0', '"value": 59.9')
+    move(on_metal, '"value": 7.416198', '"value": 9.5')
+    assert on_metal.run_inside().codes == {"SNP003"}
+    move(on_metal, '"value": 59.9', '"value": 60.1')
+    assert on_metal.run_inside().codes == {"SNP001", "SNP003"}
+
+
+@pytest.mark.parametrize(
+    ("machine", "name"), [("x86_64", "cpu"), ("AMD64", "cpu"), ("arm64", "cpu-arm64"), ("aarch64", "cpu-arm64")]
+)
+def test_an_arm_processor_is_a_backend_of_its_own(monkeypatch: pytest.MonkeyPatch, machine: str, name: str) -> None:
+    monkeypatch.setattr(environment.platform, "machine", lambda: machine)
+    with mx.stream(mx.cpu):
+        assert environment.backend() == name
+
+
 def test_no_snapshot_anywhere(on_metal: Project) -> None:
     on_metal.snapshot().unlink()
     assert on_metal.run_inside().codes == {"SNP002"}
@@ -69,7 +88,7 @@ def test_no_snapshot_anywhere(on_metal: Project) -> None:
 
 
 def test_a_candidate_that_cannot_be_written_is_no_crash(on_metal: Project) -> None:
-    on_metal.write("results", "a file where the folder should be")
-    got = on_metal.run_inside()
+    on_metal.write("taken", "a file where the folder should be")
+    got = on_metal.run_inside("--results", "taken")
     assert (got.code, got.codes) == (0, {"SNP003"})
     assert "candidate: none" in " ".join(got.out.split())
