@@ -1,4 +1,7 @@
-"""What `make check` asks of the documentation: links resolve, YAML is a valid case, Python compiles, commands exist."""
+"""What `make check` asks of the documentation: links resolve, YAML is a valid case, Python compiles, commands exist.
+
+What is generated from the code (the schema of results, the list of findings) is what the code says.
+"""
 
 from __future__ import annotations
 
@@ -101,8 +104,24 @@ def stale(file: Path, text: str, write: bool) -> Iterator[str]:
         yield f"{file.relative_to(ROOT)} is not what the code says; run `python docs/check.py --write`"
 
 
+def stale_index(write: bool) -> Iterator[str]:
+    """The list of codes in docs/findings/README.md is generated, below its last comment."""
+    from harness.findings import FINDINGS
+
+    file = ROOT / "docs" / "findings" / "README.md"
+    written = file.read_text(encoding="utf-8")
+    kept = written[: written.rindex("-->") + len("-->")]
+    rows = [f"| [{code}]({code}.md) | {kind.severity} | {kind.title} |" for code, kind in sorted(FINDINGS.items())]
+    text = "\n".join([kept, "", "| code | severity | what it says |", "|---|---|---|", *rows, ""])
+    if write:
+        file.write_text(text, encoding="utf-8")
+    elif written != text:
+        yield f"{file.relative_to(ROOT)} is not what the code says; run `python docs/check.py --write`"
+
+
 def main() -> int:
-    faults = list(stale_schemas("--write" in sys.argv))
+    write = "--write" in sys.argv
+    faults = [*stale_schemas(write), *stale_index(write)]
     for page in pages():
         text = page.read_text(encoding="utf-8")
         faults += [f"{page.relative_to(ROOT)}: {fault}" for fault in (*broken_links(page, text), *bad_blocks(text))]
