@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import models
+from harness import models, progress
 from harness.casefile import ALWAYS_ON, Case, Exemption, Names, load_cases
 from harness.checks import CHECKS, Evidence, gather
 from harness.engines import ENGINES, answer, engine_named
@@ -98,6 +98,7 @@ class ModelShelf:
         """Return a loaded model and its fingerprint. Raises ModelUnavailable or UsageError."""
         if self._kept is None or self._kept[0] != row:
             self._kept = None
+            progress.say(f"loading {row.id}")
             model = models.load(row, download=self.download)
             self._kept = (row, model, fingerprint(model.module))
         return self._kept[1], self._kept[2]

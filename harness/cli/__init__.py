@@ -16,15 +16,19 @@ from harness.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_PASSED, EXIT_US
 COMMANDS = {
     "run": "Run case files and give a verdict.",
     "list": "List the jobs that `run` would run.",
+    "show": "Show a case resolved: jobs, tokens, sites, snapshots.",
     "validate": "Check case files without loading a model.",
     "schema": "Print the JSON Schema of cases, model tables or results.",
     "merge": "Put the results of shards together.",
     "snapshots": "Show, review, update or prune the stored numbers.",
     "patch": "Run one sweep and print its table.",
+    "explain": "Explain a finding code, or find the codes behind what was seen.",
     "models": "List models, fetch them, or check every architecture.",
     "report": "Render a result file as HTML, Markdown or annotations.",
     "compare": "Show what differs between two result files.",
+    "init": "Write a first case, configuration and a CI workflow.",
     "doctor": "Show versions and device, and test the detectors.",
+    "completion": "Print the completion script of a shell.",
 }
 
 

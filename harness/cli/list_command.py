@@ -2,38 +2,56 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.selection import jobs_of, selection_options
+from harness.cli.output import print_json
+from harness.cli.selection import Chosen, jobs_of, selection_options
+
+if TYPE_CHECKING:
+    from harness.jobs import Job
 
 
 @click.command("list")
 @selection_options
-def command(
-    paths: tuple[Path, ...], tables: tuple[str, ...], models: tuple[str, ...], engines: tuple[str, ...],
-    tags: tuple[str, ...],
-) -> None:  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the jobs as JSON.")
+def command(chosen: Chosen, as_json: bool) -> None:
     """List the jobs that `run` would run."""
+    jobs = jobs_of(chosen)
+    if as_json:
+        print_json([_plain(job) for job in jobs])
+    else:
+        _print(jobs)
+
+
+def _plain(job: Job) -> dict[str, Any]:
+    case = job.case
+    return {
+        "id": job.id,
+        "case": case.id,
+        "case_file": str(case.path),
+        "model": job.row.id,
+        "engine": job.engine,
+        "metrics": list(case.metrics),
+        "components": list(case.sweep.components),
+        "tags": [*dict.fromkeys((*case.tags, *job.row.tags))],
+    }
+
+
+def _print(jobs: list[Job]) -> None:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     from harness.reporters.terminal import console
 
-    jobs = jobs_of(paths, tables, models, engines, tags)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("case", "model", "engine", "metrics", "components", "tags"):
+    names = ("case", "model", "engine", "metrics", "components", "tags")
+    for name in names:
         table.add_column(name, overflow="fold")
-    for job in jobs:
-        case = job.case
-        table.add_row(
-            case.id,
-            job.row.id,
-            job.engine,
-            " ".join(case.metrics),
-            " ".join(case.sweep.components),
-            " ".join(case.tags),
-        )
+    for job in map(_plain, jobs):
+        cells = [job[name] for name in names]
+        table.add_row(*(Text(each if isinstance(each, str) else " ".join(each)) for each in cells))
     console().print(table)
     click.echo(f"{len(jobs)} jobs in {len({job.case.id for job in jobs})} cases")

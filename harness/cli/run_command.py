@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.run_conditions import LAST, chosen_ids, refuse_other_device, remember
-from harness.cli.selection import case_files, jobs_of, refuse_installed, selection_options
-from harness.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, UsageError
+from harness.cli.selection import (
+    Chosen,
+    case_files,
+    configuration,
+    jobs_of,
+    refuse_installed,
+    selection_options,
+    tags_of,
+)
+from harness.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_NOTHING_RAN, UsageError, suggest
 from harness.reporters.outputs import REPORTS, check_writable, kind_of, write
 from harness.shards import Shard
 from harness.vocabulary import RunResult
+
+if TYPE_CHECKING:
+    from harness.jobs import Job
 
 CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 
 
 @click.command("run")
 @selection_options
-@click.option("-k", "keyword", help="Only jobs whose name matches this pytest expression.")
+@click.option(
+    "-k", "keyword", metavar="EXPRESSION", help="Only jobs whose name matches, as in pytest: 'dial and not f16'."
+)
+@click.option(
+    "-m", "marks", metavar="EXPRESSION", help="Only jobs whose tags match, as in pytest: 'report and not moe'."
+)
 @click.option("--job", "ids", multiple=True, metavar="ID", help="Only the job with this id, as in reports.")
 @click.option("--failed", is_flag=True, help="Only jobs that the last run failed or did not reach.")
 @click.option("--failed-in", type=click.Path(path_type=Path), metavar="FILE", help="The same, of this result file.")
@@ -29,10 +47,10 @@ CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 @click.option("--require-device", metavar="NAME", help="Refuse to run but on: cpu, gpu, or a device's name.")
 @click.option("-n", "--workers", default="0", help="Worker processes; each loads a model once. `auto`: one a core.")
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first job that fails.")
-@click.option("--strict", is_flag=True, help="Warnings fail a job.")
+@click.option("--strict/--no-strict", default=False, help="Warnings fail a job.")
 @click.option("--snapshot-update", is_flag=True, help="Store the numbers of every job that passes its other checks.")
-@click.option("--download", is_flag=True, help="Fetch models that are not on this machine.")
-@click.option("--require-models", is_flag=True, help="A job skipped for want of its model fails.")
+@click.option("--download/--no-download", default=False, help="Fetch models that are not on this machine.")
+@click.option("--require-models/--no-require-models", default=False, help="A job without its model fails, not skips.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result here.")
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write a JUnit report here.")
 @click.option(
@@ -45,12 +63,14 @@ CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 )
 @click.option("--annotations", is_flag=True, help="Print GitHub annotations that point at the case files.")
 @click.option("--results", default="results", show_default=True, help="Folder for candidates and the last result.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every job and every finding, and each job as it ends.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only what failed and the verdict, and no progress.")
 def command(
-    paths: tuple[Path, ...], tables: tuple[str, ...], models: tuple[str, ...], engines: tuple[str, ...],
-    tags: tuple[str, ...], keyword: str | None, ids: tuple[str, ...], failed: bool, failed_in: Path | None,
-    shard: str | None, min_jobs: int | None, require_device: str | None, workers: str, exitfirst: bool,
-    strict: bool, snapshot_update: bool, download: bool, require_models: bool, json_file: Path | None,
-    junit: Path | None, outputs: tuple[Path, ...], annotations: bool, results: str,
+    chosen: Chosen, keyword: str | None, marks: str | None, ids: tuple[str, ...], failed: bool,
+    failed_in: Path | None, shard: str | None, min_jobs: int | None, require_device: str | None, workers: str,
+    exitfirst: bool, strict: bool, snapshot_update: bool, download: bool, require_models: bool,
+    json_file: Path | None, junit: Path | None, outputs: tuple[Path, ...], annotations: bool, results: str,
+    verbose: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Run case files and give a verdict.
 
@@ -61,19 +81,24 @@ def command(
         Shard.parse(shard)
     if failed:
         failed_in = Path(results, LAST)
-    wanted = chosen_ids(jobs_of(paths, tables, models, engines, tags), ids, failed_in)
+    jobs = jobs_of(chosen)
+    wanted = chosen_ids(jobs, ids, failed_in)
+    _refuse_unknown_tags(marks, jobs)
     refuse_other_device(require_device)
     if snapshot_update:
-        refuse_installed(paths)
+        refuse_installed(chosen.paths)
     reports, junit = _sorted_out(outputs, junit)
-    for file in (json_file, junit, *reports):
-        if file is not None:
-            check_writable(file)
+    for file in filter(None, (json_file, junit, *reports)):
+        check_writable(file)
+    if verbose:
+        click.echo(f"configuration: {configuration()}", err=True)
+    tables = [str(Path(name).resolve()) for name in chosen.tables]
     arguments = [
         *_fixed_arguments(),
         *([f"-n{workers}"] if workers != "0" else []),
         *(["-x"] if exitfirst else []),
         *(["-k", keyword] if keyword else []),
+        *(["-m", marks] if marks else []),
         *(["--snapshot-update"] if snapshot_update else []),
         *(["--harness-strict"] if strict else []),
         *(["--harness-download"] if download else []),
@@ -84,19 +109,24 @@ def command(
         *([f"--harness-min-jobs={min_jobs}"] if min_jobs else []),
         *(f"--harness-only=job={name}" for name in wanted),
         f"--harness-results={results}",
-        *(f"--harness-models={Path(name).resolve()}" for name in tables),
-        *(f"--harness-only=model={name}" for name in models),
-        *(f"--harness-only=engine={name}" for name in engines),
-        *(f"--harness-only=tag={name}" for name in tags),
-        *(str(file) for file in case_files(paths)),
+        *(f"--harness-models={table}" for table in tables),
+        *_filters(chosen),
+        *(str(file) for file in case_files(chosen.paths)),
     ]
-    code, run = _pytest(arguments, strict, Path(results))
+    again = [*(word for name in chosen.tables for word in ("--models", name)), *(["--strict"] if strict else [])]
+    code, run = _pytest(arguments, _Screen(strict, verbose - quiet, tuple(again)), Path(results))
     if run is not None:
-        for file in reports:
-            write(run, file)
-        if annotations:
-            click.echo(REPORTS["annotations"](run), nl=False)
+        _report(run, reports, annotations)
+    if code == EXIT_NOTHING_RAN and (keyword or marks):
+        _say_what_there_is(jobs, keyword, marks)
     return code
+
+
+def _report(run: RunResult, files: Sequence[Path], annotations: bool) -> None:
+    for file in files:
+        write(run, file)
+    if annotations:
+        click.echo(REPORTS["annotations"](run), nl=False)
 
 
 def _sorted_out(outputs: tuple[Path, ...], junit: Path | None) -> tuple[list[Path], Path | None]:
@@ -116,12 +146,10 @@ def _fixed_arguments() -> list[str]:
         f"--rootdir={Path.cwd()}",
         "--noconftest",
         "--collect-in-virtualenv",
-        "-q",
-        "--no-header",
-        "--no-summary",
         # Whoever compared snapshots before has loaded syrupy already; its asserts are not what a run is about.
         "-Wignore::pytest.PytestAssertRewriteWarning",
-        "--tb=no",
+        "--harness-configured",
+        "-pno:terminal",
         "-pno:cacheprovider",
         "-psyrupy",
         "-pxdist",
@@ -129,10 +157,30 @@ def _fixed_arguments() -> list[str]:
     ]
 
 
-def _pytest(arguments: list[str], strict: bool, results: Path) -> tuple[int, RunResult | None]:
+def _filters(chosen: Chosen) -> Iterator[str]:
+    """Yield the filters in the plugin's own form."""
+    for kind, names in (
+        ("model", chosen.models),
+        ("engine", chosen.engines),
+        ("tag", chosen.tags),
+        ("metric", chosen.metrics),
+        ("component", chosen.components),
+    ):
+        yield from (f"--harness-only={kind}={name}" for name in names)
+
+
+class _Screen:
+    """What the person who runs wants to see: warnings as failures, more or less (-1, 0, 1), and options to repeat."""
+
+    def __init__(self, strict: bool, verbosity: int, again: tuple[str, ...]):
+        self.strict, self.verbosity, self.again = strict, verbosity, again
+
+
+def _pytest(arguments: list[str], screen: _Screen, results: Path) -> tuple[int, RunResult | None]:
     import pytest
 
     from harness.cli import unread_output_dropped
+    from harness.cli.watching import watching
     from harness.reporters.terminal import console, print_run
 
     # Neither the caller's options nor other people's plugins have a say in a verdict.
@@ -141,14 +189,16 @@ def _pytest(arguments: list[str], strict: bool, results: Path) -> tuple[int, Run
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     keeper = _Keeper()
     code = EXIT_INTERRUPTED
-    with unread_output_dropped():
-        code = int(pytest.main(arguments, plugins=[keeper]))
+    with unread_output_dropped(), watching(screen.verbosity) as watcher:
+        code = int(pytest.main(arguments, plugins=[keeper, watcher]))
     run = keeper.run_result
+    if keeper.refusal:
+        click.echo(f"harness: {keeper.refusal}", err=True)
     if run is not None:
         remember(run, results)
         # Whoever stops reading before the end interrupts the run; after it, the verdict stands.
         with unread_output_dropped():
-            print_run(run, console(), strict)
+            print_run(run, console(), screen.strict, screen.verbosity, screen.again)
     elif code == EXIT_INTERNAL:
         click.echo("harness: pytest reports an internal error, above", err=True)
     return code, run
@@ -158,11 +208,34 @@ class _Keeper:
     """Takes the result out of the pytest session before it is gone."""
 
     run_result: Any = None
+    refusal: str | None = None
 
     def pytest_unconfigure(self, config: Any) -> None:
-        self.run_result = config.pluginmanager.get_plugin("harness-ledger").run_result
+        ledger = config.pluginmanager.get_plugin("harness-ledger")
+        self.run_result, self.refusal = ledger.run_result, ledger.refusal
 
 
 def _refuse_workers(text: str) -> None:
     if not (text.isdecimal() or text in ("auto", "logical")):
         raise UsageError(f"-n {text}: expected a number of worker processes, or auto")
+
+
+_WORD = re.compile(r"[\w.:+\\/\[\]-]+")
+
+
+def _refuse_unknown_tags(marks: str | None, jobs: Sequence[Job]) -> None:
+    """Refuse a tag that no job has: an expression over it selects nothing, or everything, in silence."""
+    tags, models = tags_of(jobs), {job.row.id for job in jobs}
+    for word in _WORD.findall(marks or ""):
+        if word in models - tags:
+            raise UsageError(f"-m {word}: -m selects by tags, and this is a model; --model {word} selects it")
+        if word not in tags | {"and", "or", "not", "True", "False"}:
+            raise UsageError(f"-m {marks}: no job has the tag {word!r}; {suggest(word, tags)}")
+
+
+def _say_what_there_is(jobs: Sequence[Job], keyword: str | None, marks: str | None) -> None:
+    asked = " ".join(f"{option} {text!r}" for option, text in (("-k", keyword), ("-m", marks)) if text)
+    names = [name for job in jobs for name in (job.case.id, job.row.id, job.engine)]
+    near = suggest(keyword, names) if keyword and _WORD.fullmatch(keyword) else ""
+    hint = near if near.startswith("did you mean") else f"a name is {jobs[0].id}; `harness list` shows them all"
+    click.echo(f"harness: none of {len(jobs)} jobs matches {asked}; {hint}", err=True)

@@ -2,31 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from harness.cli import completers
 from harness.errors import CaseFileError, Problem, UsageError, suggest
 
 if TYPE_CHECKING:
+    from harness.configuration import Configuration
     from harness.jobs import Job
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "cases"
 
+tables_option = click.option(
+    "--models", "tables", multiple=True, metavar="FILE", help="A model table beside the bundled one."
+)
+_FILTERS = (
+    click.argument("paths", nargs=-1, type=click.Path(path_type=Path), shell_complete=completers.cases),
+    click.option("--model", "models", multiple=True, shell_complete=completers.models, help="Only this model."),
+    click.option(
+        "-e", "--engine", "engines", multiple=True, shell_complete=completers.engines, help="Only this engine."
+    ),
+    click.option(
+        "-t", "--tag", "tags", multiple=True, shell_complete=completers.tags, help="Only cases or models with this tag."
+    ),
+    click.option(
+        "--metric", "metrics", multiple=True, shell_complete=completers.metrics, help="Only this metric of each case."
+    ),
+    click.option(
+        "--component", "components", multiple=True, shell_complete=completers.components,
+        help="Only this component of each case.",
+    ),
+    tables_option,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The part of the case files that is meant: nothing given means all of it."""
+
+    paths: tuple[Path, ...] = ()
+    tables: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    components: tuple[str, ...] = ()
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether only a part of each case is meant."""
+        return bool(self.metrics or self.components)
+
 
 def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add PATHS, --model, --engine, --tag and --models to a command."""
-    for option in (
-        click.option("--models", "tables", multiple=True, metavar="FILE", help="A model table beside the bundled one."),
-        click.option("-t", "--tag", "tags", multiple=True, help="Only cases or models with this tag."),
-        click.option("-e", "--engine", "engines", multiple=True, help="Only this engine."),
-        click.option("-m", "--model", "models", multiple=True, help="Only this model."),
-        click.argument("paths", nargs=-1, type=click.Path(path_type=Path)),
-    ):
-        command = option(command)
-    return command
+    """Give a command PATHS and the filters as one argument `chosen`; what is not typed comes from the configuration."""
+
+    @functools.wraps(command)
+    def with_chosen(**given: Any) -> Any:
+        chosen = Chosen(**{name: tuple(given.pop(name)) for name in Chosen.__dataclass_fields__})
+        return command(chosen=chosen, **given)
+
+    for option in reversed(_FILTERS):
+        with_chosen = option(with_chosen)
+    return configured(with_chosen)
+
+
+_SETTINGS = {
+    "paths": "paths", "tables": "models", "tags": "tags", "engines": "engines", "workers": "workers",
+    "strict": "strict", "require_models": "require-models", "download": "download", "results": "results",
+}  # fmt: skip
+"""Parameter of a command -> key of `[tool.harness]`."""
+
+
+def configured(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Fill what the command line leaves open from `[tool.harness]` of the nearest pyproject.toml."""
+
+    @functools.wraps(command)
+    def filled(**given: Any) -> Any:
+        context, found = click.get_current_context(), configuration()
+        for name in given.keys() & _SETTINGS.keys():
+            open_ = context.get_parameter_source(name) is ParameterSource.DEFAULT or given[name] == ()
+            if open_ and _SETTINGS[name] in found.values:
+                given[name] = _as_typed(name, found.values[_SETTINGS[name]])
+        return command(**given)
+
+    return filled
+
+
+def configuration() -> Configuration:
+    """Return what applies in the current folder."""
+    from harness import configuration as file
+
+    return file.load(Path.cwd())
+
+
+def _as_typed(name: str, value: Any) -> Any:
+    if name == "paths":
+        return tuple(map(Path, value))
+    return str(value) if name == "workers" else value
 
 
 def case_files(paths: Sequence[Path]) -> list[Path]:
@@ -38,6 +118,33 @@ def case_files(paths: Sequence[Path]) -> list[Path]:
     here = Path("cases")
     source = here if here.is_dir() else _bundled()
     return find_cases([source])
+
+
+def jobs_of(chosen: Chosen) -> list[Job]:
+    """Return the selected jobs. Raises CaseFileError with every file's problems, UsageError for an empty selection."""
+    from harness.narrowing import narrowed_jobs
+
+    planned = _planned(chosen)
+    _refuse_unknown("model", chosen.models, {job.row.id for job in planned})
+    _refuse_unknown("engine", chosen.engines, {job.engine for job in planned})
+    _refuse_unknown("tag", chosen.tags, tags_of(planned))
+    _refuse_unknown("metric", chosen.metrics, {name for job in planned for name in job.case.metrics})
+    _refuse_unknown("component", chosen.components, {name for job in planned for name in job.case.sweep.components})
+    kept = [
+        job
+        for job in planned
+        if (not chosen.models or job.row.id in chosen.models)
+        and (not chosen.engines or job.engine in chosen.engines)
+        and (not chosen.tags or set(chosen.tags) & tags_of([job]))
+    ]
+    if left := narrowed_jobs(kept, chosen.metrics, chosen.components):
+        return left
+    raise UsageError(f"no job has {_asked(chosen)} together; `harness list` shows which has what")
+
+
+def tags_of(jobs: Iterable[Job]) -> set[str]:
+    """Return the tags of jobs: those of their cases and of their models."""
+    return {tag for job in jobs for tag in (*job.case.tags, *job.row.tags)}
 
 
 def planned_jobs(files: Sequence[Path], tables: Sequence[str]) -> tuple[list[Job], set[Problem]]:
@@ -56,35 +163,28 @@ def planned_jobs(files: Sequence[Path], tables: Sequence[str]) -> tuple[list[Job
     return planned, set(problems)
 
 
-def jobs_of(
-    paths: Sequence[Path], tables: Sequence[str], models: Sequence[str], engines: Sequence[str], tags: Sequence[str]
-) -> list[Job]:
-    """Return the selected jobs. Raises CaseFileError with every file's problems, UsageError for an empty selection."""
-    from harness.jobs import refuse_shared_ids
-
-    planned, problems = planned_jobs(case_files(paths), tables)
-    if problems:
-        raise CaseFileError(problems)
-    refuse_shared_ids(planned)
-    _refuse_unknown("model", models, {job.row.id for job in planned})
-    _refuse_unknown("engine", engines, {job.engine for job in planned})
-    _refuse_unknown("tag", tags, {tag for job in planned for tag in (*job.case.tags, *job.row.tags)})
-    chosen = [
-        job
-        for job in planned
-        if (not models or job.row.id in models)
-        and (not engines or job.engine in engines)
-        and (not tags or set(tags) & {*job.case.tags, *job.row.tags})
-    ]
-    if not chosen:
-        raise UsageError("no job has all of the models, engines and tags asked for")
-    return chosen
-
-
 def refuse_installed(paths: Sequence[Path]) -> None:
     """The snapshots of an installed package are part of it; a change there would be lost with the next version."""
     if BUNDLED.is_dir() and any(BUNDLED.resolve() in file.resolve().parents for file in case_files(paths)):
         raise UsageError("the bundled cases belong to the installed package; copy them and give the copy's folder")
+
+
+def _planned(chosen: Chosen) -> list[Job]:
+    from harness.jobs import refuse_shared_ids
+
+    planned, problems = planned_jobs(case_files(chosen.paths), chosen.tables)
+    if problems:
+        raise CaseFileError(problems)
+    refuse_shared_ids(planned)
+    return planned
+
+
+def _asked(chosen: Chosen) -> str:
+    words = (
+        ("--model", chosen.models), ("--engine", chosen.engines), ("--tag", chosen.tags),
+        ("--metric", chosen.metrics), ("--component", chosen.components),
+    )  # fmt: skip
+    return ", ".join(f"{option} {' or '.join(names)}" for option, names in words if names)
 
 
 def _refuse_unknown(kind: str, names: Sequence[str], known: set[str]) -> None:

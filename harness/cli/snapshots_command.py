@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.selection import jobs_of, refuse_installed, selection_options
+from harness.cli.selection import Chosen, jobs_of, refuse_installed, selection_options, tables_option
 from harness.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, UsageError
 
 if TYPE_CHECKING:
@@ -29,17 +29,14 @@ def command() -> None:
 @selection_options
 @_RESULTS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(
-    paths: tuple[Path, ...], tables: tuple[str, ...], models: tuple[str, ...], engines: tuple[str, ...],
-    tags: tuple[str, ...], results: str, as_json: bool,
-) -> int:  # fmt: skip
+def status(chosen: Chosen, results: str, as_json: bool) -> int:
     """List every job's snapshot on this machine's backend, and snapshots without a job.
 
     Ends with 1 where one is missing, stale, waiting for a review, or without a job.
     """
-    jobs = jobs_of(paths, tables, models, engines, tags)
+    jobs = _whole_jobs(chosen)
     rows = [_row(job, Path(results)) for job in jobs]
-    strays = _orphans(jobs, tables)
+    strays = _orphans(jobs, chosen.tables)
     rows += [{"job": "", "state": "orphan", "why": "no job is compared with it", "file": str(file)} for file in strays]
     if as_json:
         click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
@@ -103,10 +100,7 @@ def _print_rows(rows: list[dict[str, str]]) -> None:
 @click.option("-n", "--workers", default="0", help="Worker processes, as for `run`.")
 @click.option("--download", is_flag=True, help="Fetch models that are not on this machine.")
 @_RESULTS
-def update(
-    paths: tuple[Path, ...], tables: tuple[str, ...], models: tuple[str, ...],
-    engines: tuple[str, ...], tags: tuple[str, ...], missing: bool, **options: Any,
-) -> Any:  # fmt: skip
+def update(chosen: Chosen, missing: bool, **options: Any) -> Any:
     """Run the selected jobs that store numbers, and store those that pass their other checks."""
     from harness.cli.run_command import command as run
     from harness.snapshots import refuse_in_ci
@@ -114,18 +108,17 @@ def update(
 
     refuse_in_ci()
     done = (Standing.STORED,) if missing else ()
-    jobs = [job for job in jobs_of(paths, tables, models, engines, tags) if job.has_snapshot]
+    jobs = [job for job in _whole_jobs(chosen) if job.has_snapshot]
     ids = [job.id for job in jobs if standing(_expected(job, place_of(job)))[0] not in done]
     if not ids:
         raise NothingToRun("every selected job has its snapshot" if missing and jobs else "no selected job stores one")
-    return click.get_current_context().invoke(
-        run, paths=paths, tables=tables, ids=tuple(ids), snapshot_update=True, **options
-    )
+    whole = {"paths": chosen.paths, "tables": chosen.tables, "ids": tuple(ids)}
+    return click.get_current_context().invoke(run, **whole, snapshot_update=True, **options)
 
 
 @command.command("prune")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--models", "tables", multiple=True, metavar="FILE", help="A model table beside the bundled one.")
+@tables_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def prune(paths: tuple[Path, ...], tables: tuple[str, ...], yes: bool) -> int:
     """Remove snapshots that no job is compared with, after listing them.
@@ -138,7 +131,7 @@ def prune(paths: tuple[Path, ...], tables: tuple[str, ...], yes: bool) -> int:
     if files := [str(path) for path in paths if not path.is_dir()]:
         raise UsageError(f"{', '.join(files)}: prune looks at whole folders of case files; give the folder")
     refuse_installed(paths)
-    strays = _orphans(jobs_of(paths, tables, (), (), ()), tables)
+    strays = _orphans(jobs_of(Chosen(paths, tuple(tables))), tuple(tables))
     for file in strays:
         click.echo(str(file))
     if not strays:
@@ -159,10 +152,7 @@ def prune(paths: tuple[Path, ...], tables: tuple[str, ...], yes: bool) -> int:
 @selection_options
 @_RESULTS
 @click.option("--accept-all", is_flag=True, help="Store every candidate without asking.")
-def review(
-    paths: tuple[Path, ...], tables: tuple[str, ...], models: tuple[str, ...], engines: tuple[str, ...],
-    tags: tuple[str, ...], results: str, accept_all: bool,
-) -> int:  # fmt: skip
+def review(chosen: Chosen, results: str, accept_all: bool) -> int:
     """Look at each candidate beside what is stored, and accept, reject or skip it.
 
     Runs leave candidates in the results folder: of comparisons that fail, and of backends without a snapshot. Ends with
@@ -172,17 +162,24 @@ def review(
     from harness.snapshots import refuse_in_ci
 
     refuse_in_ci()
-    refuse_installed(paths)
-    jobs = jobs_of(paths, tables, models, engines, tags)
+    refuse_installed(chosen.paths)
+    jobs = _whole_jobs(chosen)
     waiting = [(job, place) for job in jobs for place in place_of(job).everywhere(Path(results))]
     return Review(Path(results), accept_all).of([(place, _tolerances(job)) for job, place in waiting])
+
+
+def _whole_jobs(chosen: Chosen) -> list[Job]:
+    """A snapshot is of a whole job: a part of one is neither stored nor stale."""
+    if chosen.narrowed:
+        raise UsageError("a snapshot holds every metric and component of its job; leave --metric and --component out")
+    return jobs_of(chosen)
 
 
 def place_of(job: Job) -> Place:
     """Return where a job's snapshot on this machine's backend is."""
     from harness.snapshots import Place
 
-    return Place(job.case.id, job.case.path, f"{job.engine}@{job.row.id}", _backend())
+    return Place(job.case.id, job.case.path, job.name, _backend())
 
 
 def _backend() -> str:
@@ -212,7 +209,7 @@ def _orphans(jobs: Iterable[Job], tables: tuple[str, ...]) -> list[Path]:
     from harness.snapshots.inventory import orphans, owners
 
     folders = dict.fromkeys(folder_of(job.case.path) for job in jobs)
-    everyone = {folder: jobs_of(owners(folder), tables, (), (), ()) for folder in folders}
+    everyone = {folder: jobs_of(Chosen(tuple(owners(folder)), tables)) for folder in folders}
     return [
         file
         for folder, theirs in everyone.items()

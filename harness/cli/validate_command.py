@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.selection import case_files, planned_jobs
+from harness.cli.selection import case_files, configured, planned_jobs, tables_option
 from harness.errors import EXIT_PASSED, EXIT_USAGE, CaseFileError, Problem
 
 if TYPE_CHECKING:
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 @click.command("validate")
-@click.option("--models", "tables", multiple=True, metavar="FILE", help="A model table beside the bundled one.")
+@tables_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@configured
 def command(paths: tuple[Path, ...], tables: tuple[str, ...], as_json: bool) -> int:
     """Check case files without loading a model.
 

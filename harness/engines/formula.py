@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from harness import metrics
+from harness import metrics, progress
 from harness.errors import FindingError
 from harness.models.loaded import LoadedModel
 from harness.patching import Walk, walk
@@ -79,7 +79,7 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
     if engine.formula is None and not board.any_recovery_exists():
         board.leave_out()
     else:
-        for site, run in _patched(steps):
+        for site, run in progress.over(_patched(steps), "cell", len(steps.sites)):
             summaries[site] = _summary(run.row, suppressed)
             board.enter(site, run)
     return Answer(

@@ -22,6 +22,7 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_map_with_path
 
+from harness import progress
 from harness.errors import HarnessError
 from harness.intercept import HookPoint, Tap, resolve_positions, slice_of, tapped
 from harness.models.architectures import blocks_of
@@ -150,6 +151,7 @@ class Walker:
         axes, last = self.axes[layer], layer == len(self.axes) - 1
 
         def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            progress.say("layer", layer + 1, len(self.axes))
             rows = _activation(args, kwargs)[1].shape[0] + more
             args, kwargs = tree_map_with_path(
                 lambda path, value: _grown(value, axes[path], rows) if path in axes else value, (args, kwargs)

@@ -1,6 +1,7 @@
 """Case files as pytest items: pytest executes, xdist distributes, syrupy stores.
 
     collecting   a `*.case.yaml` file as a module with one parametrized function
+    configuring  what `[tool.harness]` says, where the command line says nothing
     ledger       what a session knows: models in a worker, results and the verdict in the owner of the terminal
 
 The package is loaded by every pytest that has the harness installed, so it imports nothing heavy at the top.
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness.pytest_plugin.collecting import CaseFile
+from harness.pytest_plugin.configuring import apply_configuration
 from harness.pytest_plugin.items import CASE_SUFFIX
 from harness.pytest_plugin.ledger import LEDGER, Ledger
 
@@ -33,9 +35,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--harness-results", default="results", metavar="DIR", help="where snapshot candidates go (default: results)"
     )
     group.addoption("--harness-only", action="append", default=[], metavar="KIND=NAME", help=argparse.SUPPRESS)
+    group.addoption("--harness-configured", action="store_true", help=argparse.SUPPRESS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    apply_configuration(config)
     config.pluginmanager.register(Ledger(config), LEDGER)
 
 

@@ -26,9 +26,18 @@ class CaseFile(pytest.Module):
         except UsageError as error:
             raise self.CollectError(str(error)) from error
         module = ModuleType(self.path.name)
-        ids = [job.name for job in jobs]
-        module.__dict__["job"] = pytest.mark.parametrize("harness_job", jobs, ids=ids)(_item_function(module.__name__))
+        if jobs:
+            parameters = [self._parameter(job) for job in jobs]
+            module.__dict__["job"] = pytest.mark.parametrize("harness_job", parameters)(_item_function(self.path.name))
         return module
+
+    def _parameter(self, job: Job) -> Any:
+        """Return a job with its tags as marks, for `-m`; they are registered, or strict markers would refuse them."""
+        tags = dict.fromkeys((*job.case.tags, *job.row.tags))
+        for tag in tags:
+            self.config.addinivalue_line("markers", f"{tag}: a tag of case files")
+        marks = [getattr(pytest.mark, tag) for tag in tags]
+        return pytest.param(job, id=f"{job.engine}@{job.row.id}", marks=marks)
 
     def funcnamefilter(self, name: str) -> bool:
         """The function is ours, whatever `python_functions` says."""

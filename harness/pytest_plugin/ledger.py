@@ -51,10 +51,22 @@ class Ledger:
     def jobs_of(self, path: Path) -> list[Job]:
         from harness.jobs import jobs_in
         from harness.models import load_table
+        from harness.narrowing import narrowed_jobs
 
         if self._table is None:
             self._table = load_table(Path(name) for name in self.config.getoption("harness_models"))
-        return jobs_in(path, self._table)
+        jobs = jobs_in(path, self._table)
+        return narrowed_jobs(jobs, self._only("metric"), self._only("component"))
+
+    def _only(self, kind: str) -> set[str]:
+        """Return the names of a kind that the run is narrowed to; none: it is not."""
+        pairs = (pair.partition("=") for pair in self.config.getoption("harness_only"))
+        return {name for key, _, name in pairs if key == kind}
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether only a part of each job runs, whose numbers must not be stored."""
+        return bool(self._only("metric") or self._only("component"))
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -98,10 +110,6 @@ class Ledger:
         self.planned = self.planned or tuple(output.get(_PLANNED, ()))
 
     def _selected(self, job: Job) -> bool:
-        wanted: dict[str, set[str]] = {}
-        for pair in self.config.getoption("harness_only"):
-            kind, _, name = pair.partition("=")
-            wanted.setdefault(kind, set()).add(name)
         has = {
             "job": {job.id},
             "case": {job.case.id},
@@ -109,7 +117,7 @@ class Ledger:
             "engine": {job.engine},
             "tag": {*job.case.tags, *job.row.tags},
         }
-        return all(has[kind] & names for kind, names in wanted.items())
+        return all(not names or have & names for kind, have in has.items() for names in [self._only(kind)])
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed and report.nodeid.endswith(CASE_SUFFIX):
@@ -124,7 +132,7 @@ class Ledger:
             self._shelf = jobs.ModelShelf(download=self.config.getoption("harness_download"))
 
         def compare(job: Job, result: JobResult) -> list[Finding]:
-            return _compare_snapshot(job, result, snapshot, self.config)
+            return _compare_snapshot(job, result, snapshot, self.config, self.narrowed)
 
         strict = self.config.getoption("harness_strict")
         result = _required(jobs.run(job, self._shelf, compare, strict), self.config)
@@ -271,6 +279,8 @@ def _refusal(config: pytest.Config, jobs: Iterable[Job]) -> str | None:
     from harness.shards import Shard
     from harness.snapshots import refuse_in_ci
 
+    if config.getoption("update_snapshots") and ledger_of(config).narrowed:
+        return "a run narrowed by --metric or --component stores no snapshots; leave them out to update"
     try:
         if config.getoption("update_snapshots"):
             refuse_in_ci()
@@ -313,15 +323,18 @@ def _crashed(report: pytest.TestReport, root: Path) -> JobResult:
     )
 
 
-def _compare_snapshot(job: Job, result: JobResult, syrupy: Any, config: pytest.Config) -> list[Finding]:
+def _compare_snapshot(job: Job, result: JobResult, syrupy: Any, config: pytest.Config, narrowed: bool) -> list[Finding]:
     from harness.environment import environment
     from harness.jobs import tolerances
-    from harness.snapshots import Place, compare, document
+    from harness.snapshots import Place, compare, compare_part, document
 
     (within, wide), here = tolerances(job.case), environment()
+    place, new = Place(job.case.id, job.case.path, job.name, here.backend), document(result, here, within)
+    if narrowed:
+        return compare_part(place, new, wide)
     return compare(
-        Place(job.case.id, job.case.path, job.name, here.backend),
-        document(result, here, within),
+        place,
+        new,
         wide,
         Path(config.getoption("harness_results")),
         syrupy,

@@ -6,12 +6,14 @@ comparison   stored and new -> the differences beyond the tolerance
 candidates   numbers waiting in the results folder for a review
 steps        what a job's comparison finds, on a backend with a snapshot and on one without
 inventory    which snapshots are there, missing, stale, or nobody's
+parts        the same for a part of a job
 extension    the syrupy extension that stores one JSON file for each case x model x engine and backend
 """
 
 from harness.snapshots.comparison import Difference, differences
 from harness.snapshots.document import Document, document, refuse_non_finite
 from harness.snapshots.extension import JobSnapshot
+from harness.snapshots.parts import compare_part
 from harness.snapshots.places import Place, folder_of, location_of, refuse_in_ci
 from harness.snapshots.steps import compare
 
@@ -21,6 +23,7 @@ __all__ = [
     "JobSnapshot",
     "Place",
     "compare",
+    "compare_part",
     "differences",
     "document",
     "folder_of",

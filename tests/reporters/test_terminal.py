@@ -99,10 +99,14 @@ def test_a_finding_says_code_title_metric_site_and_what_was_seen() -> None:
 
 def test_a_finding_is_printed_under_its_job_with_its_hint() -> None:
     lines = shown(run(job(status=Status.FAILED, findings=(FINDING,)), verdict=Status.FAILED, code=1)).splitlines()
-    start = lines.index("case[native@tiny] cases/case.case.yaml")
-    assert lines[start + 1] == f"  {finding_text(FINDING)}"
-    assert lines[start + 2] == f"    {FINDING.kind.hint}"
-    assert any("failed, FIN003" in line for line in lines[:start])
+    assert lines[:5] == [
+        "FAILED case[native@tiny] cases/case.case.yaml",
+        f"  {finding_text(FINDING)}",
+        f"    {FINDING.kind.hint}",
+        "  harness run cases/case.case.yaml --engine native --model tiny -v",
+        "  harness explain FIN003",
+    ]
+    assert any("failed, FIN003" in line for line in lines[5:])
 
 
 def test_an_expected_finding_is_only_named_in_the_table() -> None:

@@ -1,0 +1,75 @@
+"""`harness init`: a first case, configuration and a CI workflow, in somebody else's repository."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import click
+
+from harness.configuration import FILE, load
+from harness.errors import UsageError
+from harness.files import write_text
+
+_SCAFFOLD = Path(__file__).with_name("scaffold")
+_CASE, _WORKFLOW = Path("cases/first.case.yaml"), Path(".github/workflows/harness.yml")
+
+
+@click.command("init")
+@click.argument("folder", default=".", type=click.Path(path_type=Path), metavar="[DIR]")
+def command(folder: Path) -> None:
+    """Write a first case, configuration and a CI workflow.
+
+    Into DIR, or the current folder. What is there already is left alone.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; give a folder")
+    try:
+        # The configuration first: where it cannot be added, nothing is written.
+        told = [_configure(folder), _write_case(folder), _write(folder / _WORKFLOW, "harness.yml")]
+    except OSError as error:
+        raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from error
+    for line in told:
+        click.echo(line)
+    click.echo("\nnext:")
+    for command, why in (
+        *([(f"cd {folder}", "")] if folder != Path() else []),
+        ("harness run", "the case passes, and warns that no numbers are stored"),
+        ("harness run --snapshot-update", "store its numbers under snapshots/, to be committed"),
+    ):
+        click.echo(f"  {command:<32}{f'# {why}' if why else ''}".rstrip())
+
+
+def _write_case(folder: Path) -> str:
+    there = sorted((folder / "cases").glob("**/*.case.yaml"))
+    return f"left alone {there[0]}: there is a case already" if there else _write(folder / _CASE, "first.case.yaml")
+
+
+def _write(file: Path, template: str) -> str:
+    if file.exists():
+        return f"left alone {file}: it exists"
+    write_text(file, (_SCAFFOLD / template).read_text(encoding="utf-8"))
+    return f"wrote      {file}"
+
+
+def _configure(folder: Path) -> str:
+    """Add the table to a pyproject.toml that has none. Raises UsageError for one that is not TOML."""
+    file, settings = folder / FILE, (_SCAFFOLD / "settings.toml").read_text(encoding="utf-8")
+    if not file.exists():
+        return f"no {file}: runs here need none; one with [tool.harness] would hold paths, models, workers, strict"
+    if load(folder.absolute()).file == file.absolute():
+        return f"left alone {file}: it has [tool.harness]"
+    old = file.read_bytes().decode("utf-8")
+    new = old + _line_end(old) * (1 if old.endswith("\n") or not old else 2) + settings.replace("\n", _line_end(old))
+    try:
+        tomllib.loads(new)
+    except tomllib.TOMLDecodeError as error:
+        # `tool` is written as an inline table, which cannot grow.
+        raise UsageError(f"{file}: [tool.harness] cannot be appended ({error}); add it by hand:\n{settings}") from None
+    with file.open("a", encoding="utf-8", newline="") as stream:
+        stream.write(new[len(old) :])
+    return f"added      [tool.harness] to {file}"
+
+
+def _line_end(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"

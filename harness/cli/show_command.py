@@ -1,0 +1,178 @@
+"""`harness show`: a case resolved, before anything is run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli import completers
+from harness.cli.output import print_json
+from harness.cli.selection import Chosen, case_files, configured, jobs_of, tables_option
+from harness.errors import UnknownName
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+Resolved = Mapping[str, Any]
+
+
+@click.command("show")
+@click.argument("case", shell_complete=completers.cases)
+@click.option("--model", "models", multiple=True, shell_complete=completers.models, help="Only this model.")
+@click.option("-e", "--engine", "engines", multiple=True, shell_complete=completers.engines, help="Only this engine.")
+@tables_option
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON, with every site.")
+@configured
+def command(
+    case: str, models: tuple[str, ...], engines: tuple[str, ...], tables: tuple[str, ...], as_json: bool
+) -> None:
+    """Show a case resolved: jobs, tokens, sites, snapshots.
+
+    CASE is a case file, or the id of a case of ./cases or of the bundled ones. Models that are on this machine are
+    loaded, and nothing is run.
+    """
+    from harness.cli.watching import waiting
+    from harness.reporters.terminal import console
+    from harness.resolution import resolved
+
+    jobs = jobs_of(Chosen(paths=(_file_of(case),), tables=tuple(tables), models=models, engines=engines))
+    with waiting():
+        found = resolved(jobs)
+    if as_json:
+        print_json(found)
+    else:
+        _print(found, console())
+
+
+def _file_of(case: str) -> Path:
+    """Return the file of a case given by path or by id. Raises UnknownName with the nearest id."""
+    if case.endswith(".case.yaml") or Path(case).exists():
+        return Path(case)
+    files = {file.name.removesuffix(".case.yaml"): file for file in case_files(())}
+    if case not in files:
+        raise UnknownName("case", case, files)
+    return files[case]
+
+
+def _print(case: Resolved, screen: Console) -> None:
+    from rich.text import Text
+
+    screen.print(Text(f"{case['id']}  {case['file']}", style="bold"))
+    if case["about"]:
+        screen.print(Text(case["about"]))
+    for name, value in _summary(case):
+        screen.print(Text(f"{name:<10} ", style="bold") + Text(value))
+    screen.print(_jobs(case["jobs"]))
+    for model in case["models"]:
+        _print_model(model, screen)
+
+
+def _summary(case: Resolved) -> Iterator[tuple[str, str]]:
+    sweep, tolerance = case["sweep"], case["tolerance"]
+    if case["tags"]:
+        yield "tags", " ".join(case["tags"])
+    yield (
+        "sweep",
+        f"{sweep['direction']}; layers {sweep['layers']}; positions {sweep['positions']}; {sweep['strategy']}",
+    )
+    yield "components", " ".join(sweep["components"])
+    yield "metrics", ", ".join(f"{name} ({unit})" for name, unit in case["metrics"].items())
+    yield "checks", " ".join(case["checks"])
+    yield "tolerance", ", ".join(f"{name} {value:g}" for name, value in tolerance.items() if _is_number(value))
+    for what, stated in case["expect"].items():
+        for each in stated if isinstance(stated, list) else [stated]:
+            yield "expects", f"{what}: {_flat(each)}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _flat(stated: Any) -> str:
+    if isinstance(stated, dict):
+        return ", ".join(f"{name} {_flat(value)}" for name, value in stated.items() if value is not None)
+    return " ".join(map(_flat, stated)) if isinstance(stated, list) else str(stated)
+
+
+def _jobs(jobs: Sequence[Resolved]) -> Table:
+    from rich.text import Text
+
+    table = _table("job", "metrics", "must find", "snapshot")
+    for job in jobs:
+        snapshot = f"{job['snapshot']} {'stored' if job['stored'] else 'missing'}" if job["snapshot"] else "none"
+        table.add_row(Text(job["id"]), " ".join(job["metrics"]), " ".join(job["must_find"]), Text(_near(snapshot)))
+    return table
+
+
+def _near(text: str) -> str:
+    return text.removeprefix(f"{Path.cwd()}/")
+
+
+def _print_model(model: Resolved, screen: Console) -> None:
+    from rich.text import Text
+
+    card = model.get("card")
+    about = (
+        f": {card['architecture']}, {card['layers']} layers, {card['vocab']:,} tokens, {card['dtype']}" if card else ""
+    )
+    screen.print(Text(f"{model['id']}{about}", style="bold"))
+    if "tokens" in model:
+        screen.print(_tokens(model["tokens"]))
+    if "sites" in model:
+        screen.print(_sites(model["sites"]))
+        screen.print(Text(f"{model['cells']} cells\n"))
+    if "problem" in model:
+        screen.print(Text(f"{model['problem']}\n", style="yellow"))
+
+
+def _tokens(tokens: Sequence[Resolved]) -> Table:
+    from rich.text import Text
+
+    table = _table("position", "clean", "corrupted", "")
+    for each in tokens:
+        shown = [f"{side['text']!r} {side['id']}" if side else "" for side in (each["clean"], each["corrupted"])]
+        style = "bold yellow" if each["differs"] else None
+        table.add_row(str(each["position"]), *map(Text, shown), "differs" if each["differs"] else "", style=style)
+    return table
+
+
+def _sites(sites: Sequence[Resolved]) -> Table:
+    """One row for each component and kind of module: blocks of one kind differ in their number only."""
+    from rich.text import Text
+
+    table = _table("component", "is the", "of", "layers", "heads")
+    alike: dict[tuple[str, str, str], list[Resolved]] = {}
+    for site in sites:
+        path = re.sub(rf"\.{site['layer']}(?=\.|$)", ".*", f".{site['module']}", count=1).removeprefix(".")
+        alike.setdefault((site["component"], site["side"], path), []).append(site)
+    for (component, side, path), group in alike.items():
+        layers = list(dict.fromkeys(site["layer"] for site in group))
+        heads = {site["head"] for site in group if "head" in site}
+        table.add_row(Text(component), side, Text(path), _ranges(layers), str(len(heads)) if heads else "")
+    return table
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return `0-11` or `0-3, 5` for numbers in order."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def _table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table

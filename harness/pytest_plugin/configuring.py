@@ -1,0 +1,32 @@
+"""What `[tool.harness]` says, for `pytest cases/`: tables, strictness and the results folder.
+
+Paths, workers and tags are pytest's own business (`testpaths`, `-n`, `-m`). `harness run` has read the file already.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+_OPTIONS = {
+    "models": "harness_models",
+    "strict": "harness_strict",
+    "require-models": "harness_require_models",
+    "download": "harness_download",
+    "results": "harness_results",
+}
+
+
+def apply_configuration(config: pytest.Config) -> None:
+    """Fill the options that have their default. Raises pytest.UsageError for a faulty file."""
+    from harness.configuration import load
+    from harness.errors import UsageError
+
+    if config.option.harness_configured or hasattr(config, "workerinput"):
+        return
+    try:
+        values = load(config.invocation_params.dir).values
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+    for key, option in _OPTIONS.items():
+        if key in values and getattr(config.option, option) in ([], False, "results"):
+            setattr(config.option, option, values[key])
