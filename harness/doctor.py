@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import known_bad
 from harness.environment import environment
 
 SLOW_GFLOPS = 20.0
@@ -59,13 +60,23 @@ def examine() -> Report:
         "platform": env.platform,
         "backend": env.backend,
         "device": env.device,
+        "memory": memory(),
         **env.packages,
         "MLX_ENABLE_TF32": os.environ.get("MLX_ENABLE_TF32", "unset"),
         "BLAS": blas(),
         "float32 GFLOP/s": f"{speed:.3g}",
     }
     advice = faster_blas(speed, env.backend)
-    return Report(facts, (_detector(), _metrics()), (*_notes(early), *([advice] if advice else [])))
+    known = tuple(f"known bad release: {row}" for row in known_bad.installed())
+    return Report(facts, (_detector(), _metrics()), (*known, *_notes(early), *([advice] if advice else [])))
+
+
+def memory() -> str:
+    """Return how much memory there is, and how much of it a sweep may take now."""
+    from harness.patching.memory import free_bytes
+
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{total / 2**30:.1f} GiB, {free_bytes() / 2**30:.1f} GiB available"
 
 
 def gflops(rows: int = 128, width: int = 512, seconds: float = 0.2) -> float:

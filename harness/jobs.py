@@ -191,6 +191,7 @@ class _Run:
             raise
         except Exception as error:  # noqa: BLE001  whatever an engine raises is a finding about that engine
             return result, [_engine_error(error)]
+        progress.say("checks")
         evidence = self._timed("evidence_s", lambda: gather(self.job.case, model, engine, question, given))
         findings = self._timed("checks_s", lambda: _checked(evidence))
         return _filled(result, evidence.answer), findings

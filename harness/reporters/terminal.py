@@ -168,7 +168,8 @@ def _next_commands(job: JobResult, strict: bool, again: Sequence[str]) -> list[s
 
 def _print_jobs(jobs: Sequence[JobResult], console: Console, everything: bool) -> None:
     if everything or len(jobs) <= _MOST_ROWS:
-        console.print(jobs_table(jobs))
+        if jobs:
+            console.print(jobs_table(jobs))
         return
     cases: dict[str, list[JobResult]] = {}
     for job in jobs:
