@@ -21,7 +21,7 @@ def apply_configuration(config: pytest.Config) -> None:
     from harness.configuration import load
     from harness.errors import UsageError
 
-    if config.option.harness_configured or hasattr(config, "workerinput"):
+    if config.option.harness_configured:
         return
     try:
         values = load(config.invocation_params.dir).values
