@@ -20,7 +20,7 @@ def curve(
 ) -> Curve:
     cells = tuple(Cell(layer, "all", reading(each), reading(each)) for layer, each in enumerate(recoveries))
     start = reading(baseline)
-    return Curve(component, metric, "logits", start, start, Reading.of(0.0), start, cells)
+    return Curve(component, metric, "logits", start, start, cells)
 
 
 def grid(rows: Sequence[Sequence[float | str]], component: str = "resid_pre") -> Curve:
@@ -30,9 +30,8 @@ def grid(rows: Sequence[Sequence[float | str]], component: str = "resid_pre") ->
         for layer, row in enumerate(rows)
         for position, each in enumerate(row)
     )
-    return Curve(
-        component, "l2", "logits", Reading.of(10.0), Reading.of(10.0), Reading.of(0.0), Reading.of(10.0), cells
-    )
+    ten = Reading.of(10.0)
+    return Curve(component, "l2", "logits", ten, ten, cells)
 
 
 def job(case: str = "case", engine: str = "native", model: str = "tiny", **more: Any) -> JobResult:

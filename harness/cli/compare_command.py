@@ -49,7 +49,9 @@ def command(
     base: Path, new: Path, engines: Match | None, models: Match | None, fail_on: tuple[str, ...],
     outputs: tuple[Path, ...], markdown: bool,
 ) -> int:  # fmt: skip
-    """Compare BASE with NEW, two files that `harness run --json` wrote.
+    """Show what differs between two result files.
+
+    BASE and NEW are files that `harness run --json` wrote.
 
     Exit codes: 0 within the limits, 1 beyond them, 4 wrong usage, 5 the two have no job in common.
     """

@@ -24,7 +24,9 @@ from harness.reporters.terminal import console, print_run
 )
 @click.option("--to", "kind", type=click.Choice([*REPORTS, "terminal"]), help="Print a report instead.")
 def command(result: Path, outputs: tuple[Path, ...], kind: str | None) -> None:  # fmt: skip
-    """Render RESULT, a file that `harness run --json` wrote.
+    """Render a result file as HTML, Markdown or annotations.
+
+    RESULT is a file that `harness run --json` wrote.
 
     Without an option the run's screen is printed again. Ends with 0 whatever the verdict was: rendering worked.
     """

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.comparison.pairs import Match, Pair, pair
-from harness.ranks import kendall
+from harness.ranks import tau_b
 from harness.vocabulary import Curve, Environment, Finding, JobResult, Reading, RunResult, Site
 
 FASTEST_S = 0.05
@@ -198,7 +198,7 @@ def _curve(base: Curve, new: Curve) -> CurveChange:
         new=new.baseline,
         baseline_relative=_relative(base.baseline, new.baseline),
         cells=tuple(sorted((cell for cell in cells if cell.base != cell.new), key=_gravity)),
-        kendall=kendall([a for a, _ in numbers], [b for _, b in numbers]),
+        kendall=tau_b([a for a, _ in numbers], [b for _, b in numbers]),
     )
 
 

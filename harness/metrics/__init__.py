@@ -21,7 +21,6 @@ from harness.metrics.baselines import NORM_LIMITS, headroom, shift_share
 from harness.metrics.distances import cosine, l2, mse
 from harness.metrics.distributions import kl_divergence, log_prob
 from harness.metrics.host import Row, host_row, summarize, suppressed
-from harness.metrics.rankings import concordances, tau_b
 from harness.metrics.recommendation import Recommendation, recommend_metric
 from harness.metrics.recoveries import recovery
 from harness.vocabulary import METRICS, Answers, Reading, State
@@ -32,7 +31,6 @@ __all__ = [
     "NORM_LIMITS",
     "Recommendation",
     "Row",
-    "concordances",
     "headroom",
     "host_row",
     "measure",
@@ -41,7 +39,6 @@ __all__ = [
     "shift_share",
     "summarize",
     "suppressed",
-    "tau_b",
 ]
 
 DISTANCES: Mapping[str, Callable[[Row, Row], float | None]] = {

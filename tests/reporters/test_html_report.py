@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from hostile import hostile
-from results import curve, grid, job, run
 
 from harness.reporters.html import charts, render
 from harness.reporters.html.scales import STEPS, Scale, step
 from harness.vocabulary import Status
+from results import curve, grid, job, run
 
 SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
 
@@ -81,6 +82,16 @@ def test_a_bar_is_as_high_as_its_number() -> None:
     heights = [int(zero) - int(top) for zero, top in re.findall(r"M\d+ (\d+)V(\d+)h", up)]
     assert heights == pytest.approx([scale.y(0) - scale.y(50), scale.y(0) - scale.y(100)], abs=1)
     assert heights[1] == pytest.approx(2 * heights[0], abs=1)
+
+
+def test_an_error_bar_reaches_as_far_as_the_error() -> None:
+    plain = curve(50.0, 100.0)
+    cells = (replace(plain.cells[0], precision=20.0), plain.cells[1])
+    svg = charts.bars(replace(plain, cells=cells))
+    (line,) = [path.get("d", "") for path in ET.fromstring(svg).iter("path") if path.get("class") == "error"]
+    ((low, high),) = re.findall(r"M\d+ (\d+)V(\d+)", line)
+    scale = Scale.around([100.0], charts.TOP, 170 - charts.TOP - charts.BOTTOM)
+    assert int(low) - int(high) == pytest.approx(scale.y(30) - scale.y(70), abs=1)
 
 
 @pytest.mark.parametrize("state", ["nan", "inf", "undefined", "zero-baseline"])

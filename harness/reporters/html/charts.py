@@ -24,8 +24,9 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 20
 def bars(curve: Curve) -> Markup:
     """Return a bar for each layer; layers whose recovery is no number are crossed out and named."""
     height = 170
-    values = [cell.recovery.value for cell in curve.cells if cell.recovery.value is not None]
-    scale = Scale.around(values, TOP, height - TOP - BOTTOM)
+    known = [(cell.recovery.value, cell.precision or 0.0) for cell in curve.cells if cell.recovery.value is not None]
+    ends = [value + sign * error for value, error in known for sign in (-1, 1)]
+    scale = Scale.around(ends, TOP, height - TOP - BOTTOM)
     slot = (WIDTH - LEFT - RIGHT) / max(len(curve.cells), 1)
     shapes = {"pos": "", "neg": "", "undef": "", "error": ""}
     for index, cell in enumerate(curve.cells):
@@ -35,6 +36,7 @@ def bars(curve: Curve) -> Markup:
         else:
             side = "pos" if cell.recovery.value >= 0 else "neg"
             shapes[side] += _bar(x, slot * 0.76, scale.y(0), scale.y(cell.recovery.value))
+            shapes["error"] += _error_bar(x + slot * 0.38, cell, scale)
     body = _frame(scale) + _paths(shapes)
     body += _layer_ticks([cell.layer for cell in curve.cells], slot, height)
     body += _named_states(curve.cells, slot, height)
@@ -157,6 +159,14 @@ def _paths(shapes: dict[str, str]) -> str:
 
 def _bar(x: float, width: float, zero: float, y: float) -> str:
     return f"M{number(x)} {number(zero)}V{number(y)}h{number(width)}V{number(zero)}z"
+
+
+def _error_bar(x: float, cell: Cell, scale: Scale) -> str:
+    """Return a line as far up and down as the recovery's error, in the picture; nothing where no error is known."""
+    if cell.precision is None or cell.recovery.value is None:
+        return ""
+    low, high = (scale.y(cell.recovery.value + sign * cell.precision) for sign in (-1, 1))
+    return f"M{number(x)} {number(low)}V{number(high)}m-3 0h6"
 
 
 def _box(x: float, y: float, width: float, height: float) -> str:

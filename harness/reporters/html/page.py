@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import combinations, zip_longest
+from itertools import zip_longest
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from harness.ranks import kendall
 from harness.reporters.html import charts
 from harness.reporters.marks import SIGN
 from harness.reporters.summary import BAD, again, counts, failures, relative
@@ -69,9 +68,12 @@ class JobView:
     def agreement(self) -> list[tuple[str, str, str]]:
         """Metric, metric, Kendall's tau of their recoveries, for each pair of metrics of a component."""
         return [
-            (f"{a.component} {a.metric}", b.metric, _tau(a, b))
-            for a, b in combinations(self.job.curves, 2)
-            if a.component == b.component
+            (
+                f"{each.component} {each.metrics[0]}",
+                each.metrics[1],
+                "not defined" if each.tau is None else f"{each.tau:.2f}",
+            )
+            for each in self.job.concordances
         ]
 
     @property
@@ -184,14 +186,3 @@ def _across(curve: Curve) -> str:
     by_both = isinstance(key, tuple) and len(key) > 2
     by_head = "heads" if curve.cells[0].head is not None else "positions"
     return f"layers and {'heads.positions' if by_both else by_head}"
-
-
-def _tau(first: Curve, second: Curve) -> str:
-    other = {second.site(cell): cell.recovery.value for cell in second.cells}
-    pairs = [
-        (cell.recovery.value, value)
-        for cell in first.cells
-        if cell.recovery.value is not None and (value := other.get(first.site(cell))) is not None
-    ]
-    tau = kendall([a for a, _ in pairs], [b for _, b in pairs])
-    return "not defined" if tau is None else f"{tau:.2f}"
