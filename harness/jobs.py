@@ -60,14 +60,18 @@ class Job:
 
 def jobs_in(path: Path, table: Mapping[str, ModelRow]) -> list[Job]:
     """Return the jobs of a case file. Raises CaseFileError with all that is wrong in it, UsageError for no file."""
-    names = Names({row.id: row.tags for row in table.values()}, ENGINES)
-    return [job for case in load_cases(path, names) for job in plan(case, table)]
+    return [job for case in load_cases(path, names_of(table)) for job in plan(case, table)]
+
+
+def names_of(table: Mapping[str, ModelRow]) -> Names:
+    """Return the names a case may use with a table of models."""
+    return Names({row.id: row.tags for row in table.values()}, ENGINES)
 
 
 def plan(case: Case, table: Mapping[str, ModelRow]) -> list[Job]:
     """Return the jobs of a case whose models and engines are known: a model each time it is named, once."""
-    names = Names({row.id: row.tags for row in table.values()}, ENGINES)
-    return [Job(case, table[model], engine) for model in names.models_of(case.models) for engine in case.engines]
+    models = names_of(table).models_of(case.models)
+    return [Job(case, table[model], engine) for model in models for engine in case.engines]
 
 
 def tolerances(case: Case) -> tuple[dict[str, float], dict[str, float]]:

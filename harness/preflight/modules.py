@@ -1,14 +1,14 @@
 """Which modules an architecture can have, read from its source code without importing it.
 
-mlx-lm writes a module's children as `self.name = ...`. A component whose name is assigned nowhere in the file of the
-architecture, nor in those it imports from mlx-lm, exists on no model of it. That a name is assigned somewhere does not
-make it a child of every block, so the rest is left to the loaded model.
+mlx-lm writes a module's children as `self.name`. A component whose name stands nowhere in the file of the architecture,
+nor in those it imports from mlx-lm, exists on no model of it. That a name stands somewhere does not make it a child of
+every block, so the rest is left to the loaded model.
 """
 
 from __future__ import annotations
 
-import ast
 import importlib.util
+import re
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from harness.vocabulary import COMPONENTS
 _EVERYWHERE = ("resid_pre", "resid_post", "output")
 # Children of the composite modules of mlx.nn, whose source is not among mlx-lm's.
 _OF_MLX = frozenset({"query_proj", "key_proj", "value_proj", "out_proj", "layers"})
+_OWN_ATTRIBUTE = re.compile(r"\bself\.(\w+)")
+_NEIGHBOURS = re.compile(r"^\s*from \.(?: import (?=\w)|(?=\w))([\w, ]+?)(?: import.*)?$", re.MULTILINE)
 _OWN = {"dial": frozenset({"mlp"})}
 
 
@@ -75,19 +77,15 @@ def names_in(architecture: str) -> frozenset[str] | None:
     folder = Path(spec.origin).parent / "models"
     if not (folder / f"{architecture}.py").is_file():
         return None
-    names, seen = set(_OF_MLX), set[str]()
-    waiting = [architecture]
+    names, seen, waiting = set(_OF_MLX), set[str](), [architecture]
     while waiting:
-        module = waiting.pop()
-        if module in seen or not (folder / f"{module}.py").is_file():
+        file = folder / f"{waiting.pop()}.py"
+        if file.stem in seen or not file.is_file():
             continue
-        seen.add(module)
-        text = (folder / f"{module}.py").read_text(encoding="utf-8")
+        seen.add(file.stem)
+        text = file.read_text(encoding="utf-8")
         if "setattr(" in text:
             return None
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-                names.add(node.attr)
-            elif isinstance(node, ast.ImportFrom) and node.level:
-                waiting += [node.module] if node.module else [alias.name for alias in node.names]
+        names.update(_OWN_ATTRIBUTE.findall(text))
+        waiting += [name for names in _NEIGHBOURS.findall(text) for name in re.findall(r"\w+", names)]
     return frozenset(names)

@@ -10,7 +10,7 @@ from harness.casefile import Case
 from harness.errors import PromptError
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.models.qwen_tokenizer import QWEN, RANKS, QwenTokenizer
-from harness.models.spec import CircuitRow, DialRow, ModelRow, SyntheticRow
+from harness.models.spec import CircuitRow, DialRow, ModelRow, SyntheticRow, WheelRow
 from harness.models.tokens import read, single
 from harness.models.wheel import is_cached, locate
 from harness.models.words import WordTokenizer
@@ -92,7 +92,9 @@ def _tokenizer(row: ModelRow, shape: Shape) -> Tokenizer | None:
             return WordTokenizer(row.vocab)
         case SyntheticRow():
             return _qwen(locate(QWEN, row.id, download=False) / RANKS) if is_cached(QWEN) else None
-    file = shape.folder / "tokenizer.json" if shape.folder else None
+    # Both folders of a wheel hold the same tokenizer; it is read once.
+    folder = shape.folder.parent / "float16" if shape.folder and isinstance(row, WheelRow) else shape.folder
+    file = folder / "tokenizer.json" if folder else None
     return _from_file(file) if file is not None and file.is_file() else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def shape_of(row: ModelRow) -> Shape:
             kind = "4bit" if row.quantized else "float16"
             return _stored(row, locate(SMOLLM2, row.id, download=False) / kind if is_cached(SMOLLM2) else None)
         case HubRow():
-            return _stored(row, cached(row))
+            return _stored(row, cached(row) if _may_be_cached(row) else None)
         case PathRow():
             folder = Path(row.path).expanduser()
             return _stored(row, folder if folder.is_dir() else None)
@@ -50,6 +51,13 @@ def shape_of(row: ModelRow) -> Shape:
 def _synthetic(row: SyntheticRow) -> Shape:
     counts = [int(row.config[key]) for key in _LAYER_COUNTS if isinstance(row.config.get(key), int)]
     return Shape(row.architecture, counts[0] if counts else row.layers, row.vocab)
+
+
+def _may_be_cached(row: HubRow) -> bool:
+    """Return whether the hub's cache has a folder for the repository; the hub's own library takes long to ask."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or Path(home, "hub")
+    return (Path(cache).expanduser() / f"models--{row.repo.replace('/', '--')}").is_dir()
 
 
 def _stored(row: WheelRow | HubRow | PathRow, folder: Path | None) -> Shape:

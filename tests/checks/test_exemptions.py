@@ -1,0 +1,61 @@
+"""`skip` and `xfail`: which jobs are meant, and what becomes of them."""
+
+from __future__ import annotations
+
+import pytest
+from bench import dial, run
+
+from harness import jobs
+
+BROKEN = {"metrics": ("l2",), "expect": {"top_layers": ({"layers": (0,)},)}}
+
+
+@pytest.mark.parametrize(
+    ("entry", "meant"),
+    [
+        ({}, True),
+        ({"engine": "native"}, True),
+        ({"engine": "legacy"}, False),
+        ({"model": "planted"}, True),
+        ({"model": "plan*"}, True),
+        ({"model": "other"}, False),
+        ({"backend": "cpu"}, True),
+        ({"backend": "metal"}, False),
+        ({"engine": "native", "model": "other"}, False),
+    ],
+    ids=str,
+)
+def test_an_entry_means_the_jobs_it_is_narrowed_to(monkeypatch, entry, meant):
+    monkeypatch.setattr(jobs, "environment", lambda: type("Here", (), {"backend": "cpu"}))
+    written = ({"reason": "why", **entry},)
+    assert run(dial(), skip=written, metrics=("l2",)).status == ("skipped" if meant else "passed")
+    assert run(dial(), xfail=written, **BROKEN).status == ("passed" if meant else "failed")
+    assert run(dial(), xfail=written, metrics=("l2",)).status == ("failed" if meant else "passed")
+
+
+def test_a_skipped_job_says_why_and_loads_no_model():
+    result = run(dial(), skip="too slow")
+    assert (result.status, result.reason) == ("skipped", "the case says: too slow")
+    assert result.card is None
+
+
+def test_a_job_that_fails_as_expected_passes_with_a_note_and_keeps_its_findings():
+    result = run(dial(), xfail="known", **BROKEN)
+    assert (result.status, result.reason) == ("passed", "as expected, this job fails: known")
+    assert [(finding.code, finding.expected) for finding in result.findings] == [("EXP004", True)]
+
+
+def test_a_job_that_passes_where_it_should_fail_fails():
+    result = run(dial(), xfail="known", metrics=("l2",))
+    (finding,) = result.findings
+    assert (result.status, finding.code, finding.expected) == ("failed", "XFL001", False)
+    assert "known" in finding.message
+
+
+def test_what_cannot_be_carried_out_is_refused_all_the_same():
+    assert run(dial(), xfail="known", sweep={"components": ("mpl",)}).status == "refused"
+
+
+def test_the_first_entry_that_means_a_job_gives_the_reason():
+    skip = ({"reason": "one", "engine": "legacy"}, {"reason": "two", "model": "plan*"}, {"reason": "three"})
+    assert run(dial(), skip=skip).reason == "the case says: two"

@@ -1,0 +1,83 @@
+"""The reference engine: where a difference of metrics begins, where one of patching, and when nothing is asked."""
+
+from __future__ import annotations
+
+import pytest
+from bench import case, codes, dial, run
+
+from harness.checks import CHECKS, Evidence, reference
+from harness.engines import ENGINES, Engine
+from harness.vocabulary import Answer, Cell, Curve, Question, Reading, RowSummary, State, Sweep, Tokens
+
+FINITE = RowSummary(0, 0, 0, 1.0, None)
+
+
+def reading(value) -> Reading:
+    return Reading.absent(value) if isinstance(value, State) else Reading.of(value)
+
+
+def answer(reported, oracle, baseline=(10.0, 10.0)) -> Answer:
+    cells = (Cell(0, "all", reading(50.0), reading(50.0)), Cell(1, "all", reading(reported), reading(oracle)))
+    said, true = map(reading, baseline)
+    return Answer("stepwise", FINITE, FINITE, (Curve("mlp", "l2", "", said, true, reading(0.0), true, cells),))
+
+
+def found(monkeypatch, ours, theirs):
+    monkeypatch.setattr(reference, "answer", lambda *_: theirs)
+    question = Question(Tokens((0,), ("a",)), Tokens((1,), ("b",)), Sweep(("mlp",)), ("l2",))
+    evidence = Evidence(case(reference="legacy"), dial(vocab=16), Engine("native", ""), question, ours)
+    return list(CHECKS["reference"](evidence))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "wanted"),
+    [
+        ((20.0, 20.0), (20.0, 20.0), []),
+        ((20.5, 20.0), (20.0, 20.0), []),
+        ((20.6, 20.0), (20.0, 20.0), ["REF002"]),
+        ((20.6, 20.6), (20.0, 20.0), ["REF001"]),
+        ((20.0, 20.6), (20.0, 20.0), ["REF001"]),
+        ((State.NAN, 20.0), (20.0, 20.0), ["REF002"]),
+        ((State.NAN, 20.0), (State.NAN, 20.0), []),
+        ((State.NAN, State.NAN), (20.0, 20.0), ["REF001"]),
+    ],
+    ids=str,
+)
+def test_recoveries_are_compared_as_reported_and_as_float64_sees_the_logits(monkeypatch, ours, theirs, wanted):
+    assert [each.code for each in found(monkeypatch, answer(*ours), answer(*theirs))] == wanted
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "wanted"),
+    [
+        ((10.0, 10.0), (10.04, 10.0), []),
+        ((10.0, 10.0), (10.06, 10.0), ["REF002"]),
+        ((10.0, 10.0), (10.0, 10.06), ["REF001"]),
+        ((10.0, 10.0), (State.INF, 10.0), ["REF002"]),
+        ((State.ZERO_BASELINE,) * 2, (State.ZERO_BASELINE,) * 2, []),
+    ],
+    ids=str,
+)
+def test_baselines_are_compared_relative_to_their_size(monkeypatch, ours, theirs, wanted):
+    made = answer(20.0, 20.0, ours), answer(20.0, 20.0, theirs)
+    assert [each.code for each in found(monkeypatch, *made)] == wanted
+
+
+def test_a_difference_says_both_sides_and_where(monkeypatch):
+    (finding,) = found(monkeypatch, answer(20.0, 20.0), answer(30.0, 20.0))
+    assert (finding.message, str(finding.site)) == ("20.00 %, legacy gives 30.00 %; 1 of 2 cells", "layer 1 mlp")
+
+
+@pytest.mark.parametrize("engine", ["native", "published", "legacy"])
+def test_engines_that_are_right_here_agree_with_each_other(engine):
+    assert codes(run(dial(vocab=64), engine, reference="native", metrics=("l2", "mse", "kl_divergence"))) == set()
+
+
+def test_the_reference_is_not_asked_of_itself_nor_for_what_it_does_not_know(monkeypatch):
+    def never(*_):
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(reference, "answer", never)
+    monkeypatch.setitem(ENGINES, "blind", Engine("blind", "", metrics=frozenset()))
+    assert codes(run(dial(), reference="native", metrics=("l2",))) == set()
+    assert codes(run(dial(), reference="blind", metrics=("l2",))) == set()
