@@ -97,6 +97,16 @@ def stale_schemas(write: bool) -> Iterator[str]:
         yield from stale(ROOT / "docs" / f"{name}.schema.json", text_of(name), write)
 
 
+def stale_keys(write: bool) -> Iterator[str]:
+    """The tables of the case language in docs/cases.md are generated, and every part of it has one."""
+    from case_reference import filled, missing
+
+    file = ROOT / "docs" / "cases.md"
+    page = file.read_text(encoding="utf-8")
+    yield from (f"{file.relative_to(ROOT)}: {fault}" for fault in missing(page))
+    yield from stale(file, filled(page), write)
+
+
 def stale(file: Path, text: str, write: bool) -> Iterator[str]:
     if write:
         file.write_text(text, encoding="utf-8")
@@ -121,7 +131,7 @@ def stale_index(write: bool) -> Iterator[str]:
 
 def main() -> int:
     write = "--write" in sys.argv
-    faults = [*stale_schemas(write), *stale_index(write)]
+    faults = [*stale_schemas(write), *stale_index(write), *stale_keys(write)]
     for page in pages():
         text = page.read_text(encoding="utf-8")
         faults += [f"{page.relative_to(ROOT)}: {fault}" for fault in (*broken_links(page, text), *bad_blocks(text))]

@@ -54,8 +54,10 @@ class DefaultsFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    include: Includes | None = None
-    defaults: Annotated[dict[str, Any], AfterValidator(_shareable)]
+    include: Includes | None = Field(default=None, description="files that this one includes itself")
+    defaults: Annotated[dict[str, Any], AfterValidator(_shareable)] = Field(
+        description="keys of a case, all but `id` and `include`"
+    )
 
 
 @dataclass
