@@ -49,12 +49,14 @@ def _case(body: str) -> Iterator[str]:
     from harness.errors import HarnessError
     from harness.jobs import jobs_in
     from harness.models import bundled
+    from harness.preflight import inspect
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "example.case.yaml")
         file.write_text(body, encoding="utf-8")
         try:
-            jobs_in(file, bundled())
+            for problem in inspect(jobs_in(file, bundled())).problems:
+                yield f"case file is not valid: {problem}"
         except HarnessError as error:
             yield f"case file is not valid: {error}"
 

@@ -110,6 +110,12 @@ ODD = partial(load_yaml_as, TypeAdapter(Odd))
             ],
             id="rows that are no mappings",
         ),
+        pytest.param(
+            "models:\n  - {id: a, source: groundtruth, kind: circuit, architecture: llama, vocab: 64, layers: 2,\n"
+            "     attention_layer: 2, factors: {2: 1}}\n",
+            ["x.case.yaml:2:5: models[0]: attention_layer: 2 does not exist in 2 layers"],
+            id="a rule between fields in its own words",
+        ),
         pytest.param("models: {}\n", ["x.case.yaml:1:9: models: expected a list, found a mapping"], id="no list"),
         pytest.param("rows: []\n", [
             "x.case.yaml:1:1: models: is missing",

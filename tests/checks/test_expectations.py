@@ -65,7 +65,7 @@ def test_the_layers_that_recover_most_stand_in_any_order_and_ties_take_no_place(
 
 
 def test_a_layer_of_a_grid_counts_with_its_best_cell():
-    grid = curve((1, 9), (5, 5), positions=("0", "1"))
+    grid = curve((9, 1), (5, 5), positions=("0", "1"))
     assert codes({"top_layers": ({"layers": (0,)},)}, grid) == []
     assert codes({"rank_order": ({"layers": (1, 0)},)}, grid) == ["EXP006"]
 
