@@ -17,19 +17,21 @@ NEAR = 2.0
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    metrics_at: dict[float, list[str]] = {}
-    for curve in evidence.answer.curves:
-        if curve.headroom is not None and curve.headroom < NEAR:
-            metrics_at.setdefault(curve.headroom, []).append(curve.metric)
-    for headroom, metrics in metrics_at.items():
-        yield _finding(headroom, list(dict.fromkeys(metrics)), evidence.answer.dtype)
+    near = {
+        curve.metric: curve.headroom
+        for curve in evidence.answer.curves
+        if curve.headroom is not None and curve.headroom < NEAR
+    }
+    if near:
+        yield _finding(near, evidence.answer.dtype)
 
 
-def _finding(headroom: float, metrics: list[str], dtype: str) -> Finding:
+def _finding(near: dict[str, float], dtype: str) -> Finding:
     limit = NORM_LIMITS[dtype]
+    norms = {metric: limit / headroom for metric, headroom in near.items()}
     return Finding(
         "HED001",
-        f"{' and '.join(metrics)}: a norm of {limit / headroom:.6g} logits, squared and summed; in {dtype} that "
-        f"overflows from {limit:.5g} on, headroom {headroom:.3g}",
-        evidence={"headroom": headroom, "norm": limit / headroom, "limit": limit, "dtype": dtype, "metrics": metrics},
+        f"{dtype} sums the squares of a norm below {limit:.5g} logits, and here the norm is "
+        + ", ".join(f"{norm:.5g} for {metric} (headroom {near[metric]:.3g})" for metric, norm in norms.items()),
+        evidence={"headroom": near, "norm": norms, "limit": limit, "dtype": dtype},
     )

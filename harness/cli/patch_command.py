@@ -11,6 +11,9 @@ from harness.cli import completers
 from harness.cli.selection import configured, tables_option
 from harness.errors import UsageError, suggest
 
+_TIE = 0.05
+"""Points within which two recoveries are tied in a ranking: what a case counts as equal unless it says otherwise."""
+
 
 @click.command("patch")
 @click.option(
@@ -65,6 +68,7 @@ def command(**given: Any) -> None:
     result = answer(engine, model, _question(model, given))
     console().print(_table(result.curves))
     _print_findings(result.curves)
+    _print_concordances(result.curves)
     click.echo(_how(result))
     if given["plot"]:
         draw(result.curves, file=given["plot"], title=f"{given['name']}, {given['direction']}")
@@ -141,6 +145,15 @@ def _table(curves: Any) -> Any:
     table.add_section()
     table.add_row("baseline", *([""] if grid else []), *(curve.baseline.text(".6g") for curve in curves))
     return table
+
+
+def _print_concordances(curves: Any) -> None:
+    from harness.metrics import concordances
+
+    for each in concordances(curves, _TIE):
+        if each.layers:
+            apart = f"Kendall's tau {each.tau:.2f}, most apart at layers {', '.join(map(str, each.layers))}"
+            click.echo(f"{each.component}: {' and '.join(each.metrics)} rank the cells differently: {apart}")
 
 
 def _print_findings(curves: Any) -> None:

@@ -13,16 +13,17 @@ from harness.errors import ModelUnavailable
 from harness.models import bundled
 from harness.models.spec import SyntheticRow
 from harness.models.tokens import read
+from harness.vocabulary import Direction
 
 
 def bars(result, metric="l2"):
     return [cell.precision for curve in result.curves if curve.metric == metric for cell in curve.cells]
 
 
-@pytest.mark.parametrize("direction", ["denoising", "noising"])
+@pytest.mark.parametrize("direction", Direction)
 def test_a_bar_reaches_from_what_was_reported_to_the_recovery_without_rounding(direction):
     """Patching any of the three mlps of these blocks recovers 20 % exactly; noising keeps 80."""
-    exact = {"denoising": 20.0, "noising": 80.0}[direction]
+    exact = {Direction.DENOISING: 20.0, Direction.NOISING: 80.0}[direction]
     sweep = {"components": ("mlp",), "direction": direction}
     result = run(loaded(faulty.Offset()), metrics=("l2",), sweep=sweep, precision=True)
     (curve,) = result.curves
@@ -35,8 +36,11 @@ def test_a_model_that_does_not_round_has_bars_of_nothing(name):
     assert bars(run(dial(dtype=name), precision=True)) == [0.0] * 4
 
 
-@pytest.mark.parametrize(("model", "precision"), [(lambda: loaded(Sound()), True), (lambda: dial(dtype="float16"), False)],
-                         ids=["float32 model", "not asked for"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "precision"),
+    [(lambda: loaded(Sound()), True), (lambda: dial(dtype="float16"), False)],
+    ids=["float32 model", "not asked for"],
+)
 def test_no_bar_where_there_is_nothing_to_compare_with(model, precision):
     assert set(bars(run(model(), precision=precision))) == {None}
 
@@ -81,7 +85,7 @@ PARIS = {"clean": "Paris is the capital of France", "corrupted": "London is the 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "least", "most"), [("float16", 5, 15), ("bfloat16", 30, 200)])
+@pytest.mark.parametrize(("dtype", "least", "most"), [("f16", 5, 15), ("bf16", 30, 200)])
 def test_what_halves_cost_on_a_pretrained_model(dtype, least, most):
     """The issue's figures: up to 10 points in float16 and 45 in bfloat16; another processor rounds otherwise."""
     result = run(smollm2(dtype), prompts=PARIS, metrics=("mse",), sweep={"components": ("mlp_out",)}, precision=True,
@@ -98,7 +102,7 @@ def test_what_halves_cost_on_a_pretrained_model(dtype, least, most):
 )
 def test_the_shift_shares_of_the_issue(clean, corrupted, share):
     prompts = {"clean": clean, "corrupted": corrupted}
-    result = run(smollm2("float16"), prompts=prompts, metrics=("mse",), checks=("shift-share",),
+    result = run(smollm2("f16"), prompts=prompts, metrics=("mse",), checks=("shift-share",),
                  sweep={"components": ("mlp_out",), "layers": (0,)})  # fmt: skip
     (curve,) = result.curves
     assert curve.shift_share == pytest.approx(share, abs=0.5)
@@ -111,7 +115,7 @@ def test_the_sink_that_the_bars_come_from():
     from harness.intercept import record, resolve
     from harness.vocabulary import Sweep
 
-    model = smollm2("float32")
+    model = smollm2("f32")
     ids = read(model, PARIS["clean"], "clean").ids
     points = resolve(model, Sweep(("resid_post",)))
     _, kept = record(model, ids, points)

@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten
 from toy_model import IDS, Gain, Toy, portrait
 
 from harness.errors import TapError
-from harness.intercept import Tap, tapped
+from harness.intercept import Tap, output_changed, tapped
 
 
 def doubled(call, args, kwargs):
@@ -130,3 +130,31 @@ def test_another_thread_may_tap(toy):
     thread.join()
     assert fired == [1]
     assert portrait(toy) == before
+
+
+def test_a_changed_output_reaches_whoever_calls_and_leaves_nothing_behind():
+    model = Toy()
+    before, plain = portrait(model), model(mx.array([IDS]))
+    with output_changed(model, lambda out: 2 * out):
+        assert isinstance(model, Toy)
+        assert mx.array_equal(model(mx.array([IDS])), 2 * plain)
+        with tapped(model, []):
+            assert mx.array_equal(model(mx.array([IDS])), 2 * plain)
+    assert portrait(model) == before
+
+
+def test_a_changed_output_is_undone_when_the_block_fails():
+    model = Toy()
+    with pytest.raises(RuntimeError, match="planted"), output_changed(model, lambda out: 2 * out):
+        raise RuntimeError("planted")
+    assert type(model) is Toy
+
+
+def test_the_output_of_a_tapped_model_is_not_changed():
+    model = Toy()
+    with (
+        tapped(model, [Tap(model.layers[0], untouched)]),
+        pytest.raises(TapError, match="tapped already"),
+        output_changed(model, lambda out: out),
+    ):
+        pass
