@@ -29,7 +29,7 @@ def _finding(evidence: Evidence, component: str, apart: list[Concordance]) -> Fi
     return Finding(
         "MET001",
         f"{component} by {' and by '.join(worst.metrics)}: tau {worst.tau:.2f}, most of all at "
-        f"{_layers(worst)}{f'; {len(apart) - 1} more pairs' if len(apart) > 1 else ''}; recommend_metric names "
+        f"{_layers(worst)}{_others(len(apart) - 1)}; recommend_metric names "
         f"{' or '.join(published)} for {card.vocab:,} tokens",
         evidence={"component": component, "tau": pairs, "layers": list(worst.layers), "recommended": list(published)},
     )
@@ -37,3 +37,7 @@ def _finding(evidence: Evidence, component: str, apart: list[Concordance]) -> Fi
 
 def _layers(apart: Concordance) -> str:
     return f"layer{'s' if len(apart.layers) > 1 else ''} {', '.join(map(str, apart.layers))}"
+
+
+def _others(count: int) -> str:
+    return f"; {count} more pair{'s' if count > 1 else ''}" if count else ""

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from bench import case, dial
 
 from harness.checks import CHECKS, Evidence
 from harness.engines import Engine
-from harness.vocabulary import Answer, Cell, Curve, Question, Reading, RowSummary, Site, State, Sweep, Tokens
+from harness.vocabulary import (
+    Answer,
+    Cell,
+    Concordance,
+    Curve,
+    Direction,
+    Question,
+    Reading,
+    RowSummary,
+    Site,
+    State,
+    Sweep,
+    Tokens,
+)
 
 FINITE = RowSummary(0, 0, 0, 1.0, None)
+MLP = Sweep(("mlp",))
 
 
 def reading(value) -> Reading:
@@ -21,10 +37,10 @@ def curve(metric="l2", baseline=10.0, oracle=10.0, cells=((50.0, 50.0),)) -> Cur
     return Curve("mlp", metric, "", reading(baseline), reading(oracle), made)
 
 
-def found(check, *curves, clean=FINITE, patched=None, suppressed=()):
+def found(check, *curves, clean=FINITE, patched=None, suppressed=(), sweep=MLP, **more):
     model = dial(vocab=100)
-    question = Question(Tokens((0,), ("a",)), Tokens((1,), ("b",)), Sweep(("mlp",)), tuple(c.metric for c in curves))
-    answer = Answer("stepwise", clean, FINITE, curves, patched or {}, suppressed=suppressed)
+    question = Question(Tokens((0,), ("a",)), Tokens((1,), ("b",)), sweep, tuple(c.metric for c in curves))
+    answer = Answer("stepwise", clean, FINITE, curves, patched or {}, suppressed=suppressed, dtype="float16", **more)
     return list(CHECKS[check](Evidence(case(), model, Engine("made", ""), question, answer)))
 
 
@@ -114,3 +130,99 @@ def test_a_zero_baseline_says_whether_the_prompts_are_the_same():
 
 def test_laws_are_asked_of_the_harnesss_own_patching_and_of_finite_answers_only():
     assert codes("laws", clean=RowSummary(1, 0, 0, 1.0, 0)) == []
+
+
+@pytest.mark.parametrize(
+    ("headroom", "wanted"), [(2.0, []), (1.999, ["HED001"]), (0.5, ["HED001"]), (None, [])], ids=str
+)
+def test_headroom_is_warned_of_from_half_the_limit_on(headroom, wanted):
+    assert codes("headroom", replace(curve(), headroom=headroom)) == wanted
+
+
+def test_headroom_says_each_metric_once_with_its_norm():
+    curves = [replace(curve(metric), headroom=value) for metric, value in (("l2", 0.5), ("l2", 0.5), ("cosine", 4.0))]
+    (finding,) = found("headroom", *curves)
+    assert finding.message.endswith("a norm below 255.97 logits, and here the norm is 511.94 for l2 (headroom 0.5)")
+
+
+@pytest.mark.parametrize(("share", "wanted"), [(50.0, []), (50.1, ["SHF001"]), (None, [])], ids=str)
+def test_a_shift_is_warned_of_where_it_is_more_than_half(share, wanted):
+    assert codes("shift-share", replace(curve(), shift_share=share)) == wanted
+
+
+def test_a_shift_says_what_is_left_of_the_l2():
+    """Three quarters of the squares leave half of the norm."""
+    (finding,) = found("shift-share", replace(curve(), shift_share=75.0), replace(curve("mse"), shift_share=75.0))
+    assert finding.message == (
+        "75.0 % of the squared difference behind l2 and mse is one shift of all logits; "
+        "without it the l2 would be 50 % of what it is"
+    )
+
+
+def barred(*cells) -> Curve:
+    made = tuple(
+        Cell(layer, "all", Reading.of(value), Reading.of(value), precision=bar)
+        for layer, (value, bar) in enumerate(cells)
+    )
+    return replace(curve(), cells=made)
+
+
+RESOLVED = [(90.0, 4.0), (80.0, 5.9), (60.0, 1.0), (40.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "wanted"),
+    [
+        (RESOLVED, []),
+        ([(90.0, 4.2), *RESOLVED[1:]], ["PRC001"]),
+        ([*RESOLVED, (39.0, 30.0)], []),
+        ([*RESOLVED[:3], (59.0, 1.0)], ["PRC001"]),
+        ([(0.0, 0.02), (0.0, 0.02), (0.0, 0.02)], []),
+        ([(0.0, 0.03), (0.0, 0.03)], ["PRC001"]),
+        ([(90.0, None), (89.9, None)], []),
+        ([(90.0, 50.0)], []),
+    ],
+    ids=[
+        "resolved",
+        "first two",
+        "below the top",
+        "third and fourth",
+        "within tolerance",
+        "beyond it",
+        "no bars",
+        "alone",
+    ],
+)
+def test_an_order_is_open_where_bars_are_wider_than_the_gap(cells, wanted):
+    assert codes("precision", barred(*cells)) == wanted
+
+
+def test_noising_ranks_what_harms_most_first():
+    cells = [(100.0, 9.0), (99.0, 9.0), (70.0, 0.1), (30.0, 0.1), (20.0, 0.1), (10.0, 0.1)]
+    assert codes("precision", barred(*cells)) == ["PRC001"]
+    assert codes("precision", barred(*cells), sweep=Sweep(("mlp",), direction=Direction.NOISING)) == []
+
+
+@pytest.mark.parametrize(("tau", "wanted"), [(0.34, []), (0.33, ["MET001"]), (-1.0, ["MET001"]), (None, [])], ids=str)
+def test_metrics_part_where_fewer_than_two_of_three_pairs_agree(tau, wanted):
+    assert codes("metric-comparison", concordances=(Concordance("mlp", ("l2", "mse"), tau, (1,)),)) == wanted
+
+
+def test_the_worst_pair_of_a_component_stands_for_all_of_it():
+    pairs = [("mlp", 0.2, (4,)), ("mlp", -0.5, (7, 9)), ("attn", 0.1, (1,)), ("attn", 0.9, ())]
+    given = tuple(Concordance(component, ("l2", "cosine"), tau, layers) for component, tau, layers in pairs)
+    first, second = found("metric-comparison", concordances=given)
+    assert first.message == (
+        "mlp by l2 and by cosine: tau -0.50, most of all at layers 7, 9; 1 more pair; recommend_metric names l2 for "
+        "100 tokens"
+    )
+    assert second.message.startswith("attn by l2 and by cosine: tau 0.10, most of all at layer 1; recommend_metric")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "fallback", "wanted"),
+    [("one-pass", "why", ["STR001"]), ("one-pass", None, []), ("auto", "why", []), ("stepwise", None, [])],
+    ids=str,
+)
+def test_only_a_case_that_asks_for_one_pass_is_told_that_it_was_not(strategy, fallback, wanted):
+    assert codes("strategy", sweep=Sweep(("mlp",), strategy=strategy), fallback=fallback) == wanted
