@@ -156,7 +156,8 @@ def _refuse_twice(jobs: Sequence[JobResult], parts: Sequence[Part]) -> None:
 
 
 def _notes(runs: Sequence[RunResult], without: Sequence[str]) -> Iterable[str]:
-    yield from dict.fromkeys(note for run in runs for note in run.notes)
+    # A shard that got no job says so; the whole run has nothing to say of it.
+    yield from dict.fromkeys(note for run in runs if run.jobs for note in run.notes)
     if without:
         yield f"planned and without a result: {_named(without)}"
     for name, values in _disagreements([run.environment for run in runs]).items():

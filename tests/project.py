@@ -121,9 +121,21 @@ class Project:
         self.capsys.readouterr()
         plugins = ["-pno:cacheprovider", "-psyrupy", "-pxdist", "-pharness.pytest_plugin"]
         ours = [f"--harness-models={self.folder / 'm.yaml'}", f"--harness-json={self.folder / 'result.json'}"]
-        code = int(pytest.main([*where, *plugins, *ours, *map(str, args)]))
+        known = set(sys.modules)
+        code = int(pytest.main([*where, *plugins, "--import-mode=importlib", *ours, *map(str, args)]))
+        for name in set(sys.modules) - known:
+            if str(self.folder) in (getattr(sys.modules[name], "__file__", None) or ""):
+                del sys.modules[name]
         shown = self.capsys.readouterr()
         return Outcome(code, shown.out, shown.err, self.result())
+
+    def run_with_input(self, text: str, *args: str | Path) -> Outcome:
+        """Run a command in a process of its own that reads this text."""
+        command = [sys.executable, "-m", "harness", *map(str, args)]
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment(), input=text, capture_output=True, text=True, check=False
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
 
     def through(self, door: str, *args: str | Path) -> Outcome:
         """Run a door in this process."""

@@ -76,6 +76,28 @@ def test_the_report_in_all_four_doors(project: Project) -> None:
         assert other.jobs == first.jobs
 
 
+@pytest.mark.parametrize(
+    ("workers", "arguments"), [((), ()), pytest.param(("-n", "2"), ("-n", "2"), marks=TWICE)], ids=["alone", "n2"]
+)
+def test_exitfirst_in_both_doors(project: Project, workers: tuple[str, ...], arguments: tuple[str, ...]) -> None:
+    """The first job fails; what was not reached is planned and has no result, and the exit codes are the same."""
+    project.case("a", models="wide", engines="legacy")
+    for name in ("b", "c", "d"):
+        project.case(name, models="wide", engines="legacy, native")
+    run = project.run("-x", *workers)
+    door = project.run("-x", *arguments, door="pytest")
+    assert run.result is not None
+    assert door.result is not None
+    assert (run.code, door.code) == (1, 1)
+    assert run.result.exit_code == door.result.exit_code == 1
+    assert run.result.planned == door.result.planned
+    assert len(run.result.planned) == 7
+    for got in (run, door):
+        assert got.statuses["a[legacy@wide]"] == "failed"
+        assert set(got.statuses) < set(got.result.planned)
+    assert "stopping after 1 failures" in door.out
+
+
 @pytest.mark.parametrize("door", ["run", "pytest"])
 def test_strict_makes_a_warning_fail(project: Project, door: str) -> None:
     project.case("c")
@@ -158,6 +180,24 @@ def test_ordinary_tests_beside_cases_keep_their_say(project: Project, kind: str)
     assert got.statuses == {"c[native@good]": "passed"}
     assert got.result is not None
     assert got.result.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [("passing", 0), ("failing", 1), ("broken", 1), ("skipped", 5), ("none", 5)],
+)
+def test_ordinary_tests_beside_cases_that_are_all_skipped(project: Project, kind: str, code: int) -> None:
+    """A session in which something ran is not one in which nothing did; the result says so of the cases alone."""
+    project.case("c", models="absent")
+    text = {**{name: each for name, (each, _) in ORDINARY.items()}, "skipped": SKIPPED, "none": ""}[kind]
+    project.write("cases/test_ordinary.py", text)
+    got = project.pytest_inside("--continue-on-collection-errors")
+    assert (got.code, got.statuses) == (code, {"c[native@absent]": "skipped"}), got.out
+    assert got.result is not None
+    assert got.result.exit_code == 5
+
+
+SKIPPED = "import pytest\n\n@pytest.mark.skip\ndef test_it(): pass\n"
 
 
 def test_ordinary_tests_do_not_soften_a_case(project: Project) -> None:

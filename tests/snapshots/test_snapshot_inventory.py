@@ -1,0 +1,233 @@
+"""`harness snapshots status`, `update` and `prune`: what is stored, what is not, and what belongs to nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from project import Outcome, Project
+
+from harness import environment
+from harness.cli import selection
+
+UPDATE = "--snapshot-update"
+
+
+@pytest.fixture
+def stored(project: Project) -> Project:
+    project.case("good")
+    assert project.run_inside(UPDATE).code == 0
+    return project
+
+
+def snapshots(project: Project, command: str, *args: str | Path) -> Outcome:
+    return project.inside("snapshots", command, "--models", project.folder / "m.yaml", *args)
+
+
+def states(project: Project, *args: str) -> tuple[int, dict[str, str]]:
+    got = snapshots(project, "status", "--json", *args)
+    return got.code, {row["job"] or Path(row["file"]).name: row["state"] for row in json.loads(got.out)}
+
+
+def edit(project: Project, old: str, new: str) -> None:
+    text = project.snapshot().read_text(encoding="utf-8")
+    assert old in text
+    project.snapshot().write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_stored(stored: Project) -> None:
+    assert states(stored) == (0, {"good[native@good]": "stored"})
+    assert "1 stored (backend cpu)" in snapshots(stored, "status").out
+
+
+def test_missing_and_jobs_that_store_nothing(stored: Project) -> None:
+    stored.case("good", models="good, other")
+    stored.case("fails", more="expect: {findings: [ORC001]}\n")
+    stored.case("none", more="checks: [oracle]\n")
+    code, rows = states(stored)
+    assert code == 1
+    assert rows == {
+        "good[native@good]": "stored", "good[native@other]": "missing", "fails[native@good]": "none",
+        "none[native@good]": "none",
+    }  # fmt: skip
+    assert states(stored, "-m", "good")[0] == 0
+    assert "missing: store them with `harness snapshots update --missing`" in snapshots(stored, "status").out
+
+
+@pytest.mark.parametrize(
+    ("more", "old", "new", "why"),
+    [
+        ("tolerance: {recovery_points: 1}\n", "", "", "another tolerance"),
+        ("metrics: [l2, mse]\n", "", "", "the case has no mlp cosine"),
+        ("metrics: [l2, mse, cosine, kl_divergence]\n", "", "", "it has no mlp kl_divergence"),
+        ("", '"schema": "mlx-patch-harness/snapshot/1"', '"schema": "mlx-patch-harness/snapshot/0"', "its schema is"),
+        ("", '"model": "good"', '"model": "other"', "it holds good native@other"),
+        ("", '"curves"', '"lines"', "cannot be read: KeyError"),
+        ("", "{", "[", "cannot be read: JSONDecodeError"),
+    ],
+    ids=["tolerance", "metric gone", "metric new", "schema", "model", "no curves", "half"],
+)
+def test_stale_and_why(stored: Project, more: str, old: str, new: str, why: str) -> None:
+    stored.case("good", more=more)
+    if old:
+        edit(stored, old, new)
+    assert states(stored) == (1, {"good[native@good]": "stale"})
+    assert why in " ".join(snapshots(stored, "status").out.split())
+
+
+def test_a_waiting_candidate(stored: Project) -> None:
+    edit(stored, '"value": 50.0', '"value": 53.0')
+    stored.run_inside()
+    assert states(stored) == (1, {"good[native@good]": "candidate"})
+
+
+def test_a_backend_that_is_compared_with_another_is_in_order(stored: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "backend", lambda: "metal")
+    assert states(stored) == (0, {"good[native@good]": "elsewhere"})
+
+
+def test_update_runs_what_stores_numbers_and_nothing_else(stored: Project) -> None:
+    stored.case("good", models="good, other")
+    stored.case("fails", more="expect: {findings: [ORC001]}\n")
+    got = snapshots(stored, "update")
+    assert got.code == 0
+    assert "2 passed" in got.out
+    assert list(stored.snapshots) == ["snapshots/good/native@good.cpu.json", "snapshots/good/native@other.cpu.json"]
+    assert snapshots(stored, "update", "cases/fails.case.yaml").code == 5
+
+
+def test_update_missing_runs_only_those(stored: Project) -> None:
+    stored.case("good", models="good, other")
+    before = stored.snapshots
+    got = snapshots(stored, "update", "--missing")
+    assert "1 passed" in got.out
+    assert before.items() < stored.snapshots.items()
+    again = snapshots(stored, "update", "--missing")
+    assert (again.code, again.err) == (5, "harness: every selected job has its snapshot\n")
+
+
+def test_update_keeps_to_the_selection(stored: Project) -> None:
+    stored.case("good", models="good, other", engines="native, published")
+    assert snapshots(stored, "update", "-m", "other", "-e", "published").code == 0
+    assert len(stored.snapshots) == 2
+
+
+STRAY = "snapshots/good/native@gone.cpu.json"
+
+
+@pytest.fixture
+def strays(stored: Project) -> Project:
+    """Beside a stored job: a snapshot without a job, a killed writer's leftover, and files that are not ours."""
+    text = stored.snapshot().read_text(encoding="utf-8")
+    stored.write(STRAY, text)
+    stored.write("snapshots/gone-case/native@good.cpu.json", text)
+    leftover = stored.write("snapshots/good/.native@good.cpu.json.a1b2c3d4", "half")
+    os.utime(leftover, (time.time() - 7200,) * 2)
+    for name in KEPT:
+        stored.write(name, "{}")
+    stored.write("snapshots/good/native@good.metal.json", text)
+    (stored.folder / "snapshots" / "good" / "native@link.cpu.json").symlink_to(stored.snapshot())
+    return stored
+
+
+KEPT = (
+    "snapshots/README.json",
+    "snapshots/good/README.json",
+    "snapshots/good/notes",
+    "snapshots/good/native@gone.json",
+    "snapshots/good/native@handmade.cpu.json",
+    "snapshots/good/.native@good.cpu.json.e5f6a7b8",
+    "snapshots/good/deeper/native@gone.cpu.json",
+    "elsewhere/snapshots/good/native@gone.cpu.json",
+)
+ORPHANS = {STRAY, "snapshots/gone-case/native@good.cpu.json", "snapshots/good/.native@good.cpu.json.a1b2c3d4"}
+
+
+def files(project: Project) -> set[str]:
+    found = (file.relative_to(project.folder) for file in project.folder.rglob("*") if file.is_file())
+    return {str(file) for file in found if "snapshots" in file.parts}
+
+
+def test_status_names_orphans(strays: Project) -> None:
+    code, rows = states(strays)
+    assert code == 1
+    assert {name for name, state in rows.items() if state == "orphan"} == {Path(name).name for name in ORPHANS}
+
+
+@pytest.mark.parametrize("args", [("--yes",), ("--yes", "cases"), ("-y", ".")])
+def test_prune_removes_orphans_and_nothing_else(strays: Project, args: tuple[str, ...]) -> None:
+    before = files(strays)
+    got = snapshots(strays, "prune", *args)
+    assert got.code == 0
+    assert before - files(strays) == ORPHANS
+    assert all(name in got.out for name in ORPHANS)
+    assert not (strays.folder / "snapshots" / "gone-case").exists()
+    assert snapshots(strays, "prune").out == "no snapshot is without a job\n"
+
+
+def test_prune_lists_first_and_asks(strays: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = files(strays)
+    for answer, left in (("n\n", before), ("\n", before), ("y\n", before - ORPHANS)):
+        got = strays.run_with_input(answer, "snapshots", "prune", "--models", "m.yaml")
+        assert STRAY in got.out
+        assert files(strays) == left
+        assert got.code == (0 if answer == "y\n" else 1)
+    strays.write(STRAY, strays.snapshot().read_text(encoding="utf-8"))
+    assert strays.run_with_input("", "snapshots", "prune", "--models", "m.yaml").code == 2
+    assert STRAY in files(strays)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("cases/good.case.yaml",), "prune looks at whole folders"),
+        (("-m", "good"), "No such option"),
+        (("--engine", "native"), "No such option"),
+        (("-k", "good"), "No such option"),
+    ],
+)
+def test_prune_refuses_a_narrowed_selection(strays: Project, args: tuple[str, ...], said: str) -> None:
+    before = files(strays)
+    got = snapshots(strays, "prune", "--yes", *args)
+    assert (got.code, files(strays)) == (4, before)
+    assert said in got.err
+
+
+def test_prune_refuses_in_ci(strays: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "1")
+    before = files(strays)
+    assert snapshots(strays, "prune", "--yes").code == 4
+    assert files(strays) == before
+
+
+@pytest.mark.parametrize("fault", ["bad-case-file", "unknown-model"])
+def test_prune_refuses_while_a_case_file_cannot_be_planned(strays: Project, fault: str) -> None:
+    """Whose snapshots they are is not known then."""
+    strays.case("good", models="goood") if fault == "unknown-model" else strays.case("b", more="metrics: [l3]\n")
+    before = files(strays)
+    assert snapshots(strays, "prune", "--yes").code == 4
+    assert files(strays) == before
+
+
+def test_prune_knows_the_case_files_beside_a_folder_of_cases(stored: Project) -> None:
+    """`x.case.yaml` and `cases/y.case.yaml` share one folder of snapshots; neither is forgotten."""
+    (stored.folder / "cases" / "good.case.yaml").rename(stored.folder / "good.case.yaml")
+    stored.case("other")
+    before = files(stored)
+    assert snapshots(stored, "prune", "--yes", "cases").out == "no snapshot is without a job\n"
+    assert files(stored) == before
+
+
+@pytest.mark.parametrize("command", [("prune", "--yes"), ("review", "--accept-all"), ("update",)])
+def test_the_snapshots_of_an_installed_package_are_left_alone(
+    stored: Project, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(selection, "BUNDLED", stored.folder / "cases")
+    stored.write(STRAY, stored.snapshot().read_text(encoding="utf-8"))
+    before = files(stored)
+    got = snapshots(stored, *command, "cases")
+    assert (got.code, files(stored)) == (4, before)
+    assert "belong to the installed package" in got.err
