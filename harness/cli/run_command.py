@@ -113,8 +113,8 @@ def command(
         *_filters(chosen),
         *(str(file) for file in case_files(chosen.paths)),
     ]
-    again = [*(word for name in chosen.tables for word in ("--models", name)), *(["--strict"] if strict else [])]
-    code, run = _pytest(arguments, _Screen(strict, verbose - quiet, tuple(again)), Path(results))
+    screen = _Screen(strict, verbose - quiet, _again(chosen, strict))
+    code, run = _pytest(arguments, screen, Path(results))
     if run is not None:
         _report(run, reports, annotations)
     if code == EXIT_NOTHING_RAN and (keyword or marks):
@@ -167,6 +167,14 @@ def _filters(chosen: Chosen) -> Iterator[str]:
         ("component", chosen.components),
     ):
         yield from (f"--harness-only={kind}={name}" for name in names)
+
+
+def _again(chosen: Chosen, strict: bool) -> tuple[str, ...]:
+    """Return the options that a command must repeat to see the same: those that the configuration does not give."""
+    given = configuration().values
+    tables = () if list(chosen.tables) == given.get("models") else chosen.tables
+    words = [word for name in tables for word in ("--models", name)]
+    return (*words, *(["--strict"] if strict and not given.get("strict") else []))
 
 
 class _Screen:

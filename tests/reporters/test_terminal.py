@@ -145,3 +145,92 @@ def test_a_strategy_that_was_not_the_one_asked_for_is_said_with_its_reason() -> 
     assert "looped" in text
     assert "went stepwise: the blocks run twice" in text
     assert "one-pass" not in text
+
+
+def failing(name: str, *codes: str, **more: object) -> JobResult:
+    found = tuple(Finding(code, f"seen in {name}", metric="l2") for code in codes)
+    return job(name, Status.FAILED, findings=found, **more)
+
+
+SCREEN = 50
+"""Lines of a terminal that nobody has made small."""
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [],
+        [failing(f"b{i}", "FIN004", "FIN005", "ORC001", "ORC002", "KNO001") for i in range(100)],
+        [
+            failing(f"b{i}", *codes)
+            for i in range(20)
+            for codes in (["FIN001"], ["SNP001"], ["LAW002", "LAW003"], ["ALN001"])
+        ],
+        [job(f"b{i}", Status.CRASHED, reason=f"reason {i}") for i in range(100)],
+    ],
+    ids=["none", "alike", "four-kinds", "all-different"],
+)
+def test_a_hundred_jobs_fit_a_screen_with_what_failed_first(bad: list[JobResult]) -> None:
+    jobs = [*bad, *(job(f"good{i % 24}") for i in range(100))]
+    text = shown(run(*jobs, verdict=Status.FAILED if bad else Status.PASSED, code=1 if bad else 0))
+    assert len(text.splitlines()) <= SCREEN
+    assert text.splitlines()[0].startswith(f"{bad[0].status.upper()} b0[native@tiny]") if bad else "good0" in text
+    assert "100 passed" in text.splitlines()[-1]
+
+
+def test_jobs_that_failed_alike_are_told_once_and_named() -> None:
+    text = shown(run(*(failing(f"b{i}", "FIN004") for i in range(9)), verdict=Status.FAILED, code=1))
+    assert text.count("seen in") == 1
+    assert "  and b1[native@tiny], b2[native@tiny]" in text
+    assert "and 2 more" in text
+
+
+def test_verbose_tells_every_job_and_every_finding() -> None:
+    text = print_and_read(run(*(failing(f"b{i}", "FIN004", "FIN004") for i in range(30))), verbosity=1)
+    assert text.count("seen in") == 60
+    assert "more" not in text
+
+
+def print_and_read(result: RunResult, **more: object) -> str:
+    file = io.StringIO()
+    print_run(result, Console(file=file, width=200, highlight=False), **more)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def test_quiet_tells_failures_and_the_verdict() -> None:
+    warned = job("warned", findings=(Finding("SNP002", "nothing stored"),))
+    text = print_and_read(run(job("good"), warned, failing("bad", "FIN004"), verdict=Status.FAILED), verbosity=-1)
+    assert [line.split()[0] for line in text.splitlines() if line] == [
+        "FAILED",
+        "FIN004",
+        "harness",
+        "harness",
+        "FAILED:",
+    ]
+    assert "good" not in text
+
+
+def test_a_command_repeats_what_it_needs_and_is_quoted() -> None:
+    result = run(failing("bad", "ALN001", case_file="cases/a b.case.yaml"), verdict=Status.FAILED)
+    lines = [
+        line.strip() for line in print_and_read(result, again=("--models", "my table.yaml", "--strict")).splitlines()
+    ]
+    table = "--models 'my table.yaml'"
+    assert f"harness run 'cases/a b.case.yaml' --engine native --model tiny {table} --strict -v" in lines
+    assert f"harness show 'cases/a b.case.yaml' --model tiny {table}" in lines
+    assert "harness explain ALN001" in lines
+
+
+def test_a_command_is_never_folded() -> None:
+    long = failing("bad", "FIN004", case_file=f"cases/{'x' * 90}.case.yaml")
+    file = io.StringIO()
+    print_run(run(long), Console(file=file, width=60, highlight=False))
+    assert f"  harness run cases/{'x' * 90}.case.yaml --engine native --model tiny -v" in file.getvalue().splitlines()
+
+
+def test_a_warning_of_many_jobs_is_said_once() -> None:
+    jobs = [job(f"c{i}", findings=(Finding("SNP002", f"nothing for c{i}"),)) for i in range(30)]
+    text = shown(run(*jobs))
+    assert text.count("nothing for") == 1
+    assert text.count("and 23 more") == 1
+    assert print_and_read(run(*jobs), verbosity=1).count("nothing for") == 30
