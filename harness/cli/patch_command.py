@@ -148,7 +148,7 @@ def _table(curves: Any) -> Any:
 
 
 def _print_concordances(curves: Any) -> None:
-    from harness.metrics import concordances
+    from harness.ranks import concordances
 
     for each in concordances(curves, _TIE):
         if each.layers:
