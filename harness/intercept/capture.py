@@ -66,17 +66,51 @@ def replace(
         return put
 
     row = _run(model, ids, {point: replacer(point) for point in points})
+    _all_used(pending, source)
+    return row
+
+
+def replace_each(
+    model: LoadedModel, ids: Sequence[int], patches: Sequence[tuple[HookPoint, Positions]], source: Recording
+) -> mx.array:
+    """Run one batch of copies of `ids`, each with one patch of its own, row 0 with none: `[1 + patches, vocab]`.
+
+    Raises TapError as `replace` does.
+    """
+    pending = {point: list(source[point]) for point, _ in patches}
+
+    def replacer(point: HookPoint) -> Callable[[mx.array], mx.array]:
+        rows = {row: positions for row, (each, positions) in enumerate(patches, 1) if each == point}
+
+        def put(value: mx.array) -> mx.array:
+            if not pending[point]:
+                raise TapError(f"{point}: called more often than recorded ({len(source[point])} times)")
+            given = pending[point].pop(0)
+            own = [value[row : row + 1] for row in range(value.shape[0])]
+            return mx.concatenate(
+                [_at(rows[i], x, given, point, len(ids)) if i in rows else x for i, x in enumerate(own)]
+            )
+
+        return put
+
+    batch = [list(ids)] * (1 + len(patches))
+    last = _run(model, batch, {point: replacer(point) for point in pending})
+    _all_used(pending, source)
+    return last
+
+
+def _all_used(pending: Mapping[HookPoint, Sequence[mx.array]], source: Recording) -> None:
     for point, left in pending.items():
         if left:
             called = len(source[point]) - len(left)
             raise TapError(f"{point}: called {called} times, recorded {len(source[point])} times")
-    return row
 
 
-def _run(model: LoadedModel, ids: Sequence[int], edits: Mapping[HookPoint, Callable[[mx.array], mx.array]]) -> mx.array:
+def _run(model: LoadedModel, ids: Any, edits: Mapping[HookPoint, Callable[[mx.array], mx.array]]) -> mx.array:
+    """Return the last token's logits: `[vocab]` of ids `[tokens]`, `[rows, vocab]` of a batch of them."""
     taps = [Tap(point.module, _handler(point, edit)) for point, edit in edits.items()]
     with tapped(model.module, taps):
-        return forward(model, ids)
+        return _last_rows(model.module(mx.array(ids)), len(ids)) if isinstance(ids[0], list) else forward(model, ids)
 
 
 def _handler(point: HookPoint, edit: Callable[[mx.array], mx.array]) -> Handler:
@@ -134,10 +168,16 @@ def resolve_positions(positions: Positions, tokens: int) -> list[int]:
 
 
 def _last_row(logits: Any) -> mx.array:
-    logits = logits[0] if isinstance(logits, tuple) else logits
-    if not isinstance(logits, mx.array) or logits.ndim != 3 or logits.shape[0] != 1:
-        shape = getattr(logits, "shape", type(logits).__name__)
-        raise UsageError(f"the model returned {shape}; logits of shape [1, tokens, vocab] are needed")
-    row = logits[0, -1]
+    row = _last_rows(logits, 1)[0]
     mx.eval(row)
     return row
+
+
+def _last_rows(logits: Any, rows: int) -> mx.array:
+    logits = logits[0] if isinstance(logits, tuple) else logits
+    if not isinstance(logits, mx.array) or logits.ndim != 3 or logits.shape[0] != rows:
+        shape = getattr(logits, "shape", type(logits).__name__)
+        raise UsageError(f"the model returned {shape}; logits of shape [{rows}, tokens, vocab] are needed")
+    last = logits[:, -1]
+    mx.eval(last)
+    return last

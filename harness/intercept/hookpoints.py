@@ -70,6 +70,20 @@ def layers_with(model: LoadedModel, component: str) -> list[int]:
     return [layer for layer, block in enumerate(blocks_of(model.module)) if _has(block, component, row)]
 
 
+def parts_of(model: LoadedModel, block: Any) -> list[Any]:
+    """Return the modules of a block that mix tokens and that do not, as far as the architecture's row names them."""
+    row = architecture_of(model.card.architecture).of(block)
+    paths = [path for component in ("attn_out", "self_attn", "mlp", "mlp_out") for path in row.paths(component)]
+    found = {id(module): module for path in paths if _is_module(module := _walk(block, path))}
+    return list(found.values())
+
+
+def mlp_of(model: LoadedModel, block: Any) -> Any:
+    """Return a block's MLP, or None where its architecture's row names none."""
+    paths = architecture_of(model.card.architecture).of(block).paths("mlp")
+    return next((module for path in paths if _is_module(module := _walk(block, path))), None)
+
+
 def resolve_layers(layers: Sequence[int] | None, count: int) -> list[int]:
     """Return layer indices in 0..count-1; negative ones count from the end, None means all."""
     if layers is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,9 +11,10 @@ from harness import intercept
 from harness.errors import AlignmentError, UnknownName
 from harness.intercept import HookPoint, Recording, resolve, resolve_positions
 from harness.models.loaded import LoadedModel
-from harness.patching.equality import equal, relative_difference
-from harness.patching.one_pass import OnePassImpossible, one_pass
+from harness.patching.layout import OnePassImpossible
+from harness.patching.one_pass import one_pass
 from harness.patching.patch import Patch, patches_of
+from harness.patching.proof import prove, unproven
 from harness.vocabulary import METRICS, STRATEGIES, Direction, Finding, Question, Site, Tokens
 
 
@@ -89,13 +89,13 @@ def _runs(plan: Plan, strategy: str) -> Runs:
     # Equal prompts have nothing to recover; there is no need to walk for that.
     if strategy == "stepwise" or plan.source == plan.target:
         return stepwise(plan)
-    unproven = _unproven(plan) if strategy == "auto" else ()
-    if strategy == "auto" and len(plan.patches) <= len(unproven):
+    chosen = unproven(plan.model, plan.patches) if strategy == "auto" else []
+    if strategy == "auto" and len(plan.patches) <= len(chosen):
         return stepwise(plan)
     try:
         walks = one_pass(plan.model, plan.source, plan.target, plan.patches)
         ends, rows = next(walks)
-        _prove(plan, unproven, rows)
+        _prove(plan, chosen, ends, rows)
     except OnePassImpossible as error:
         return replace(stepwise(plan), fallback=str(error))
     runs = Runs(ends[0], ends[1], (), "one-pass")
@@ -132,34 +132,11 @@ def stepwise(plan: Plan) -> Runs:
     return Runs(source, target, ((patch, plan.run(patch, recording)) for patch in plan.patches), "stepwise")
 
 
-def _unproven(plan: Plan) -> Sequence[Patch]:
-    """Return where to prove the components not yet proven on this model: each one's first, a random and last cell."""
-    by_component: dict[str, list[Patch]] = {}
-    for patch in sorted(plan.patches, key=lambda patch: patch.point.layer):
-        if patch.point.component not in plan.model.proven:
-            by_component.setdefault(patch.point.component, []).append(patch)
-    chosen: list[Patch] = []
-    for component, patches in by_component.items():
-        # Seeded: the same sweep is proven at the same cells, so that a failure can be seen again.
-        middle = random.Random(f"{component} {len(patches)}").choice(patches)
-        chosen += dict.fromkeys((patches[0], middle, patches[-1]))
-    return chosen
-
-
-def _prove(plan: Plan, chosen: Sequence[Patch], rows: Mapping[Patch, mx.array]) -> None:
-    """Hold some cells against stepwise, once a component of a model. Raises OnePassImpossible where they differ."""
-    if not chosen:
-        return
-    if not all(patch in rows for patch in chosen):
+def _prove(plan: Plan, chosen: Sequence[Patch], ends: mx.array, rows: Mapping[Patch, mx.array]) -> None:
+    if chosen and not all(patch in rows for patch in chosen):
         # The sweep takes several walks; what is proven must be proven before the first number leaves.
-        _, rows = next(one_pass(plan.model, plan.source, plan.target, chosen))
-    _, recording = plan.record(chosen)
-    for patch in chosen:
-        wanted = plan.run(patch, recording)
-        if not equal(wanted, rows[patch]):
-            apart = relative_difference(wanted, rows[patch])
-            raise OnePassImpossible(f"{patch}: one-pass and stepwise logits differ by {apart:.1e} of the largest logit")
-    plan.model.proven.update(patch.point.component for patch in chosen)
+        ends, rows = next(one_pass(plan.model, plan.source, plan.target, chosen))
+    prove(plan.model, plan.source, plan.target, ends, {patch: rows[patch] for patch in chosen})
 
 
 def check_question(model: LoadedModel, question: Question) -> list[HookPoint]:

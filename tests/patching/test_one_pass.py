@@ -13,7 +13,7 @@ from test_stepwise import question
 from harness.models import bundled, load
 from harness.models.spec import SyntheticRow
 from harness.models.tokens import read
-from harness.patching import one_pass, sweep, walk
+from harness.patching import one_pass, sweep, walk, walker
 from harness.patching.equality import EQUAL, relative_difference
 from harness.vocabulary import Direction, Question, Sweep
 
@@ -248,38 +248,83 @@ def test_auto_proves_a_component_once_for_each_model(plain):
     first = plain.forwards
     assert model.proven == {"mlp", "mlp.up", "attn_out", "resid_pre"}
     steps, _ = rows_of(model, asked, "auto")
-    assert plain.forwards - first == 3  # the walk, and two passes for shapes that are never evaluated
+    assert plain.forwards - first == 1  # how its blocks are called is known by now
+
+
+def test_a_proof_is_two_forwards(plain):
+    model = loaded(plain)
+    asked = question(Sweep(("mlp",), None, positions="each"))
+    steps, _ = rows_of(model, asked, "auto")
+    assert steps.strategy == "one-pass"
+    # Two for shapes, the walk; the recorded run, and one batch of the three cells.
+    assert plain.forwards == 3 + 2
 
 
 def off_by_one_layer(monkeypatch):
-    unbroken = one_pass.Walker.__init__
+    unbroken = walker.Walker._taps
 
-    def shifted(self, model, patches, tokens, axes):
-        unbroken(self, model, patches, tokens, axes)
-        layers = model.module.layers
-        self.groups = [
-            replace(group, point=replace(group.point, module=layers[(group.point.layer + 1) % LAYERS].mlp))
-            for group in self.groups
-        ]
+    def shifted(self, layer):
+        next_layer = self.model.module.layers[(layer + 1) % LAYERS]
+        taps = unbroken(self, layer)
+        moved = [replace(tap, module=next_layer.mlp) for tap in taps[:-1]]
+        return [*moved, taps[-1]]
 
-    monkeypatch.setattr(one_pass.Walker, "__init__", shifted)
+    monkeypatch.setattr(walker.Walker, "_taps", shifted)
 
 
 def wrong_donor(monkeypatch):
-    monkeypatch.setattr(one_pass, "SOURCE", 1)
+    monkeypatch.setattr(walker, "SOURCE", 1)
 
 
 def stale_row(monkeypatch):
-    monkeypatch.setattr(one_pass, "TARGET", 0)
+    monkeypatch.setattr(walker, "TARGET", 0)
 
 
 def wrong_position(monkeypatch):
-    monkeypatch.setattr(one_pass, "resolve_positions", lambda positions, tokens: [0])
+    monkeypatch.setattr(walker, "resolve_positions", lambda positions, tokens: [0])
 
 
-@pytest.mark.parametrize("fault", [off_by_one_layer, wrong_donor, stale_row, wrong_position])
+def copies_of_the_wrong_row(monkeypatch):
+    """Rows that attention was called without get the source's output in place of the target's."""
+    unbroken = walker.Walker._extended
+
+    def swapped(self, value, rows, leaving):
+        out = unbroken(self, value, rows, leaving)
+        return mx.concatenate([out[: value.shape[0]], *[value[:1]] * (rows - value.shape[0])])
+
+    monkeypatch.setattr(walker.Walker, "_extended", swapped)
+
+
+def rows_left_out_too_long(monkeypatch):
+    """A row that was handed its activation is still taken for a copy of the target's."""
+    monkeypatch.setattr(walker.Walker, "_note", lambda self, groups: None)
+
+
+def a_middle_token_for_the_last(monkeypatch):
+    unbroken = walker.Walker._needed
+
+    def shifted(self, own, args, kwargs, rows, short):
+        args, kwargs = unbroken(self, own, args, kwargs, rows, short=False)
+        return ((args[0][:, 1:2], *args[1:]), kwargs) if short else (args, kwargs)
+
+    monkeypatch.setattr(walker.Walker, "_needed", shifted)
+    monkeypatch.setattr(walker.Walker, "_agree", lambda self, wanted, got: True)
+
+
+FAULTS = [
+    off_by_one_layer,
+    wrong_donor,
+    stale_row,
+    wrong_position,
+    copies_of_the_wrong_row,
+    rows_left_out_too_long,
+    a_middle_token_for_the_last,
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_seen_by_the_proof(plain, monkeypatch, fault):
-    asked = question(Sweep(("mlp",), None, positions="last"))
+    asked = question(Sweep(("self_attn", "mlp") if fault is rows_left_out_too_long else ("mlp",), positions="last"))
     _, wanted = rows_of(loaded(plain), asked, "stepwise")
     fault(monkeypatch)
     model = loaded(plain)
@@ -287,13 +332,104 @@ def test_a_planted_fault_is_seen_by_the_proof(plain, monkeypatch, fault):
     if steps.strategy == "one-pass":  # asked for by name, it is not proven: the rows themselves must show the fault
         assert max(relative_difference(wanted[site], got[site]) for site in wanted) > 1e-3
     # Four more layers make it worth proving.
-    monkeypatch.setattr(sweep, "_unproven", lambda plan: plan.patches[:2])
+    monkeypatch.setattr(sweep, "unproven", lambda model, patches: patches[:2])
     steps, got = rows_of(model, asked, "auto")
     assert steps.strategy == "stepwise"
     assert steps.fallback
     assert not model.proven
     for site, row in wanted.items():
         assert mx.array_equal(row, got[site])
+
+
+def seen_by(model, name: str, asked: Question) -> list[tuple[int, int]]:
+    """Return the rows and tokens that a walk gives each layer's module of this name."""
+    shapes: list[tuple[int, int]] = []
+    for block in model.module.layers:
+        module = getattr(block, name)
+
+        class Spy(type(module)):
+            def __call__(self, x):
+                shapes.append(x.shape[:2])
+                return super().__call__(x)
+
+        module.__class__ = Spy
+    rows_of(model, asked, "one-pass")
+    return shapes[2 * LAYERS :]  # after two passes for shapes
+
+
+@pytest.mark.parametrize(
+    ("component", "attention", "mlp"),
+    [
+        ("self_attn", [2, 3, 4], [3, 4, 5]),  # what is replaced is not computed
+        ("mlp", [2, 3, 4], [2, 3, 4]),  # until it is replaced, a row is the target's
+        ("resid_pre", [3, 4, 5], [3, 4, 5]),
+        ("resid_post", [2, 3, 4], [2, 3, 4]),
+        ("mlp.up", [2, 3, 4], [3, 4, 5]),
+    ],
+)
+def test_a_module_is_given_the_rows_that_need_it(plain, component, attention, mlp):
+    asked = question(Sweep((component,)))
+    last = [2]  # the last block is called with two rows first, to see that one token is enough
+    given = seen_by(loaded(plain), "self_attn", asked)
+    assert [rows for rows, _ in given] == [*attention[:-1], *last, attention[-1]]
+    assert {tokens for _, tokens in given} == {4}
+
+
+def test_the_last_mlp_is_given_the_last_token(plain):
+    given = seen_by(loaded(plain), "mlp", question(Sweep(("self_attn",))))
+    assert given == [(3, 4), (4, 4), (2, 4), (5, 1)]
+
+
+class ShiftingMlp(Transformer):
+    """The MLP sees the token before as well, as rwkv7's does: with the last token alone it is another number."""
+
+    class Mlp(nn.Module):
+        def __init__(self, inner) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def __call__(self, x):
+            before = mx.concatenate([mx.zeros_like(x[:, :1]), x[:, :-1]], axis=1)
+            return self.inner(x + before)
+
+    def __init__(self) -> None:
+        super().__init__()
+        for layer in self.layers:
+            layer.mlp = ShiftingMlp.Mlp(layer.mlp)
+
+
+class MixesAfterwards(Transformer):
+    """Tokens meet once more after the MLP."""
+
+    class Block(Block):
+        def __call__(self, x):
+            out = super().__call__(x)
+            return out + 0.3 * mx.cumsum(out, axis=1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        for layer in self.layers:
+            layer.__class__ = MixesAfterwards.Block
+
+
+class StacksItsMlp(Transformer):
+    """The MLP's output is not just added: one token of it does not fit."""
+
+    class Block(Block):
+        def __call__(self, x):
+            x = x + self.self_attn(x)
+            return mx.concatenate([x[..., :4], self.mlp(x)[..., 4:]], axis=-1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        for layer in self.layers:
+            layer.__class__ = StacksItsMlp.Block
+
+
+@pytest.mark.parametrize("module", [ShiftingMlp, MixesAfterwards, StacksItsMlp])
+def test_where_one_token_is_not_enough_the_last_block_gets_them_all(module):
+    asked = question(Sweep(("resid_pre", "self_attn", "mlp")))
+    assert apart(loaded(module()), asked) <= EQUAL[mx.float32]
 
 
 @pytest.mark.slow

@@ -1,0 +1,63 @@
+"""Proof: some cells of a walk, held against forward passes that share nothing with it.
+
+The source run is recorded by a plain forward pass, as stepwise does. The target run and the chosen cells are then the
+rows of one batch of a fixed size, each patched with that recording from the outside. A walk hands activations from row
+to row of a batch that grows, leaves rows out of modules and tokens out of the last one; none of this is used here. What
+is shared is the model's code, and that rows of a batch keep to themselves; were they mixed, two batches of different
+sizes and a run alone would not agree.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+import mlx.core as mx
+
+from harness import intercept
+from harness.models.loaded import LoadedModel
+from harness.patching.equality import equal, relative_difference
+from harness.patching.layout import OnePassImpossible
+from harness.patching.patch import Patch
+
+
+def unproven(model: LoadedModel, patches: Sequence[Patch]) -> list[Patch]:
+    """Return where to prove the components not yet proven on this model: each one's first, a random and last cell."""
+    by_component: dict[str, list[Patch]] = {}
+    for patch in sorted(patches, key=lambda patch: patch.point.layer):
+        if patch.point.component not in model.proven:
+            by_component.setdefault(patch.point.component, []).append(patch)
+    chosen: list[Patch] = []
+    for component, those in by_component.items():
+        # Seeded: the same sweep is proven at the same cells, so that a failure can be seen again.
+        middle = random.Random(f"{component} {len(those)}").choice(those)
+        chosen += dict.fromkeys((those[0], middle, those[-1]))
+    return chosen
+
+
+def prove(
+    model: LoadedModel,
+    source: Sequence[int],
+    target: Sequence[int],
+    ends: mx.array,
+    rows: Mapping[Patch, mx.array],
+) -> None:
+    """Hold both unpatched rows `[2, vocab]` and some patched ones against forward passes.
+
+    Raises OnePassImpossible where they differ; otherwise the components are proven on this model.
+    """
+    if not rows:
+        return
+    try:
+        alone, recording = intercept.record(model, source, list(dict.fromkeys(patch.point for patch in rows)))
+        together = intercept.replace_each(model, target, list(rows), recording)
+    except Exception as error:
+        # Stepwise goes on, and decides whose fault it is.
+        raise OnePassImpossible(f"it cannot be proven: {type(error).__name__}: {error}") from error
+    wanted = {"the source run": alone, "the target run": together[0]}
+    wanted |= {str(patch): together[row] for row, patch in enumerate(rows, 1)}
+    for (where, one), other in zip(wanted.items(), (*ends, *rows.values()), strict=True):
+        if not equal(one, other):
+            apart = relative_difference(one, other)
+            raise OnePassImpossible(f"{where}: one-pass and stepwise logits differ by {apart:.1e} of the largest logit")
+    model.proven.update(patch.point.component for patch in rows)
