@@ -38,6 +38,7 @@ from harness.vocabulary import (
     Reading,
     State,
     Sweep,
+    bytes_of,
 )
 
 Prompt = str | Sequence[int]
@@ -155,20 +156,33 @@ class InterpretableModel:
         positions: Positions | Sequence[int] = "all",
         answers: tuple[str | int, str | int] | None = None,
         strategy: str = "auto",
+        memory: int | str | None = None,
     ) -> PatchingResult:
         """Patch one component, layer by layer, and return how far the last token's logits come back, in percent.
 
         Prompts are text or token ids. `answers` is (answer, wrong answer) for `logit_diff` and `log_prob`; without it,
         the tokens that the clean and the corrupted run prefer. `positions` is "all", "last", token indices, or "each":
-        then every position of every layer is a cell of its own.
+        then every position of every layer is a cell of its own. `memory`, in bytes or as "2GB", is what a walk over the
+        layers may take above the weights; without it a quarter of what is free, at most 1 GiB.
 
         Raises AlignmentError for prompts of different length, UnknownName for an unknown component, metric, direction
         or strategy, PromptError or UsageError for other requests that cannot be carried out, and BaselineError where
-        the baseline is zero or not finite. The model is afterwards what it was before, whatever happens.
+        the baseline is zero or not finite. A sweep that ends early raises SweepFailed or SweepInterrupted, which hold
+        the finished cells in `.answer`. The model is afterwards what it was before, whatever happens.
         """
         model = self._loaded
         question = _question(
-            model, clean_text, corrupted_text, component, layers, metric, direction, positions, answers, strategy
+            model,
+            clean_text,
+            corrupted_text,
+            component,
+            layers,
+            metric,
+            direction,
+            positions,
+            answers,
+            strategy,
+            _amount(memory),
         )
         check_question(model, question)
         if plot:
@@ -201,6 +215,7 @@ def _wrapped(module: Any, tokenizer: Any) -> LoadedModel:
 def _question(
     model: LoadedModel, clean: Prompt, corrupted: Prompt, component: str, layers: Sequence[int] | None, metric: str,
     direction: str, positions: Positions | Sequence[int], answers: tuple[str | int, str | int] | None, strategy: str,
+    memory: int | None,
 ) -> Question:  # fmt: skip
     _known("metric", metric, METRICS)
     _known("direction", direction, list(Direction))
@@ -211,7 +226,7 @@ def _question(
         corrupted=read(model, _prompt("corrupted_text", corrupted), "corrupted_text"),
         sweep=Sweep(
             (component,), None if layers is None else _whole("layers", layers), Direction(direction),
-            _positions(positions), strategy,
+            _positions(positions), strategy, memory,
         ),
         metrics=(metric,),
         answers=None if answers is None else _answers(model, answers),
@@ -227,6 +242,15 @@ def _positions(positions: Positions | Sequence[int]) -> Positions:
         return _whole("positions", positions)
     _known("choice of positions", positions, ("all", "last", "each"))
     return positions
+
+
+def _amount(memory: int | str | None) -> int | None:
+    if memory is None or (isinstance(memory, int) and memory > 0):
+        return memory
+    try:
+        return bytes_of(str(memory))
+    except ValueError as error:
+        raise UsageError(f"memory: {error}") from error
 
 
 def _known(kind: str, name: str, known: Iterable[str]) -> None:

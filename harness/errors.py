@@ -12,7 +12,12 @@
     │   ├── AlignmentError                       the prompts differ in token length
     │   └── BaselineError                        the baseline is zero or not finite: no recovery exists
     ├── TapError                    exit code 3  an interception did not do what it promised
+    ├── SweepFailed                 exit code 3  a forward pass of a sweep raised; holds the cells before it
     └── SnapshotRefused             exit code 1  a value that must never be stored
+
+    KeyboardInterrupt
+    └── SweepInterrupted            exit code 2  Ctrl-C during a sweep; holds the cells before it
+        JobInterrupted              exit code 2  the same, with the result of the job it ended
 
 An error's text says where, what was seen, and what would be right; the CLI prints it without a traceback and
 ends with the error's exit code.
@@ -26,7 +31,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from harness.vocabulary import Finding
+    from harness.vocabulary import Answer, Finding, JobResult
 
 EXIT_PASSED = 0
 EXIT_FINDINGS = 1
@@ -130,6 +135,30 @@ class BaselineError(FindingError):
 
 class TapError(HarnessError):
     """An interception did not fire as often as its recording, or met a model that is already tapped."""
+
+
+class SweepFailed(HarnessError):
+    """A forward pass of a sweep raised; `.answer` holds the cells that were finished, `__cause__` what was raised."""
+
+    def __init__(self, answer: Answer, cause: BaseException):
+        self.answer = answer
+        super().__init__(f"the sweep ended {answer.stopped}: {type(cause).__name__}: {cause}")
+
+
+class SweepInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a sweep; `.answer` holds the cells that were finished."""
+
+    def __init__(self, answer: Answer):
+        self.answer = answer
+        super().__init__(f"interrupted {answer.stopped}")
+
+
+class JobInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a job; `.result` holds what there is of it."""
+
+    def __init__(self, result: JobResult):
+        self.result = result
+        super().__init__(result.reason)
 
 
 class SnapshotRefused(HarnessError):

@@ -14,13 +14,23 @@ from harness.casefile import ALWAYS_ON, Case, Exemption, Names, load_cases
 from harness.checks import CHECKS, Evidence, gather
 from harness.engines import ENGINES, answer, engine_named
 from harness.environment import environment
-from harness.errors import FindingError, HarnessError, ModelUnavailable, TapError, UsageError
+from harness.errors import (
+    FindingError,
+    HarnessError,
+    JobInterrupted,
+    ModelUnavailable,
+    SweepFailed,
+    SweepInterrupted,
+    TapError,
+    UsageError,
+)
 from harness.models.fingerprint import Fingerprint, fingerprint
 from harness.models.loaded import LoadedModel
 from harness.models.spec import ModelRow
 from harness.models.tokens import read, single
+from harness.patching import forecast
 from harness.verdict import expect_failure, judge
-from harness.vocabulary import Answer, Answers, Finding, JobResult, Question, Status
+from harness.vocabulary import Answer, Answers, Finding, JobResult, Question, Status, prediction
 
 # A variant's name stands before its engine in names of jobs and of snapshots; neither can hold this character.
 VARIANT_MARK = "~"
@@ -112,11 +122,23 @@ class ModelShelf:
         self._kept = None
 
 
+Say = Callable[[str], None]
+"""Told what a large sweep will take, before it starts."""
+
 SnapshotCheck = Callable[[Job, JobResult], Iterable[Finding]]
 
 
-def run(job: Job, shelf: ModelShelf, snapshot: SnapshotCheck | None = None, strict: bool = False) -> JobResult:
-    """Run one job to its verdict. Whatever goes wrong becomes a status with a reason; only Ctrl-C comes through."""
+def run(
+    job: Job,
+    shelf: ModelShelf,
+    snapshot: SnapshotCheck | None = None,
+    strict: bool = False,
+    say: Say = lambda text: None,
+) -> JobResult:
+    """Run one job to its verdict. Whatever goes wrong becomes a status with a reason.
+
+    Only Ctrl-C comes through, as JobInterrupted with what there is of the job.
+    """
     blank = JobResult(
         id=job.id,
         case=job.case.id,
@@ -132,7 +154,7 @@ def run(job: Job, shelf: ModelShelf, snapshot: SnapshotCheck | None = None, stri
     if skipped := exemption(job, job.case.skip):
         return replace(blank, status=Status.SKIPPED, reason=f"{BY_CASE}{skipped}")
     try:
-        return _failing_as_expected(_Run(job, shelf, blank).result(snapshot, strict), job, strict)
+        return _failing_as_expected(_Run(job, shelf, blank, say).result(snapshot, strict), job, strict)
     except ModelUnavailable as error:
         return replace(blank, status=Status.SKIPPED, reason=str(error))
     except UsageError as error:
@@ -140,6 +162,11 @@ def run(job: Job, shelf: ModelShelf, snapshot: SnapshotCheck | None = None, stri
     except Exception as error:  # noqa: BLE001  a run of hundreds of jobs survives a defect in one of them
         shelf.discard()
         return replace(blank, status=Status.CRASHED, reason=_described(error))
+    except SweepInterrupted as stop:
+        done = replace(_filled(blank, stop.answer), status=Status.INTERRUPTED, reason=str(stop), partial=True)
+        raise JobInterrupted(done) from stop
+    except KeyboardInterrupt as stop:
+        raise JobInterrupted(replace(blank, status=Status.INTERRUPTED, reason="interrupted")) from stop
 
 
 def exemption(job: Job, entries: Iterable[Exemption]) -> str | None:
@@ -161,8 +188,8 @@ def _failing_as_expected(result: JobResult, job: Job, strict: bool) -> JobResult
 
 
 class _Run:
-    def __init__(self, job: Job, shelf: ModelShelf, blank: JobResult):
-        self.job, self.shelf, self.blank = job, shelf, blank
+    def __init__(self, job: Job, shelf: ModelShelf, blank: JobResult, say: Say):
+        self.job, self.shelf, self.blank, self.say = job, shelf, blank, say
         self.timings: dict[str, float] = {}
 
     def result(self, snapshot: SnapshotCheck | None, strict: bool) -> JobResult:
@@ -176,7 +203,7 @@ class _Run:
         findings += self._unchanged(model, before)
         must, may = case.expectation(self.job.engine)
         status, marked = judge(findings, must, may, strict)
-        if snapshot and self.job.has_snapshot and status is Status.PASSED and result.curves:
+        if snapshot and self.job.has_snapshot and status is Status.PASSED and result.curves and not result.partial:
             findings += snapshot(self.job, replace(result, status=status, findings=marked))
             status, marked = judge(findings, must, may, strict)
         return replace(result, status=status, findings=marked, timings=self.timings)
@@ -186,15 +213,16 @@ class _Run:
         result = replace(self.blank, card=model.card, clean=question.clean, corrupted=question.corrupted)
         engine = engine_named(self.job.engine)
         try:
+            if large := prediction(forecast(model, question)):
+                self.say(f"{self.job.id}: {large}")
             given = self._timed("sweep_s", lambda: answer(engine, model, question))
-        except FindingError as error:
-            return result, [error.finding]
-        except TapError as error:
-            return result, [Finding("LAW004", str(error))]
-        except HarnessError:
-            raise
+        except SweepFailed as stop:
+            result = replace(
+                _filled(result, stop.answer), partial=True, reason=f"the sweep ended {stop.answer.stopped}"
+            )
+            return result, [_finding_of(stop.__cause__ or stop)]
         except Exception as error:  # noqa: BLE001  whatever an engine raises is a finding about that engine
-            return result, [_engine_error(error)]
+            return result, [_finding_of(error)]
         progress.say("checks")
         evidence = self._timed("evidence_s", lambda: gather(self.job.case, model, engine, question, given))
         findings = self._timed("checks_s", lambda: _checked(evidence))
@@ -244,13 +272,21 @@ def _filled(result: JobResult, given: Answer) -> JobResult:
         fallback=given.fallback,
         curves=given.curves,
         concordances=given.concordances,
+        memory=given.memory,
     )
 
 
-def _engine_error(error: Exception) -> Finding:
+def _finding_of(error: BaseException) -> Finding:
+    """Return what an engine's error says about it; a fault of the harness or of the request is raised again."""
+    if isinstance(error, FindingError):
+        return error.finding
+    if isinstance(error, TapError):
+        return Finding("LAW004", str(error))
+    if isinstance(error, HarnessError):
+        raise error
     folded = "".join(traceback.format_exception(error))[-4000:]
     return Finding("ENG001", _described(error), evidence={"traceback": folded})
 
 
-def _described(error: Exception) -> str:
+def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

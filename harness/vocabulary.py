@@ -15,6 +15,7 @@ This module imports neither mlx nor numpy: a result can be read, compared and dr
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -170,6 +171,8 @@ class Sweep:
     direction: Direction = Direction.DENOISING
     positions: Positions = "all"
     strategy: str = "auto"
+    memory: int | None = None
+    """Bytes that the rows of one walk may take; None: what the machine has free decides."""
 
 
 @dataclass(frozen=True)
@@ -306,6 +309,48 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Bytes that a sweep takes above the weights: what its walks may take, what their rows were predicted to, and the
+    peak that MLX measured. A walk has `rows` rows at most, the two unpatched ones included."""
+
+    budget: int
+    predicted: int
+    rows: int
+    walks: int
+    peak: int | None = None
+
+
+def bytes_of(text: str) -> int:
+    """Return the bytes that `2GB`, `512 MB` or `1.5GiB` stand for. Raises ValueError for anything else."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([kKMGT]?)(i?)B", text.strip())
+    unit = (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " ") if found else 0
+    size = int(float(found[1]) * unit) if found else 0
+    if not size:
+        raise ValueError(f"{text!r} is not an amount of memory such as '2GB' or '512MB'")
+    return size
+
+
+LARGE = 10**8
+"""Bytes from which a sweep is announced before it starts."""
+
+
+def prediction(memory: Memory) -> str | None:
+    """Return what to say of a sweep before it starts, or None of a small one."""
+    if memory.predicted < LARGE:
+        return None
+    walks = "one walk" if memory.walks == 1 else f"{memory.walks} walks"
+    return (
+        f"{walks} of up to {memory.rows} rows, about {size_text(memory.predicted)} above the weights "
+        f"(allowed: {size_text(memory.budget)})"
+    )
+
+
+def size_text(size: int) -> str:
+    """Return bytes as people read them: `1.3 GB`, `20 MB`."""
+    return f"{size / 1e9:.2g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
+
+
+@dataclass(frozen=True)
 class Answer:
     """What an engine answered to a question, with the evidence the checks need.
 
@@ -323,6 +368,9 @@ class Answer:
     fallback: str | None = None
     dtype: str = ""
     concordances: tuple[Concordance, ...] = ()
+    stopped: str | None = None
+    """`after 31 of 96 cells` where the sweep ended early; cells that were not computed are absent."""
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True)
@@ -362,6 +410,8 @@ class JobResult:
     status: Status
     reason: str | None = None
     case_line: int = 1  # where the case file names its models, for annotations
+    partial: bool = False
+    """The sweep ended early: cells are missing, no check has seen the others, and no snapshot is compared with them."""
     about: str = ""
     tags: tuple[str, ...] = ()
     card: ModelCard | None = None
@@ -376,6 +426,7 @@ class JobResult:
     concordances: tuple[Concordance, ...] = ()
     findings: tuple[Finding, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True)

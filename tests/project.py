@@ -58,7 +58,7 @@ class Outcome:
     def jobs(self) -> list[dict[str, Any]]:
         """The jobs as the file holds them, without what differs from run to run."""
         assert self.result is not None, self.out + self.err
-        return [{**dump_job(job), "timings": None} for job in self.result.jobs]
+        return [{**dump_job(job), "timings": None, "memory": None} for job in self.result.jobs]
 
 
 class Project:

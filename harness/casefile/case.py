@@ -21,7 +21,7 @@ from harness.casefile.validation import validate
 from harness.casefile.variants import expanded
 from harness.casefile.yamlfile import load_document
 from harness.errors import CaseFileError, Problem, UsageError
-from harness.vocabulary import Sweep
+from harness.vocabulary import Sweep, bytes_of
 
 SUFFIX = ".case.yaml"
 MAX_ID = 80
@@ -166,4 +166,5 @@ def _id_from_name(path: Path) -> str:
 
 def _sweep(written: SweepFields) -> Sweep:
     layers = None if isinstance(written.layers, str) else written.layers
-    return Sweep(written.components, layers, written.direction, written.positions, written.strategy)
+    memory = None if written.memory is None else bytes_of(written.memory)
+    return Sweep(written.components, layers, written.direction, written.positions, written.strategy, memory)

@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import (
+from pydantic import AfterValidator, (
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -23,6 +23,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from harness.casefile.document import KeyPath, shown
 from harness.errors import suggest
+from harness.vocabulary import bytes_of
 
 REFUSED = "refused"
 
@@ -75,6 +76,14 @@ class NameOf:
         return name
 
 
+def _amount(text: str) -> str:
+    try:
+        bytes_of(text)
+    except ValueError as error:
+        raise refuse([Refusal((), str(error))]) from error
+    return text
+
+
 @dataclass(frozen=True)
 class Distinct:
     """A list without repeats."""
@@ -117,6 +126,7 @@ class Part(BaseModel):
 
 
 DISTINCT = Distinct()
+AMOUNT = AfterValidator(_amount)
 TEXT, NUMBER, FLAG, LIST, MAPPING = (Tag(kind) for kind in ("text", "number", "flag", "list", "mapping"))
 
 Slug = Annotated[str, Field(pattern=SLUG)]

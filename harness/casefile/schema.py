@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 
 from harness.casefile.expected import Exemptions, Expect, MetricName
 from harness.casefile.fields import (
+    AMOUNT,
     DISTINCT,
     LIST,
     NUMBER,
@@ -97,6 +98,7 @@ class SweepFields(Part):
     strategy: Annotated[str, NameOf("a strategy", STRATEGIES)] = Field(
         default="auto", description="the order of work: `one-pass`, `stepwise`, or whichever is proven to do"
     )
+    memory: Annotated[str, AMOUNT] | None = Field(default=None, description="what a walk's rows may take, as in `2GB`")
 
 
 class Tolerance(Part):

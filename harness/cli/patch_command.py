@@ -10,6 +10,7 @@ import click
 from harness.cli import completers
 from harness.cli.selection import configured, tables_option
 from harness.errors import UsageError, suggest
+from harness.vocabulary import bytes_of
 
 _TIE = 0.05
 """Points within which two recoveries are tied in a ranking: what a case counts as equal unless it says otherwise."""
@@ -43,6 +44,7 @@ _TIE = 0.05
 @click.option("--direction", default="denoising", show_default=True, help="denoising or noising.")
 @click.option("--positions", default="all", show_default=True, help="all, last, each, or token positions such as 0,3.")
 @click.option("--strategy", default="auto", show_default=True, help="auto, one-pass or stepwise.")
+@click.option("--memory", help="What a walk over the layers may take above the weights, as in 2GB.")
 @click.option("--answer", help="Text of one token; the answer of logit_diff and log_prob.")
 @click.option("--wrong", help="Text of one token; the wrong answer.")
 @click.option("-e", "--engine", default="native", show_default=True, shell_complete=completers.engines)
@@ -53,8 +55,10 @@ _TIE = 0.05
 def command(**given: Any) -> None:
     """Run one sweep and print its table."""
     from harness.engines import answer, engine_named
-    from harness.errors import UnknownName
+    from harness.errors import SweepFailed, SweepInterrupted, UnknownName
+    from harness.patching import forecast
     from harness.reporters.terminal import console
+    from harness.vocabulary import prediction
 
     engine = engine_named(given["engine"])
     for metric in given["metrics"]:
@@ -64,15 +68,35 @@ def command(**given: Any) -> None:
         from harness.plotting import colours, draw
 
         colours("RdBu_r")  # matplotlib is there, before the model is loaded
+    memory = _amount(given["memory"])
     model = _load(given["name"], given["tables"], given["download"])
-    result = answer(engine, model, _question(model, given))
-    console().print(_table(result.curves))
-    _print_findings(result.curves)
-    _print_concordances(result.curves)
-    click.echo(_how(result))
+    question = _question(model, given, memory)
+    if large := prediction(forecast(model, question)):
+        click.echo(f"harness: {large}", err=True)
+    try:
+        result = answer(engine, model, question)
+    except (SweepFailed, SweepInterrupted) as stop:
+        _show(stop.answer, console())
+        click.echo(f"PARTIAL, {stop}", err=True)
+        raise
+    _show(result, console())
     if given["plot"]:
         draw(result.curves, file=given["plot"], title=f"{given['name']}, {given['direction']}")
         click.echo(f"drawn: {given['plot']}")
+
+
+def _show(result: Any, screen: Any) -> None:
+    screen.print(_table(result.curves))
+    _print_findings(result.curves)
+    _print_concordances(result.curves)
+    click.echo(_how(result))
+
+
+def _amount(text: str | None) -> int | None:
+    try:
+        return None if text is None else bytes_of(text)
+    except ValueError as error:
+        raise UsageError(f"--memory: {error}") from error
 
 
 def _load(name: str, tables: tuple[str, ...], download: bool) -> Any:
@@ -87,7 +111,7 @@ def _load(name: str, tables: tuple[str, ...], download: bool) -> Any:
     raise UsageError(f"{name!r} is neither a model nor a folder; {suggest(name, table)}")
 
 
-def _question(model: Any, given: dict[str, Any]) -> Any:
+def _question(model: Any, given: dict[str, Any], memory: int | None) -> Any:
     from harness.errors import UnknownName
     from harness.models.tokens import read, single
     from harness.vocabulary import Answers, Direction, Question, Sweep
@@ -108,6 +132,7 @@ def _question(model: Any, given: dict[str, Any]) -> Any:
             Direction(given["direction"]),
             positions if positions in ("all", "last", "each") else _numbers(positions, "--positions"),
             given["strategy"],
+            memory,
         ),
         metrics=tuple(given["metrics"]),
         answers=None
@@ -138,10 +163,14 @@ def _table(curves: Any) -> Any:
         table.add_column("head" if any(curve.component == "z" for curve in curves) else "position", justify="right")
     for curve in curves:
         table.add_column(f"{curve.component}\n{curve.metric}", justify="right")
-    for row in zip(*(curve.cells for curve in curves), strict=True):
-        key = curves[0].key(row[0])
-        place = [str(row[0].layer), *([".".join(map(str, key[1:]))] if grid else [])]
-        table.add_row(*place, *(cell.recovery.text(".1f") for cell in row))
+    cells = [{(cell.layer, cell.head, cell.position): cell for cell in curve.cells} for curve in curves]
+    by_position = len({place[2] for each in cells for place in each}) > 1
+    for place in dict.fromkeys(place for each in cells for place in each):
+        layer, head, position = place
+        within = [".".join(map(str, [head] * (head is not None) + [position] * by_position))] if grid else []
+        # A sweep that ended early lacks cells.
+        shown = (each[place].recovery.text(".1f") if place in each else "" for each in cells)
+        table.add_row(str(layer), *within, *shown)
     table.add_section()
     table.add_row("baseline", *([""] if grid else []), *(curve.baseline.text(".6g") for curve in curves))
     return table

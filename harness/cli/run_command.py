@@ -23,7 +23,7 @@ from harness.cli.selection import (
 from harness.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_NOTHING_RAN, UsageError, suggest
 from harness.reporters.outputs import REPORTS, check_writable, kind_of, write
 from harness.shards import Shard
-from harness.vocabulary import RunResult
+from harness.vocabulary import RunResult, bytes_of
 
 if TYPE_CHECKING:
     from harness.jobs import Job
@@ -49,6 +49,9 @@ CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first job that fails.")
 @click.option("--strict/--no-strict", default=False, help="Warnings fail a job.")
 @click.option("--snapshot-update", is_flag=True, help="Store the numbers of every job that passes its other checks.")
+@click.option(
+    "--memory", help="What a walk over the layers may take above the weights, as in 2GB; over the cases' own."
+)
 @click.option("--download/--no-download", default=False, help="Fetch models that are not on this machine.")
 @click.option("--require-models/--no-require-models", default=False, help="A job without its model fails, not skips.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result here.")
@@ -70,13 +73,15 @@ def command(
     failed_in: Path | None, shard: str | None, min_jobs: int | None, require_device: str | None, workers: str,
     exitfirst: bool, strict: bool, snapshot_update: bool, download: bool, require_models: bool,
     json_file: Path | None, junit: Path | None, outputs: tuple[Path, ...], annotations: bool, results: str,
-    verbose: bool, quiet: bool,
+    memory: str | None, verbose: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Run case files and give a verdict.
 
     PATHS are case files or folders; without any, those of ./cases, or the bundled ones.
     """
     _refuse_workers(workers)
+    if memory is not None:
+        _refuse_amount(memory)
     if shard:
         Shard.parse(shard)
     if failed:
@@ -101,6 +106,7 @@ def command(
         *(["-m", marks] if marks else []),
         *(["--snapshot-update"] if snapshot_update else []),
         *(["--harness-strict"] if strict else []),
+        *([f"--harness-memory={memory}"] if memory else []),
         *(["--harness-download"] if download else []),
         *(["--harness-require-models"] if require_models else []),
         *([f"--harness-json={json_file}"] if json_file else []),
@@ -226,6 +232,13 @@ class _Keeper:
 def _refuse_workers(text: str) -> None:
     if not (text.isdecimal() or text in ("auto", "logical")):
         raise UsageError(f"-n {text}: expected a number of worker processes, or auto")
+
+
+def _refuse_amount(text: str) -> None:
+    try:
+        bytes_of(text)
+    except ValueError as error:
+        raise UsageError(f"--memory: {error}") from error
 
 
 _WORD = re.compile(r"[\w.:+\\/\[\]-]+")

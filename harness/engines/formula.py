@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness import metrics, progress
-from harness.errors import FindingError
+from harness.errors import FindingError, SweepFailed, SweepInterrupted
 from harness.models.loaded import LoadedModel
 from harness.patching import Walk, walk
 from harness.vocabulary import (
@@ -69,30 +69,44 @@ class Engine:
 
 
 def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
-    """Ask an engine. Raises FindingError or UsageError when the question cannot be asked of this model."""
+    """Ask an engine. Raises FindingError or UsageError when the question cannot be asked of this model.
+
+    SweepFailed and SweepInterrupted, raised where a sweep ends early, hold what was finished before.
+    """
     steps = walk(model, question)
     clean, corrupted = _run(steps.clean), _run(steps.corrupted)
     question = _with_answers(question, clean, corrupted)
     suppressed = metrics.suppressed(clean.row, corrupted.row)
     summaries: dict[Site, RowSummary] = {}
     board = _Board(engine, question, clean, corrupted, steps.sites)
+
+    def answered(stopped: str | None = None) -> Answer:
+        return Answer(
+            strategy=steps.strategy,
+            clean=_summary(clean.row, suppressed),
+            corrupted=_summary(corrupted.row, suppressed),
+            curves=board.curves(),
+            patched=summaries,
+            answers=question.answers,
+            suppressed=suppressed,
+            fallback=steps.fallback,
+            stopped=stopped,
+            memory=steps.memory,
+            dtype=clean.dtype,
+        )
+
     if engine.formula is None and not board.any_recovery_exists():
         board.leave_out()
-    else:
+        return answered()
+    try:
         for site, run in progress.over(_patched(steps), "cell", len(steps.sites)):
             summaries[site] = _summary(run.row, suppressed)
             board.enter(site, run)
-    return Answer(
-        strategy=steps.strategy,
-        clean=_summary(clean.row, suppressed),
-        corrupted=_summary(corrupted.row, suppressed),
-        curves=board.curves(),
-        patched=summaries,
-        answers=question.answers,
-        suppressed=suppressed,
-        fallback=steps.fallback,
-        dtype=clean.dtype,
-    )
+    except KeyboardInterrupt as stop:
+        raise SweepInterrupted(answered(board.progress())) from stop
+    except Exception as error:
+        raise SweepFailed(answered(board.progress()), error) from error
+    return answered()
 
 
 class _Board:
@@ -122,6 +136,9 @@ class _Board:
                 nothing = metrics.recovery(clean, corrupted, corrupted)
                 self._add(site, metric, nothing, nothing)
 
+    def progress(self) -> str:
+        return f"after {len({site for site, _ in self.cells})} of {len(self.sites)} cells"
+
     def curves(self) -> tuple[Curve, ...]:
         return tuple(
             self._curve(component, metric)
@@ -131,7 +148,11 @@ class _Board:
 
     def _curve(self, component: str, metric: str) -> Curve:
         # In the order asked for, in whichever order a strategy had them ready.
-        cells = tuple(self.cells[site, metric] for site in self.sites if site.component == component)
+        cells = tuple(
+            self.cells[site, metric]
+            for site in self.sites
+            if site.component == component and (site, metric) in self.cells  # a sweep may end early
+        )
         true, distance = self.baselines[metric], self.reported[metric]
         return Curve(
             component,

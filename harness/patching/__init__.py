@@ -7,6 +7,6 @@
 What cannot be walked in one pass goes stepwise, and the result says so.
 """
 
-from harness.patching.sweep import Walk, check_question, walk
+from harness.patching.sweep import Walk, check_question, forecast, walk
 
-__all__ = ["Walk", "check_question", "walk"]
+__all__ = ["Walk", "check_question", "forecast", "walk"]

@@ -16,7 +16,6 @@ from harness.intercept import resolve_positions
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
 from harness.patching.layout import OnePassImpossible, layout_of
-from harness.patching.memory import rows_within
 from harness.patching.patch import Patch
 from harness.patching.walker import FIRST, TARGET, Walker
 
@@ -26,18 +25,16 @@ def one_pass(
     source: Sequence[int],
     target: Sequence[int],
     patches: Sequence[Patch],
-    budget: int | None = None,
+    limit: int,
 ) -> Iterator[tuple[mx.array, dict[Patch, mx.array]]]:
     """Walk a sweep and yield, for each walk over the layers, the unpatched rows `[2, vocab]` and the patched ones.
 
-    There is one walk, unless its rows would take more than `budget` bytes (default: 1 GiB, or half of what is free);
-    then there are as many as it takes. Raises OnePassImpossible where the model does not lend itself to it.
+    A walk has at most `limit` patched rows. Raises OnePassImpossible where the model does not lend itself to it.
     """
     try:
         blocks = blocks_of(model.module)
         layout = layout_of(model, blocks, target, [patch.point for patch in patches])
         walked = [patch for patch in patches if not _idle(patch, len(blocks), len(target))]
-        limit = rows_within(model, len(target), budget)
         ordered = sorted(walked, key=lambda patch: patch.point.layer)
         chunks = [ordered[i : i + limit] for i in range(0, len(ordered), limit)] or [[]]
         for i, chunk in enumerate(chunks):

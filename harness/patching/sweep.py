@@ -12,10 +12,11 @@ from harness.errors import AlignmentError, UnknownName
 from harness.intercept import HookPoint, Recording, resolve, resolve_positions
 from harness.models.loaded import LoadedModel
 from harness.patching.layout import OnePassImpossible
+from harness.patching.memory import BASE_ROWS, Meter, plan_memory, plan_stepwise
 from harness.patching.one_pass import one_pass
 from harness.patching.patch import Patch, patches_of
 from harness.patching.proof import prove, unproven
-from harness.vocabulary import METRICS, STRATEGIES, Direction, Finding, Question, Site, Tokens
+from harness.vocabulary import METRICS, STRATEGIES, Direction, Finding, Memory, Question, Site, Sweep, Tokens
 
 
 @dataclass
@@ -37,6 +38,11 @@ class Walk:
         return self.runs.strategy
 
     @property
+    def memory(self) -> Memory:
+        """What was planned, and the peak so far."""
+        return replace(self.runs.memory, peak=self.runs.meter.peak())
+
+    @property
     def fallback(self) -> str | None:
         return self.runs.fallback
 
@@ -49,6 +55,7 @@ class Plan:
     source: tuple[int, ...]
     target: tuple[int, ...]
     patches: tuple[Patch, ...]
+    memory: Memory
 
     def record(self, patches: Iterable[Patch]) -> tuple[mx.array, Recording]:
         return intercept.record(self.model, self.source, list(dict.fromkeys(patch.point for patch in patches)))
@@ -65,6 +72,8 @@ class Runs:
     target: mx.array
     cells: Iterable[tuple[Patch, mx.array]]
     strategy: str
+    memory: Memory
+    meter: Meter
     fallback: str | None = None
 
 
@@ -73,19 +82,37 @@ def walk(model: LoadedModel, question: Question) -> Walk:
 
     Raises AlignmentError, UnknownName or UsageError before the first forward pass where the question cannot be asked.
     """
-    points = check_question(model, question)
-    sweep, noising = question.sweep, question.sweep.direction is Direction.NOISING
-    source, target = question.clean.ids, question.corrupted.ids
-    if noising:
-        source, target = target, source
-    patches = patches_of(points, sweep.positions, len(target))
-    runs = _runs(Plan(model, source, target, patches), sweep.strategy)
+    plan = _plan(model, question)
+    patches, noising = plan.patches, question.sweep.direction is Direction.NOISING
+    runs = _runs(plan, question.sweep.strategy)
     clean, corrupted = (runs.target, runs.source) if noising else (runs.source, runs.target)
     patched = ((patch.site, row) for patch, row in runs.cells)
     return Walk(clean, corrupted, tuple(patch.site for patch in patches), patched, runs)
 
 
+def forecast(model: LoadedModel, question: Question) -> Memory:
+    """Return what a sweep will take, before any forward pass. Raises what `walk` raises."""
+    return _plan(model, question).memory
+
+
+def _plan(model: LoadedModel, question: Question) -> Plan:
+    points, sweep = check_question(model, question), question.sweep
+    source, target = question.clean.ids, question.corrupted.ids
+    if sweep.direction is Direction.NOISING:
+        source, target = target, source
+    patches = patches_of(points, sweep.positions, len(target))
+    return Plan(model, source, target, patches, _memory(model, target, patches, sweep))
+
+
+def _memory(model: LoadedModel, target: Sequence[int], patches: Sequence[Patch], sweep: Sweep) -> Memory:
+    if sweep.strategy == "stepwise":
+        points = len({patch.point for patch in patches})
+        return plan_stepwise(model, len(target), len(patches), points, sweep.memory)
+    return plan_memory(model, len(target), len(patches), sweep.memory)
+
+
 def _runs(plan: Plan, strategy: str) -> Runs:
+    meter = Meter()
     # Equal prompts have nothing to recover; there is no need to walk for that.
     if strategy == "stepwise" or plan.source == plan.target:
         return stepwise(plan)
@@ -93,12 +120,12 @@ def _runs(plan: Plan, strategy: str) -> Runs:
     if strategy == "auto" and len(plan.patches) <= len(chosen):
         return stepwise(plan)
     try:
-        walks = one_pass(plan.model, plan.source, plan.target, plan.patches)
+        walks = one_pass(plan.model, plan.source, plan.target, plan.patches, plan.memory.rows - BASE_ROWS)
         ends, rows = next(walks)
         _prove(plan, chosen, ends, rows)
     except OnePassImpossible as error:
         return replace(stepwise(plan), fallback=str(error))
-    runs = Runs(ends[0], ends[1], (), "one-pass")
+    runs = Runs(ends[0], ends[1], (), "one-pass", plan.memory, meter)
     runs.cells = _walked(plan, runs, rows, walks)
     return runs
 
@@ -127,15 +154,18 @@ def _drained(rows: dict[Patch, mx.array]) -> Iterator[tuple[Patch, mx.array]]:
 
 def stepwise(plan: Plan) -> Runs:
     """One forward pass for each cell, run when asked: slow, and obviously right. The reference for everything else."""
+    meter, points = Meter(), len({patch.point for patch in plan.patches})
     source, recording = plan.record(plan.patches)
     target = intercept.forward(plan.model, plan.target)
-    return Runs(source, target, ((patch, plan.run(patch, recording)) for patch in plan.patches), "stepwise")
+    cells = ((patch, plan.run(patch, recording)) for patch in plan.patches)
+    memory = plan_stepwise(plan.model, len(plan.target), len(plan.patches), points, plan.memory.budget)
+    return Runs(source, target, cells, "stepwise", memory, meter)
 
 
 def _prove(plan: Plan, chosen: Sequence[Patch], ends: mx.array, rows: Mapping[Patch, mx.array]) -> None:
     if chosen and not all(patch in rows for patch in chosen):
         # The sweep takes several walks; what is proven must be proven before the first number leaves.
-        ends, rows = next(one_pass(plan.model, plan.source, plan.target, chosen))
+        ends, rows = next(one_pass(plan.model, plan.source, plan.target, chosen, len(chosen)))
     prove(plan.model, plan.source, plan.target, ends, {patch: rows[patch] for patch in chosen})
 
 

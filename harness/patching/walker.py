@@ -251,6 +251,8 @@ def _grown(value: mx.array, axis: int, rows: int) -> mx.array:
     The residual stream comes with the rows of the block before; a mask that the model made once comes with two.
     """
     more = rows - value.shape[axis]
+    if more < 0:
+        raise OnePassImpossible(f"an input {value.shape} has a row too many for a walk of {rows}")
     if not more:
         return value
     target = mx.take(value, mx.array([TARGET]), axis=axis)

@@ -34,6 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--harness-results", default="results", metavar="DIR", help="where snapshot candidates go (default: results)"
     )
+    group.addoption(
+        "--harness-memory", metavar="SIZE", help="what a walk's rows may take, as in 2GB; over any case's own"
+    )
     group.addoption("--harness-only", action="append", default=[], metavar="KIND=NAME", help=argparse.SUPPRESS)
     group.addoption("--harness-configured", action="store_true", help=argparse.SUPPRESS)
 

@@ -7,8 +7,10 @@ gives the verdict and sets the exit code, alone or over xdist's workers.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Generator, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,6 +129,7 @@ class Ledger:
 
     def run(self, job: Job, snapshot: Any, item: pytest.Item) -> JobResult:
         from harness import jobs
+        from harness.errors import JobInterrupted
 
         if self._shelf is None:
             self._shelf = jobs.ModelShelf(download=self.config.getoption("harness_download"))
@@ -135,9 +138,28 @@ class Ledger:
             return _compare_snapshot(job, result, snapshot, self.config, self.narrowed)
 
         strict = self.config.getoption("harness_strict")
-        result = _required(jobs.run(job, self._shelf, compare, strict), self.config)
+        try:
+            result = _required(jobs.run(self._within(job), self._shelf, compare, strict, self._say), self.config)
+        except JobInterrupted as stop:
+            self.results.append(stop.result)  # pytest makes no report of an item that is interrupted
+            raise
         item.stash[_RESULT] = result
         return result
+
+    def _within(self, job: Job) -> Job:
+        """Return the job with the memory that the command line gives it."""
+        from harness.vocabulary import bytes_of
+
+        if not (stated := self.config.getoption("harness_memory")):
+            return job
+        sweep = replace(job.case.sweep, memory=bytes_of(stated))
+        return replace(job, case=replace(job.case, sweep=sweep))
+
+    def _say(self, text: str) -> None:
+        """Tell the user something now, past pytest's capture."""
+        capture: Any = self.config.pluginmanager.get_plugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            print(text, file=sys.stderr, flush=True)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -163,7 +185,7 @@ class Ledger:
     # -- ending -----------------------------------------------------------------------------------------------------
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        self.interrupted = self.interrupted or excinfo.type is KeyboardInterrupt
+        self.interrupted = self.interrupted or issubclass(excinfo.type, KeyboardInterrupt)
 
     # Innermost of the wrappers: after syrupy has had its say, before the terminal prints its summary.
     @pytest.hookimpl(wrapper=True, trylast=True)

@@ -12,7 +12,16 @@ import pytest
 
 import harness
 from harness import InterpretableModel, models
-from harness.errors import AlignmentError, BaselineError, FindingError, PromptError, UnknownName, UsageError
+from harness.errors import (
+    AlignmentError,
+    BaselineError,
+    FindingError,
+    PromptError,
+    SweepFailed,
+    SweepInterrupted,
+    UnknownName,
+    UsageError,
+)
 from harness.models.fingerprint import fingerprint
 from harness.models.spec import DialRow
 from harness.vocabulary import State
@@ -242,7 +251,7 @@ def test_the_model_is_afterwards_what_it_was(overflowing, end, sigint):
     if end == "success":
         model.activation_patching([0], [1])
     else:
-        with pytest.raises(RuntimeError if end == "exception" else KeyboardInterrupt):
+        with pytest.raises(SweepFailed if end == "exception" else SweepInterrupted):
             model.activation_patching([0], [1])
     assert count >= 3
     assert trapped.difference(fingerprint(overflowing)) is None

@@ -165,7 +165,10 @@ def test_ctrl_c(project: Project, workers: str) -> None:
     assert b"Traceback" not in shown
     assert result is not None
     assert (result.verdict.value, result.exit_code) == ("interrupted", 2)
-    assert {job.id: job.status.value for job in result.jobs} == {"good[native@quick]": "passed"}
+    ended = {job.id: job.status.value for job in result.jobs}
+    # What a worker was at is lost with the worker.
+    assert ended.pop("good[native@slow]", "interrupted") == "interrupted"
+    assert ended == {"good[native@quick]": "passed"}
     assert project.snapshots == before
 
 
@@ -209,7 +212,8 @@ def test_ctrl_c_before_the_first_job(project: Project) -> None:
     assert b"Traceback" not in shown
     result = project.result()
     assert result is not None
-    assert (result.verdict.value, result.jobs) == ("interrupted", ())
+    assert result.verdict.value == "interrupted"
+    assert [(job.status.value, job.curves) for job in result.jobs] == [("interrupted", ())]
 
 
 def test_ctrl_c_outside_a_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from test_stepwise import question
 from harness.models import bundled, load
 from harness.models.spec import SyntheticRow
 from harness.models.tokens import read
-from harness.patching import one_pass, sweep, walk, walker
+from harness.patching import memory, one_pass, sweep, walk, walker
 from harness.patching.equality import EQUAL, relative_difference
 from harness.vocabulary import Direction, Question, Sweep
 
@@ -89,7 +89,7 @@ def test_cells_that_cannot_reach_the_last_token_cost_no_row(plain):
     }
     walker_rows = []
     patches = sweep.patches_of(sweep.check_question(loaded(plain), asked), "each", 4)
-    for _, rows in one_pass.one_pass(loaded(plain), CLEAN, CORRUPTED, patches):
+    for _, rows in one_pass.one_pass(loaded(plain), CLEAN, CORRUPTED, patches, 1000):
         walker_rows.append(rows)
     (rows,) = walker_rows
     assert len(rows) == 12
@@ -99,19 +99,22 @@ def test_cells_that_cannot_reach_the_last_token_cost_no_row(plain):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("rows", [1, 5, 1000])
-def test_a_small_budget_walks_more_often_and_changes_no_number(plain, monkeypatch, rows):
-    monkeypatch.setattr(one_pass, "rows_within", lambda model, tokens, budget: rows)
-    asked = question(Sweep(("mlp", "resid_pre"), None, positions="each"))
+@pytest.mark.parametrize(("rows", "walks"), [(1, 21), (5, 5), (1000, 1)])
+def test_a_small_budget_walks_more_often_and_changes_no_number(plain, rows, walks):
+    budget = (2 + rows) * memory.row_bytes(loaded(plain), 4)
+    asked = question(Sweep(("mlp", "resid_pre"), None, positions="each", memory=budget))
     assert apart(loaded(plain), asked) <= EQUAL[mx.float32]
     before = plain.forwards
-    rows_of(loaded(plain), asked, "one-pass")
-    assert plain.forwards - before == 2 + -(-(24 - 3) // rows)  # two for shapes; the last layer's mlp has 3 idle cells
+    steps, _ = rows_of(loaded(plain), asked, "one-pass")
+    # Two forwards for shapes. Of 24 cells the last layer's mlp has 3 that cannot reach the last token.
+    assert plain.forwards - before == 2 + walks
+    assert steps.memory.rows <= 2 + rows
+    assert steps.memory.predicted <= budget
 
 
 def test_a_walk_that_fails_half_way_goes_on_stepwise_and_says_so(plain, monkeypatch):
-    monkeypatch.setattr(one_pass, "rows_within", lambda model, tokens, budget: 4)
-    asked = question(Sweep(("mlp",), None, positions="each"))
+    budget = 6 * memory.row_bytes(loaded(plain), 4)
+    asked = question(Sweep(("mlp",), None, positions="each", memory=budget))
     _, wanted = rows_of(loaded(plain), asked, "stepwise")
     walks, unbroken = [], one_pass.Walker.run
 
