@@ -10,7 +10,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, (
+from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
