@@ -93,6 +93,37 @@ def check_architectures(only: tuple[str, ...], file: str | None) -> int:
     return EXIT_FINDINGS if faults else EXIT_PASSED
 
 
+@command.command("equality")
+@click.option("--only", multiple=True, metavar="NAME", help="An architecture of mlx-lm; may be repeated.")
+@click.option("--dtype", "dtypes", multiple=True, help="float32, float16 or bfloat16; all three without it.")
+@click.option("--write", "file", metavar="FILE", help="Write the tables as Markdown.")
+def check_equality(only: tuple[str, ...], dtypes: tuple[str, ...], file: str | None) -> int:
+    """Hold the one-pass sweep against the stepwise one on every architecture of mlx-lm (about 20 minutes)."""
+    from harness.files import write_text
+    from harness.matrix import equality_page, page
+    from harness.matrix.equality import DTYPES
+    from harness.matrix.rows import equalities
+    from harness.models.synthetic import architectures
+
+    for kind, names, known in (("model architecture", only, architectures()), ("dtype", dtypes, tuple(DTYPES))):
+        for name in names:
+            if name not in known:
+                raise UnknownName(kind, name, known)
+    chosen, table = only or architectures(), {}
+    for name, cells in equalities(chosen, dtypes or tuple(DTYPES)):
+        table[name] = cells
+        click.echo(f"{len(table)}/{len(chosen)} {name}", err=True)
+    text = equality_page.markdown(table, page.versions())
+    if file:
+        write_text(Path(file), text)
+    else:
+        click.echo(text)
+    faults = equality_page.faults(table)
+    for fault in faults:
+        click.echo(f"harness: {fault}", err=True)
+    return EXIT_FINDINGS if faults else EXIT_PASSED
+
+
 def _plain(row: ModelRow, ready: bool, why: str) -> dict[str, Any]:
     return {**row.model_dump(mode="json"), "ready": ready, "state": why}
 

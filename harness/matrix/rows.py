@@ -6,13 +6,14 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from harness.matrix.checks import CHECKS, build
+from harness.matrix.equality import COMPONENTS, DTYPES
 from harness.models.zoo import reasons
 
 PASS = "pass"
@@ -61,16 +62,34 @@ def rows(architectures: Iterable[str], workers: int = 2) -> Iterator[Row]:
         yield from pool.map(_in_a_process, architectures)
 
 
+def equalities(
+    architectures: Iterable[str], dtypes: Sequence[str] = tuple(DTYPES), workers: int = 2
+) -> Iterator[tuple[str, Mapping[str, Mapping[str, str]]]]:
+    """Yield each architecture's dtype -> component -> cell of the equality matrix, from a process of its own."""
+
+    def one(architecture: str) -> tuple[str, Mapping[str, Mapping[str, str]]]:
+        cells, seen = _answer("equality", architecture, *dtypes)
+        return architecture, cells or {dtype: dict.fromkeys(COMPONENTS, FAIL + seen) for dtype in dtypes}
+
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(one, architectures)
+
+
 def _in_a_process(architecture: str) -> Row:
-    command = [sys.executable, "-m", "harness.matrix", architecture]
+    cells, seen = _answer("architectures", architecture)
+    return Row(architecture, cells or dict.fromkeys(COLUMNS, FAIL + seen))
+
+
+def _answer(*arguments: str) -> tuple[Any, str]:
+    """Return what a process of its own prints, or None and what was seen instead."""
+    command = [sys.executable, "-m", "harness.matrix", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
-        return Row(architecture, json.loads(done.stdout.splitlines()[-1]))
+        return json.loads(done.stdout.splitlines()[-1]), ""
     except subprocess.TimeoutExpired:
-        seen = f"no answer in {TIMEOUT_S} s"
+        return None, f"no answer in {TIMEOUT_S} s"
     except (IndexError, json.JSONDecodeError):
-        seen = f"the process ended with {done.returncode}: {done.stderr.strip()[-200:]}"
-    return Row(architecture, dict.fromkeys(COLUMNS, FAIL + seen))
+        return None, f"the process ended with {done.returncode}: {done.stderr.strip()[-200:]}"
 
 
 def cell(architecture: str, column: str, check: Callable[[], Any]) -> str:

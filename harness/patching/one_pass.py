@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 
 import mlx.core as mx
 
-from harness.errors import HarnessError
 from harness.intercept import resolve_positions
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
@@ -48,7 +47,7 @@ def one_pass(
             del logits, walker  # the rows own what is left: once they are read, the next walk has the memory
             yield ends, rows
             del rows
-    except HarnessError:
+    except OnePassImpossible:
         raise
     except Exception as error:
         # Whatever a model does with a batch it did not expect: stepwise decides whose fault it is.
