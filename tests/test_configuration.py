@@ -79,7 +79,7 @@ def test_paths_count_from_the_file_and_are_short_where_they_lie_below(monkeypatc
         ("workes = 2", "pyproject.toml:4:1: tool.harness.workes: is not a setting; did you mean 'workers'?"),
         (
             "  require_models = true",
-            "pyproject.toml:4:3: tool.harness.require_models: is not a setting; did you 'r",
+            "pyproject.toml:4:3: tool.harness.require_models: is not a setting; did you mean 'require-models'?",
         ),
         ('workers = "many"', "pyproject.toml:4:1: tool.harness.workers: expected a number of processes, or 'auto'"),
         ("workers = true", "expected a number of processes, or 'auto', found True"),

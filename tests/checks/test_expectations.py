@@ -23,7 +23,7 @@ def curve(*recoveries, component="mlp", metric="l2", baseline=10.0, positions=("
         for layer, each in enumerate(recoveries)
         for position, value in zip(positions, each if isinstance(each, tuple) else (each,), strict=True)
     )
-    ends = [reading(baseline), reading(baseline), reading(0.0), reading(baseline)]
+    ends = [reading(baseline), reading(baseline)]
     return Curve(component, metric, "logits", *ends, cells)
 
 

@@ -19,7 +19,7 @@ def reading(value) -> Reading:
 def answer(reported, oracle, baseline=(10.0, 10.0)) -> Answer:
     cells = (Cell(0, "all", reading(50.0), reading(50.0)), Cell(1, "all", reading(reported), reading(oracle)))
     said, true = map(reading, baseline)
-    return Answer("stepwise", FINITE, FINITE, (Curve("mlp", "l2", "", said, true, reading(0.0), true, cells),))
+    return Answer("stepwise", FINITE, FINITE, (Curve("mlp", "l2", "", said, true, cells),))
 
 
 def found(monkeypatch, ours, theirs):
