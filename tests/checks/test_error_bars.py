@@ -11,7 +11,6 @@ from faulty_models import Sound, loaded
 from harness import models
 from harness.errors import ModelUnavailable
 from harness.models import bundled
-from harness.models.spec import SyntheticRow
 from harness.models.tokens import read
 from harness.vocabulary import Direction
 
@@ -51,19 +50,30 @@ def test_a_recovery_that_is_not_finite_has_no_bar():
     assert bars(result) == [None]
 
 
+class Torn(Sound):
+    """Rounds to whole logits in float16: token 0 prefers id 0 there, of all that became 0, and id 1 in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = mx.array([[0.1, 0.2, 0, 0, 0, 0], [0, 0, 3.0, 0, 0, 1.0]], dtype=mx.float16)
+
+    def __call__(self, inputs):
+        return (super().__call__(inputs) + 1024) - 1024
+
+
 def test_the_shadow_reads_the_answers_of_the_run_it_belongs_to():
-    row = SyntheticRow(id="l", source="synthetic", architecture="llama", vocab=2048, logit_scale=4.0, dtype="bfloat16")
-    model = models.load(row)
-    asked = {"metrics": ("logit_diff",), "sweep": {"components": ("mlp_out",)}}
-    narrow = run(model, precision=True, **asked)
+    model = loaded(Torn())
+    narrow = run(model, metrics=("logit_diff",), precision=True)
+    assert (narrow.answers.answer, narrow.answers.wrong) == (0, 2)
     model.module.set_dtype(mx.float32)
-    given = {"clean": (0,), "corrupted": (1,), "answer": narrow.answers.answer, "wrong": narrow.answers.wrong}
-    wide = run(model, prompts=given, **asked)
+    assert run(model, metrics=("logit_diff",)).answers.answer == 1
+    wide = run(model, metrics=("logit_diff",), prompts={"clean": (0,), "corrupted": (1,), "answer": 0, "wrong": 2})
     reported = [
         abs(a.recovery.value - b.recovery.value)
         for a, b in zip(narrow.curves[0].cells, wide.curves[0].cells, strict=True)
     ]
     assert bars(narrow, "logit_diff") == [pytest.approx(bar, abs=1e-6) for bar in reported]
+    assert max(reported) > 0.1
 
 
 def test_a_formula_gets_the_bars_of_the_logits_it_was_given():

@@ -45,7 +45,8 @@ def test_headroom_is_the_limit_over_the_norm_that_is_squared_and_summed(scale):
     distance = float(exact_metrics.l2(clean, corrupted))
     largest = max(float(exact_metrics.l2(np.zeros(500), row)) for row in (clean, corrupted))
     for metric, size in {"l2": distance, "mse": distance, "cosine": largest}.items():
-        assert headroom(metric, clean, corrupted, "float16") == pytest.approx(NORM_LIMITS["float16"] / size, rel=1e-12)
+        for rows in ((clean, corrupted), (corrupted, clean)):
+            assert headroom(metric, *rows, "float16") == pytest.approx(NORM_LIMITS["float16"] / size, rel=1e-12)
 
 
 @pytest.mark.parametrize("metric", METRICS)
