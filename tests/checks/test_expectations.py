@@ -23,8 +23,7 @@ def curve(*recoveries, component="mlp", metric="l2", baseline=10.0, positions=("
         for layer, each in enumerate(recoveries)
         for position, value in zip(positions, each if isinstance(each, tuple) else (each,), strict=True)
     )
-    ends = [reading(baseline), reading(baseline)]
-    return Curve(component, metric, "logits", *ends, cells)
+    return Curve(component, metric, "logits", reading(baseline), reading(baseline), cells)
 
 
 def found(expect, *curves, engine="native"):
