@@ -50,15 +50,29 @@ def _of_dtype(architecture: str, dtype: str) -> dict[str, str]:
         model = replace(model, card=replace(model.card, dtype=dtype))
         if np.isnan(host_row(intercept.forward(model, CORRUPTED))).any():
             return dict.fromkeys(COMPONENTS, f"{dtype}: logits are NaN before any patch")
-        return {component: _cell(model, component, dtype) for component in COMPONENTS}
+        return _cells(model, dtype)
     except Exception as error:  # noqa: BLE001  whatever a foreign forward pass raises is the reason
         return dict.fromkeys(COMPONENTS, f"not run in {dtype}: {_line(error)}")
 
 
-def _cell(model: LoadedModel, component: str, dtype: str) -> str:
-    layers = tuple(layers_with(model, component))
-    if not layers or (component == "z" and not _heads_known(model)):
-        return ABSENT
+def _cells(model: LoadedModel, dtype: str) -> dict[str, str]:
+    """Return component -> cell; components that are the same modules under two names are walked once."""
+    cells: dict[str, str] = {}
+    by_points: dict[tuple[tuple[int, bool, int | None], ...], str] = {}
+    for component in COMPONENTS:
+        layers = tuple(layers_with(model, component))
+        if not layers or (component == "z" and not _heads_known(model)):
+            cells[component] = ABSENT
+            continue
+        points = resolve(model, Sweep((component,), layers))
+        key = tuple((id(point.module), point.is_input, point.head) for point in points)
+        if key not in by_points:
+            by_points[key] = _cell(model, component, layers, dtype)
+        cells[component] = by_points[key]
+    return cells
+
+
+def _cell(model: LoadedModel, component: str, layers: tuple[int, ...], dtype: str) -> str:
     worst, moved = 0.0, 0.0
     for direction in Direction:
         for positions in POSITIONS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping
 
 from harness.matrix.equality import ABSENT, COMPONENTS, DTYPES, FAIL, POSITIONS
@@ -13,6 +14,15 @@ Table = Mapping[str, Mapping[str, Mapping[str, str]]]
 """Architecture -> dtype -> component -> the cell's text."""
 
 _FIGURE = re.compile(r"\de[-+]\d\d")
+
+
+_ABOUT = (
+    "The largest difference of last-token logits between the one-pass sweep and one forward pass a cell, as a share of "
+    "the largest logit, on a small model of every architecture of mlx-lm. A figure is the worst over both directions "
+    "({directions}), the positions {positions}, and every layer; somewhere among them the patch changes the logits by "
+    "more than 1e-3. A number in brackets is the reason for which the sweep goes stepwise, or is not run; -: the "
+    "architecture has no such component, or nobody has looked how its heads lie."
+)
 
 
 def faults(table: Table) -> list[str]:
@@ -44,11 +54,8 @@ def markdown(table: Table, made_with: str) -> str:
         [
             "# One-pass against stepwise",
             "",
-            "The largest difference of last-token logits between the one-pass sweep and one forward pass a cell, as a",
-            "share of the largest logit, on a small model of every architecture of mlx-lm. A figure is the worst over",
-            f"both directions ({', '.join(Direction)}), the positions {positions}, and every layer; somewhere among",
-            "them the patch changes the logits by more than 1e-3. A number in brackets is the reason for which a sweep",
-            "goes stepwise, or is not run; -: the architecture has no such component, or its heads' layout is unknown.",
+            *textwrap.wrap(_ABOUT.format(directions=", ".join(Direction), positions=positions), 118),
+            "",
             f"Made with {made_with} by `harness models equality --write docs/equality.md`.",
             *(line for dtype in DTYPES for line in _of_dtype(table, dtype, numbers)),
             "",

@@ -157,19 +157,26 @@ class Heads:
     count: str = "n_heads"
 
 
-_SIDE_BY_SIDE = Heads()
-_NAMED_OUT = Heads(count="num_heads")
-
 HEADS: Mapping[str, Heads] = {
     **dict.fromkeys(
         ("llama", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "phi3", "gemma", "gemma2", "gemma3_text", "olmo2",
-         "olmoe", "smollm3", "starcoder2", "granite", "cohere", "exaone4", "glm4", "seed_oss", "ministral3", "helium"),
-        _SIDE_BY_SIDE,
+         "olmoe", "smollm3", "starcoder2", "granite", "cohere", "exaone4", "glm4", "seed_oss", "ministral3", "helium",
+         "afmoe", "cohere2", "dots1", "ernie4_5", "ernie4_5_moe", "exaone_moe", "gemma3", "gemma4", "gemma4_text",
+         "glm4_moe", "granitemoe", "hunyuan", "hunyuan_v1_dense", "internlm3", "laguna", "llama4", "llama4_text",
+         "mellum", "mimo", "mimo_v2_flash", "mistral3", "muse_glimmer", "nemotron", "nemotron-nas", "phimoe", "pixtral",
+         "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "solar_open"),
+        Heads(),
     ),
-    **dict.fromkeys(("mixtral", "stablelm", "minicpm"), _NAMED_OUT),
+    **dict.fromkeys(("mixtral", "stablelm", "minicpm", "step3p5"), Heads(count="num_heads")),
+    **dict.fromkeys(("Klear", "apertus", "glm", "gpt_oss", "olmo3", "telechat3"), Heads(count="num_attention_heads")),
     "phi": Heads("dense", "num_heads"),
+    **dict.fromkeys(("exaone", "openelm"), Heads("out_proj")),
     "gpt2": Heads("c_proj", "n_head"),
+    "gpt_bigcode": Heads("c_proj"),
     "gpt_neox": Heads("dense", "num_attention_heads"),
+    "gptj": Heads("out_proj", "num_attention_heads"),
+    "lille-130m": Heads("out_proj", "n_head"),
+    "qwen": Heads("c_proj", "num_attention_heads"),
 }  # fmt: skip
 """Architectures whose heads are seen, by the tests, to lie as stated: changing one head's values changes its slice."""
 
