@@ -55,19 +55,29 @@ def test_the_signs_people_report_are_found_and_in_the_index(seen: str):
     assert seen.split(": ")[0] in (folder() / "README.md").read_text(encoding="utf-8")
 
 
+PAGES = {
+    "AAA001": "## Symptom\n\n`Boom`  at noon\n\n## Cause\n\nPowder and a spark.\n\n## Fix\n\nWater.\n",
+    "BBB001": "## Symptom\n\nSmoke\n\n## Cause\n\nA boom at noon before.\n\n## Fix\n\nA spark arrester.\n",
+}
+
+
 @pytest.mark.parametrize(
     ("seen", "codes"),
     [
-        ("Baseline distance: inf", {"FIN004", "ORC001"}),
-        ("baseline   DISTANCE: inf", {"FIN004", "ORC001"}),
-        ("sqrt(65520)", {"FIN004"}),
-        ("GatherMM float32 CPU", {"ENG001"}),
-        ("no page says this", set()),
+        ("boom at NOON", ["AAA001"]),
+        ("spark", ["AAA001", "BBB001"]),
+        ("arrester smoke", ["BBB001"]),
+        ("thunder", []),
     ],
-    ids=["symptom", "spacing-and-case", "anywhere", "all-words", "nothing"],
+    ids=["symptom-first-as-quoted", "anywhere", "all-words", "nothing"],
 )
-def test_a_search_looks_at_symptoms_first_then_anywhere_then_for_all_words(seen: str, codes: set[str]):
-    assert {found.code for found in search(seen, FINDINGS)} == codes
+def test_a_search_looks_at_symptoms_first_then_anywhere_then_for_all_words(
+    seen: str, codes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    for code, text in PAGES.items():
+        (tmp_path / f"{code}.md").write_text(f"# {code}: title\n\n{text}")
+    monkeypatch.setattr("harness.findings.pages.folder", lambda: tmp_path)
+    assert [found.code for found in search(seen, PAGES)] == codes
 
 
 def test_a_page_without_its_shape_has_no_sections():
