@@ -54,6 +54,7 @@ _TIE = 0.05
 @configured
 def command(**given: Any) -> None:
     """Run one sweep and print its table."""
+    from harness.cli.screen import waiting
     from harness.engines import answer, engine_named
     from harness.errors import SweepFailed, SweepInterrupted, UnknownName
     from harness.patching import forecast
@@ -69,12 +70,14 @@ def command(**given: Any) -> None:
 
         colours("RdBu_r")  # matplotlib is there, before the model is loaded
     memory = _amount(given["memory"])
-    model = _load(given["name"], given["tables"], given["download"])
+    with waiting():
+        model = _load(given["name"], given["tables"], given["download"])
     question = _question(model, given, memory)
     if large := prediction(forecast(model, question)):
         click.echo(f"harness: {large}", err=True)
     try:
-        result = answer(engine, model, question)
+        with waiting():
+            result = answer(engine, model, question)
     except (SweepFailed, SweepInterrupted) as stop:
         _show(stop.answer, console())
         click.echo(f"PARTIAL, {stop}", err=True)
@@ -102,8 +105,10 @@ def _amount(text: str | None) -> int | None:
 def _load(name: str, tables: tuple[str, ...], download: bool) -> Any:
     from harness.models import load, load_table
     from harness.models.spec import PathRow
+    from harness.progress import say
 
     table = load_table(Path(each) for each in tables)
+    say(f"loading {name}")
     if name in table:
         return load(table[name], download=download)
     if Path(name).is_dir():

@@ -36,7 +36,7 @@ def command(
     CASE is a case file, or the id of a case of ./cases or of the bundled ones. Models that are on this machine are
     loaded, and nothing is run.
     """
-    from harness.cli.watching import waiting
+    from harness.cli.screen import waiting
     from harness.reporters.terminal import console
     from harness.resolution import resolved
 
@@ -123,6 +123,8 @@ def _print_model(model: Resolved, screen: Console) -> None:
     screen.print(Text(f"{model['id']}{about}", style="bold"))
     if "tokens" in model:
         screen.print(_tokens(model["tokens"]))
+    if "answers" in model:
+        screen.print(Text("answer {answer}, wrong answer {wrong}".format(**model["answers"])))
     if "sites" in model:
         screen.print(_sites(model["sites"]))
         screen.print(Text(f"{model['cells']} cells\n"))

@@ -6,8 +6,6 @@ while a job runs, so the bar has a copy of its own.
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,26 +14,16 @@ from typing import Any, TextIO
 import pytest
 
 from harness import progress
+from harness.cli.screen import is_terminal, own_stderr, told
 
 
 @contextmanager
 def watching(verbosity: int) -> Iterator[Watcher]:
     """Yield a pytest plugin that shows progress: a bar on a terminal; with verbosity 1 a line a job."""
-    with _own_stderr() as stream:
+    with own_stderr() as stream:
         watcher = Watcher(stream, verbosity)
         with progress.listening(watcher.listen), watcher.bar:
             yield watcher
-
-
-@contextmanager
-def _own_stderr() -> Iterator[TextIO]:
-    try:
-        descriptor = os.dup(sys.stderr.fileno())
-    except (OSError, ValueError):
-        yield sys.stderr  # somebody put an object without a file in its place
-        return
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as stream:
-        yield stream
 
 
 class Watcher:
@@ -43,11 +31,11 @@ class Watcher:
 
     def __init__(self, stream: TextIO, verbosity: int):
         self.stream, self.verbosity = stream, verbosity
-        self.bar = _Bar(stream) if verbosity >= 0 and _is_terminal(stream) else _NoBar(stream)
+        self.bar = _Bar(stream) if verbosity >= 0 and is_terminal(stream) else _NoBar(stream)
         self.begun: dict[str, float] = {}
 
     def listen(self, what: str, done: int, total: int) -> None:
-        self.bar.detail(f"{what} {done}/{total}" if total else what)
+        self.bar.detail(told(what, done, total))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if session.items:
@@ -141,25 +129,6 @@ class _Bar(_NoBar):
         self.progress.console.print(text, markup=False)
 
 
-def _is_terminal(stream: TextIO) -> bool:
-    return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
-
-
 def _name(nodeid: str) -> str:
     """Return `circuit[native@model]` for `cases/circuit.case.yaml::job[native@model]`."""
     return nodeid.rpartition("/")[2].replace(".case.yaml::job", "")
-
-
-@contextmanager
-def waiting() -> Iterator[None]:
-    """Show on a terminal what is going on inside the block, for a command that runs no jobs."""
-    from rich.status import Status
-
-    from harness.reporters.terminal import console
-
-    with _own_stderr() as stream:
-        if not _is_terminal(stream):
-            yield
-            return
-        with Status("", console=console(stream)) as status, progress.listening(lambda what, *_: status.update(what)):
-            yield
