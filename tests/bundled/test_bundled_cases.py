@@ -79,12 +79,27 @@ def test_closed_forms_are_reached_and_the_report_is_told_apart(tmp_path):
     assert {job["status"] for job in json.loads((tmp_path / "run.json").read_text())["jobs"]} == {"passed"}
 
 
+def comparable(file: Path) -> dict:
+    """A result without what differs from run to run: when, how long, and how long each step took."""
+    result = json.loads(file.read_text())
+    return {**result, "started": None, "duration_s": None, "jobs": [{**job, "timings": None} for job in result["jobs"]]}
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("fetched")
-def test_the_main_job_passes_with_nothing_skipped_but_the_hub(tmp_path):
-    code, text = run("-n", "2", "--json", str(tmp_path / "run.json"))
+def test_the_main_job_passes_with_nothing_skipped_but_the_hub_and_eight_shards_of_it_merged_are_the_same(tmp_path):
+    whole, merged = tmp_path / "whole.json", tmp_path / "merged.json"
+    code, text = run("-n", "2", "--json", str(whole), "--results", str(tmp_path))
     assert code == 0, text
-    jobs = json.loads((tmp_path / "run.json").read_text())["jobs"]
+    jobs = json.loads(whole.read_text())["jobs"]
     assert [job["id"] for job in jobs if job["status"] != "passed"] == [
         "qwen3-30b-report[native@qwen3-30b-a3b-thinking-2507-4bit]"
     ]
+    shards = [tmp_path / f"{number}.json" for number in range(1, 9)]
+    for number, file in enumerate(shards, start=1):
+        code, text = run("--shard", f"{number}/8", "--json", str(file), "--results", str(tmp_path))
+        assert code == 0, text
+        assert len(json.loads(file.read_text())["jobs"]) >= 2
+    command = [sys.executable, "-m", "harness", "merge", *map(str, shards), "--json", str(merged)]
+    assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    assert comparable(merged) == comparable(whole)

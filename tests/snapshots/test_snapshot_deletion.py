@@ -43,39 +43,35 @@ def lost_case(project: Project) -> None:
 
 # what is done to the project, and the arguments of `harness run` and of pytest
 NARROWED = {
-    "everything": (None, (), ()),
-    "keyword": (None, ("-k", "other"), ("-k", "other")),
-    "nothing-matches": (None, ("-k", "nothing"), ("-k", "nothing")),
-    "mark": (None, ("-t", "fast", "-k", "good"), ("-m", "not slow", "-k", "good")),
-    "model": (None, ("-m", "other"), ("--harness-only=model=other",)),
-    "engine": (None, ("-e", "published"), ("--harness-only=engine=published",)),
+    "everything": (None, (), ("cases",)),
+    "keyword": (None, ("-k", "other"), ("cases", "-k", "other")),
+    "nothing-matches": (None, ("-k", "nothing"), ("cases", "-k", "nothing")),
+    "tag-or-mark": (None, ("-t", "fast", "-k", "good"), ("cases", "-m", "not slow", "-k", "good")),
+    "model": (None, ("-m", "other"), ("cases", "--harness-only=model=other")),
+    "engine": (None, ("-e", "published"), ("cases", "--harness-only=engine=published")),
     "job": (None, ("--job", "a[native@good]"), ("cases/a.case.yaml::job[native@good]",)),
     "file": (None, ("cases/b.case.yaml",), ("cases/b.case.yaml",)),
-    "shard": (None, ("--shard", "1/3"), ("--harness-shard=1/3",)),
-    "narrowed-case-file": (narrowed_case, (), ()),
-    "case-file-gone": (lost_case, (), ()),
-    "failing": (failing_case, (), ()),
-    "exitfirst": (failing_case, ("-x",), ("-x",)),
+    "shard": (None, ("--shard", "1/3"), ("cases", "--harness-shard=1/3")),
+    "narrowed-case-file": (narrowed_case, (), ("cases",)),
+    "narrowed-case-file-and-no-path": (narrowed_case, (), ()),
+    "case-file-gone": (lost_case, (), ("cases",)),
+    "case-file-gone-and-no-path": (lost_case, (), ()),
+    "failing": (failing_case, (), ("cases",)),
+    "exitfirst": (failing_case, ("-x",), ("cases", "-x")),
 }
 
 
-@pytest.mark.parametrize("updating", [False, True], ids=["compare", "update"])
 @pytest.mark.parametrize("door", ["run", "pytest"])
 @pytest.mark.parametrize("way", NARROWED)
-def test_a_narrowed_or_failing_run_deletes_and_changes_nothing(
-    eight: Project, way: str, door: str, updating: bool
-) -> None:
-    prepare, *arguments = NARROWED[way]
-    chosen = arguments[door == "pytest"]
+def test_a_narrowed_or_failing_update_deletes_and_changes_nothing(eight: Project, way: str, door: str) -> None:
+    prepare, ours, pytests = NARROWED[way]
     for case in ("a", "b"):
         file = eight.folder / "cases" / f"{case}.case.yaml"
         file.write_text(file.read_text() + "tags: [fast]\n")
     if prepare:
         prepare(eight)
     before = eight.snapshots
-    update = (UPDATE,) if updating else ()
-    named = door == "pytest" and chosen and not chosen[0].startswith("-")
-    got = eight.pytest_inside(*update, where=chosen) if named else eight.through(door, *update, *chosen)
+    got = eight.run_inside(UPDATE, *ours) if door == "run" else eight.pytest_inside(UPDATE, *pytests, where=())
     assert got.code == {"nothing-matches": 5, "failing": 4, "exitfirst": 4}.get(way, 0), got.out + got.err
     assert eight.snapshots == before
 
@@ -84,11 +80,11 @@ def test_a_narrowed_or_failing_run_deletes_and_changes_nothing(
 @pytest.mark.parametrize("door", ["run", "pytest"])
 @pytest.mark.parametrize("way", ["model", "exitfirst", "narrowed-case-file"])
 def test_nor_do_two_workers(eight: Project, way: str, door: str) -> None:
-    prepare, *arguments = NARROWED[way]
+    prepare, ours, pytests = NARROWED[way]
     if prepare:
         prepare(eight)
     before = eight.snapshots
-    eight.run(UPDATE, "-n", "2", *arguments[door == "pytest"], door=door)
+    eight.run(UPDATE, "-n", "2", *(ours if door == "run" else pytests[1:]), door=door)
     assert eight.snapshots == before
 
 
