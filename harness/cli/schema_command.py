@@ -49,7 +49,7 @@ def text_of(name: str) -> str:
 @click.command("schema")
 @click.argument("name", default="case", metavar="[case|defaults|models|result]")
 def command(name: str) -> None:
-    """Print the JSON Schema of case files, of the files they include, of model tables, or of results.
+    """Print the JSON Schema of cases, model tables or results.
 
     In a case file, `# yaml-language-server: $schema=FILE` as the first line gives an editor completion and errors.
     """
