@@ -58,7 +58,7 @@ def test_the_help_says_every_exit_code(project: Project) -> None:
     ("args", "message"),
     [
         (["rnu"], "did you mean 'run'?"),
-        (["qqq"], "known: completion, doctor"),
+        (["qqq"], "known: compare, completion, "),
         (["run", "--snapshot-updat"], "--snapshot-update"),
         (["run", "--jsn", "x"], "--json"),
         (["--nope"], "No such option"),

@@ -42,7 +42,7 @@ def test_what_is_left_out_is_not_missing_and_nothing_is_written(stored: Project,
     got = stored.run(*args, door=name)
     assert (got.code, got.codes) == (0, set())
     assert stored.snapshots == before
-    assert not (stored.folder / "results").exists()
+    assert not (stored.folder / "results" / "snapshots").exists()
 
 
 def edit_snapshot(project: Project, metric: str) -> None:
@@ -77,7 +77,7 @@ def test_another_backend_is_compared_within_the_wide_tolerance(
     monkeypatch.setattr(environment, "environment", lambda: here.__class__(**{**vars(here), "backend": "metal"}))
     assert stored.run_inside("--metric", "l2").codes == set()
     assert stored.run_inside("--metric", "mse").codes == {"SNP001"}
-    assert not (stored.folder / "results").exists()
+    assert not (stored.folder / "results" / "snapshots").exists()
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -106,7 +106,7 @@ def test_findings_that_belong_to_the_rest_are_not_missed(project: Project) -> No
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--metric", "log_prb"], "no case here has the metric 'log_prb'; known: kl_divergence, l2"),
+        (["--metric", "log_prb"], "no case here has the metric 'log_prb'; known: cosine, kl_divergence, l2"),
         (["--component", "mpl"], "no case here has the component 'mpl'; did you mean 'mlp'?"),
         (["--model", "goood"], "no case here has the model 'goood'; did you mean 'good'?"),
         (["-m", "fst"], "-m fst: no job has the tag 'fst'; did you mean 'fast'?"),

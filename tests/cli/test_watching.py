@@ -128,7 +128,7 @@ def test_ctrl_c_at_the_keyboard_keeps_what_was_done(slow: Project) -> None:
     code, shown = on_a_terminal(slow, "run", "--models", "m.yaml", "--json", "result.json", keys=keys)
     result = slow.result()
     assert code == 2, shown
-    assert lines(shown)[-1].startswith("INTERRUPTED: 1 passed in ")
+    assert lines(shown)[-1].startswith("INTERRUPTED: 1 passed, 1 interrupted in ")
     assert "Traceback" not in shown
     assert "KeyboardInterrupt" not in shown
     assert result is not None
