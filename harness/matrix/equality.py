@@ -18,7 +18,6 @@ from harness import intercept, patching
 from harness.errors import UsageError
 from harness.intercept import resolve
 from harness.intercept.hookpoints import layers_with
-from harness.matrix.checks import CLEAN, CORRUPTED
 from harness.metrics import host_row
 from harness.models import zoo
 from harness.models.architectures import heads_of
@@ -34,6 +33,9 @@ ABSENT = "-"
 DTYPES: Mapping[str, mx.Dtype] = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 COMPONENTS = ("resid_pre", "attn_out", "mlp_out", "resid_post", "self_attn", "mlp", "z")
 POSITIONS: tuple[Positions, ...] = ("all", "last", (1, -2), "each")
+CLEAN, CORRUPTED = (3, 7, 11, 200, 5, 9), (3, 7, 12, 200, 6, 9)
+"""Two tokens of a common prefix: a sweep at each position runs them once where the model lets it."""
+
 MATTERS = 1e-3
 """Share of the largest logit by which some cell of a component must differ from the unpatched run."""
 

@@ -37,5 +37,7 @@ class LoadedModel:
     known: KnownAnswers | None = None
     proven: set[str] = field(default_factory=set, repr=False)
     """Components whose one-pass sweep was held against stepwise on this model."""
+    unshared: str = ""
+    """Why one-pass sweeps of this model do not run a common prefix once; empty while nothing speaks against it."""
     layouts: dict[Any, Any] = field(default_factory=dict, repr=False)
     """How its blocks and their parts are called, for the walks of `harness.patching`."""

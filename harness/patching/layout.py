@@ -25,6 +25,19 @@ class OnePassImpossible(HarnessError):
 
 
 @dataclass(frozen=True)
+class Prefix:
+    """How many tokens both prompts begin with that are run once, and the model's caches that hold them."""
+
+    tokens: int = 0
+    caches: Any = field(default=None, repr=False)
+
+    @property
+    def handed(self) -> dict[str, Any]:
+        """What the model is called with beside the rest of the tokens."""
+        return {"cache": self.caches} if self.caches else {}
+
+
+@dataclass(frozen=True)
 class Call:
     """How one module is called within a forward pass: when, with what, and whether rows can be left out of it."""
 
@@ -55,7 +68,9 @@ class Layout:
         return call.began if point.is_input else call.ended
 
 
-def layout_of(model: LoadedModel, blocks: Sequence[Any], ids: Sequence[int], points: Iterable[HookPoint]) -> Layout:
+def layout_of(
+    model: LoadedModel, blocks: Sequence[Any], ids: Sequence[int], points: Iterable[HookPoint], prefix: Prefix
+) -> Layout:
     """Return how the blocks and their parts are called. Raises OnePassImpossible where a batch cannot grow.
 
     Remembered on the model for as long as its blocks and parts are the same modules.
@@ -63,9 +78,9 @@ def layout_of(model: LoadedModel, blocks: Sequence[Any], ids: Sequence[int], poi
     inside = {(point.layer, id(point.module)): point.module for point in points}
     inside |= {(layer, id(each)): each for layer, block in enumerate(blocks) for each in parts_of(model, block)}
     inside = {(layer, key): each for (layer, key), each in inside.items() if each is not blocks[layer]}
-    key = (len(ids), tuple(map(id, blocks)), tuple(inside))
+    key = (len(ids), prefix.tokens, tuple(map(id, blocks)), tuple(inside))
     if key not in model.layouts:
-        model.layouts[key] = _examined(model, blocks, ids, inside)
+        model.layouts[key] = _examined(model, blocks, ids[prefix.tokens :], inside, prefix)
     found: Layout = model.layouts[key]
     missing = [p for p in points if p.module is not blocks[p.layer] and id(p.module) not in found.parts[p.layer]]
     if missing:
@@ -74,9 +89,13 @@ def layout_of(model: LoadedModel, blocks: Sequence[Any], ids: Sequence[int], poi
 
 
 def _examined(
-    model: LoadedModel, blocks: Sequence[Any], ids: Sequence[int], inside: Mapping[tuple[int, int], Any]
+    model: LoadedModel,
+    blocks: Sequence[Any],
+    ids: Sequence[int],
+    inside: Mapping[tuple[int, int], Any],
+    prefix: Prefix,
 ) -> Layout:
-    one, two = (_Watch(model, blocks, inside).run([list(ids)] * batch) for batch in (1, 2))
+    one, two = (_Watch(model, blocks, inside).run([list(ids)] * batch, prefix) for batch in (1, 2))
     if len(one) != len(two) or any(a.who != b.who or a.shapes.keys() != b.shapes.keys() for a, b in zip(one, two)):  # noqa: B905  lengths are compared first
         raise OnePassImpossible("the blocks get other inputs for a batch of two than for a batch of one")
     pairs = list(zip(one, two, strict=True))
@@ -116,9 +135,9 @@ class _Watch:
         self.taps = [Tap(module, self._noter(layer, key)) for (layer, key), module in inside.items()]
         self.taps += [Tap(block, self._noter(layer, None)) for layer, block in enumerate(blocks)]
 
-    def run(self, batch: list[list[int]]) -> list[_Seen]:
+    def run(self, batch: list[list[int]], prefix: Prefix) -> list[_Seen]:
         with tapped(self.model.module, self.taps):
-            self.model.module(mx.array(batch))
+            self.model.module(mx.array(batch), **prefix.handed)
         order = [seen.layer for seen in self.seen if seen.module is None]
         if order != list(range(len(self.blocks))):
             raise OnePassImpossible(f"the blocks run in the order {order}, not each once from first to last")

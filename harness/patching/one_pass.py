@@ -14,7 +14,8 @@ import mlx.core as mx
 from harness.intercept import resolve_positions
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
-from harness.patching.layout import OnePassImpossible, layout_of
+from harness.models.prefix import run_prefix
+from harness.patching.layout import OnePassImpossible, Prefix, layout_of
 from harness.patching.patch import Patch
 from harness.patching.walker import FIRST, TARGET, Walker
 
@@ -25,19 +26,22 @@ def one_pass(
     target: Sequence[int],
     patches: Sequence[Patch],
     limit: int,
+    shared: int = 0,
 ) -> Iterator[tuple[mx.array, dict[Patch, mx.array]]]:
     """Walk a sweep and yield, for each walk over the layers, the unpatched rows `[2, vocab]` and the patched ones.
 
-    A walk has at most `limit` patched rows. Raises OnePassImpossible where the model does not lend itself to it.
+    A walk has at most `limit` patched rows. The first `shared` tokens, which both prompts have in common, are run once.
+    Raises OnePassImpossible where the model does not lend itself to it.
     """
     try:
         blocks = blocks_of(model.module)
-        layout = layout_of(model, blocks, target, [patch.point for patch in patches])
-        walked = [patch for patch in patches if not _idle(patch, len(blocks), len(target))]
+        prefix = _prefix(model, len(blocks), target[:shared])
+        layout = layout_of(model, blocks, target, [patch.point for patch in patches], prefix)
+        walked = [patch for patch in patches if not _idle(patch, len(blocks), len(target), shared)]
         ordered = sorted(walked, key=lambda patch: patch.point.layer)
         chunks = [ordered[i : i + limit] for i in range(0, len(ordered), limit)] or [[]]
         for i, chunk in enumerate(chunks):
-            walker = Walker(model, blocks, chunk, len(target), layout)
+            walker = Walker(model, blocks, chunk, len(target), layout, prefix)
             logits = walker.run(source, target)
             rows = {patch: logits[row] for patch, row in walker.rows.items()}
             if i == 0:
@@ -59,7 +63,20 @@ _PER_TOKEN = frozenset({"mlp_out", "mlp", "resid_post", "output"})
 some shift tokens in their MLP (rwkv7)."""
 
 
-def _idle(patch: Patch, layers: int, tokens: int) -> bool:
-    """Return whether a patch cannot reach the last token: after the last MLP, tokens keep to themselves."""
+def _idle(patch: Patch, layers: int, tokens: int, shared: int) -> bool:
+    """Return whether a patch cannot reach the last token.
+
+    Before the prompts' first difference it puts in what is there; after the last MLP, tokens keep to themselves.
+    """
+    places = resolve_positions(patch.positions, tokens)
     at_the_end = patch.point.layer == layers - 1 and patch.point.component in _PER_TOKEN
-    return at_the_end and tokens - 1 not in resolve_positions(patch.positions, tokens)
+    return max(places) < shared or (at_the_end and tokens - 1 not in places)
+
+
+def _prefix(model: LoadedModel, blocks: int, ids: Sequence[int]) -> Prefix:
+    if not ids:
+        return Prefix()
+    caches = run_prefix(model, blocks, ids)
+    if caches is None:
+        raise OnePassImpossible("the model's cache holds more than keys and values")
+    return Prefix(len(ids), caches)

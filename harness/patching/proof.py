@@ -21,11 +21,11 @@ from harness.patching.layout import OnePassImpossible
 from harness.patching.patch import Patch
 
 
-def unproven(model: LoadedModel, patches: Sequence[Patch]) -> list[Patch]:
+def unproven(model: LoadedModel, patches: Sequence[Patch], shared: int) -> list[Patch]:
     """Return where to prove the components not yet proven on this model: each one's first, a random and last cell."""
     by_component: dict[str, list[Patch]] = {}
     for patch in sorted(patches, key=lambda patch: patch.point.layer):
-        if patch.point.component not in model.proven:
+        if _name(patch, shared) not in model.proven:
             by_component.setdefault(patch.point.component, []).append(patch)
     chosen: list[Patch] = []
     for component, those in by_component.items():
@@ -41,6 +41,7 @@ def prove(
     target: Sequence[int],
     ends: mx.array,
     rows: Mapping[Patch, mx.array],
+    shared: int,
 ) -> None:
     """Hold both unpatched rows `[2, vocab]` and some patched ones against forward passes.
 
@@ -60,4 +61,26 @@ def prove(
         if not equal(one, other):
             apart = relative_difference(one, other)
             raise OnePassImpossible(f"{where}: one-pass and stepwise logits differ by {apart:.1e} of the largest logit")
-    model.proven.update(patch.point.component for patch in rows)
+    model.proven.update(_name(patch, shared) for patch in rows)
+    if shared:
+        model.proven.add(SHARING)
+
+
+SHARING = "a shared prefix"
+
+
+def prove_sharing(model: LoadedModel, target: Sequence[int], row: mx.array) -> None:
+    """Hold the target run of a walk over a shared prefix against the bare model, once a model, proof or no proof.
+
+    Attention that is not causal would show here: the prefix has not seen what follows it.
+    """
+    if SHARING in model.proven:
+        return
+    if not equal(intercept.forward(model, target), row):
+        raise OnePassImpossible("a prefix run by itself gives other logits than one run with what follows")
+    model.proven.add(SHARING)
+
+
+def _name(patch: Patch, shared: int) -> str:
+    """A walk over a shared prefix is another claim than one over the whole prompt."""
+    return f"{patch.point.component} after a shared prefix" if shared else patch.point.component

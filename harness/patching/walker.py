@@ -27,7 +27,7 @@ from harness.intercept import HookPoint, Tap, resolve_positions, slice_of, tappe
 from harness.intercept.hookpoints import mlp_of
 from harness.models.loaded import LoadedModel
 from harness.patching.equality import equal
-from harness.patching.layout import Call, Layout, OnePassImpossible
+from harness.patching.layout import Call, Layout, OnePassImpossible, Prefix
 from harness.patching.patch import Patch
 
 SOURCE, TARGET = 0, 1
@@ -45,6 +45,8 @@ class Group:
     first: int
     patches: Sequence[Patch]
     tokens: int
+    before: int = 0
+    """Tokens of the prompt before the `tokens` that are walked."""
 
     @property
     def end(self) -> int:
@@ -52,8 +54,9 @@ class Group:
 
     def mask(self, width: int) -> mx.array:
         """Return where the source's activation goes, `[rows, tokens, width]` or broadcast to it."""
-        chosen = [set(resolve_positions(patch.positions, self.tokens)) for patch in self.patches]
-        where = mx.array([[token in each for token in range(self.tokens)] for each in chosen])[..., None]
+        end = self.before + self.tokens
+        chosen = [set(resolve_positions(patch.positions, end)) for patch in self.patches]
+        where = mx.array([[token in each for token in range(self.before, end)] for each in chosen])[..., None]
         if self.point.head is None:
             return where
         return where & mx.stack([slice_of(patch.point, width) for patch in self.patches])[:, None]
@@ -70,9 +73,16 @@ class Walker:
     """One walk over a model: which patches start at which layer, and which row each of them is."""
 
     def __init__(
-        self, model: LoadedModel, blocks: Sequence[Any], patches: Sequence[Patch], tokens: int, layout: Layout
+        self,
+        model: LoadedModel,
+        blocks: Sequence[Any],
+        patches: Sequence[Patch],
+        tokens: int,
+        layout: Layout,
+        prefix: Prefix,
     ):
-        self.model, self.blocks, self.tokens, self.layout = model, blocks, tokens, layout
+        self.model, self.blocks, self.layout, self.prefix = model, blocks, layout, prefix
+        self.tokens = tokens - prefix.tokens
         self.rows: dict[Patch, int] = {}
         self.groups: list[Group] = []
         together: dict[tuple[int, float, str], list[Patch]] = {}
@@ -82,7 +92,7 @@ class Walker:
         for key in sorted(together):
             first = FIRST + len(self.rows)
             self.rows |= {patch: first + i for i, patch in enumerate(together[key])}
-            self.groups.append(Group(together[key][0].point, first, together[key], tokens))
+            self.groups.append(Group(together[key][0].point, first, together[key], self.tokens, prefix.tokens))
         self.apart = FIRST
         """Rows that may differ from the target's by now; those after them are copies of it."""
         self.resting = self.short = False
@@ -92,7 +102,8 @@ class Walker:
         """Return the last token's logits of every row, `[2 + patches, vocab]`, evaluated."""
         taps = [tap for layer in range(len(self.blocks)) for tap in self._taps(layer)]
         with tapped(self.model.module, taps):
-            logits = self.model.module(mx.array([list(source), list(target)]))
+            batch = mx.array([list(ids)[self.prefix.tokens :] for ids in (source, target)])
+            logits = self.model.module(batch, **self.prefix.handed)
             logits = logits[0] if isinstance(logits, tuple) else logits
             last: mx.array = logits.squeeze(1) if logits.shape[1] == 1 else logits[:, -1]
             mx.eval(last)

@@ -93,7 +93,7 @@ def test_cells_that_cannot_reach_the_last_token_cost_no_row(plain):
         walker_rows.append(rows)
     (rows,) = walker_rows
     assert len(rows) == 12
-    computed = [patch for patch in patches if not one_pass._idle(patch, LAYERS, 4)]
+    computed = [patch for patch in patches if not one_pass._idle(patch, LAYERS, 4, 0)]
     assert [(patch.point.component, patch.positions) for patch in computed] == [
         ("mlp", (3,)), *((component, (token,)) for component in ("self_attn", "resid_pre") for token in range(4)),
     ]  # fmt: skip
@@ -335,7 +335,7 @@ def test_a_planted_fault_is_seen_by_the_proof(plain, monkeypatch, fault):
     if steps.strategy == "one-pass":  # asked for by name, it is not proven: the rows themselves must show the fault
         assert max(relative_difference(wanted[site], got[site]) for site in wanted) > 1e-3
     # Four more layers make it worth proving.
-    monkeypatch.setattr(sweep, "unproven", lambda model, patches: patches[:2])
+    monkeypatch.setattr(sweep, "unproven", lambda model, patches, shared: patches[:2])
     steps, got = rows_of(model, asked, "auto")
     assert steps.strategy == "stepwise"
     assert steps.fallback
