@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
@@ -20,6 +20,10 @@ TASKS = st.lists(
 )
 
 
+AT_ANY_PACE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@AT_ANY_PACE
 @given(TASKS, st.integers(1, 12), st.randoms())
 def test_every_job_is_in_one_part_whatever_the_order(tasks, count, random):
     shuffled = random.sample(tasks, len(tasks))
@@ -28,6 +32,7 @@ def test_every_job_is_in_one_part_whatever_the_order(tasks, count, random):
     assert parts == [members(Shard(number, count), shuffled) for number in range(1, count + 1)]
 
 
+@AT_ANY_PACE
 @given(TASKS, st.integers(1, 12))
 def test_no_part_costs_more_than_two_even_ones_or_one_job(tasks, count):
     """Whoever gives each piece to the cheapest part ends below an even part plus the largest piece (Graham, 1966)."""
