@@ -185,7 +185,10 @@ class Ledger:
     # -- ending -----------------------------------------------------------------------------------------------------
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        self.interrupted = self.interrupted or issubclass(excinfo.type, KeyboardInterrupt)
+        from harness.errors import JobInterrupted
+
+        # pytest's own way to stop after a fault in collecting is a KeyboardInterrupt of another type.
+        self.interrupted = self.interrupted or excinfo.type in (KeyboardInterrupt, JobInterrupted)
 
     # Innermost of the wrappers: after syrupy has had its say, before the terminal prints its summary.
     @pytest.hookimpl(wrapper=True, trylast=True)
