@@ -14,8 +14,8 @@ from harness.reporters.json import dump_job, read
 
 @pytest.fixture
 def six(project: Project) -> Project:
-    """Two cases on three models; legacy fails on `wide`, `absent` is skipped."""
-    project.case("a", models="good, wide, absent", engines="legacy")
+    """Two cases on four models; `nan` fails, `absent` is skipped."""
+    project.case("a", models="good, nan, absent")
     project.case("b", models="other, good", engines="native, published")
     return project
 
@@ -41,9 +41,8 @@ def comparable(file: Path) -> dict[str, object]:
     return {**run, "started": None, "duration_s": None}
 
 
-@pytest.mark.parametrize("door", ["run", "pytest"])
-@pytest.mark.parametrize("count", [1, 3, 8])
-def test_shards_merged_equal_the_whole_run(six: Project, count: int, door: str) -> None:
+@pytest.mark.parametrize(("door", "count"), [("run", 1), ("run", 8), ("pytest", 3)])
+def test_shards_merged_equal_the_whole_run(six: Project, door: str, count: int) -> None:
     whole = six.through(door)
     expected = comparable(six.folder / "result.json")
     got = merge(six, *reversed(shards(six, count, door)))
@@ -91,10 +90,9 @@ def test_a_missing_shard_is_named_and_nothing_is_written(six: Project) -> None:
 
 
 def test_shards_of_different_selections_are_refused(six: Project) -> None:
-    first, _ = shards(six, 2)
-    _, second = shards(six, 2, "run", "-k", "good")
-    shards(six, 2)
-    second.write_text(json.dumps({**json.loads(second.read_text()), "planned": ["a[legacy@good]"]}))
+    first, second = shards(six, 2)
+    six.run_inside("--shard", "2/2", "-k", "good")
+    (six.folder / "result.json").rename(second)
     got = merge(six, first, second)
     assert got.code == 4
     assert "cut from different runs" in got.err
@@ -134,32 +132,32 @@ def test_merge_demands_jobs_too(six: Project) -> None:
 
 def test_failed_runs_what_failed_last_time(six: Project) -> None:
     assert six.run_inside().code == 1
-    assert six.run_inside("--failed").statuses == {"a[legacy@wide]": "failed"}
-    six.case("a", models="good, wide, absent", engines="native")
+    assert six.run_inside("--failed").statuses == {"a[native@nan]": "failed"}
+    six.case("a", models="good, nan, absent", engines="published")
     got = six.run_inside("--failed")
     assert (got.code, got.result) == (5, None)
-    assert "failed in results/last.json and not selected now: a[legacy@wide]" in got.err
+    assert "failed in results/last.json and not selected now: a[native@nan]" in got.err
 
 
 def test_failed_takes_what_the_last_run_did_not_reach(six: Project) -> None:
     assert set(six.run_inside("-x").statuses) == {
-        "a[legacy@good]",
+        "a[native@good]",
         "b[native@good]",
         "b[published@good]",
-        "a[legacy@wide]",
+        "a[native@nan]",
     }
     assert set(six.run_inside("--failed").statuses) == {
-        "a[legacy@wide]", "a[legacy@absent]", "b[native@other]", "b[published@other]"
+        "a[native@nan]", "a[native@absent]", "b[native@other]", "b[published@other]"
     }  # fmt: skip
 
 
 def test_failed_of_a_named_result_and_of_a_selection(six: Project) -> None:
-    six.case("c", models="wide", engines="legacy")
+    six.case("c", models="nan")
     six.run_inside()
     kept = (six.folder / "result.json").rename(six.folder / "kept.json")
     six.run_inside("-m", "good")
-    assert set(six.run_inside("--failed-in", kept).statuses) == {"a[legacy@wide]", "c[legacy@wide]"}
-    assert set(six.run_inside("--failed-in", kept, "cases/c.case.yaml").statuses) == {"c[legacy@wide]"}
+    assert set(six.run_inside("--failed-in", kept).statuses) == {"a[native@nan]", "c[native@nan]"}
+    assert set(six.run_inside("--failed-in", kept, "cases/c.case.yaml").statuses) == {"c[native@nan]"}
 
 
 def test_nothing_failed_is_no_pass(project: Project) -> None:
