@@ -72,8 +72,9 @@ class User:
         return done
 
     def tree(self) -> dict[str, bytes]:
-        kept = (path for path in self.folder.rglob("*") if path.is_file())
-        return {str(path.relative_to(self.folder)): path.read_bytes() for path in kept}
+        """Every file but those of the results folder, which version control leaves out."""
+        files = (path.relative_to(self.folder) for path in self.folder.rglob("*") if path.is_file())
+        return {str(file): (self.folder / file).read_bytes() for file in files if file.parts[0] != "results"}
 
 
 @pytest.fixture
