@@ -37,7 +37,7 @@ class CaseFile(pytest.Module):
         for tag in tags:
             self.config.addinivalue_line("markers", f"{tag}: a tag of case files")
         marks = [getattr(pytest.mark, tag) for tag in tags]
-        return pytest.param(job, id=f"{job.engine}@{job.row.id}", marks=marks)
+        return pytest.param(job, id=job.name, marks=marks)
 
     def funcnamefilter(self, name: str) -> bool:
         """The function is ours, whatever `python_functions` says."""

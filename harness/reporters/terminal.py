@@ -237,10 +237,10 @@ def _counts(jobs: Sequence[JobResult]) -> str:
 
 
 def _print_reasons(jobs: Sequence[JobResult], console: Console) -> None:
-    """Print why jobs were skipped or went another way than asked, each reason once."""
+    """Print why jobs were skipped, failed as expected or went another way than asked, each reason once."""
     reasons: dict[str, list[str]] = {}
     for job in jobs:
-        if job.reason and job.status is Status.SKIPPED:
+        if job.reason and job.status in (Status.SKIPPED, Status.PASSED):
             reasons.setdefault(f"{job.status}: {job.reason}", []).append(job.id)
         if job.fallback:
             reasons.setdefault(f"went {job.strategy}: {job.fallback}", []).append(job.id)

@@ -37,7 +37,7 @@ def comparable(file: Path) -> dict[str, object]:
     """A result without what differs from run to run: when, how long, and how long each step took."""
     run = json.loads(file.read_text(encoding="utf-8"))
     for job in run["jobs"]:
-        job["timings"] = None
+        job["timings"] = job["memory"] = None
     return {**run, "started": None, "duration_s": None}
 
 
