@@ -14,14 +14,23 @@ os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
 if TYPE_CHECKING:
     from harness.api import InterpretableModel, PatchingResult, activation_patching, recommend_metric
+    from harness.diagnosis import diagnose
 
 __version__ = "0.1.0"
-__all__ = ["InterpretableModel", "PatchingResult", "__version__", "activation_patching", "recommend_metric"]
+__all__ = [
+    "InterpretableModel",
+    "PatchingResult",
+    "__version__",
+    "activation_patching",
+    "diagnose",
+    "recommend_metric",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module("harness.api"), name)
+        home = "harness.diagnosis" if name == "diagnose" else "harness.api"
+        return getattr(importlib.import_module(home), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

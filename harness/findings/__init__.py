@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.findings import engines, expectations, laws, prompts, reference, snapshots, values
+from harness.findings import diagnosis, engines, expectations, laws, prompts, reference, snapshots, values
 from harness.findings.kind import FindingKind, Severity
 
-FAMILIES = (values, prompts, engines, reference, expectations, laws, snapshots)
+FAMILIES = (values, prompts, engines, reference, expectations, laws, snapshots, diagnosis)
 FINDINGS: Mapping[str, FindingKind] = {kind.code: kind for family in FAMILIES for kind in family.KINDS}
 
 __all__ = ["FINDINGS", "FindingKind", "Severity"]

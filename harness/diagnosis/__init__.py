@@ -1,0 +1,74 @@
+"""Diagnosis: from a symptom (`nan%`, `!!!!`, `Baseline distance: inf`) to the first place and the cause.
+
+A ladder of eight rungs, cheapest and most basic first. Each asks one question, and an answer makes the later ones
+unnecessary, because what they would see follows from it:
+
+    environment   can this build be believed at all?
+    weights       is every stored number a number?
+    forward       where in the clean and the corrupted run does the first non-finite value appear?
+    shadow        is it the dtype's range, or does float32 see it as well?
+    patched       does the patch fire, in the right dtype, and does only the patched run break?
+    metric        does the engine's number follow from its own logits?
+    recovery      does a recovery exist, or does a guard hide that none does?
+    comparisons   compiled, another device, other lengths, again: does the answer depend on them?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.diagnosis.outcome import Diagnosis, Frame, Observation, Place, Rung
+
+Prompt = str | Sequence[int]
+
+EngineFunction = Callable[[Any, Sequence[int], Sequence[int], str, str], Mapping[Any, Any]]
+"""(module, clean ids, corrupted ids, component, metric) -> {layer: recovery in percent}, or
+{"baseline": number, "recoveries": {layer: percent}}. Its forward passes are watched while it runs."""
+
+__all__ = ["Diagnosis", "EngineFunction", "Frame", "Observation", "Place", "Prompt", "Rung", "diagnose"]
+
+
+def diagnose(
+    model: Any = None,
+    tokenizer: Any = None,
+    *,
+    prompt: Prompt | None = None,
+    clean: Prompt | None = None,
+    corrupted: Prompt | None = None,
+    component: str | None = None,
+    metric: str | None = None,
+    engine: str | EngineFunction | Any = "native",
+    logits: tuple[Any, Any] | None = None,
+    before: str | Path | None = None,
+    dtype: str | None = None,
+    compare_compile: bool = False,
+    compare_device: str | None = None,
+    lengths: tuple[int, int] | None = None,
+    repeat: int = 1,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Diagnosis:
+    """Climb the ladder and return where the first fault is, what it is, and what to do.
+
+    `model` is an `nn.Module`, a `LoadedModel`, an mlx-lm folder, the id of a model of the table, or a repository of the
+    hub; `dtype` casts it. Prompts are text or token ids: `prompt` alone asks about one forward pass, `clean` and
+    `corrupted` about patching `component` (default `mlp_out`) under `metric` (default `l2`) by `engine`: a name, an
+    `Engine`, or an EngineFunction. `logits` is (clean, corrupted), each `[vocab]` or `[tokens, vocab]`, in place of a
+    model. `before` is a folder with the weights that `model` was quantised or cast from.
+
+    `compare_compile`, `compare_device`, `lengths` = (shortest, longest) and `repeat` ask for more runs. `progress` is
+    called with (what, done, of how many).
+
+    Raises UsageError or PromptError for a request that makes no sense, ModelUnavailable for a model that is not here.
+    The model is afterwards what it was before.
+    """
+    from harness.diagnosis.ladder import Request, climb
+
+    return climb(
+        Request(
+            model=model, tokenizer=tokenizer, prompt=prompt, clean=clean, corrupted=corrupted, component=component,
+            metric=metric, engine=engine, logits=logits, before=before, dtype=dtype, compare_compile=compare_compile,
+            compare_device=compare_device, lengths=lengths, repeat=repeat, progress=progress,
+        )
+    )  # fmt: skip
