@@ -2,34 +2,253 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from harness.diagnosis.outcome import Diagnosis
+import mlx.core as mx
+
+from harness.diagnosis import environment as environment_rung
+from harness.diagnosis import metric as metric_rung
+from harness.diagnosis import patched as patched_rung
+from harness.diagnosis import recovery as recovery_rung
+from harness.diagnosis import storage
+from harness.diagnosis.asked import Asked, ask, engine_of, name_of
+from harness.diagnosis.cause import cause_of
+from harness.diagnosis.forward import hidden, silent_masks, silent_norms
+from harness.diagnosis.outcome import RUNGS, Diagnosis, Frame, Observation, Rung
+from harness.diagnosis.shadow import Shadow, shadow
+from harness.diagnosis.subject import Subject, cast_to, subject_of, tokens_of
+from harness.diagnosis.trail import Trail, trail
+from harness.environment import environment
+from harness.errors import FindingError, PromptError, TapError, UnknownName, UsageError
+from harness.models.loaded import LoadedModel
+from harness.vocabulary import METRICS, Question, Sweep, Tokens
 
 
 @dataclass(frozen=True)
 class Request:
     """What was asked, as `diagnose` was called."""
 
-    model: Any
-    tokenizer: Any
-    prompt: Any
-    clean: Any
-    corrupted: Any
-    component: str | None
-    metric: str | None
-    engine: Any
-    logits: Any
-    before: Any
-    dtype: str | None
-    compare_compile: bool
-    compare_device: str | None
-    lengths: tuple[int, int] | None
-    repeat: int
-    progress: Any
+    model: Any = None
+    tokenizer: Any = None
+    prompt: Any = None
+    clean: Any = None
+    corrupted: Any = None
+    component: str | None = None
+    metric: str | None = None
+    engine: Any = "native"
+    logits: Any = None
+    before: Any = None
+    dtype: str | None = None
+    compare_compile: bool = False
+    compare_device: str | None = None
+    lengths: tuple[int, int] | None = None
+    repeat: int = 1
+    progress: Callable[[str, int, int], None] | None = None
 
 
 def climb(request: Request) -> Diagnosis:
-    """Climb the ladder."""
-    raise NotImplementedError
+    """Climb the ladder. Raises UsageError for a request that makes no sense."""
+    _refuse(request)
+    if request.logits is not None:
+        from harness.diagnosis.arrays import climb_arrays
+
+        return climb_arrays(request)
+    return _Climb(request).diagnosis()
+
+
+def _refuse(request: Request) -> None:
+    if (request.model is None) == (request.logits is None):
+        raise UsageError("give a model, or logits of a clean and a corrupted run, and not both")
+    if (request.clean is None) != (request.corrupted is None):
+        raise UsageError("clean and corrupted come together; for one prompt alone use `prompt`")
+    if request.prompt is not None and request.clean is not None:
+        raise UsageError("give `prompt`, or `clean` and `corrupted`, and not both")
+    if request.metric is not None and request.metric not in METRICS:
+        raise UnknownName("metric", request.metric, METRICS)
+    if request.repeat < 1:
+        raise UsageError(f"repeat is {request.repeat}; give 1 or more")
+    engine_of(request.engine)
+
+
+@dataclass
+class Report:
+    """The rungs as they are climbed."""
+
+    findings: list[Observation] = field(default_factory=list)
+    rungs: dict[str, Rung] = field(default_factory=dict)
+
+    def add(self, rung: str, found: Iterable[Observation], summary: str) -> bool:
+        """Note a rung and what it found; return whether one of it is an error."""
+        found = list(found)
+        self.findings += found
+        errors = [each for each in found if each.is_error]
+        state = "fault" if errors else "warning" if found else "ok"
+        if name := self.rungs.get(rung):
+            summary = f"{name.summary}; {summary}"
+            state = max(state, name.state, key=("ok", "warning", "fault").index)
+        self.rungs[rung] = Rung(rung, state, summary)
+        return bool(errors)
+
+    def skip(self, rung: str, reason: str) -> None:
+        self.rungs.setdefault(rung, Rung(rung, "skipped", reason))
+
+    def finished(self) -> tuple[Rung, ...]:
+        return tuple(self.rungs.get(name, Rung(name, "not reached", "the cause is proven before it")) for name in RUNGS)
+
+
+class _Climb:
+    def __init__(self, request: Request):
+        self.request, self.report = request, Report()
+        self.subject: Subject = subject_of(request.model, request.tokenizer, request.dtype)
+        self.frames: list[Frame] = []
+        self.about: dict[str, Any] = {"model": self.subject.name, "engine": name_of(engine_of(request.engine))}
+
+    def diagnosis(self) -> Diagnosis:
+        self._climb()
+        return Diagnosis(tuple(self.report.findings), self.report.finished(), tuple(self.frames), self.about)
+
+    def _climb(self) -> None:
+        found, facts = environment_rung.examine()
+        self.about["versions"] = facts
+        self.report.add("environment", found, facts)
+        loaded = self._weights()
+        if loaded is None:
+            return
+        with cast_to(loaded.module, self.request.dtype):
+            self._runs(loaded)
+
+    def _weights(self) -> LoadedModel | None:
+        found = storage.examine(self.subject, self.request.before, self.request.progress)
+        broken = self.report.add("weights", found.observations, found.summary)
+        if found.loaded is not None:
+            card = found.loaded.card
+            self.about |= {"architecture": card.architecture, "dtype": self.request.dtype or card.dtype,
+                           "layers": card.layers, "vocab": card.vocab, "quantization": card.quantization}  # fmt: skip
+        return None if broken else found.loaded
+
+    def _runs(self, model: LoadedModel) -> None:
+        prompts = self._prompts(model)
+        if not prompts:
+            for rung in ("forward", "shadow", "patched", "metric", "recovery", "comparisons"):
+                self.report.skip(rung, "no prompt was given")
+            return
+        misaligned = list(patched_rung.alignment(prompts["clean"], prompts["corrupted"])) if len(prompts) > 1 else []
+        trails = self._forward(model, prompts)
+        broken = any(not each.finite or each.suspect for each in trails.values())
+        self._shadow(model, trails)
+        self._compare(model, prompts)
+        if len(prompts) == 1:
+            for rung in ("patched", "metric", "recovery"):
+                self.report.skip(rung, "one prompt: nothing is patched")
+            return
+        if self.report.add("patched", misaligned, "prompts of equal length") if misaligned else False:
+            return
+        if broken and self.request.engine == "native":
+            return
+        self._patched(model, prompts, trails, broken)
+
+    def _prompts(self, model: LoadedModel) -> dict[str, Tokens]:
+        request = self.request
+        named = {"clean": request.prompt} if request.clean is None else {"clean": request.clean, "corrupted": request.corrupted}
+        given = {name: prompt for name, prompt in named.items() if prompt is not None}
+        read = {name: tokens_of(model, prompt, name) for name, prompt in given.items()}
+        self.about["prompts"] = {name: list(tokens.ids) for name, tokens in read.items()}
+        return read
+
+    def _forward(self, model: LoadedModel, prompts: dict[str, Tokens]) -> dict[str, Trail]:
+        trails: dict[str, Trail] = {}
+        for run, tokens in prompts.items():
+            each = trails[run] = trail(model.module, tokens.ids, run)
+            self.frames += each.frames
+            found = []
+            if each.suspect is not None:
+                found = [cause_of(model.module, each), *hidden(each)]
+            else:
+                found = [*silent_masks(each), *silent_norms(model.module, each)]
+            self.report.add("forward", found, f"{run}: {_forward_summary(each)}")
+        return trails
+
+    def _shadow(self, model: LoadedModel, trails: dict[str, Trail]) -> None:
+        guilty = next((each for each in trails.values() if each.suspect is not None), None)
+        if guilty is None:
+            self.report.skip("shadow", "every value of the runs is finite")
+            return
+        seen: Shadow = shadow(model, guilty)
+        self.report.rungs["shadow"] = Rung("shadow", "ok" if seen.ran else "skipped", seen.summary)
+
+    def _compare(self, model: LoadedModel, prompts: dict[str, Tokens]) -> None:
+        from harness.diagnosis import comparisons
+
+        request = self.request
+        asked = request.compare_compile or request.compare_device or request.lengths or request.repeat > 1
+        if not asked:
+            self.report.skip("comparisons", "not asked for")
+            return
+        for found, summary in comparisons.run(
+            model, prompts["clean"].ids, compile=request.compare_compile, device=request.compare_device,
+            lengths=request.lengths, repeat=request.repeat,
+        ):  # fmt: skip
+            self.report.add("comparisons", found, summary)
+
+    def _patched(self, model: LoadedModel, prompts: dict[str, Tokens], trails: dict[str, Trail], broken: bool) -> None:
+        metric, component = self.request.metric or "l2", self.request.component or "mlp_out"
+        self.about |= {"metric": metric, "component": component}
+        question = Question(prompts["clean"], prompts["corrupted"], Sweep((component,)), (metric,))
+        engine = engine_of(self.request.engine)
+        clean, corrupted = trails["clean"].logits[-1], trails["corrupted"].logits[-1]
+        asked = self._ask(engine, model, question)
+        if asked is None:
+            return
+        found = patched_rung.about_the_passes(model, question, asked)
+        if not broken and not found:
+            found = patched_rung.only_patched(model, question, asked)
+        count = len(asked.cells)
+        if self.report.add("patched", found, f"{asked.name} patched {component} at {count} layers") and not broken:
+            return
+        self._metric(metric, asked, clean, corrupted, broken)
+
+    def _ask(self, engine: Any, model: LoadedModel, question: Question) -> Asked | None:
+        try:
+            return ask(engine, model, question)
+        except TapError as error:
+            place = patched_rung.Place("patched", "patched", question.sweep.components[0])
+            self.report.add("patched", [Observation.of("DIA301", str(error), place)], "the patch")
+        except FindingError as error:
+            raise UsageError(str(error)) from error
+        except PromptError:
+            raise
+        return None
+
+    def _metric(self, metric: str, asked: Asked, clean: mx.array, corrupted: mx.array, broken: bool) -> None:
+        answers = None
+        if METRICS[metric].needs_answers:
+            self.report.skip("metric", f"{metric} reads two logits and sums nothing")
+        else:
+            found = metric_rung.measured(metric, clean, corrupted, answers)
+            wrong: Sequence[Observation] = () if broken else metric_rung.about_the_rows(found)
+            wrong = [*wrong, *metric_rung.about_the_formula(found, asked.name, asked.baseline, clean)]
+            zero = [each for each in wrong if each.place.rung == "recovery"]
+            self.report.add("metric", [each for each in wrong if each not in zero], found.summary)
+            if zero:
+                self.report.add("recovery", zero, "no baseline")
+        self.report.add("recovery", recovery_rung.examine(asked), recovery_rung.summary(asked))
+
+
+def _forward_summary(each: Trail) -> str:
+    if each.suspect is not None:
+        return f"first not finite in {each.suspect.module or 'the model'}"
+    rooms = [frame for frame in each.frames if frame.headroom]
+    least = min(rooms, key=lambda frame: frame.headroom or 0.0, default=None)
+    text = f"{len(each.frames)} modules finite"
+    if least:
+        text += f", least headroom {least.headroom:.3g} at {least.module or 'the model'} ({least.dtype})"
+    if each.suppressed:
+        text += f", {len(each.suppressed)} ids ruled out by -inf"
+    return text
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a diagnosis depends on."""
+    return dict(environment().packages)

@@ -1,0 +1,193 @@
+"""Asking the engine, and watching what its forward passes do.
+
+An engine of the harness answers with its own numbers beside those of float64. A function is only observed: which ids
+each of its forward passes ran, the last token's logits, and every block's dtype and size on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from harness import metrics
+from harness.diagnosis.masks import arrays
+from harness.diagnosis.statistics import dtype_name
+from harness.engines import Engine, answer, engine_named
+from harness.errors import UsageError
+from harness.intercept.interrupts import deferred
+from harness.models.loaded import LoadedModel
+from harness.vocabulary import Question, Reading, RowSummary, Site
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass that was observed: its ids, logits `[vocab]`, and (module, dtype, sum of magnitudes) of parts."""
+
+    ids: tuple[int, ...]
+    logits: mx.array
+    parts: tuple[tuple[str, str, float], ...]
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """One cell: what the engine reported, and what float64 makes of the same logits where they are known."""
+
+    layer: int
+    reported: Reading
+    true: Reading | None
+
+
+@dataclass
+class Asked:
+    """What an engine answered."""
+
+    name: str
+    baseline: float | None = None
+    cells: tuple[Recovered, ...] = ()
+    patched: Mapping[Site, RowSummary] = field(default_factory=dict)
+    passes: tuple[Pass, ...] = ()
+    error: str | None = None
+    guards: bool = False
+
+
+def engine_of(engine: Any) -> Any:
+    """Return an Engine or a function. Raises UnknownName or UsageError."""
+    if isinstance(engine, str):
+        return engine_named(engine)
+    if isinstance(engine, Engine) or callable(engine):
+        return engine
+    raise UsageError(f"{engine!r} is no engine; give a name, an Engine, or a function (module, clean, corrupted, "
+                     "component, metric)")  # fmt: skip
+
+
+def name_of(engine: Any) -> str:
+    return str(getattr(engine, "name", None) or getattr(engine, "__name__", None) or type(engine).__name__)
+
+
+def ask(engine: Any, model: LoadedModel, question: Question) -> Asked:
+    """Ask an engine, whatever it is."""
+    return _ask_engine(engine, model, question) if isinstance(engine, Engine) else _ask_function(engine, model, question)
+
+
+def _ask_engine(engine: Engine, model: LoadedModel, question: Question) -> Asked:
+    given = answer(engine, model, question)
+    (curve,) = given.curves
+    cells = tuple(Recovered(cell.layer, cell.recovery, cell.oracle) for cell in curve.cells)
+    return Asked(engine.name, _number(curve.baseline), cells, given.patched, guards=engine.formula is not None)
+
+
+def _number(reading: Reading) -> float | None:
+    if reading.value is not None:
+        return reading.value
+    return {"inf": float("inf"), "nan": float("nan")}.get(reading.state.value)
+
+
+def _ask_function(engine: Callable[..., Any], model: LoadedModel, question: Question) -> Asked:
+    found = Asked(name_of(engine), guards=True)
+    passes: list[Pass] = []
+    clean, corrupted = list(question.clean.ids), list(question.corrupted.ids)
+    component, metric = question.sweep.components[0], question.metrics[0]
+    try:
+        with observed(model.module, passes):
+            given = engine(model.module, clean, corrupted, component, metric)
+    except Exception as error:  # noqa: BLE001  whatever an engine raises is a finding about that engine
+        found.error = f"{type(error).__name__}: {error}"
+        return found
+    finally:
+        found.passes = tuple(passes)
+    found.baseline, recoveries = _read(given)
+    found.cells = tuple(_cells(recoveries, passes, question))
+    return found
+
+
+def _read(given: Any) -> tuple[float | None, dict[int, float]]:
+    if not isinstance(given, Mapping):
+        raise UsageError(f"the engine returned {type(given).__name__}; a mapping of layer to percent is needed")
+    baseline = given.get("baseline")
+    values = given.get("recoveries", given if "baseline" not in given else {})
+    try:
+        recoveries = {int(layer): float(value) for layer, value in values.items()}
+        return (None if baseline is None else float(baseline)), recoveries
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the engine returned {given!r}; layer: percent pairs are needed") from error
+
+
+def _cells(recoveries: Mapping[int, float], passes: Sequence[Pass], question: Question) -> Iterator[Recovered]:
+    """The patched runs are the last passes over the corrupted ids, one for each layer, or their roles are unknown."""
+    layers = sorted(recoveries)
+    over = [each for each in passes if each.ids == question.corrupted.ids]
+    rows = over[-len(layers) :] if len(over) > len(layers) else []
+    clean = next((each for each in passes if each.ids == question.clean.ids), None)
+    metric = question.metrics[0]
+    for i, layer in enumerate(layers):
+        true = None
+        if rows and clean is not None:
+            a, b, p = (metrics.host_row(each.logits) for each in (clean, over[0], rows[i]))
+            ends = (metrics.measure(metric, a, row, question.answers) for row in (a, b, p))
+            true = metrics.recovery(*ends)
+        yield Recovered(layer, Reading.of(recoveries[layer]), true)
+
+
+@contextmanager
+def observed(root: Any, passes: list[Pass]) -> Iterator[None]:
+    """Note every forward pass of a model, under whatever interception is put on it meanwhile.
+
+    The classes made here are not those of taps, because an engine that taps would refuse a tapped model.
+    """
+    watched = {name: module for name, module in root.named_modules() if name and name.count(".") <= 4}
+    parts: list[tuple[str, str, mx.array]] = []
+
+    def note_part(name: str, out: Any) -> None:
+        for _, array in list(arrays("", out))[:1]:
+            if mx.issubdtype(array.dtype, mx.floating):
+                parts.append((name, dtype_name(array), mx.sum(mx.abs(array.astype(mx.float32)))))
+
+    def note_pass(args: tuple[Any, ...], out: Any) -> None:
+        logits = out[0] if isinstance(out, tuple) else out
+        ids = next((array for _, array in arrays("", args)), None)
+        if isinstance(logits, mx.array) and logits.ndim == 3 and ids is not None:
+            row = logits[0, -1]
+            mx.eval(row, [size for _, _, size in parts])
+            seen = tuple((name, dtype, float(size.item())) for name, dtype, size in parts)
+            passes.append(Pass(tuple(int(i) for i in np.array(ids).reshape(-1)), row, seen))
+        parts.clear()
+
+    originals: list[tuple[Any, type]] = []
+    with deferred():
+        try:
+            for name, module in watched.items():
+                originals.append((module, type(module)))
+                module.__class__ = _observing(module, lambda args, out, name=name: note_part(name, out))
+            originals.append((root, type(root)))
+            root.__class__ = _observing(root, note_pass)
+            yield
+        finally:
+            for module, original in reversed(originals):
+                module.__class__ = original
+
+
+def _observing(module: Any, note: Callable[[tuple[Any, ...], Any], None]) -> type:
+    original = type(module)
+
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  the name Python looks up
+        out = original.__call__(self, *args, **kwargs)
+        note((*args, *kwargs.values()), out)
+        return out
+
+    return type(original.__name__, (original,), {"__call__": __call__})
+
+
+def bare(root: Any, ids: Sequence[int]) -> Pass:
+    """Run the bare model once, observed only."""
+    passes: list[Pass] = []
+    with observed(root, passes):
+        root(mx.array([list(ids)]))
+    if not passes:
+        raise UsageError("the model did not return logits of shape [1, tokens, vocab]")
+    return passes[-1]
+

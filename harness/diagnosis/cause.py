@@ -1,0 +1,298 @@
+"""From the first suspect of a trail to the cause: what the guilty operation is, and which known fault looks so."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+from harness.diagnosis.attention import leak_of
+from harness.diagnosis.operations import Operand, Operation, Replay, replay
+from harness.diagnosis.outcome import PROVEN, SUSPECTED, Observation, Place
+from harness.diagnosis.statistics import LAYOUTS, element
+from harness.diagnosis.trail import Suspect, Trail, layer_of
+
+_EMBEDDING = re.compile(r"(^|\.)(embed\w*|wte|wpe|tok_embeddings|word_embeddings|\w*embeddings?)$")
+_MLP = re.compile(r"(^|\.)(\w*mlp|feed_forward|ffn|moe|block_sparse_moe|experts|switch_mlp|shared_experts?|ff)(\.|$)")
+_ATTENTION = re.compile(r"(^|\.)(self_attn|attn|attention|\w*attn\w*)(\.|$)")
+_BLOCK = re.compile(r"(^|\.)(layers|h|blocks|block)\.\d+$")
+_DIVIDES = ("rsqrt", "truediv", "rtruediv", "divide", "reciprocal", "pow", "power", "itruediv", "log")
+_ADDS = ("add", "radd", "iadd", "subtract", "sub", "isub", "addmm", "clip_residual")
+_PRODUCTS = ("mul", "rmul", "imul", "multiply", "square", "matmul", "addmm", "pow", "power")
+MOST_ELEMENTS = 8
+
+
+def cause_of(root: Any, trail: Trail) -> Observation:
+    """Return what the first suspect of a trail is. Repeats the run to look inside it."""
+    suspect = trail.suspect
+    assert suspect is not None
+    try:
+        seen = replay(root, trail.ids, suspect.module, suspect.call, trail.inner())
+    except Exception as error:  # noqa: BLE001  the place is proven already; a look inside must not cost it
+        seen = Replay()
+        note = f"the operation inside could not be replayed ({type(error).__name__}: {error})"
+    else:
+        note = ""
+    for look in (_embedding, _masked_row, _leak, _epsilon, _residual, _product, _quantised, _scores):
+        found = look(root, trail, suspect, seen)
+        if found:
+            return found
+    return _anything(trail, suspect, seen, note)
+
+
+def place_of(trail: Trail, suspect: Suspect) -> Place:
+    """Return the place of a suspect: its module and the first element."""
+    token, dimension = element(suspect.counts.first)
+    return Place("forward", trail.run, suspect.module or "model", layer_of(suspect.module), token, dimension)
+
+
+def _embedding(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+    if not (suspect.is_leaf or suspect.reads_ids) or not _EMBEDDING.search(suspect.module):
+        return None
+    elements = elements_of(root, trail, suspect)
+    count = suspect.counts.nan + suspect.counts.pos_inf + suspect.counts.neg_inf
+    listed = ", ".join(f"(token {token}, dimension {dim}) {value}" for token, dim, value in elements)
+    more = f" and {count - len(elements)} more" if count > len(elements) else ""
+    return Observation.of(
+        "DIA202", f"{suspect.module} returns {suspect.counts.text()}: {listed}{more}; what follows comes from them",
+        place_of(trail, suspect), PROVEN, count=count, elements=[list(each) for each in elements],
+        token_ids=sorted({trail.ids[token] for token, _, _ in elements if token is not None and token < len(trail.ids)}),
+        **_evidence(trail, suspect, None),
+    )  # fmt: skip
+
+
+def _masked_row(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+    guilty = seen.guilty
+    rows: Sequence[int] = guilty.empty_rows if guilty else ()
+    empty = trail.empty_rows
+    if not rows and empty and (guilty is None or guilty.name in ("softmax", "scaled_dot_product_attention")):
+        rows = empty.rows
+    if not rows:
+        return None
+    place = place_of(trail, suspect)
+    return Observation.of(
+        "DIA205", f"{_at(suspect)}: {_rows(rows)} may see no key, so the softmax is taken over nothing but -inf",
+        Place(place.rung, place.run, place.module, place.layer, int(rows[0]), place.dimension), PROVEN if guilty else SUSPECTED,
+        rows=list(rows), **_evidence(trail, suspect, guilty),
+    )  # fmt: skip
+
+
+def _leak(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+    if not _ATTENTION.search(suspect.module):
+        return None
+    leak = leak_of(root, trail.ids)
+    if leak is None:
+        return None
+    place = place_of(trail, suspect)
+    slot = leak.slots[0]
+    return Observation.of(
+        "DIA206", f"{_at(suspect)}: slot {slot} holds a non-finite {leak.what}; it is masked for {leak.blocked} of "
+        f"{leak.queries} queries, and reaches {leak.reached} of those as 0 x {leak.value}",
+        Place(place.rung, place.run, place.module, place.layer, slot, place.dimension), PROVEN,
+        slots=list(leak.slots), masked=True, what=leak.what, **_evidence(trail, suspect, seen.guilty),
+    )  # fmt: skip
+
+
+def _epsilon(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+    guilty = seen.guilty
+    if guilty is None or guilty.name not in _DIVIDES:
+        return None
+    lost = next(filter(None, map(_lost_scalar, seen.operations)), None)
+    if lost is None:
+        eps = _attribute(root, suspect.module, ("eps", "epsilon", "variance_epsilon"))
+        dtype = guilty.result.dtype
+        if not isinstance(eps, float) or dtype not in LAYOUTS or eps > LAYOUTS[dtype].smallest / 2:
+            return None
+        lost = (eps, dtype)
+    eps, dtype = lost
+    return Observation.of(
+        "DIA207", f"{_at(suspect)}: the epsilon {eps:g} is 0 in {dtype} (smallest number {LAYOUTS[dtype].smallest:.3g}), so "
+        f"`{guilty.text or guilty.name}` divides by zero", place_of(trail, suspect), PROVEN, epsilon=eps,
+        smallest=LAYOUTS[dtype].smallest, **_evidence(trail, suspect, guilty),
+    )  # fmt: skip
+
+
+def _residual(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+    guilty = seen.guilty
+    if guilty is None or not _BLOCK.search(suspect.module) or guilty.name not in _ADDS or not _overflows(guilty):
+        return None
+    sizes = [o.counts.absmax for o in guilty.operands if o.counts and o.counts.absmax is not None]
+    limit = LAYOUTS[guilty.result.dtype].limit
+    summands = " and ".join(f"{size:.6g}" for size in sizes)
+    return Observation.of(
+        "DIA203", f"{_at(suspect)}: the residual stream leaves {guilty.result.dtype} (limit {limit:,.6g}); the summands reach "
+        f"{summands}; before it the headroom of the blocks was {_headrooms(trail, suspect)}", place_of(trail, suspect), PROVEN,
+        limit=limit, summands=sizes, headroom_trail=_headroom_trail(trail, suspect), **_evidence(trail, suspect, guilty),
+    )  # fmt: skip
+
+
+def _product(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+    guilty = seen.guilty
+    if guilty is None or not _MLP.search(suspect.module) or not _overflows(guilty):
+        return None
+    multiplied = guilty.name in _PRODUCTS
+    projected = guilty.name in ("matmul", "addmm", "quantized_matmul", "gather_mm", "gather_qmm")
+    if not (multiplied or projected):
+        return None
+    sizes = [o.counts.absmax for o in guilty.operands if o.counts and o.counts.absmax is not None]
+    which = f"the operands reach {' and '.join(f'{size:.5g}' for size in sizes)}"
+    step = "in a projection, where the product is finite before it" if projected else "in the product itself"
+    where = "its projections before the product are finite" if multiplied and not projected else _stage(suspect)
+    return Observation.of(
+        "DIA204", f"{_at(suspect)}: overflow {step} (`{guilty.text or guilty.name}`, {guilty.source}); {which}; {where}",
+        place_of(trail, suspect), PROVEN, stage="projection" if projected else "product", operands=sizes,
+        **_evidence(trail, suspect, guilty),
+    )  # fmt: skip
+
+
+def _quantised(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+    guilty = seen.guilty
+    if guilty is None or guilty.name not in ("quantized_matmul", "gather_qmm", "dequantize") or _overflows(guilty):
+        return None
+    return Observation.of(
+        "DIA211", f"{_at(suspect)}: a quantised product of finite inputs gives {suspect.counts.text()}",
+        place_of(trail, suspect), PROVEN, **_evidence(trail, suspect, guilty),
+    )  # fmt: skip
+
+
+def _scores(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+    guilty = seen.guilty
+    if guilty is None or guilty.name not in ("softmax", "scaled_dot_product_attention", "logsumexp"):
+        return None
+    sizes = [o.counts.absmax for o in guilty.operands if o.counts and o.counts.absmax is not None]
+    return Observation.of(
+        "DIA212", f"{_at(suspect)}: `{guilty.name}` of operands up to {', '.join(f'{size:.5g}' for size in sizes)} gives "
+        f"{suspect.counts.text()}", place_of(trail, suspect), PROVEN, operands=sizes, **_evidence(trail, suspect, guilty),
+    )  # fmt: skip
+
+
+def _anything(trail: Trail, suspect: Suspect, seen: Replay, note: str) -> Observation:
+    guilty = seen.guilty
+    inputs = "its inputs are finite" if not suspect.between else f"everything up to {suspect.between[0]} is finite"
+    parts = [f"{_at(suspect)} returns {suspect.counts.text()}; {inputs}"]
+    if guilty and seen.brought_in:
+        parts.append(f"`{guilty.text or guilty.name}` ({guilty.source}) brings in a value that nothing in the run computed")
+    elif guilty:
+        parts.append(f"the operation is `{guilty.name}` in `{guilty.text}` ({guilty.source})")
+    elif not note:
+        note = "a repeated run shows no operation that makes it"
+    confidence = PROVEN if guilty and not seen.brought_in else SUSPECTED
+    return Observation.of(
+        "DIA201", "; ".join([*parts, *([note] if note else [])]), place_of(trail, suspect), confidence,
+        **_evidence(trail, suspect, guilty),
+    )  # fmt: skip
+
+
+def elements_of(root: Any, trail: Trail, suspect: Suspect) -> list[tuple[int | None, int | None, str]]:
+    """Return (token, dimension, value) of the first non-finite elements that a module returns in a repeated run."""
+    from harness.diagnosis.masks import arrays
+    from harness.diagnosis.statistics import layout_of, non_finite_elements
+    from harness.intercept import Tap, tapped
+
+    kept: list[tuple[int | None, int | None, str]] = []
+
+    def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = call(*args, **kwargs)
+        for _, array in arrays("", out):
+            if layout_of(array) and not kept:
+                kept.extend((*element(i), value) for i, value in non_finite_elements(array, MOST_ELEMENTS))
+        return out
+
+    import mlx.core as mx
+
+    with tapped(root, [*trail.inner(), Tap(dict(root.named_modules())[suspect.module], handler)]):
+        root(mx.array([list(trail.ids)]))
+    return kept
+
+
+def _overflows(operation: Operation) -> bool:
+    """Whether finite operands give an infinity that float64 would place beyond the dtype: an overflow, not a fault."""
+    result = operation.result
+    if result.counts is None or result.dtype not in LAYOUTS:
+        return False
+    if any(operand.counts and not operand.counts.finite for operand in operation.operands):
+        return False
+    return bool(result.counts.pos_inf or result.counts.neg_inf) and _could_reach(operation, LAYOUTS[result.dtype].limit)
+
+
+def _could_reach(operation: Operation, limit: float) -> bool:
+    """Whether operands of these sizes can leave the range at all."""
+    sizes = [_size(operand) for operand in operation.operands]
+    sizes = [size for size in sizes if size]
+    if operation.name in _ADDS and operation.name != "addmm":
+        return sum(sizes) >= limit
+    if operation.name in ("quantized_matmul", "gather_qmm"):
+        return True
+    width = max((o.shape[-1] for o in operation.operands if o.shape), default=1)
+    terms = width if "mm" in operation.name or "matmul" in operation.name else 1
+    if operation.name in ("square", "pow", "power"):
+        return sizes[0] ** 2 >= limit if sizes else False
+    return terms * math.prod(sizes[:2]) >= limit
+
+
+def _size(operand: Operand) -> float:
+    if operand.number is not None:
+        return abs(operand.number)
+    return operand.counts.absmax or 0.0 if operand.counts else 0.0
+
+
+def _lost_scalar(operation: Operation) -> tuple[float, str] | None:
+    """Return an added number that its dtype cannot hold, and the dtype."""
+    dtype = operation.result.dtype
+    if operation.name not in ("add", "radd", "maximum") or dtype not in LAYOUTS:
+        return None
+    half = LAYOUTS[dtype].smallest / 2
+    for operand in operation.operands:
+        if operand.number and abs(operand.number) <= half:
+            return operand.number, dtype
+    return None
+
+
+def _attribute(root: Any, module: str, names: Sequence[str]) -> Any:
+    owner = dict(root.named_modules()).get(module)
+    return next((value for name in names if isinstance(value := getattr(owner, name, None), float)), None)
+
+
+def _headroom_trail(trail: Trail, suspect: Suspect) -> list[dict[str, Any]]:
+    blocks = [frame for frame in trail.frames[: suspect.frame.index] if _BLOCK.search(frame.module) and not frame.flow]
+    return [{"module": frame.module, "absmax": frame.absmax, "headroom": frame.headroom} for frame in blocks]
+
+
+def _headrooms(trail: Trail, suspect: Suspect) -> str:
+    rooms = [each["headroom"] for each in _headroom_trail(trail, suspect)]
+    return ", ".join(f"{room:.3g}" for room in rooms[-4:] if room) or "not measured: it is the first"
+
+
+def _evidence(trail: Trail, suspect: Suspect, guilty: Operation | None) -> dict[str, Any]:
+    counts = suspect.counts
+    found: dict[str, Any] = {
+        "nan": counts.nan, "pos_inf": counts.pos_inf, "neg_inf": counts.neg_inf, "dtype": suspect.frame.dtype,
+        "shape": list(suspect.frame.shape), "call": suspect.call, "kind": suspect.kind,
+    }  # fmt: skip
+    if suspect.between:
+        found["between"] = list(suspect.between)
+    if guilty:
+        found |= {"operation": guilty.name, "source": guilty.source, "line": guilty.text}
+        found["operand_absmax"] = [_size(operand) for operand in guilty.operands]
+    if trail.counts and not trail.counts.finite:
+        found["logits"] = trail.counts.text()
+    return found
+
+
+def _at(suspect: Suspect) -> str:
+    name = suspect.module or "the model"
+    return f"{name}, between {suspect.between[0]} and {suspect.between[1]}" if suspect.between else name
+
+
+def _stage(suspect: Suspect) -> str:
+    last = suspect.module.rsplit(".", 1)[-1]
+    return "after the product" if re.search(r"down|c_proj|w2|out|fc2|wo|dense_4h", last) else "before the product"
+
+
+def _rows(rows: Sequence[int]) -> str:
+    shown = ", ".join(map(str, rows[:8])) + (" ..." if len(rows) > 8 else "")
+    return f"query {shown}" if len(rows) == 1 else f"queries {shown}"
+
+

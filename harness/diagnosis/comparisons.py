@@ -1,0 +1,184 @@
+"""Comparisons on demand: the same run compiled, on another device, at other lengths, again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from harness.diagnosis.asked import Pass, bare
+from harness.diagnosis.outcome import PROVEN, Observation, Place
+from harness.diagnosis.patched import apart, first_difference, same
+from harness.diagnosis.statistics import counts
+from harness.diagnosis.trail import layer_of
+from harness.errors import UsageError
+from harness.models.loaded import LoadedModel
+from harness.models.prompt_cache import prompt_cache
+
+Said = tuple[list[Observation], str]
+
+RUN = "clean"
+
+
+def run(
+    model: LoadedModel, ids: Sequence[int], *, compile: bool, device: str | None, lengths: tuple[int, int] | None,
+    repeat: int,
+) -> Iterator[Said]:  # fmt: skip
+    """Yield what each comparison that is asked for found."""
+    if repeat > 1:
+        yield _repeated(model.module, ids, repeat)
+    if compile:
+        yield _compiled(model.module, ids)
+    if device:
+        yield _devices(model.module, ids, device)
+    if lengths:
+        yield _lengths(model, ids, *lengths)
+
+
+def _repeated(root: Any, ids: Sequence[int], repeat: int) -> Said:
+    first, others = bare(root, ids), [bare(root, ids) for _ in range(repeat - 1)]
+    differing = [each for each in others if not _bitwise(each, first)]
+    if not differing:
+        return [], f"{repeat} runs give the same bits"
+    module = _first_part(differing[0], first)
+    text = f"{len(differing)} of {repeat} runs differ from the first, by up to {max(apart(e.logits, first.logits) for e in differing):.3g} of the largest logit"
+    return [_found("DIA604", text, module, differing=len(differing), runs=repeat)], text
+
+
+def _bitwise(a: Pass, b: Pass) -> bool:
+    return apart(a.logits, b.logits) == 0.0
+
+
+def _compiled(root: Any, ids: Sequence[int]) -> Said:
+    with _compile_mode(False):
+        eager = bare(root, ids)
+    as_is = bare(root, ids)
+    if not same(as_is.logits, eager.logits):
+        module = first_difference(as_is, eager)
+        text = f"as it is, the model compiles parts of itself and differs from eager by {apart(as_is.logits, eager.logits):.3g} of the largest logit"
+        return [_found("DIA602", text, module, difference=apart(as_is.logits, eager.logits))], text
+    function = mx.compile(lambda x: _logits(root(x))[0, -1])
+    compiled = function(mx.array([list(ids)]))
+    mx.eval(compiled)
+    if not same(compiled, eager.logits):
+        text = f"compiled as a whole, the model differs from eager by {apart(compiled, eager.logits):.3g} of the largest logit"
+        return [_found("DIA602", text, None, difference=apart(compiled, eager.logits))], text
+    return [], "compiled and eager agree"
+
+
+@contextmanager
+def _compile_mode(enabled: bool) -> Iterator[None]:
+    (mx.enable_compile if enabled else mx.disable_compile)()
+    try:
+        yield
+    finally:
+        mx.enable_compile()
+
+
+def _devices(root: Any, ids: Sequence[int], device: str) -> Said:
+    kinds = {"cpu": mx.cpu, "gpu": mx.gpu}
+    if device not in kinds:
+        raise UsageError(f"{device!r} is not a device to compare with; known: cpu, gpu")
+    here = bare(root, ids)
+    if str(mx.default_device()).startswith(f"Device({device}"):
+        return [], f"the run is on the {device} already"
+    try:
+        with mx.stream(kinds[device]):
+            there = bare(root, ids)
+    except (RuntimeError, ValueError) as error:
+        return [], f"the {device} is not there ({error})"
+    if same(there.logits, here.logits):
+        return [], f"the {device} agrees"
+    text = f"the {device} differs by {apart(there.logits, here.logits):.3g} of the largest logit"
+    return [_found("DIA603", text, first_difference(there, here), device=device)], text
+
+
+def _lengths(model: LoadedModel, ids: Sequence[int], low: int, high: int) -> Said:
+    """Bisect to the smallest length that fails, between one that passes and one that does not."""
+    if not 1 <= low <= high:
+        raise UsageError(f"lengths {low}..{high}: give the shortest and the longest, from 1")
+    if reason := _why(model, ids, low):
+        return [_too_long(low, reason, model, ids)], f"{low} tokens fail already"
+    reason = _why(model, ids, high)
+    if not reason:
+        return [], f"{low} and {high} tokens pass"
+    passes, fails = low, high
+    while fails - passes > 1:
+        middle = (passes + fails) // 2
+        found = _why(model, ids, middle)
+        passes, fails, reason = (passes, middle, found) if found else (middle, fails, reason)
+    return [_too_long(fails, reason, model, ids)], f"{passes} tokens pass, {fails} fail"
+
+
+def _too_long(length: int, reason: str, model: LoadedModel, ids: Sequence[int]) -> Observation:
+    module = _broken_part(model, _repeated_ids(ids, length))
+    return _found("DIA601", f"the smallest length that fails is {length} tokens: {reason}", module, length=length)
+
+
+def _why(model: LoadedModel, ids: Sequence[int], length: int) -> str:
+    """Return why a prompt of this length fails, or nothing.
+
+    A run that is finite is held against the same prompt read in pieces of 64 tokens through a cache, in which every
+    kernel sees a small size.
+    """
+    prompt = _repeated_ids(ids, length)
+    row = _row(model.module, prompt)
+    found = counts(row)
+    if found.nan or found.pos_inf:
+        return found.text()
+    pieces = _in_pieces(model, prompt)
+    if pieces is None or same(row, pieces, 10.0):
+        return ""
+    return f"the logits differ by {apart(row, pieces):.3g} of the largest from the same prompt read in pieces"
+
+
+def _in_pieces(model: LoadedModel, prompt: Sequence[int], size: int = 64) -> mx.array | None:
+    if len(prompt) <= 1:
+        return None
+    try:
+        cache = prompt_cache(model.module)
+        out = None
+        step = min(size, max(1, len(prompt) // 2))
+        for start in range(0, len(prompt), step):
+            out = _logits(model.module(mx.array([list(prompt[start : start + step])]), cache=cache))[0, -1]
+            mx.eval(out)
+    except (TypeError, ValueError, AttributeError, IndexError):
+        return None  # a model without a cache cannot be read in pieces
+    return out
+
+
+def _broken_part(model: LoadedModel, prompt: Sequence[int]) -> str | None:
+    from harness.diagnosis.trail import trail
+
+    suspect = trail(model.module, prompt, RUN).suspect
+    return suspect.module if suspect else None
+
+
+def _row(root: Any, ids: Sequence[int]) -> mx.array:
+    row = _logits(root(mx.array([list(ids)])))[0, -1]
+    mx.eval(row)
+    return row
+
+
+def _repeated_ids(ids: Sequence[int], length: int) -> list[int]:
+    return [int(i) for i in np.resize(np.array(list(ids)), length)]
+
+
+def _first_part(one: Pass, other: Pass) -> str | None:
+    sizes = {name: size for name, _, size in other.parts}
+    return next((name for name, _, size in one.parts if name in sizes and size != sizes[name]), None)
+
+
+def _logits(out: Any) -> mx.array:
+    logits: mx.array = out[0] if isinstance(out, tuple) else out
+    return logits
+
+
+def _found(code: str, text: str, module: str | None, **evidence: Any) -> Observation:
+    place = Place("comparisons", RUN, module, layer_of(module) if module else None)
+    return Observation.of(code, text + (f"; the first part that differs is {module}" if module else ""), place, PROVEN, **evidence)
+
+

@@ -1,0 +1,111 @@
+"""Attention masks: which queries may see no key at all.
+
+A row of -inf has no softmax (NaN); a row of False gives, in a fused kernel, a finite average over every value that it
+should not see. Masks are found among the arguments of modules, by name or by shape, and where fused attention is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+BLOCKED = -1e4
+"""An additive mask blocks a key with this or less: the smallest float16 is -65,504, and scores stay far below."""
+
+
+@dataclass(frozen=True)
+class EmptyRows:
+    """Queries of one mask that see no key."""
+
+    module: str
+    rows: tuple[int, ...]
+    tokens: int
+    boolean: bool
+
+
+class Masks:
+    """The masks of one run; each is looked at once, whoever passes it."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, mx.array] = {}
+        self._rows: list[tuple[str, mx.array, mx.array]] = []
+
+    def look(self, module: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Look for masks among the arguments of a call."""
+        for i, (name, array) in enumerate(arguments(args, kwargs)):
+            if i and (name == "mask" or _is_square(array)):
+                self.add(module, array)
+
+    def add(self, module: str, mask: mx.array) -> None:
+        """Note a mask of which each row is a query."""
+        if id(mask) in self._seen or mask.ndim < 2 or not _may_mask(mask):
+            return
+        self._seen[id(mask)] = mask
+        self._rows.append((module, mask, mx.all(blocked(mask), axis=-1)))
+
+    def empty(self) -> EmptyRows | None:
+        """Return the first mask with a row that blocks every key."""
+        for module, mask, rows in self._rows:
+            try:
+                found = np.array(rows).reshape(-1, rows.shape[-1])
+            except ValueError:
+                continue  # inside a compiled function, where a mask has no values
+            if found.any():
+                tokens = tuple(int(i) for i in np.flatnonzero(found.any(axis=0)))
+                return EmptyRows(module, tokens, rows.shape[-1], mask.dtype == mx.bool_)
+        return None
+
+    @contextmanager
+    def of_fused_attention(self, module: Callable[[], str]) -> Iterator[None]:
+        """Look at the masks of fused attention as well, for the duration of the block."""
+        original = mx.fast.scaled_dot_product_attention
+
+        def attention(*args: Any, **kwargs: Any) -> Any:
+            mask = kwargs.get("mask")
+            if isinstance(mask, mx.array):
+                self.add(module(), mask)
+            return original(*args, **kwargs)
+
+        try:
+            mx.fast.scaled_dot_product_attention = attention
+            yield
+        finally:
+            mx.fast.scaled_dot_product_attention = original
+
+
+def blocked(mask: mx.array) -> mx.array:
+    """Return True where a mask, boolean or additive, blocks a key."""
+    return mx.logical_not(mask) if mask.dtype == mx.bool_ else mask <= BLOCKED
+
+
+def _may_mask(array: mx.array) -> bool:
+    return bool(array.dtype == mx.bool_ or mx.issubdtype(array.dtype, mx.floating))
+
+
+def _is_square(array: mx.array) -> bool:
+    return bool(array.ndim >= 2 and array.dtype == mx.bool_ and array.shape[-1] >= array.shape[-2] > 1)
+
+
+def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, mx.array]]:
+    """Yield the arrays among the arguments of a call, by position and by keyword, and those inside containers."""
+    for i, value in enumerate(args):
+        yield from arrays(f"argument {i}", value)
+    for name, value in kwargs.items():
+        yield from arrays(name, value)
+
+
+def arrays(name: str, value: Any, depth: int = 3) -> Iterator[tuple[str, mx.array]]:
+    """Yield the arrays in a value: itself, or those in its tuples, lists and dicts."""
+    if isinstance(value, mx.array):
+        yield name, value
+    elif depth and isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from arrays(f"{name}.{key}", inner, depth - 1)
+    elif depth and isinstance(value, tuple | list):
+        for i, inner in enumerate(value):
+            yield from arrays(f"{name}.{i}" if len(value) > 1 else name, inner, depth - 1)

@@ -1,0 +1,106 @@
+"""What is diagnosed: a module in memory, a folder, a row of the model table, a repository of the hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import models
+from harness.errors import PromptError, UsageError, suggest
+from harness.models.folder import card_of, problem
+from harness.models.loaded import LoadedModel
+from harness.models.spec import HubRow, PathRow
+from harness.models.tokens import read
+from harness.vocabulary import ModelCard, Tokens
+
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+@dataclass
+class Subject:
+    """A model that may not be loaded yet: its folder is looked at first, because a broken one may not load."""
+
+    name: str
+    folder: Path | None = None
+    row: Any = None
+    loaded: LoadedModel | None = None
+    dtype: str | None = None
+
+    def load(self) -> LoadedModel:
+        """Return the model, loaded in its own dtype. Raises UsageError or ModelUnavailable."""
+        if self.loaded is None:
+            self.loaded = models.load(self.row)
+        return self.loaded
+
+    @property
+    def may_be_changed(self) -> bool:
+        """Whether the model is ours; one that the caller gave is given back as it was."""
+        return self.row is not None
+
+
+def subject_of(model: Any, tokenizer: Any, dtype: str | None) -> Subject:
+    """Return the subject that `diagnose` was given. Raises UsageError for what is none."""
+    if dtype is not None and dtype not in DTYPES:
+        raise UsageError(f"{dtype!r} is not a dtype of a run; {suggest(dtype, DTYPES)}")
+    if isinstance(model, LoadedModel):
+        return Subject(model.card.id, loaded=model, dtype=dtype)
+    if isinstance(model, str | Path):
+        return _named(str(model), dtype)
+    if callable(model) and hasattr(model, "named_modules"):
+        return Subject("given", loaded=_wrapped(model, tokenizer), dtype=dtype)
+    raise UsageError(f"{type(model).__name__} is not a model; give an nn.Module, a folder, or the id of a model")
+
+
+def _named(name: str, dtype: str | None) -> Subject:
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if (folder / "config.json").is_file() and (reason := problem(folder)):
+            raise UsageError(reason)
+        return Subject(name, folder.resolve(), PathRow(id="folder", source="path", path=str(folder.resolve())), None, dtype)
+    table = models.bundled()
+    if name in table:
+        return Subject(name, None, table[name], None, dtype)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not folder.parent.is_dir():
+        return Subject(name, None, HubRow(id="hub", source="hub", repo=name, revision="main"), None, dtype)
+    raise UsageError(f"{name!r} is neither a folder nor a model of the table; {suggest(name, table)}")
+
+
+def _wrapped(module: Any, tokenizer: Any) -> LoadedModel:
+    """Describe a module without running it: it may be what is broken."""
+    config = {"model_type": str(getattr(module, "model_type", type(module).__name__))}
+    try:
+        card = card_of(module, config, "given", "given")
+    except (AttributeError, TypeError, ValueError):
+        card = ModelCard("given", "given", config["model_type"], len(getattr(module, "layers", ())), 0, "float32")
+    return LoadedModel(card, module, tokenizer)
+
+
+def tokens_of(model: LoadedModel, prompt: str | Sequence[int], name: str) -> Tokens:
+    """Return a prompt as ids. Raises PromptError for text without a tokenizer and for an id that does not exist."""
+    if not isinstance(prompt, str):
+        try:
+            prompt = tuple(int(i) for i in prompt)
+        except (TypeError, ValueError) as error:
+            raise PromptError(f"{name} {prompt!r} is neither text nor a list of token ids") from error
+    return read(model, prompt, name)
+
+
+@contextmanager
+def cast_to(module: Any, dtype: str | None) -> Iterator[None]:
+    """Cast every floating parameter for the duration of the block, and give the very same arrays back."""
+    if dtype is None:
+        yield
+        return
+    import mlx.core as mx
+    from mlx.utils import tree_flatten, tree_unflatten
+
+    before = tree_flatten(module.parameters())
+    try:
+        module.set_dtype(getattr(mx, dtype))
+        yield
+    finally:
+        module.update(tree_unflatten(before))

@@ -1,0 +1,318 @@
+"""The weights rung: every tensor, scales and biases of quantised ones too.
+
+What is looked for: NaN and infinities; tensors that are all zero; values that the run's dtype cannot hold, because they
+are over its range or become zero in it; quantisation groups whose scale is zero or not finite; weights that look as MLX
+starts a layer, where the same weight of other layers does not.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.diagnosis.outcome import SUSPECTED, Observation, Place
+from harness.diagnosis.statistics import CHUNK, LAYOUTS, Counts, Layout, counts_of_bits
+from harness.diagnosis.tensors import Tensor
+from harness.diagnosis.trail import layer_of
+
+MOST_NAMED = 8
+"""Tensors named one by one; of more, the number."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Census:
+    """What one tensor holds. `over` and `flushed` count values that the run's dtype makes infinite or zero."""
+
+    tensor: Tensor
+    counts: Counts
+    all_zero: bool = False
+    over: int = 0
+    flushed: int = 0
+    first_over: int | None = None
+    fresh: bool = False
+
+
+def scan(tensors: Sequence[Tensor], dtype: str | None, progress: Progress | None = None) -> Iterator[Census]:
+    """Yield a census of each tensor, held against the dtype it will run in. Raises BrokenFile while it reads."""
+    total, done = sum(tensor.nbytes for tensor in tensors), 0
+    for tensor in tensors:
+        yield census(tensor, dtype)
+        done += tensor.nbytes
+        if progress:
+            progress("weights", done, total)
+
+
+def census(tensor: Tensor, dtype: str | None = None) -> Census:
+    """Count what is in one tensor, a piece at a time."""
+    layout = LAYOUTS.get(tensor.dtype)
+    if layout is None:
+        return _integers(tensor)
+    target = LAYOUTS[dtype] if dtype and dtype != tensor.dtype else None
+    bad, largest, over, flushed, first_over = Counts(0, None), -1, 0, 0, None
+    for start, piece in tensor.pieces():
+        for at in range(0, piece.size, CHUNK):
+            part = piece[at : at + CHUNK]
+            magnitude = part & layout.unsigned_mask
+            top = int(magnitude.max())
+            if top < layout.infinity:
+                largest = max(largest, top)
+            else:
+                bad = _joined(bad, counts_of_bits(part, layout, part.shape), start + at)
+            if target:
+                high, low = _edges(layout, target)
+                too_large = (magnitude >= high) & (magnitude < layout.infinity)
+                if first_over is None and too_large.any():
+                    first_over = start + at + int(too_large.argmax())
+                over += int(too_large.sum())
+                flushed += int(((magnitude > 0) & (magnitude < low)).sum())
+    index = None if bad.first is None else tuple(int(i) for i in np.unravel_index(bad.first[0], tensor.shape or (1,)))
+    size = math.prod(tensor.shape)
+    finite = [value for value in (bad.absmax, layout.value(largest) if largest >= 0 else None) if value is not None]
+    counts = Counts(size, max(finite, default=None), bad.nan, bad.pos_inf, bad.neg_inf, index)
+    zero = size > 0 and index is None and largest == 0
+    return Census(tensor, counts, zero, over, flushed, first_over, _is_fresh(tensor, counts))
+
+
+def observations(found: Sequence[Census], dtype: str | None) -> list[Observation]:
+    """Return what is wrong with the tensors, the most telling first."""
+    by_name = {each.tensor.name: each for each in found}
+    return [
+        *_scales(found, by_name),
+        *_not_finite(found),
+        *_too_wide(found, dtype),
+        *_zero(found),
+        *_fresh(found),
+    ]
+
+
+def swallowed(before: Sequence[Census], after: Mapping[str, Census]) -> Iterator[Observation]:
+    """Yield the tensors that were not finite before quantising and look sound after it."""
+    for each in before:
+        now = after.get(each.tensor.name)
+        if each.counts.finite or now is None or now.tensor.dtype == each.tensor.dtype or not now.counts.finite:
+            continue
+        scales = after.get(each.tensor.name.removesuffix("weight") + "scales")
+        if scales is not None and not scales.counts.finite:
+            continue
+        row, column = row_and_column(each)
+        yield Observation.of(
+            "DIA103",
+            f"{each.tensor.name} holds {each.counts.text()} before quantising, and only finite numbers after it",
+            place_of(each.tensor.name, row, column), nan=each.counts.nan, pos_inf=each.counts.pos_inf,
+            neg_inf=each.counts.neg_inf, first=[row, column], quantised_dtype=now.tensor.dtype,
+        )  # fmt: skip
+
+
+def place_of(name: str, row: int | None = None, column: int | None = None) -> Place:
+    """Return the place of an element of a tensor."""
+    return Place("weights", "weights", name, layer_of(name), row, column)
+
+
+def row_and_column(each: Census) -> tuple[int | None, int | None]:
+    """Return the flat row and the column of the first value that is not finite."""
+    index = each.counts.first
+    return flat_place(index, each.tensor.shape) if index else (None, None)
+
+
+def flat_place(index: Sequence[int], shape: Sequence[int]) -> tuple[int | None, int | None]:
+    """Return (row, column) of an index, all axes but the last taken as one."""
+    if len(index) < 2:
+        return None, (index[0] if index else None)
+    return int(np.ravel_multi_index(tuple(index[:-1]), tuple(shape[:-1]))), index[-1]
+
+
+def _not_finite(found: Sequence[Census]) -> Iterator[Observation]:
+    for each in found:
+        if each.counts.finite or _is_scale(each.tensor.name, {other.tensor.name for other in found}):
+            continue
+        row, column = row_and_column(each)
+        cast = each.tensor.dtype == "float16" and not each.counts.nan
+        message = f"{each.tensor.name} ({each.tensor.dtype}) holds {each.counts.text()}; the first is at row {row}, column {column}"
+        evidence = dict(
+            nan=each.counts.nan, pos_inf=each.counts.pos_inf, neg_inf=each.counts.neg_inf, first=[row, column],
+            absmax=each.counts.absmax, shape=list(each.tensor.shape),
+        )  # fmt: skip
+        if cast:
+            message += "; infinities without a NaN are what a cast from a wider dtype makes"
+            yield Observation.of("DIA104", message, place_of(each.tensor.name, row, column), SUSPECTED, **evidence)
+        else:
+            yield _as_swallowable(Observation.of("DIA101", message, place_of(each.tensor.name, row, column), **evidence), each)
+
+
+def _as_swallowable(seen: Observation, each: Census) -> Observation:
+    """A NaN in a matrix that can be quantised is the fault that quantising would hide."""
+    if not each.counts.nan or len(each.tensor.shape) < 2 or not each.tensor.name.endswith("weight"):
+        return seen
+    return Observation(
+        seen.code, f"{seen.message}; quantising this tensor would swallow it", seen.place, seen.evidence,
+        seen.confidence, "F15",
+    )  # fmt: skip
+
+
+def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[Observation]:
+    over = [each for each in found if each.over]
+    flushed = [each for each in found if each.flushed]
+    lost = sum(each.flushed for each in flushed)
+    if over:
+        first = max(over, key=lambda each: each.over)
+        row, column = flat_place(np.unravel_index(first.first_over or 0, first.tensor.shape or (1,)), first.tensor.shape)  # type: ignore[arg-type]
+        yield Observation.of(
+            "DIA104",
+            f"{sum(each.over for each in over):,} weights are over the range of {dtype} and {lost:,} become zero in it; "
+            f"over the range in {_listed(over)}",
+            place_of(first.tensor.name, _whole(row), _whole(column)), over=sum(each.over for each in over), flushed=lost,
+            tensors=[each.tensor.name for each in over], flushed_tensors=[each.tensor.name for each in flushed],
+            absmax=first.counts.absmax, dtype=dtype,
+        )  # fmt: skip
+    elif whole := [each for each in flushed if each.flushed == each.counts.size]:
+        yield Observation.of(
+            "DIA104", f"all of {_listed(whole)} becomes zero in {dtype}", place_of(whole[0].tensor.name),
+            over=0, flushed=lost, tensors=[each.tensor.name for each in whole], dtype=dtype,
+        )  # fmt: skip
+    elif flushed:
+        yield Observation.of(
+            "DIA108", f"{lost:,} weights become zero in {dtype}, in {_listed(flushed)}",
+            place_of(flushed[0].tensor.name), flushed=lost, tensors=[each.tensor.name for each in flushed],
+        )  # fmt: skip
+
+
+def _zero(found: Sequence[Census]) -> Iterator[Observation]:
+    zero = [each for each in found if each.all_zero and _must_not_be_zero(each)]
+    if zero:
+        yield Observation.of(
+            "DIA105", f"{_listed(zero)}: every value is 0", place_of(zero[0].tensor.name),
+            tensors=[each.tensor.name for each in zero], shapes=[list(each.tensor.shape) for each in zero],
+        )  # fmt: skip
+
+
+def _must_not_be_zero(each: Census) -> bool:
+    """A bias may well be zero, and so may a vector that is added to something; a matrix may not."""
+    return len(each.tensor.shape) >= 2 and min(each.tensor.shape[-2:]) > 1 and each.tensor.name.endswith("weight")
+
+
+def _scales(found: Sequence[Census], by_name: Mapping[str, Census]) -> Iterator[Observation]:
+    for each in found:
+        name = each.tensor.name
+        if not _is_scale(name, by_name):
+            continue
+        bad = _bad_groups(each, by_name[_packed(name)])
+        if bad.size:
+            row, group = flat_place(tuple(int(i) for i in np.unravel_index(bad[0], each.tensor.shape)), each.tensor.shape)
+            kind = "zero" if each.counts.finite else each.counts.text()
+            yield Observation.of(
+                "DIA102", f"{name}: {bad.size:,} of {each.counts.size:,} groups are {kind}; the first is row {row}, group {group}",
+                place_of(name, row, group), groups=int(bad.size), row=row, group=group,
+            )  # fmt: skip
+
+
+def _bad_groups(each: Census, packed: Census) -> npt.NDArray[np.int64]:
+    """Return the flat groups of a scale tensor that are not finite or, under weights that are not, zero."""
+    if not each.counts.finite or each.tensor.name.endswith("biases"):
+        layout = LAYOUTS.get(each.tensor.dtype)
+        if layout is None or each.counts.finite:
+            return np.empty(0, np.int64)
+        return np.flatnonzero((each.tensor.flat() & layout.unsigned_mask) >= layout.infinity)
+    bits = each.tensor.flat()
+    layout = LAYOUTS.get(each.tensor.dtype)
+    if layout is None:
+        return np.flatnonzero(bits == 0xFF)  # the NaN of a shared exponent; its zero is a small number
+    zero = np.flatnonzero((bits & layout.unsigned_mask) == 0)
+    if not zero.size:
+        return zero
+    words = packed.tensor.flat().reshape(bits.size, -1)
+    return zero[words[zero].any(axis=1)]
+
+
+def _is_scale(name: str, names: Any) -> bool:
+    # An ordinary layer has a `bias`, never `biases`.
+    return name.endswith((".scales", ".biases")) and _packed(name) in names
+
+
+def _packed(name: str) -> str:
+    return re.sub(r"(scales|biases)$", "weight", name)
+
+
+def _fresh(found: Sequence[Census]) -> Iterator[Observation]:
+    """A matrix with the values of a new layer, where the same matrix of other layers has none of them."""
+    fresh = [each for each in found if each.fresh]
+    for each in fresh:
+        siblings = [other for other in found if _role(other.tensor.name) == _role(each.tensor.name)]
+        if len(siblings) > 1 and sum(other.fresh for other in siblings) * 2 <= len(siblings):
+            yield Observation.of(
+                "DIA109",
+                f"{each.tensor.name} is uniform within 1/sqrt({each.tensor.shape[-1]}), as MLX starts a layer; "
+                f"{len(siblings) - 1} tensors of the same name in other layers are not",
+                place_of(each.tensor.name), SUSPECTED, absmax=each.counts.absmax,
+            )  # fmt: skip
+
+
+def _is_fresh(tensor: Tensor, counts: Counts) -> bool:
+    """Whether a matrix fills [-1/sqrt(inputs), 1/sqrt(inputs)] to the edge and evenly: kurtosis 1.8."""
+    if len(tensor.shape) != 2 or counts.absmax is None or not counts.finite or counts.size < 1024:
+        return False
+    bound = tensor.shape[-1] ** -0.5
+    if not 0.99 * bound < counts.absmax <= 1.01 * bound:
+        return False
+    layout = LAYOUTS[tensor.dtype]
+    bits = next(tensor.pieces())[1][:65536]
+    wide = (bits.astype(np.uint32) << 16).view(np.float32) if layout.name == "bfloat16" else bits.view(layout.name)
+    values = wide.astype(np.float64)
+    variance = float((values**2).mean())
+    return variance > 0 and 1.7 < float((values**4).mean()) / variance**2 < 1.9
+
+
+def _integers(tensor: Tensor) -> Census:
+    zero = True
+    for _, piece in tensor.pieces():
+        zero = zero and not piece.any()
+    size = math.prod(tensor.shape)
+    return Census(tensor, Counts(size, None), all_zero=zero and size > 0)
+
+
+def _edges(layout: Layout, target: Layout) -> tuple[int, int]:
+    """Return the bits from which a magnitude becomes infinite in the target dtype, and below which it becomes zero.
+
+    Rounding to nearest: half a step above the limit, and half of the smallest number.
+    """
+    step = 2.0 ** (math.floor(math.log2(target.limit)) + 1 - target.mantissa)
+    high, low = target.limit + step / 2, target.smallest / 2
+    return _bits_at(layout, high), _bits_at(layout, math.nextafter(low, 1.0))
+
+
+def _bits_at(layout: Layout, value: float) -> int:
+    """Return the bits of the smallest magnitude of a layout that is at least `value`."""
+    if value > layout.limit:
+        return layout.infinity
+    low, high = 0, layout.infinity
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if layout.value(middle) < value else (low, middle)
+    return low
+
+
+def _joined(a: Counts, b: Counts, offset: int) -> Counts:
+    first = a.first if a.first is not None else None if b.first is None else (offset + b.first[0],)
+    largest = [value for value in (a.absmax, b.absmax) if value is not None]
+    return Counts(0, max(largest, default=None), a.nan + b.nan, a.pos_inf + b.pos_inf, a.neg_inf + b.neg_inf, first)
+
+
+def _listed(found: Sequence[Census]) -> str:
+    names = [each.tensor.name for each in found]
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _role(name: str) -> str:
+    return re.sub(r"\.\d+\.", ".N.", name)
+
+
+def _whole(value: int | None) -> int | None:
+    return None if value is None else int(value)
