@@ -15,7 +15,7 @@ import mlx.core as mx
 import numpy as np
 
 from harness import metrics
-from harness.diagnosis.masks import arrays
+from harness.diagnosis.masks import UNTRACEABLE, arrays
 from harness.diagnosis.statistics import dtype_name
 from harness.engines import Engine, answer, engine_named
 from harness.errors import UsageError
@@ -25,12 +25,22 @@ from harness.vocabulary import Question, Reading, RowSummary, Site
 
 
 @dataclass(frozen=True)
+class Part:
+    """What one module returned in an observed pass: the sum of its magnitudes, and that of the last token's."""
+
+    module: str
+    dtype: str
+    size: float
+    last: float
+
+
+@dataclass(frozen=True)
 class Pass:
-    """One forward pass that was observed: its ids, logits `[vocab]`, and (module, dtype, sum of magnitudes) of parts."""
+    """One forward pass that was observed: its ids, its logits `[vocab]`, and its parts in the order of execution."""
 
     ids: tuple[int, ...]
     logits: mx.array
-    parts: tuple[tuple[str, str, float], ...]
+    parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True)
@@ -140,20 +150,22 @@ def observed(root: Any, passes: list[Pass]) -> Iterator[None]:
     The classes made here are not those of taps, because an engine that taps would refuse a tapped model.
     """
     watched = {name: module for name, module in root.named_modules() if name and name.count(".") <= 4}
-    parts: list[tuple[str, str, mx.array]] = []
+    parts: list[tuple[str, str, mx.array, mx.array]] = []
 
     def note_part(name: str, out: Any) -> None:
         for _, array in list(arrays("", out))[:1]:
             if mx.issubdtype(array.dtype, mx.floating):
-                parts.append((name, dtype_name(array), mx.sum(mx.abs(array.astype(mx.float32)))))
+                wide = mx.abs(array.astype(mx.float32))
+                last = wide[..., -1, :] if wide.ndim >= 2 else wide
+                parts.append((name, dtype_name(array), mx.sum(wide), mx.sum(last)))
 
     def note_pass(args: tuple[Any, ...], out: Any) -> None:
         logits = out[0] if isinstance(out, tuple) else out
         ids = next((array for _, array in arrays("", args)), None)
         if isinstance(logits, mx.array) and logits.ndim == 3 and ids is not None:
             row = logits[0, -1]
-            mx.eval(row, [size for _, _, size in parts])
-            seen = tuple((name, dtype, float(size.item())) for name, dtype, size in parts)
+            seen = tuple(part for each in parts if (part := _part(*each)))
+            mx.eval(row)
             passes.append(Pass(tuple(int(i) for i in np.array(ids).reshape(-1)), row, seen))
         parts.clear()
 
@@ -169,6 +181,14 @@ def observed(root: Any, passes: list[Pass]) -> Iterator[None]:
         finally:
             for module, original in reversed(originals):
                 module.__class__ = original
+
+
+def _part(name: str, dtype: str, size: mx.array, last: mx.array) -> Part | None:
+    """Return a part, or None for one that was compiled together with its surroundings and has no value of its own."""
+    try:
+        return Part(name, dtype, float(size.item()), float(last.item()))
+    except UNTRACEABLE:
+        return None
 
 
 def _observing(module: Any, note: Callable[[tuple[Any, ...], Any], None]) -> type:

@@ -35,7 +35,7 @@ def cause_of(root: Any, trail: Trail) -> Observation:
         note = f"the operation inside could not be replayed ({type(error).__name__}: {error})"
     else:
         note = ""
-    for look in (_embedding, _masked_row, _leak, _epsilon, _residual, _product, _quantised, _scores):
+    for look in (_embedding, _masked_row, _leak, _epsilon, _cancelled, _residual, _product, _quantised, _scores):
         found = look(root, trail, suspect, seen)
         if found:
             return found
@@ -45,7 +45,7 @@ def cause_of(root: Any, trail: Trail) -> Observation:
 def place_of(trail: Trail, suspect: Suspect) -> Place:
     """Return the place of a suspect: its module and the first element."""
     token, dimension = element(suspect.counts.first)
-    return Place("forward", trail.run, suspect.module or "model", layer_of(suspect.module), token, dimension)
+    return Place("forward", trail.run, suspect.module, layer_of(suspect.module), token, dimension)
 
 
 def _embedding(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
@@ -112,6 +112,26 @@ def _epsilon(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observa
         f"`{guilty.text or guilty.name}` divides by zero", place_of(trail, suspect), PROVEN, epsilon=eps,
         smallest=LAYOUTS[dtype].smallest, **_evidence(trail, suspect, guilty),
     )  # fmt: skip
+
+
+def _cancelled(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+    """A variance that cancels may come out negative, and then has no root."""
+    guilty = seen.guilty
+    if guilty is None or guilty.name not in ("sqrt", "rsqrt", "pow", "power", *_DIVIDES):
+        return None
+    for operation in seen.operations:
+        sizes = [_size(operand) for operand in operation.operands]
+        left = operation.result.counts.absmax if operation.result.counts else None
+        if operation.name not in ("sub", "rsub", "isub", "subtract") or operation.result.dtype not in LAYOUTS or not sizes:
+            continue
+        mantissa = LAYOUTS[operation.result.dtype].mantissa
+        if left is not None and max(sizes) > 0 and left < max(sizes) * 2.0 ** (5 - mantissa):
+            return Observation.of(
+                "DIA208", f"{_at(suspect)}: `{operation.text or operation.name}` subtracts numbers of {max(sizes):.5g} to get "
+                f"{left:.3g}, less than {operation.result.dtype} resolves there; `{guilty.name}` of that is not a number",
+                place_of(trail, suspect), PROVEN, subtracted=max(sizes), left=left, **_evidence(trail, suspect, guilty),
+            )  # fmt: skip
+    return None
 
 
 def _residual(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:

@@ -9,9 +9,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from harness.diagnosis.asked import Pass, bare
+from harness.diagnosis.asked import Pass, bare, observed
 from harness.diagnosis.outcome import PROVEN, Observation, Place
-from harness.diagnosis.patched import apart, first_difference, same
+from harness.diagnosis.patched import apart, by_call, first_difference, same
 from harness.diagnosis.statistics import counts
 from harness.diagnosis.trail import layer_of
 from harness.errors import UsageError
@@ -130,31 +130,34 @@ def _why(model: LoadedModel, ids: Sequence[int], length: int) -> str:
     if found.nan or found.pos_inf:
         return found.text()
     pieces = _in_pieces(model, prompt)
-    if pieces is None or same(row, pieces, 10.0):
+    if pieces is None or same(row, pieces.logits, 10.0):
         return ""
-    return f"the logits differ by {apart(row, pieces):.3g} of the largest from the same prompt read in pieces"
+    return f"the logits differ by {apart(row, pieces.logits):.3g} of the largest from the same prompt read in pieces"
 
 
-def _in_pieces(model: LoadedModel, prompt: Sequence[int], size: int = 64) -> mx.array | None:
+def _in_pieces(model: LoadedModel, prompt: Sequence[int], size: int = 64) -> Pass | None:
+    """Return the pass over the last piece, or None for a model that cannot be read in pieces."""
     if len(prompt) <= 1:
         return None
     try:
-        cache = prompt_cache(model.module)
-        out = None
+        cache, passes = prompt_cache(model.module), list[Pass]()
         step = min(size, max(1, len(prompt) // 2))
         for start in range(0, len(prompt), step):
-            out = _logits(model.module(mx.array([list(prompt[start : start + step])]), cache=cache))[0, -1]
-            mx.eval(out)
+            with observed(model.module, passes):
+                model.module(mx.array([list(prompt[start : start + step])]), cache=cache)
     except (TypeError, ValueError, AttributeError, IndexError):
-        return None  # a model without a cache cannot be read in pieces
-    return out
+        return None
+    return passes[-1]
 
 
 def _broken_part(model: LoadedModel, prompt: Sequence[int]) -> str | None:
     from harness.diagnosis.trail import trail
 
     suspect = trail(model.module, prompt, RUN).suspect
-    return suspect.module if suspect else None
+    if suspect:
+        return suspect.module
+    pieces = _in_pieces(model, prompt)
+    return first_difference(bare(model.module, prompt), pieces) if pieces else None
 
 
 def _row(root: Any, ids: Sequence[int]) -> mx.array:
@@ -168,8 +171,9 @@ def _repeated_ids(ids: Sequence[int], length: int) -> list[int]:
 
 
 def _first_part(one: Pass, other: Pass) -> str | None:
-    sizes = {name: size for name, _, size in other.parts}
-    return next((name for name, _, size in one.parts if name in sizes and size != sizes[name]), None)
+    calls = by_call(other)
+    differing = (part.module for key, part in by_call(one).items() if key in calls and calls[key].size != part.size)
+    return next(differing, None)
 
 
 def _logits(out: Any) -> mx.array:

@@ -12,7 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from harness.diagnosis.masks import Masks, arguments, arrays
+from harness.diagnosis.masks import UNTRACEABLE, Masks, arguments, arrays
 from harness.diagnosis.statistics import Counts, Probe, counts, dtype_name, layout_of
 from harness.intercept import Tap, tapped
 
@@ -95,7 +95,7 @@ class Watcher:
         pending, self._pending, self._bytes = self._pending, [], 0
         try:
             mx.eval([scalar for _, probe, _ in pending for scalar in probe.pending])
-        except ValueError:
+        except UNTRACEABLE:
             # Inside a compiled function nothing can be evaluated, and what it traces has no values.
             pending = [each for each in pending if self._can_be_evaluated(each)]
         for value, probe, array in pending:
@@ -108,7 +108,7 @@ class Watcher:
     def _can_be_evaluated(self, each: tuple[Value, Probe, mx.array]) -> bool:
         try:
             mx.eval(*each[1].pending)
-        except ValueError:
+        except UNTRACEABLE:
             self.unseen.add(each[0].name)
             return False
         return True

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
+from harness.diagnosis.masks import UNTRACEABLE
 from harness.diagnosis.outcome import DISAPPEARS, PROVEN, Observation, Place
 from harness.diagnosis.statistics import LAYOUTS, dtype_name, host_values
 from harness.diagnosis.trail import Trail, layer_of
@@ -17,8 +19,8 @@ from harness.intercept import Tap, tapped
 
 Values = npt.NDArray[np.float64]
 
-NORM_ROUNDINGS = 64
-"""How many roundings of its dtype a norm may be away from float64; sound ones stay below 8."""
+CANCELS = 1e-3
+"""Relative error from which a norm has lost its digits; the same share of a variance must be lost to cancellation."""
 
 
 def hidden(trail: Trail) -> Iterator[Observation]:
@@ -61,9 +63,10 @@ def silent_norms(root: Any, trail: Trail) -> list[Observation]:
             given = None if x is None else mx.array(x)
             out = call(*args, **kwargs)
             if given is not None and isinstance(out, mx.array) and out.shape == given.shape:
-                error = norm_error(norms[name], given, out)
-                if error is not None:
-                    found.append((error[0], name, dtype_name(out), error[1], error[2]))
+                with suppress(*UNTRACEABLE):
+                    error = norm_error(norms[name], given, out)
+                    if error is not None:
+                        found.append((error[0], name, dtype_name(out), error[1], error[2]))
             return out
 
         return handler
@@ -79,7 +82,7 @@ def _taps(norms: dict[str, Any], held: Callable[[str], Any]) -> list[Tap]:
 
 
 def _worst(found: list[tuple[float, str, str, int, float]], run: str) -> Iterator[Observation]:
-    bad = [each for each in found if each[0] > NORM_ROUNDINGS * 2.0 ** -LAYOUTS[each[2]].mantissa and each[0] > 1e-3]
+    bad = [each for each in found if each[0] > CANCELS and each[4] ** 2 * 2.0 ** -LAYOUTS[each[2]].mantissa > CANCELS]
     if not bad:
         return
     error, name, dtype, token, ratio = bad[0]
@@ -105,9 +108,10 @@ def norm_error(norm: Any, x: mx.array, out: mx.array) -> tuple[float, int, float
     for wanted in _candidates(norm, values):
         size = np.abs(wanted).max(axis=-1)
         error = np.abs(got - wanted).max(axis=-1) / np.where(size > 0, size, 1.0)
-        if best is None or error.min() < best[0]:
-            best = (float(error.min()), error)
-    if best is None or best[0] > 0.5:
+        likeness = float((got * wanted).sum() / max(np.linalg.norm(got) * np.linalg.norm(wanted), 1e-300))
+        if best is None or likeness > best[0]:
+            best = (likeness, error)
+    if best is None or best[0] < 0.9:
         return None
     row = int(best[1].argmax())
     deviation = values[row].std()

@@ -114,19 +114,23 @@ class _Climb:
         self.about["versions"] = facts
         self.report.add("environment", found, facts)
         loaded = self._weights()
-        if loaded is None:
+        # An engine that was named is asked what it makes of a broken model.
+        if loaded is None or (self._is_fault("weights") and self.request.engine == "native"):
             return
         with cast_to(loaded.module, self.request.dtype):
             self._runs(loaded)
 
     def _weights(self) -> LoadedModel | None:
         found = storage.examine(self.subject, self.request.before, self.request.progress)
-        broken = self.report.add("weights", found.observations, found.summary)
+        self.report.add("weights", found.observations, found.summary)
         if found.loaded is not None:
             card = found.loaded.card
             self.about |= {"architecture": card.architecture, "dtype": self.request.dtype or card.dtype,
                            "layers": card.layers, "vocab": card.vocab, "quantization": card.quantization}  # fmt: skip
-        return None if broken else found.loaded
+        return found.loaded
+
+    def _is_fault(self, rung: str) -> bool:
+        return self.report.rungs[rung].state == "fault"
 
     def _runs(self, model: LoadedModel) -> None:
         prompts = self._prompts(model)
@@ -136,7 +140,7 @@ class _Climb:
             return
         misaligned = list(patched_rung.alignment(prompts["clean"], prompts["corrupted"])) if len(prompts) > 1 else []
         trails = self._forward(model, prompts)
-        broken = any(not each.finite or each.suspect for each in trails.values())
+        broken = self._is_fault("weights") or any(not each.finite or each.suspect for each in trails.values())
         self._shadow(model, trails)
         self._compare(model, prompts)
         if len(prompts) == 1:

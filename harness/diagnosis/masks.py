@@ -14,6 +14,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+UNTRACEABLE = (ValueError, RuntimeError)
+"""What MLX raises where a value is asked for that exists only while a function is traced, as `compile` does."""
+
 BLOCKED = -1e4
 """An additive mask blocks a key with this or less: the smallest float16 is -65,504, and scores stay far below."""
 
@@ -53,7 +56,7 @@ class Masks:
         for module, mask, rows in self._rows:
             try:
                 found = np.array(rows).reshape(-1, rows.shape[-1])
-            except ValueError:
+            except UNTRACEABLE:
                 continue  # inside a compiled function, where a mask has no values
             if found.any():
                 tokens = tuple(int(i) for i in np.flatnonzero(found.any(axis=0)))

@@ -18,7 +18,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from harness.diagnosis.masks import arrays, blocked
+from harness.diagnosis.masks import UNTRACEABLE, arrays, blocked
 from harness.diagnosis.statistics import Counts, counts, dtype_name, host_values, layout_of
 from harness.intercept import Tap, tapped
 
@@ -199,7 +199,7 @@ def _note(found: Replay, name: str, args: Sequence[Any], kwargs: dict[str, Any],
         operands = tuple(_operands(args, kwargs))
         empty = _empty_rows(name, args, kwargs) if result else ()
         found.operations.append(Operation(name.strip("_"), *_caller(), operands, result or _array(results[0]), empty))
-    except ValueError:
+    except UNTRACEABLE:
         return  # inside a function that MLX traces, where nothing has a value
 
 

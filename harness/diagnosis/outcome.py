@@ -32,7 +32,7 @@ SCHEMA = "mlx-patch-harness/diagnosis/1"
 class Place:
     """Where: the rung, which of RUNS, the module (or tensor) by mlx-lm's dotted name, and the element in it.
 
-    `dimension` counts along the last axis. In a weight, `token` is the flat row before it. What does not apply is None.
+    The model itself has the name "". `dimension` counts along the last axis. In a weight, `token` is the flat row before it. What does not apply is None.
     """
 
     rung: str
@@ -44,7 +44,7 @@ class Place:
 
     def __str__(self) -> str:
         parts = [f"the {self.run} run" if self.run in ("clean", "corrupted", "patched") else f"the {self.run or self.rung}"]
-        parts += [self.module] if self.module else []
+        parts += [] if self.module is None else [self.module or "the model itself"]
         element = (("token", self.token), ("dimension", self.dimension))
         if self.run == "weights":
             element = (("row", self.token), ("column", self.dimension))

@@ -46,4 +46,6 @@ def _warnings(diagnosis: Diagnosis) -> str:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".")
+    text = text.rstrip(".")
+    # The name of a module stays as it is written.
+    return text[:1].upper() + text[1:] if text.split(" ")[0].isalpha() else text

@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from harness import intercept
-from harness.diagnosis.asked import Asked, Pass, bare
+from harness.diagnosis.asked import Asked, Part, Pass, bare
 from harness.diagnosis.cause import cause_of
 from harness.diagnosis.outcome import PROVEN, SUSPECTED, Observation, Place
 from harness.diagnosis.statistics import dtype_name, host_values
@@ -58,18 +58,19 @@ def _perturbed(asked: Asked, plain: Pass, run: str) -> Iterator[Observation]:
         return
     first = first_difference(own[0], plain)
     where = f"; the first part that differs is {first}" if first else ""
-    apart = apart(own[0].logits, plain.logits)
+    difference = apart(own[0].logits, plain.logits)
     yield Observation.of(
-        "DIA209", f"{asked.name}: its own run of the {run} prompt differs from the bare model's by {100 * apart:.3g} % of the "
+        "DIA209", f"{asked.name}: its own run of the {run} prompt differs from the bare model's by {100 * difference:.3g} % of the "
         f"largest logit{where}", Place("forward", run, first, layer_of(first) if first else None), PROVEN, engine=asked.name,
-        difference=apart,
+        difference=difference,
     )  # fmt: skip
 
 
 def _dtype_drift(asked: Asked, plain: Pass) -> Iterator[Observation]:
-    wanted = {name: dtype for name, dtype, _ in plain.parts}
+    wanted = {part.module: part.dtype for part in plain.parts}
     for each in asked.passes:
-        for name, dtype, _ in each.parts:
+        for part in each.parts:
+            name, dtype = part.module, part.dtype
             if name in wanted and dtype != wanted[name]:
                 yield Observation.of(
                     "DIA302", f"{asked.name}: {name} returns {dtype} in one of its runs, {wanted[name]} in the bare model; a "
@@ -133,13 +134,26 @@ def patched_trail(model: LoadedModel, question: Question, point: HookPoint) -> T
 
 def first_difference(one: Pass, other: Pass) -> str | None:
     """Return the first module whose output differs in size, in the order of execution."""
-    sizes = {name: (dtype, size) for name, dtype, size in other.parts}
-    for name, dtype, size in one.parts:
-        if name in sizes:
-            wanted = sizes[name][1]
-            if dtype != sizes[name][0] or abs(size - wanted) > SAME.get(dtype, 1e-5) * max(abs(wanted), 1e-30):
-                return name
+    calls = by_call(other)
+    for key, part in by_call(one).items():
+        wanted = calls.get(key)
+        if wanted and (part.dtype != wanted.dtype or not _close(part.last, wanted.last, part.dtype)):
+            return part.module
     return None
+
+
+def by_call(each: Pass) -> dict[tuple[str, int], Part]:
+    """Return the parts of a pass by module and by how often it had been called before."""
+    found: dict[tuple[str, int], Part] = {}
+    seen: dict[str, int] = {}
+    for part in each.parts:
+        count = seen[part.module] = seen.get(part.module, 0) + 1
+        found[part.module, count] = part
+    return found
+
+
+def _close(one: float, other: float, dtype: str) -> bool:
+    return one == other or abs(one - other) <= SAME.get(dtype, 1e-5) * max(abs(other), 1e-30)
 
 
 def _identical(a: mx.array, b: mx.array) -> bool:

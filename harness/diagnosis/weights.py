@@ -134,6 +134,8 @@ def _not_finite(found: Sequence[Census]) -> Iterator[Observation]:
         if each.counts.finite or _is_scale(each.tensor.name, {other.tensor.name for other in found}):
             continue
         row, column = row_and_column(each)
+        if _rules_out(each):
+            continue
         cast = each.tensor.dtype == "float16" and not each.counts.nan
         message = f"{each.tensor.name} ({each.tensor.dtype}) holds {each.counts.text()}; the first is at row {row}, column {column}"
         evidence = dict(
@@ -145,6 +147,15 @@ def _not_finite(found: Sequence[Census]) -> Iterator[Observation]:
             yield Observation.of("DIA104", message, place_of(each.tensor.name, row, column), SUSPECTED, **evidence)
         else:
             yield _as_swallowable(Observation.of("DIA101", message, place_of(each.tensor.name, row, column), **evidence), each)
+
+
+def _rules_out(each: Census) -> bool:
+    """Whether the only thing in a matrix that is not finite are columns of -inf, which rule ids out."""
+    if not each.counts.only_neg_inf or len(each.tensor.shape) != 2 or each.tensor.dtype not in LAYOUTS:
+        return False
+    layout = LAYOUTS[each.tensor.dtype]
+    columns = (each.tensor.flat().reshape(each.tensor.shape) == (layout.infinity | layout.sign)).all(axis=0)
+    return bool(0 < columns.sum() < columns.size and columns.sum() * each.tensor.shape[0] == each.counts.neg_inf)
 
 
 def _as_swallowable(seen: Observation, each: Census) -> Observation:
@@ -256,10 +267,10 @@ def _fresh(found: Sequence[Census]) -> Iterator[Observation]:
 
 def _is_fresh(tensor: Tensor, counts: Counts) -> bool:
     """Whether a matrix fills [-1/sqrt(inputs), 1/sqrt(inputs)] to the edge and evenly: kurtosis 1.8."""
-    if len(tensor.shape) != 2 or counts.absmax is None or not counts.finite or counts.size < 1024:
+    if len(tensor.shape) != 2 or not tensor.name.endswith(".weight") or counts.absmax is None or not counts.finite or counts.size < 1024:
         return False
     bound = tensor.shape[-1] ** -0.5
-    if not 0.99 * bound < counts.absmax <= 1.01 * bound:
+    if not 0.995 * bound < counts.absmax <= 1.005 * bound:
         return False
     layout = LAYOUTS[tensor.dtype]
     bits = next(tensor.pieces())[1][:65536]

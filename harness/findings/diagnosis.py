@@ -47,7 +47,7 @@ KINDS = (
           "0 x NaN is NaN, so a mask does not hide it: put zeros into masked slots"),
     _kind("DIA207", "forward", ERROR, "an epsilon is zero in the dtype it is added in",
           "add it in float32, or choose one that the dtype can hold (float16: 6e-8 at least)"),
-    _kind("DIA208", "forward", WARNING, "a difference of nearly equal numbers loses most digits",
+    _kind("DIA208", "forward", ERROR, "a difference of nearly equal numbers loses most digits",
           "subtract before squaring, or compute it in float32"),
     _kind("DIA209", "forward", ERROR, "the traced run differs from the bare run",
           "the engine's tracing changes the forward pass: its numbers are about another model"),
