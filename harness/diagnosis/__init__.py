@@ -67,8 +67,21 @@ def diagnose(
 
     return climb(
         Request(
-            model=model, tokenizer=tokenizer, prompt=prompt, clean=clean, corrupted=corrupted, component=component,
-            metric=metric, engine=engine, logits=logits, before=before, dtype=dtype, compare_compile=compare_compile,
-            compare_device=compare_device, lengths=lengths, repeat=repeat, progress=progress,
+            model=model,
+            tokenizer=tokenizer,
+            prompt=prompt,
+            clean=clean,
+            corrupted=corrupted,
+            component=component,
+            metric=metric,
+            engine=engine,
+            logits=logits,
+            before=before,
+            dtype=dtype,
+            compare_compile=compare_compile,
+            compare_device=compare_device,
+            lengths=lengths,
+            repeat=repeat,
+            progress=progress,
         )
-    )  # fmt: skip
+    )

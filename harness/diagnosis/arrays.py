@@ -36,16 +36,26 @@ def climb_arrays(request: Request) -> Diagnosis:
     report.add("environment", found, facts)
     for rung in ("weights", "shadow", "patched", "comparisons"):
         report.skip(rung, "logits alone were given")
-    clean, corrupted = (as_logits(each, name) for each, name in zip(request.logits, ("clean", "corrupted"), strict=True))
+    clean, corrupted = (
+        as_logits(each, name) for each, name in zip(request.logits, ("clean", "corrupted"), strict=True)
+    )
     if clean.shape[-1] != corrupted.shape[-1] or clean.dtype != corrupted.dtype:
         raise UsageError(
-            f"clean is {dtype_name(clean)} {list(clean.shape)}, corrupted {dtype_name(corrupted)} {list(corrupted.shape)}; both "
-            "must be [vocab] or [tokens, vocab] of one dtype and one vocabulary"
+            f"clean is {dtype_name(clean)} {list(clean.shape)}, corrupted {dtype_name(corrupted)} "
+            f"{list(corrupted.shape)}; both must be [vocab] or [tokens, vocab] of one dtype and one vocabulary"
         )
     metric = request.metric or "l2"
     if METRICS[metric].needs_answers:
-        raise UsageError(f"{metric} needs answers; for logits alone choose {', '.join(sorted(LEGACY.metrics))} or kl_divergence")
-    about = {"model": "logits", "dtype": dtype_name(clean), "vocab": clean.shape[-1], "metric": metric, "versions": facts}
+        raise UsageError(
+            f"{metric} needs answers; for logits alone choose {', '.join(sorted(LEGACY.metrics))} or kl_divergence"
+        )
+    about = {
+        "model": "logits",
+        "dtype": dtype_name(clean),
+        "vocab": clean.shape[-1],
+        "metric": metric,
+        "versions": facts,
+    }
     bad = [seen for name, rows in (("clean", clean), ("corrupted", corrupted)) for seen in _not_finite(name, rows)]
     report.add("forward", bad, f"clean {list(clean.shape)}, corrupted {list(corrupted.shape)}")
     measured = metric_rung.measured(metric, clean[-1], corrupted[-1])
@@ -66,16 +76,18 @@ def as_logits(given: Any, name: str) -> mx.array:
         array = array[0]
     array = array[None] if array.ndim == 1 else array
     if array.ndim != 2 or not array.size or layout_of(array) is None:
-        raise UsageError(f"{name} is {dtype_name(array)} {list(array.shape)}; [vocab] or [tokens, vocab] of floats is needed")
+        raise UsageError(
+            f"{name} is {dtype_name(array)} {list(array.shape)}; [vocab] or [tokens, vocab] of floats is needed"
+        )
     return array
 
 
 def read_logits(file: Path, key: str | None = None) -> Any:
-    """Return the array of a .npy, .npz or .safetensors file. Raises UsageError for a file that holds none, or several."""
+    """Return the array of a .npy, .npz or .safetensors file. Raises UsageError where there is none, or several."""
     if file.suffix not in FORMATS:
         raise UsageError(f"{file}: {file.suffix or 'no ending'} is not a format of arrays; known: {', '.join(FORMATS)}")
     try:
-        loaded = mx.load(str(file)) if file.suffix == ".safetensors" else np.load(file, allow_pickle=False)
+        loaded: Any = mx.load(str(file)) if file.suffix == ".safetensors" else np.load(file, allow_pickle=False)
         held = {"": loaded} if file.suffix == ".npy" else {name: loaded[name] for name in loaded}
     except (OSError, ValueError, RuntimeError, EOFError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
@@ -89,7 +101,9 @@ def read_logits(file: Path, key: str | None = None) -> Any:
 def _from_host(given: Any, name: str) -> mx.array:
     values = np.asarray(given)
     if not np.issubdtype(values.dtype, np.floating):
-        raise UsageError(f"{name} is {values.dtype} {list(values.shape)}; [vocab] or [tokens, vocab] of floats is needed")
+        raise UsageError(
+            f"{name} is {values.dtype} {list(values.shape)}; [vocab] or [tokens, vocab] of floats is needed"
+        )
     return mx.array(values.astype(np.float32) if values.dtype.itemsize > 4 else values)
 
 
@@ -101,11 +115,15 @@ def _not_finite(run: str, rows: mx.array) -> list[Observation]:
     token, dimension = element(found.first)
     return [
         Observation.of(
-            "DIA407", f"the {run} logits hold {found.text()}; the first is at token {token}, id {dimension}",
-            Place("forward", run, None, None, token, dimension), PROVEN, nan=found.nan, pos_inf=found.pos_inf,
+            "DIA407",
+            f"the {run} logits hold {found.text()}; the first is at token {token}, id {dimension}",
+            Place("forward", run, None, None, token, dimension),
+            PROVEN,
+            nan=found.nan,
+            pos_inf=found.pos_inf,
             neg_inf=found.neg_inf,
         )
-    ]  # fmt: skip
+    ]
 
 
 def _guarded(said: float) -> list[Observation]:
@@ -115,7 +133,11 @@ def _guarded(said: float) -> list[Observation]:
         return []
     return [
         Observation.of(
-            "DIA502", f"the baseline is {said:g}, and the guard `if baseline > 1e-10 else 0.0` reports {shown:.1f} % for it",
-            Place("recovery", "recovery"), PROVEN, baseline=str(said), reported=shown,
+            "DIA502",
+            f"the baseline is {said:g}, and the guard `if baseline > 1e-10 else 0.0` reports {shown:.1f} % for it",
+            Place("recovery", "recovery"),
+            PROVEN,
+            baseline=str(said),
+            reported=shown,
         )
-    ]  # fmt: skip
+    ]

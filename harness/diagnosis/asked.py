@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -71,8 +72,9 @@ def engine_of(engine: Any) -> Any:
         return engine_named(engine)
     if isinstance(engine, Engine) or callable(engine):
         return engine
-    raise UsageError(f"{engine!r} is no engine; give a name, an Engine, or a function (module, clean, corrupted, "
-                     "component, metric)")  # fmt: skip
+    raise UsageError(
+        f"{engine!r} is no engine; give a name, an Engine, or a function (module, clean, corrupted, component, metric)"
+    )
 
 
 def name_of(engine: Any) -> str:
@@ -81,7 +83,9 @@ def name_of(engine: Any) -> str:
 
 def ask(engine: Any, model: LoadedModel, question: Question) -> Asked:
     """Ask an engine, whatever it is."""
-    return _ask_engine(engine, model, question) if isinstance(engine, Engine) else _ask_function(engine, model, question)
+    return (
+        _ask_engine(engine, model, question) if isinstance(engine, Engine) else _ask_function(engine, model, question)
+    )
 
 
 def _ask_engine(engine: Engine, model: LoadedModel, question: Question) -> Asked:
@@ -152,7 +156,7 @@ def observed(root: Any, passes: list[Pass]) -> Iterator[None]:
     watched = {name: module for name, module in root.named_modules() if name and name.count(".") <= 4}
     parts: list[tuple[str, str, mx.array, mx.array]] = []
 
-    def note_part(name: str, out: Any) -> None:
+    def note_part(name: str, args: tuple[Any, ...], out: Any) -> None:
         for _, array in list(arrays("", out))[:1]:
             if mx.issubdtype(array.dtype, mx.floating):
                 wide = mx.abs(array.astype(mx.float32))
@@ -174,7 +178,7 @@ def observed(root: Any, passes: list[Pass]) -> Iterator[None]:
         try:
             for name, module in watched.items():
                 originals.append((module, type(module)))
-                module.__class__ = _observing(module, lambda args, out, name=name: note_part(name, out))
+                module.__class__ = _observing(module, partial(note_part, name))
             originals.append((root, type(root)))
             root.__class__ = _observing(root, note_pass)
             yield
@@ -186,7 +190,7 @@ def observed(root: Any, passes: list[Pass]) -> Iterator[None]:
 def _part(name: str, dtype: str, size: mx.array, last: mx.array) -> Part | None:
     """Return a part, or None for one that was compiled together with its surroundings and has no value of its own."""
     try:
-        return Part(name, dtype, float(size.item()), float(last.item()))
+        return Part(name, dtype, float(np.array(size)), float(np.array(last)))
     except UNTRACEABLE:
         return None
 
@@ -210,4 +214,3 @@ def bare(root: Any, ids: Sequence[int]) -> Pass:
     if not passes:
         raise UsageError("the model did not return logits of shape [1, tokens, vocab]")
     return passes[-1]
-

@@ -47,7 +47,7 @@ def leak_of(root: Any, ids: Sequence[int]) -> Leak | None:
         return out
 
     try:
-        mx.fast.scaled_dot_product_attention = attention
+        mx.fast.scaled_dot_product_attention = attention  # type: ignore[assignment]  # of any signature
         root(mx.array([list(ids)]))
     finally:
         mx.fast.scaled_dot_product_attention = original
@@ -61,8 +61,8 @@ def _slots(array: mx.array) -> npt.NDArray[np.int64]:
 
 
 def _leak(what: str, array: mx.array, bad: npt.NDArray[np.int64], mask: mx.array, out: mx.array) -> Leak | None:
-    hidden = host_values(blocked(mask).astype(mx.float32)) > 0
-    hidden = hidden.reshape(-1, *hidden.shape[-2:]).all(axis=0)
+    hidden: npt.NDArray[np.bool_] = host_values(blocked(mask).astype(mx.float32)) > 0
+    hidden = np.all(hidden.reshape(-1, *hidden.shape[-2:]), axis=0)
     queries = hidden.shape[0]
     offset = hidden.shape[1] - queries
     slots = [int(slot) for slot in bad if hidden[_after(int(slot) - offset, queries), slot].all()]

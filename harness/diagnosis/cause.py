@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-
 from harness.diagnosis.attention import leak_of
 from harness.diagnosis.operations import Operand, Operation, Replay, replay
 from harness.diagnosis.outcome import PROVEN, SUSPECTED, Observation, Place
@@ -56,11 +55,17 @@ def _embedding(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Obser
     listed = ", ".join(f"(token {token}, dimension {dim}) {value}" for token, dim, value in elements)
     more = f" and {count - len(elements)} more" if count > len(elements) else ""
     return Observation.of(
-        "DIA202", f"{suspect.module} returns {suspect.counts.text()}: {listed}{more}; what follows comes from them",
-        place_of(trail, suspect), PROVEN, count=count, elements=[list(each) for each in elements],
-        token_ids=sorted({trail.ids[token] for token, _, _ in elements if token is not None and token < len(trail.ids)}),
+        "DIA202",
+        f"{suspect.module} returns {suspect.counts.text()}: {listed}{more}; what follows comes from them",
+        place_of(trail, suspect),
+        PROVEN,
+        count=count,
+        elements=[list(each) for each in elements],
+        token_ids=sorted(
+            {trail.ids[token] for token, _, _ in elements if token is not None and token < len(trail.ids)}
+        ),
         **_evidence(trail, suspect, None),
-    )  # fmt: skip
+    )
 
 
 def _masked_row(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
@@ -73,10 +78,13 @@ def _masked_row(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Obse
         return None
     place = place_of(trail, suspect)
     return Observation.of(
-        "DIA205", f"{_at(suspect)}: {_rows(rows)} may see no key, so the softmax is taken over nothing but -inf",
-        Place(place.rung, place.run, place.module, place.layer, int(rows[0]), place.dimension), PROVEN if guilty else SUSPECTED,
-        rows=list(rows), **_evidence(trail, suspect, guilty),
-    )  # fmt: skip
+        "DIA205",
+        f"{_at(suspect)}: {_rows(rows)} may see no key, so the softmax is taken over nothing but -inf",
+        Place(place.rung, place.run, place.module, place.layer, int(rows[0]), place.dimension),
+        PROVEN if guilty else SUSPECTED,
+        rows=list(rows),
+        **_evidence(trail, suspect, guilty),
+    )
 
 
 def _leak(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
@@ -88,11 +96,16 @@ def _leak(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observatio
     place = place_of(trail, suspect)
     slot = leak.slots[0]
     return Observation.of(
-        "DIA206", f"{_at(suspect)}: slot {slot} holds a non-finite {leak.what}; it is masked for {leak.blocked} of "
+        "DIA206",
+        f"{_at(suspect)}: slot {slot} holds a non-finite {leak.what}; it is masked for {leak.blocked} of "
         f"{leak.queries} queries, and reaches {leak.reached} of those as 0 x {leak.value}",
-        Place(place.rung, place.run, place.module, place.layer, slot, place.dimension), PROVEN,
-        slots=list(leak.slots), masked=True, what=leak.what, **_evidence(trail, suspect, seen.guilty),
-    )  # fmt: skip
+        Place(place.rung, place.run, place.module, place.layer, slot, place.dimension),
+        PROVEN,
+        slots=list(leak.slots),
+        masked=True,
+        what=leak.what,
+        **_evidence(trail, suspect, seen.guilty),
+    )
 
 
 def _epsilon(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
@@ -108,10 +121,15 @@ def _epsilon(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observa
         lost = (eps, dtype)
     eps, dtype = lost
     return Observation.of(
-        "DIA207", f"{_at(suspect)}: the epsilon {eps:g} is 0 in {dtype} (smallest number {LAYOUTS[dtype].smallest:.3g}), so "
-        f"`{guilty.text or guilty.name}` divides by zero", place_of(trail, suspect), PROVEN, epsilon=eps,
-        smallest=LAYOUTS[dtype].smallest, **_evidence(trail, suspect, guilty),
-    )  # fmt: skip
+        "DIA207",
+        f"{_at(suspect)}: the epsilon {eps:g} is 0 in {dtype} (smallest number {LAYOUTS[dtype].smallest:.3g}), so "
+        f"`{guilty.text or guilty.name}` divides by zero",
+        place_of(trail, suspect),
+        PROVEN,
+        epsilon=eps,
+        smallest=LAYOUTS[dtype].smallest,
+        **_evidence(trail, suspect, guilty),
+    )
 
 
 def _cancelled(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
@@ -122,15 +140,24 @@ def _cancelled(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Obser
     for operation in seen.operations:
         sizes = [_size(operand) for operand in operation.operands]
         left = operation.result.counts.absmax if operation.result.counts else None
-        if operation.name not in ("sub", "rsub", "isub", "subtract") or operation.result.dtype not in LAYOUTS or not sizes:
+        if (
+            operation.name not in ("sub", "rsub", "isub", "subtract")
+            or operation.result.dtype not in LAYOUTS
+            or not sizes
+        ):
             continue
         mantissa = LAYOUTS[operation.result.dtype].mantissa
         if left is not None and max(sizes) > 0 and left < max(sizes) * 2.0 ** (5 - mantissa):
             return Observation.of(
-                "DIA208", f"{_at(suspect)}: `{operation.text or operation.name}` subtracts numbers of {max(sizes):.5g} to get "
-                f"{left:.3g}, less than {operation.result.dtype} resolves there; `{guilty.name}` of that is not a number",
-                place_of(trail, suspect), PROVEN, subtracted=max(sizes), left=left, **_evidence(trail, suspect, guilty),
-            )  # fmt: skip
+                "DIA208",
+                f"{_at(suspect)}: `{operation.text or operation.name}` subtracts {max(sizes):.5g} to get "
+                f"{left:.3g}, less than {operation.result.dtype} resolves; its `{guilty.name}` is not a number",
+                place_of(trail, suspect),
+                PROVEN,
+                subtracted=max(sizes),
+                left=left,
+                **_evidence(trail, suspect, guilty),
+            )
     return None
 
 
@@ -142,10 +169,16 @@ def _residual(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observ
     limit = LAYOUTS[guilty.result.dtype].limit
     summands = " and ".join(f"{size:.6g}" for size in sizes)
     return Observation.of(
-        "DIA203", f"{_at(suspect)}: the residual stream leaves {guilty.result.dtype} (limit {limit:,.6g}); the summands reach "
-        f"{summands}; before it the headroom of the blocks was {_headrooms(trail, suspect)}", place_of(trail, suspect), PROVEN,
-        limit=limit, summands=sizes, headroom_trail=_headroom_trail(trail, suspect), **_evidence(trail, suspect, guilty),
-    )  # fmt: skip
+        "DIA203",
+        f"{_at(suspect)}: the residual stream leaves {guilty.result.dtype} (limit {limit:,.6g}); the summands reach "
+        f"{summands}; before it the headroom of the blocks was {_headrooms(trail, suspect)}",
+        place_of(trail, suspect),
+        PROVEN,
+        limit=limit,
+        summands=sizes,
+        headroom_trail=_headroom_trail(trail, suspect),
+        **_evidence(trail, suspect, guilty),
+    )
 
 
 def _product(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
@@ -161,10 +194,14 @@ def _product(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observa
     step = "in a projection, where the product is finite before it" if projected else "in the product itself"
     where = "its projections before the product are finite" if multiplied and not projected else _stage(suspect)
     return Observation.of(
-        "DIA204", f"{_at(suspect)}: overflow {step} (`{guilty.text or guilty.name}`, {guilty.source}); {which}; {where}",
-        place_of(trail, suspect), PROVEN, stage="projection" if projected else "product", operands=sizes,
+        "DIA204",
+        f"{_at(suspect)}: overflow {step} (`{guilty.text or guilty.name}`, {guilty.source}); {which}; {where}",
+        place_of(trail, suspect),
+        PROVEN,
+        stage="projection" if projected else "product",
+        operands=sizes,
         **_evidence(trail, suspect, guilty),
-    )  # fmt: skip
+    )
 
 
 def _quantised(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
@@ -172,9 +209,12 @@ def _quantised(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Obser
     if guilty is None or guilty.name not in ("quantized_matmul", "gather_qmm", "dequantize") or _overflows(guilty):
         return None
     return Observation.of(
-        "DIA211", f"{_at(suspect)}: a quantised product of finite inputs gives {suspect.counts.text()}",
-        place_of(trail, suspect), PROVEN, **_evidence(trail, suspect, guilty),
-    )  # fmt: skip
+        "DIA211",
+        f"{_at(suspect)}: a quantised product of finite inputs gives {suspect.counts.text()}",
+        place_of(trail, suspect),
+        PROVEN,
+        **_evidence(trail, suspect, guilty),
+    )
 
 
 def _scores(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
@@ -183,9 +223,14 @@ def _scores(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observat
         return None
     sizes = [o.counts.absmax for o in guilty.operands if o.counts and o.counts.absmax is not None]
     return Observation.of(
-        "DIA212", f"{_at(suspect)}: `{guilty.name}` of operands up to {', '.join(f'{size:.5g}' for size in sizes)} gives "
-        f"{suspect.counts.text()}", place_of(trail, suspect), PROVEN, operands=sizes, **_evidence(trail, suspect, guilty),
-    )  # fmt: skip
+        "DIA212",
+        f"{_at(suspect)}: `{guilty.name}` of operands up to {', '.join(f'{size:.5g}' for size in sizes)} gives "
+        f"{suspect.counts.text()}",
+        place_of(trail, suspect),
+        PROVEN,
+        operands=sizes,
+        **_evidence(trail, suspect, guilty),
+    )
 
 
 def _anything(trail: Trail, suspect: Suspect, seen: Replay, note: str) -> Observation:
@@ -193,16 +238,21 @@ def _anything(trail: Trail, suspect: Suspect, seen: Replay, note: str) -> Observ
     inputs = "its inputs are finite" if not suspect.between else f"everything up to {suspect.between[0]} is finite"
     parts = [f"{_at(suspect)} returns {suspect.counts.text()}; {inputs}"]
     if guilty and seen.brought_in:
-        parts.append(f"`{guilty.text or guilty.name}` ({guilty.source}) brings in a value that nothing in the run computed")
+        parts.append(
+            f"`{guilty.text or guilty.name}` ({guilty.source}) brings in a value that nothing in the run computed"
+        )
     elif guilty:
         parts.append(f"the operation is `{guilty.name}` in `{guilty.text}` ({guilty.source})")
     elif not note:
         note = "a repeated run shows no operation that makes it"
     confidence = PROVEN if guilty and not seen.brought_in else SUSPECTED
     return Observation.of(
-        "DIA201", "; ".join([*parts, *([note] if note else [])]), place_of(trail, suspect), confidence,
+        "DIA201",
+        "; ".join([*parts, *([note] if note else [])]),
+        place_of(trail, suspect),
+        confidence,
         **_evidence(trail, suspect, guilty),
-    )  # fmt: skip
+    )
 
 
 def elements_of(root: Any, trail: Trail, suspect: Suspect) -> list[tuple[int | None, int | None, str]]:
@@ -288,9 +338,14 @@ def _headrooms(trail: Trail, suspect: Suspect) -> str:
 def _evidence(trail: Trail, suspect: Suspect, guilty: Operation | None) -> dict[str, Any]:
     counts = suspect.counts
     found: dict[str, Any] = {
-        "nan": counts.nan, "pos_inf": counts.pos_inf, "neg_inf": counts.neg_inf, "dtype": suspect.frame.dtype,
-        "shape": list(suspect.frame.shape), "call": suspect.call, "kind": suspect.kind,
-    }  # fmt: skip
+        "nan": counts.nan,
+        "pos_inf": counts.pos_inf,
+        "neg_inf": counts.neg_inf,
+        "dtype": suspect.frame.dtype,
+        "shape": list(suspect.frame.shape),
+        "call": suspect.call,
+        "kind": suspect.kind,
+    }
     if suspect.between:
         found["between"] = list(suspect.between)
     if guilty:
@@ -314,5 +369,3 @@ def _stage(suspect: Suspect) -> str:
 def _rows(rows: Sequence[int]) -> str:
     shown = ", ".join(map(str, rows[:8])) + (" ..." if len(rows) > 8 else "")
     return f"query {shown}" if len(rows) == 1 else f"queries {shown}"
-
-

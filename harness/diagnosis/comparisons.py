@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from harness.diagnosis.asked import Pass, bare, observed
+from harness.diagnosis.operations import uncompiled
 from harness.diagnosis.outcome import PROVEN, Observation, Place
 from harness.diagnosis.patched import apart, by_call, first_difference, same
 from harness.diagnosis.statistics import counts
@@ -24,9 +24,14 @@ RUN = "clean"
 
 
 def run(
-    model: LoadedModel, ids: Sequence[int], *, compile: bool, device: str | None, lengths: tuple[int, int] | None,
+    model: LoadedModel,
+    ids: Sequence[int],
+    *,
+    compile: bool,
+    device: str | None,
+    lengths: tuple[int, int] | None,
     repeat: int,
-) -> Iterator[Said]:  # fmt: skip
+) -> Iterator[Said]:
     """Yield what each comparison that is asked for found."""
     if repeat > 1:
         yield _repeated(model.module, ids, repeat)
@@ -44,7 +49,8 @@ def _repeated(root: Any, ids: Sequence[int], repeat: int) -> Said:
     if not differing:
         return [], f"{repeat} runs give the same bits"
     module = _first_part(differing[0], first)
-    text = f"{len(differing)} of {repeat} runs differ from the first, by up to {max(apart(e.logits, first.logits) for e in differing):.3g} of the largest logit"
+    most = max(apart(each.logits, first.logits) for each in differing)
+    text = f"{len(differing)} of {repeat} runs differ from the first, by up to {most:.3g} of the largest logit"
     return [_found("DIA604", text, module, differing=len(differing), runs=repeat)], text
 
 
@@ -53,29 +59,22 @@ def _bitwise(a: Pass, b: Pass) -> bool:
 
 
 def _compiled(root: Any, ids: Sequence[int]) -> Said:
-    with _compile_mode(False):
+    with uncompiled():
         eager = bare(root, ids)
     as_is = bare(root, ids)
     if not same(as_is.logits, eager.logits):
         module = first_difference(as_is, eager)
-        text = f"as it is, the model compiles parts of itself and differs from eager by {apart(as_is.logits, eager.logits):.3g} of the largest logit"
-        return [_found("DIA602", text, module, difference=apart(as_is.logits, eager.logits))], text
+        difference = apart(as_is.logits, eager.logits)
+        text = f"the model compiles parts of itself, and differs from eager by {difference:.3g} of the largest logit"
+        return [_found("DIA602", text, module, difference=difference)], text
     function = mx.compile(lambda x: _logits(root(x))[0, -1])
     compiled = function(mx.array([list(ids)]))
     mx.eval(compiled)
     if not same(compiled, eager.logits):
-        text = f"compiled as a whole, the model differs from eager by {apart(compiled, eager.logits):.3g} of the largest logit"
-        return [_found("DIA602", text, None, difference=apart(compiled, eager.logits))], text
+        difference = apart(compiled, eager.logits)
+        text = f"compiled as a whole, the model differs from eager by {difference:.3g} of the largest logit"
+        return [_found("DIA602", text, None, difference=difference)], text
     return [], "compiled and eager agree"
-
-
-@contextmanager
-def _compile_mode(enabled: bool) -> Iterator[None]:
-    (mx.enable_compile if enabled else mx.disable_compile)()
-    try:
-        yield
-    finally:
-        mx.enable_compile()
 
 
 def _devices(root: Any, ids: Sequence[int], device: str) -> Said:
@@ -183,6 +182,6 @@ def _logits(out: Any) -> mx.array:
 
 def _found(code: str, text: str, module: str | None, **evidence: Any) -> Observation:
     place = Place("comparisons", RUN, module, layer_of(module) if module else None)
-    return Observation.of(code, text + (f"; the first part that differs is {module}" if module else ""), place, PROVEN, **evidence)
-
-
+    return Observation.of(
+        code, text + (f"; the first part that differs is {module}" if module else ""), place, PROVEN, **evidence
+    )

@@ -46,9 +46,12 @@ def unsafe_detectors() -> Iterator[Observation]:
     if missed:
         first = next(iter(missed.values()))[0]
         yield Observation.of(
-            "DIA001", f"{', '.join(sorted(missed))}: {sum(map(len, missed.values()))} planted values missed, such as {first}",
-            PLACE, primitives=sorted(missed), examples=[found[0] for found in missed.values()],
-        )  # fmt: skip
+            "DIA001",
+            f"{', '.join(sorted(missed))}: {sum(map(len, missed.values()))} planted values missed, such as {first}",
+            PLACE,
+            primitives=sorted(missed),
+            examples=[found[0] for found in missed.values()],
+        )
 
 
 def _planted() -> Iterator[tuple[str, float, str, int, int]]:
@@ -80,7 +83,7 @@ def _own(array: mx.array) -> bool:
 
 
 def _nan(value: mx.array) -> bool:
-    return bool(np.isnan(float(value.item())))
+    return bool(np.isnan(np.array(value.astype(mx.float32))))
 
 
 def _known_bad(packages: Mapping[str, str]) -> Iterator[Observation]:

@@ -1,4 +1,4 @@
-"""What can be wrong in a forward pass whose logits are finite: something hidden, an empty row, a norm without digits."""
+"""What can be wrong in a forward pass whose logits are finite: a hidden fault, an empty row, a norm."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ def hidden(trail: Trail) -> Iterator[Observation]:
     last = next((frame for frame in reversed(trail.frames) if frame.flow == DISAPPEARS and frame.module), None)
     where = last.module if last else "the model"
     yield Observation.of(
-        "DIA210", f"what is not finite disappears in {where}: the logits of the {trail.run} run are finite all the same",
-        Place("forward", trail.run, where, layer_of(where)), PROVEN,
-    )  # fmt: skip
+        "DIA210",
+        f"what is not finite disappears in {where}: the logits of the {trail.run} run are finite all the same",
+        Place("forward", trail.run, where, layer_of(where)),
+        PROVEN,
+    )
 
 
 def silent_masks(trail: Trail) -> Iterator[Observation]:
@@ -42,10 +44,14 @@ def silent_masks(trail: Trail) -> Iterator[Observation]:
         return
     rows = ", ".join(map(str, empty.rows[:8])) + (" ..." if len(empty.rows) > 8 else "")
     yield Observation.of(
-        "DIA205", f"{empty.module}: of {empty.tokens} queries {rows} may see no key; the output there is finite, an average "
-        "over values that the mask hides", Place("forward", trail.run, empty.module, layer_of(empty.module), empty.rows[0]),
-        PROVEN, rows=list(empty.rows), boolean=empty.boolean,
-    )  # fmt: skip
+        "DIA205",
+        f"{empty.module}: of {empty.tokens} queries {rows} may see no key; the output there is finite, an average "
+        "over values that the mask hides",
+        Place("forward", trail.run, empty.module, layer_of(empty.module), empty.rows[0]),
+        PROVEN,
+        rows=list(empty.rows),
+        boolean=empty.boolean,
+    )
 
 
 def silent_norms(root: Any, trail: Trail) -> list[Observation]:
@@ -88,11 +94,17 @@ def _worst(found: list[tuple[float, str, str, int, float]], run: str) -> Iterato
     error, name, dtype, token, ratio = bad[0]
     bits = max(0.0, -math.log2(error)) if error < 1 else 0.0
     yield Observation.of(
-        "DIA208", f"{name}: its output is off by {100 * error:.3g} % of float64 on the same input, {bits:.0f} bits of "
+        "DIA208",
+        f"{name}: its output is off by {100 * error:.3g} % of float64 on the same input, {bits:.0f} bits of "
         f"{LAYOUTS[dtype].mantissa} are left; the mean is {ratio:.3g} times the deviation, so the variance cancels",
-        Place("forward", run, name, layer_of(name), token), PROVEN, relative_error=error, bits_left=bits,
-        mean_over_deviation=ratio, dtype=dtype, modules=[each[1] for each in bad[:8]],
-    )  # fmt: skip
+        Place("forward", run, name, layer_of(name), token),
+        PROVEN,
+        relative_error=error,
+        bits_left=bits,
+        mean_over_deviation=ratio,
+        dtype=dtype,
+        modules=[each[1] for each in bad[:8]],
+    )
 
 
 def norm_error(norm: Any, x: mx.array, out: mx.array) -> tuple[float, int, float] | None:
@@ -125,7 +137,7 @@ def _candidates(norm: Any, x: Values) -> Iterator[Values]:
     plain = x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + eps)
     layer = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + eps)
     for normed in (plain, layer):
-        for gain in ((weight, 1 + weight) if weight is not None else (1.0,)):
+        for gain in (weight, 1 + weight) if weight is not None else (1.0,):
             yield normed * gain + (bias if bias is not None else 0.0)
 
 

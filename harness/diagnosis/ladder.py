@@ -16,7 +16,7 @@ from harness.diagnosis import storage
 from harness.diagnosis.asked import Asked, ask, engine_of, name_of
 from harness.diagnosis.cause import cause_of
 from harness.diagnosis.forward import hidden, silent_masks, silent_norms
-from harness.diagnosis.outcome import RUNGS, Diagnosis, Frame, Observation, Rung
+from harness.diagnosis.outcome import RUNGS, Diagnosis, Frame, Observation, Place, Rung
 from harness.diagnosis.shadow import Shadow, shadow
 from harness.diagnosis.subject import Subject, cast_to, subject_of, tokens_of
 from harness.diagnosis.trail import Trail, trail
@@ -125,8 +125,13 @@ class _Climb:
         self.report.add("weights", found.observations, found.summary)
         if found.loaded is not None:
             card = found.loaded.card
-            self.about |= {"architecture": card.architecture, "dtype": self.request.dtype or card.dtype,
-                           "layers": card.layers, "vocab": card.vocab, "quantization": card.quantization}  # fmt: skip
+            self.about |= {
+                "architecture": card.architecture,
+                "dtype": self.request.dtype or card.dtype,
+                "layers": card.layers,
+                "vocab": card.vocab,
+                "quantization": card.quantization,
+            }
         return found.loaded
 
     def _is_fault(self, rung: str) -> bool:
@@ -155,7 +160,11 @@ class _Climb:
 
     def _prompts(self, model: LoadedModel) -> dict[str, Tokens]:
         request = self.request
-        named = {"clean": request.prompt} if request.clean is None else {"clean": request.clean, "corrupted": request.corrupted}
+        named = (
+            {"clean": request.prompt}
+            if request.clean is None
+            else {"clean": request.clean, "corrupted": request.corrupted}
+        )
         given = {name: prompt for name, prompt in named.items() if prompt is not None}
         read = {name: tokens_of(model, prompt, name) for name, prompt in given.items()}
         self.about["prompts"] = {name: list(tokens.ids) for name, tokens in read.items()}
@@ -191,9 +200,13 @@ class _Climb:
             self.report.skip("comparisons", "not asked for")
             return
         for found, summary in comparisons.run(
-            model, prompts["clean"].ids, compile=request.compare_compile, device=request.compare_device,
-            lengths=request.lengths, repeat=request.repeat,
-        ):  # fmt: skip
+            model,
+            prompts["clean"].ids,
+            compile=request.compare_compile,
+            device=request.compare_device,
+            lengths=request.lengths,
+            repeat=request.repeat,
+        ):
             self.report.add("comparisons", found, summary)
 
     def _patched(self, model: LoadedModel, prompts: dict[str, Tokens], trails: dict[str, Trail], broken: bool) -> None:
@@ -217,7 +230,7 @@ class _Climb:
         try:
             return ask(engine, model, question)
         except TapError as error:
-            place = patched_rung.Place("patched", "patched", question.sweep.components[0])
+            place = Place("patched", "patched", question.sweep.components[0])
             self.report.add("patched", [Observation.of("DIA301", str(error), place)], "the patch")
         except FindingError as error:
             raise UsageError(str(error)) from error

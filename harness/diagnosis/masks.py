@@ -1,7 +1,7 @@
 """Attention masks: which queries may see no key at all.
 
 A row of -inf has no softmax (NaN); a row of False gives, in a fused kernel, a finite average over every value that it
-should not see. Masks are found among the arguments of modules, by name or by shape, and where fused attention is called.
+should not see. Masks are found among the arguments of modules, and where fused attention is called.
 """
 
 from __future__ import annotations

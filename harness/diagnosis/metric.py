@@ -62,12 +62,19 @@ class Measured:
     def evidence(self) -> dict[str, Any]:
         """Return the numbers as JSON types."""
         return {
-            "metric": self.metric, "dtype": self.dtype, "vocab": self.vocab, "true": self.true.value,
-            "state": self.true.state.value, "said": dict(self.said), "limit": self.limit,
+            "metric": self.metric,
+            "dtype": self.dtype,
+            "vocab": self.vocab,
+            "true": self.true.value,
+            "state": self.true.state.value,
+            "said": dict(self.said),
+            "limit": self.limit,
             "headroom": self.limit / self.true.value if self.limit and self.true.value else None,
-            "suppressed": list(self.suppressed[:16]), "shift": self.shift, "shift_share": self.shift_share,
+            "suppressed": list(self.suppressed[:16]),
+            "shift": self.shift,
+            "shift_share": self.shift_share,
             "scale": self.scale,
-        }  # fmt: skip
+        }
 
 
 def measured(metric: str, clean: mx.array, corrupted: mx.array, answers: Answers | None = None) -> Measured:
@@ -78,13 +85,24 @@ def measured(metric: str, clean: mx.array, corrupted: mx.array, answers: Answers
     shift, share, scale = _shift_and_scale(a[good], b[good])
     said = {}
     if metric in LEGACY.metrics:
-        said = {"legacy": legacy_distance(metric, clean, corrupted), "published": published_distance(metric, clean, corrupted)}
+        said = {
+            "legacy": legacy_distance(metric, clean, corrupted),
+            "published": published_distance(metric, clean, corrupted),
+        }
     elif metric == "kl_divergence":
         said = {"legacy": _naive_kl(clean, corrupted)}
     return Measured(
-        metric, dtype_name(clean), a.size, oracle_baseline(*ends), said, metrics.suppressed(a, b), shift, share, scale,
+        metric,
+        dtype_name(clean),
+        a.size,
+        oracle_baseline(*ends),
+        said,
+        metrics.suppressed(a, b),
+        shift,
+        share,
+        scale,
         identical=bool(np.array_equal(a, b)),
-    )  # fmt: skip
+    )
 
 
 def about_the_rows(found: Measured) -> list[Observation]:
@@ -92,17 +110,23 @@ def about_the_rows(found: Measured) -> list[Observation]:
     if found.true.state is State.ZERO_BASELINE:
         same = "the logits are the same, bit for bit" if found.identical else "the metric is the same on both runs"
         return [
-            Observation.of("DIA501", f"{same}, so the baseline is 0 and a recovery is undefined, not 0 %",
-                           Place("recovery", "recovery"), **found.evidence())
-        ]  # fmt: skip
+            Observation.of(
+                "DIA501",
+                f"{same}, so the baseline is 0 and a recovery is undefined, not 0 %",
+                Place("recovery", "recovery"),
+                **found.evidence(),
+            )
+        ]
     if found.shift_share is not None and found.shift_share >= SHIFT_SHARE and found.true.finite:
         return [
             Observation.of(
-                "DIA405", f"corrupted is clean {found.shift:+.4g} at every id ({100 * found.shift_share:.2f} % of the squared "
-                f"change): {found.metric} is {found.true.text('.6g')}, and softmax gives the same distribution", PLACE,
+                "DIA405",
+                f"corrupted is clean {found.shift:+.4g} at every id ({100 * found.shift_share:.2f} % of the squared "
+                f"change): {found.metric} is {found.true.text('.6g')}, and softmax gives the same distribution",
+                PLACE,
                 **found.evidence(),
             )
-        ]  # fmt: skip
+        ]
     return []
 
 
@@ -126,32 +150,45 @@ def about_the_formula(found: Measured, name: str, said: float | None, clean: mx.
 
 
 def _not_finite(found: Measured, name: str, said: float, clean: mx.array) -> Observation:
-    start = f"{name} says {said:g} for {found.metric}, though both runs' logits are fit to be measured: float64 gives {found.true.text('.6g')}"
+    true = found.true.text(".6g")
+    start = f"{name} says {said:g} for {found.metric}, though the logits are fit to be measured: float64 gives {true}"
     if found.suppressed and math.isnan(said):
         ids = ", ".join(map(str, found.suppressed[:8]))
         return Observation.of(
-            "DIA403", f"{start} over the {found.vocab - len(found.suppressed):,} finite ids; {len(found.suppressed)} ids "
-            f"are -inf in both runs ({ids}), which is legal, and -inf minus -inf is NaN", PLACE, engine=name,
-            ids=list(found.suppressed[:64]), **found.evidence(),
-        )  # fmt: skip
+            "DIA403",
+            f"{start} over the {found.vocab - len(found.suppressed):,} finite ids; {len(found.suppressed)} ids "
+            f"are -inf in both runs ({ids}), which is legal, and -inf minus -inf is NaN",
+            PLACE,
+            engine=name,
+            ids=list(found.suppressed[:64]),
+            **found.evidence(),
+        )
     if found.metric == "kl_divergence":
         zero = np.flatnonzero(np.array(mx.softmax(clean, axis=-1).astype(mx.float32)) == 0)
         return Observation.of(
-            "DIA402", f"{start}; {zero.size:,} ids have probability 0 in {found.dtype} ({', '.join(map(str, zero[:8]))}), "
-            "where 0 x log 0 is 0 and not NaN", PLACE, engine=name, ids=[int(i) for i in zero[:64]], **found.evidence(),
-        )  # fmt: skip
+            "DIA402",
+            f"{start}; {zero.size:,} ids have probability 0 in {found.dtype} ({', '.join(map(str, zero[:8]))}), "
+            "where 0 x log 0 is 0 and not NaN",
+            PLACE,
+            engine=name,
+            ids=[int(i) for i in zero[:64]],
+            **found.evidence(),
+        )
     limit = f"; a {found.dtype} L2 overflows when the true distance reaches {found.limit:.2f}" if found.limit else ""
     room = f" (headroom {found.limit / found.true.value:.3g})" if found.limit and found.true.value else ""
     return Observation.of(
-        "DIA401", f"{start}{limit}{room}; the logits are {found.dtype}, {found.vocab:,} wide, and finite", PLACE,
-        engine=name, **found.evidence(),
-    )  # fmt: skip
+        "DIA401",
+        f"{start}{limit}{room}; the logits are {found.dtype}, {found.vocab:,} wide, and finite",
+        PLACE,
+        engine=name,
+        **found.evidence(),
+    )
 
 
 def _shift_and_scale(
     a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]
 ) -> tuple[float, float | None, float | None]:
-    """Return the mean change, its share of the squared change, and the factor that brings clean nearest to corrupted."""
+    """Return the mean change, its share of the squared change, and the factor from clean to corrupted."""
     if not a.size:
         return 0.0, None, None
     change = b - a

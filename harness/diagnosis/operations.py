@@ -89,7 +89,7 @@ def replay(root: Any, ids: Sequence[int], module_name: str, call: int, inner_tap
         with _watching(found):
             return inner(*args, **kwargs)
 
-    with tapped(root, [*inner_taps, Tap(module, handler)]), _uncompiled():
+    with tapped(root, [*inner_taps, Tap(module, handler)]), uncompiled():
         mx.eval(_logits(root(mx.array([list(ids)]))))
     _choose(found)
     return found
@@ -101,9 +101,9 @@ def _logits(out: Any) -> Any:
 
 def _choose(found: Replay) -> None:
     """Name the guilty operation: the first NaN or +inf out of operands without one, else the first -inf."""
-    for is_bad, clean in ((_hard, lambda o: not _hard(o)), (_any, lambda o: not _any(o))):
+    for is_bad in (_hard, _any):
         for operation in found.operations:
-            if is_bad(operation.result) and all(clean(operand) for operand in operation.operands):
+            if is_bad(operation.result) and not any(is_bad(operand) for operand in operation.operands):
                 found.guilty = _or_its_origin(found, operation)
                 return
     for operation in found.operations:
@@ -134,7 +134,7 @@ def _any(operand: Operand) -> bool:
 
 
 @contextmanager
-def _uncompiled() -> Iterator[None]:
+def uncompiled() -> Iterator[None]:
     mx.disable_compile()
     try:
         yield

@@ -21,7 +21,7 @@ RUNGS = ("environment", "weights", "forward", "shadow", "patched", "metric", "re
 RUNS = ("weights", "clean", "corrupted", "patched", "metric", "recovery")
 
 APPEARS, PROPAGATES, DISAPPEARS = "APPEARS", "PROPAGATES", "DISAPPEARS"
-"""The flow of a non-finite value through a module: inputs finite and output not; both not; inputs not, output finite."""
+"""The flow of a non-finite value through a module: out of finite inputs; in and out; in and not out."""
 
 PROVEN, SUSPECTED = "proven", "suspected"
 
@@ -32,7 +32,8 @@ SCHEMA = "mlx-patch-harness/diagnosis/1"
 class Place:
     """Where: the rung, which of RUNS, the module (or tensor) by mlx-lm's dotted name, and the element in it.
 
-    The model itself has the name "". `dimension` counts along the last axis. In a weight, `token` is the flat row before it. What does not apply is None.
+    The model itself has the name "". `dimension` counts along the last axis. In a weight, `token` is the flat row before
+    it. What does not apply is None.
     """
 
     rung: str
@@ -43,7 +44,9 @@ class Place:
     dimension: int | None = None
 
     def __str__(self) -> str:
-        parts = [f"the {self.run} run" if self.run in ("clean", "corrupted", "patched") else f"the {self.run or self.rung}"]
+        parts = [
+            f"the {self.run} run" if self.run in ("clean", "corrupted", "patched") else f"the {self.run or self.rung}"
+        ]
         parts += [] if self.module is None else [self.module or "the model itself"]
         element = (("token", self.token), ("dimension", self.dimension))
         if self.run == "weights":
@@ -164,7 +167,7 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types, without a bare NaN or Infinity."""
-        return _plain(
+        plain: dict[str, Any] = _plain(
             {
                 "schema": SCHEMA,
                 "verdict": self.verdict,
@@ -176,6 +179,7 @@ class Diagnosis:
                 "trail": [asdict(frame) for frame in self.trail],
             }
         )
+        return plain
 
 
 def _plain(value: Any) -> Any:

@@ -33,7 +33,9 @@ def _others(diagnosis: Diagnosis, cause: Observation) -> str:
 
 
 def _shadow(diagnosis: Diagnosis) -> str:
-    return "".join(f"{_sentence(rung.summary)}. " for rung in diagnosis.rungs if rung.name == "shadow" and rung.state == "ok")
+    return "".join(
+        f"{_sentence(rung.summary)}. " for rung in diagnosis.rungs if rung.name == "shadow" and rung.state == "ok"
+    )
 
 
 def _looked_at(diagnosis: Diagnosis) -> str:

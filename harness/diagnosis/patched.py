@@ -30,11 +30,14 @@ def alignment(clean: Tokens, corrupted: Tokens) -> Iterator[Observation]:
     first = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(clean.ids), len(corrupted.ids)))
     yield Observation.of(
         "DIA304",
-        f"clean is {len(clean.ids)} tokens {_quoted(clean)}, corrupted is {len(corrupted.ids)} {_quoted(corrupted)}; they "
-        f"first differ at position {first}, and from there on positions do not correspond",
-        Place("patched", "patched", token=first), PROVEN, clean=len(clean.ids), corrupted=len(corrupted.ids),
+        f"clean is {len(clean.ids)} tokens {_quoted(clean)}, corrupted is {len(corrupted.ids)} {_quoted(corrupted)}; "
+        f"they first differ at position {first}, and from there on positions do not correspond",
+        Place("patched", "patched", token=first),
+        PROVEN,
+        clean=len(clean.ids),
+        corrupted=len(corrupted.ids),
         first_difference=first,
-    )  # fmt: skip
+    )
 
 
 def about_the_passes(model: LoadedModel, question: Question, asked: Asked) -> list[Observation]:
@@ -60,10 +63,14 @@ def _perturbed(asked: Asked, plain: Pass, run: str) -> Iterator[Observation]:
     where = f"; the first part that differs is {first}" if first else ""
     difference = apart(own[0].logits, plain.logits)
     yield Observation.of(
-        "DIA209", f"{asked.name}: its own run of the {run} prompt differs from the bare model's by {100 * difference:.3g} % of the "
-        f"largest logit{where}", Place("forward", run, first, layer_of(first) if first else None), PROVEN, engine=asked.name,
+        "DIA209",
+        f"{asked.name}: its run of the {run} prompt differs from the bare one by {100 * difference:.3g} % of the "
+        f"largest logit{where}",
+        Place("forward", run, first, layer_of(first) if first else None),
+        PROVEN,
+        engine=asked.name,
         difference=difference,
-    )  # fmt: skip
+    )
 
 
 def _dtype_drift(asked: Asked, plain: Pass) -> Iterator[Observation]:
@@ -73,10 +80,15 @@ def _dtype_drift(asked: Asked, plain: Pass) -> Iterator[Observation]:
             name, dtype = part.module, part.dtype
             if name in wanted and dtype != wanted[name]:
                 yield Observation.of(
-                    "DIA302", f"{asked.name}: {name} returns {dtype} in one of its runs, {wanted[name]} in the bare model; a "
-                    "wider run heals or hides what the model's own dtype does", Place("patched", "patched", name, layer_of(name)),
-                    PROVEN, dtype=dtype, bare=wanted[name], engine=asked.name,
-                )  # fmt: skip
+                    "DIA302",
+                    f"{asked.name}: {name} returns {dtype} in one of its runs, {wanted[name]} in the bare model; a "
+                    "wider run heals or hides what the model's own dtype does",
+                    Place("patched", "patched", name, layer_of(name)),
+                    PROVEN,
+                    dtype=dtype,
+                    bare=wanted[name],
+                    engine=asked.name,
+                )
                 return
 
 
@@ -88,10 +100,15 @@ def _never_fired(asked: Asked, question: Question, plain: Pass) -> Iterator[Obse
     unmoved = [each for each in over if _identical(each.logits, plain.logits)]
     if len(over) > 1 and len(unmoved) == len(over):
         yield Observation.of(
-            "DIA301", f"{asked.name}: all {len(over)} runs of the corrupted prompt give the unpatched logits bit for bit, so "
-            f"nothing that it patches as {component!r} is called", Place("patched", "patched", component), PROVEN,
-            passes=len(over), component=component, engine=asked.name,
-        )  # fmt: skip
+            "DIA301",
+            f"{asked.name}: all {len(over)} runs of the corrupted prompt give the unpatched logits bit for bit, so "
+            f"nothing that it patches as {component!r} is called",
+            Place("patched", "patched", component),
+            PROVEN,
+            passes=len(over),
+            component=component,
+            engine=asked.name,
+        )
 
 
 def only_patched(model: LoadedModel, question: Question, asked: Asked) -> list[Observation]:
@@ -102,12 +119,16 @@ def only_patched(model: LoadedModel, question: Question, asked: Asked) -> list[O
     site = broken[0]
     point = resolve(model, Sweep((site.component,), (site.layer,)))[0]
     found = patched_trail(model, question, point)
-    message = f"{len(broken)} of {len(asked.patched)} patched runs are not finite, though both unpatched runs are; the first is {site}"
+    message = (
+        f"{len(broken)} of {len(asked.patched)} patched runs are not finite, both unpatched ones are; first {site}"
+    )
     if found.suspect is None:
         place = Place("patched", "patched", str(site.component), site.layer)
         return [Observation.of("DIA303", message, place, SUSPECTED, sites=[str(each) for each in broken])]
     inside = cause_of(model.module, found)
-    place = Place("patched", "patched", inside.place.module, inside.place.layer, inside.place.token, inside.place.dimension)
+    place = Place(
+        "patched", "patched", inside.place.module, inside.place.layer, inside.place.token, inside.place.dimension
+    )
     moved = Observation(inside.code, inside.message, place, inside.evidence, inside.confidence, inside.fault)
     told = Observation.of("DIA303", f"{message}: {inside.message}", place, PROVEN, sites=[str(each) for each in broken])
     return [told, moved]
@@ -178,4 +199,3 @@ def apart(a: mx.array, b: mx.array) -> float:
 
 def _quoted(tokens: Tokens) -> str:
     return "[" + " ".join(repr(text) for text in tokens.texts) + "]"
-

@@ -22,10 +22,14 @@ def examine(asked: Asked) -> Iterator[Observation]:
     state = first.true.state if first.true is not None and not first.true.finite else State.UNDEFINED
     told = "" if asked.baseline is None else f" from a baseline of {asked.baseline:g}"
     yield Observation.of(
-        "DIA502", f"{asked.name} reports {first.reported.text('.4g')} % at {len(invented)} of {len(asked.cells)} layers{told}, "
-        f"where the recovery is {state.value}", Place("recovery", "recovery", layer=first.layer),
-        layers=[cell.layer for cell in invented], baseline=asked.baseline, engine=asked.name,
-    )  # fmt: skip
+        "DIA502",
+        f"{asked.name} reports {first.reported.text('.4g')} % at {len(invented)} of {len(asked.cells)} layers{told}, "
+        f"where the recovery is {state.value}",
+        Place("recovery", "recovery", layer=first.layer),
+        layers=[cell.layer for cell in invented],
+        baseline=asked.baseline,
+        engine=asked.name,
+    )
 
 
 def summary(asked: Asked) -> str:
@@ -37,4 +41,5 @@ def summary(asked: Asked) -> str:
         states = sorted({cell.reported.state.value for cell in asked.cells})
         return f"all {len(asked.cells)} recoveries are {' or '.join(states)}"
     top = max(finite, key=lambda cell: cell.reported.value or 0.0)
-    return f"{len(finite)} of {len(asked.cells)} recoveries are numbers, the largest {top.reported.text('.1f')} % at layer {top.layer}"
+    largest = f"{top.reported.text('.1f')} % at layer {top.layer}"
+    return f"{len(finite)} of {len(asked.cells)} recoveries are numbers, the largest {largest}"

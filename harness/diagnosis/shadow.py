@@ -47,15 +47,22 @@ def shadow(model: LoadedModel, trail: Trail) -> Shadow:
     try:
         wide = {dtype: _finite_in(model.module, trail.ids, dtype) for dtype in ("float32", "bfloat16")}
         if not wide["float32"]:
-            return Shadow(True, "float32 is not finite either, so the dtype's range is not the cause", False, wide["bfloat16"])
+            return Shadow(
+                True, "float32 is not finite either, so the dtype's range is not the cause", False, wide["bfloat16"]
+            )
         needed = tuple(_needed(model.module, trail.ids, narrow))
     except (ValueError, RuntimeError, UsageError, AttributeError) as error:
         return Shadow(False, f"no wider run could be made ({type(error).__name__}: {error})")
     other = "finite" if wide["bfloat16"] else "not finite"
     names = ", ".join("the last norm and head" if unit == REST else f"block {unit}" for unit in needed)
     which = f"; {names} must be float32, and none of them can be left out" if needed else ""
-    return Shadow(True, f"float32 is finite, bfloat16 is {other}: {narrow}'s range is the cause{which}", True,
-                  wide["bfloat16"], needed)  # fmt: skip
+    return Shadow(
+        True,
+        f"float32 is finite, bfloat16 is {other}: {narrow}'s range is the cause{which}",
+        True,
+        wide["bfloat16"],
+        needed,
+    )
 
 
 def _finite_in(root: Any, ids: Sequence[int], dtype: str) -> bool:

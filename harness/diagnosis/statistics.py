@@ -1,7 +1,7 @@
 """Reducing an array to what a trail needs: its largest finite magnitude, and what in it is not finite.
 
-Floats are looked at as the integers that hold their bits. Without the sign bit these order like the magnitudes, infinity
-is one fixed integer and every NaN is a larger one, so the maximum of integers decides whether all is finite, and is the
+Floats are looked at as the integers that hold their bits. Without the sign bit these order like the magnitudes,
+infinity is one fixed integer and every NaN is a larger one, so the maximum of integers decides whether all is finite, and is the
 largest magnitude if it is. No build has dropped an integer from a maximum, as some have dropped NaN; it takes no copy
 of the array; and on the CPU it is 50 times faster than `isfinite` in float16.
 
@@ -65,7 +65,7 @@ LAYOUTS: Mapping[str, Layout] = {
 
 @dataclass(frozen=True)
 class Counts:
-    """What an array holds: `first` is the index of its first non-finite value; `absmax` is None without a finite one."""
+    """What an array holds: `first` is the index of its first non-finite value."""
 
     size: int
     absmax: float | None
@@ -112,9 +112,9 @@ class Probe:
 
     def magnitude(self) -> int:
         """Return the bits of the largest magnitude; from `layout.infinity` on something is not finite."""
-        high = int(self.unsigned.item())
+        high = int(np.array(self.unsigned))
         negative = high - self.layout.sign if high >= self.layout.sign else 0
-        return max(negative, int(self.signed.item()), 0)
+        return max(negative, int(np.array(self.signed)), 0)
 
 
 def counts(array: mx.array) -> Counts:

@@ -96,11 +96,17 @@ def _refused(error: UsageError) -> Iterator[Observation]:
             names = [name.strip(" .") for name in re.split(r"[,\n]+", found.group(1)) if name.strip(" .")]
             shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             yield Observation.of(
-                "DIA106", f"{len(names)} tensors: {shown}: {what}", place_of(names[0]), tensors=names[:64], layer=layer_of(names[0])
+                "DIA106",
+                f"{len(names)} tensors: {shown}: {what}",
+                place_of(names[0]),
+                tensors=names[:64],
+                layer=layer_of(names[0]),
             )
     if found := re.search(r"Expected shape (\(.*?\)) but received shape (\(.*?\)) for parameter (\S+)", text):
         wanted, got, name = found.groups()
-        yield Observation.of("DIA106", f"{name} has the shape {got}, the model wants {wanted}", place_of(name.rstrip(".")))
+        yield Observation.of(
+            "DIA106", f"{name} has the shape {got}, the model wants {wanted}", place_of(name.rstrip("."))
+        )
 
 
 def _summary(found: Sequence[Census]) -> str:

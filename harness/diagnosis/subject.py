@@ -60,7 +60,9 @@ def _named(name: str, dtype: str | None) -> Subject:
     if folder.is_dir():
         if (folder / "config.json").is_file() and (reason := problem(folder)):
             raise UsageError(reason)
-        return Subject(name, folder.resolve(), PathRow(id="folder", source="path", path=str(folder.resolve())), None, dtype)
+        return Subject(
+            name, folder.resolve(), PathRow(id="folder", source="path", path=str(folder.resolve())), None, dtype
+        )
     table = models.bundled()
     if name in table:
         return Subject(name, None, table[name], None, dtype)

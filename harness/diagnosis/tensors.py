@@ -24,10 +24,22 @@ MOST_HEADER = 100 << 20
 """The format's own limit for a header."""
 
 _DTYPES = {
-    "F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2), "I64": ("int64", 8),
-    "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1), "U64": ("uint64", 8), "U32": ("uint32", 4),
-    "U16": ("uint16", 2), "U8": ("uint8", 1), "BOOL": ("bool", 1), "F8_E4M3": ("uint8", 1), "F8_E5M2": ("uint8", 1),
-}  # fmt: skip
+    "F64": ("float64", 8),
+    "F32": ("float32", 4),
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),
+    "I64": ("int64", 8),
+    "I32": ("int32", 4),
+    "I16": ("int16", 2),
+    "I8": ("int8", 1),
+    "U64": ("uint64", 8),
+    "U32": ("uint32", 4),
+    "U16": ("uint16", 2),
+    "U8": ("uint8", 1),
+    "BOOL": ("bool", 1),
+    "F8_E4M3": ("uint8", 1),
+    "F8_E5M2": ("uint8", 1),
+}
 
 
 class BrokenFile(Exception):
@@ -41,9 +53,14 @@ class BrokenFile(Exception):
 class Tensor(Protocol):
     """One tensor: `pieces` yields (index of the first value, flat unsigned bits) for float dtypes."""
 
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
     @property
     def nbytes(self) -> int: ...
@@ -75,7 +92,7 @@ class FileTensor:
             stream.seek(self.start)
             done = 0
             while done < self.nbytes:
-                view = memoryview(buffer).cast("B")[: min(buffer.nbytes, self.nbytes - done)]
+                view = memoryview(buffer.data).cast("B")[: min(buffer.nbytes, self.nbytes - done)]
                 got = stream.readinto(view)
                 if got != len(view):
                     raise BrokenFile(self.file.name, f"ends inside {self.name}", self.name)

@@ -106,9 +106,13 @@ def swallowed(before: Sequence[Census], after: Mapping[str, Census]) -> Iterator
         yield Observation.of(
             "DIA103",
             f"{each.tensor.name} holds {each.counts.text()} before quantising, and only finite numbers after it",
-            place_of(each.tensor.name, row, column), nan=each.counts.nan, pos_inf=each.counts.pos_inf,
-            neg_inf=each.counts.neg_inf, first=[row, column], quantised_dtype=now.tensor.dtype,
-        )  # fmt: skip
+            place_of(each.tensor.name, row, column),
+            nan=each.counts.nan,
+            pos_inf=each.counts.pos_inf,
+            neg_inf=each.counts.neg_inf,
+            first=[row, column],
+            quantised_dtype=now.tensor.dtype,
+        )
 
 
 def place_of(name: str, row: int | None = None, column: int | None = None) -> Place:
@@ -137,16 +141,24 @@ def _not_finite(found: Sequence[Census]) -> Iterator[Observation]:
         if _rules_out(each):
             continue
         cast = each.tensor.dtype == "float16" and not each.counts.nan
-        message = f"{each.tensor.name} ({each.tensor.dtype}) holds {each.counts.text()}; the first is at row {row}, column {column}"
-        evidence = dict(
-            nan=each.counts.nan, pos_inf=each.counts.pos_inf, neg_inf=each.counts.neg_inf, first=[row, column],
-            absmax=each.counts.absmax, shape=list(each.tensor.shape),
-        )  # fmt: skip
+        message = (
+            f"{each.tensor.name} ({each.tensor.dtype}) holds {each.counts.text()}; first row {row}, column {column}"
+        )
+        evidence: dict[str, Any] = {
+            "nan": each.counts.nan,
+            "pos_inf": each.counts.pos_inf,
+            "neg_inf": each.counts.neg_inf,
+            "first": [row, column],
+            "absmax": each.counts.absmax,
+            "shape": list(each.tensor.shape),
+        }
         if cast:
             message += "; infinities without a NaN are what a cast from a wider dtype makes"
             yield Observation.of("DIA104", message, place_of(each.tensor.name, row, column), SUSPECTED, **evidence)
         else:
-            yield _as_swallowable(Observation.of("DIA101", message, place_of(each.tensor.name, row, column), **evidence), each)
+            yield _as_swallowable(
+                Observation.of("DIA101", message, place_of(each.tensor.name, row, column), **evidence), each
+            )
 
 
 def _rules_out(each: Census) -> bool:
@@ -163,9 +175,13 @@ def _as_swallowable(seen: Observation, each: Census) -> Observation:
     if not each.counts.nan or len(each.tensor.shape) < 2 or not each.tensor.name.endswith("weight"):
         return seen
     return Observation(
-        seen.code, f"{seen.message}; quantising this tensor would swallow it", seen.place, seen.evidence,
-        seen.confidence, "F15",
-    )  # fmt: skip
+        seen.code,
+        f"{seen.message}; quantising this tensor would swallow it",
+        seen.place,
+        seen.evidence,
+        seen.confidence,
+        "F15",
+    )
 
 
 def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[Observation]:
@@ -174,34 +190,49 @@ def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[Observatio
     lost = sum(each.flushed for each in flushed)
     if over:
         first = max(over, key=lambda each: each.over)
-        row, column = flat_place(np.unravel_index(first.first_over or 0, first.tensor.shape or (1,)), first.tensor.shape)  # type: ignore[arg-type]
+        row, column = _unraveled(first.first_over or 0, first.tensor.shape)
         yield Observation.of(
             "DIA104",
-            f"{sum(each.over for each in over):,} weights are over the range of {dtype} and {lost:,} become zero in it; "
+            f"{sum(each.over for each in over):,} weights are over the range of {dtype}, {lost:,} become zero in it; "
             f"over the range in {_listed(over)}",
-            place_of(first.tensor.name, _whole(row), _whole(column)), over=sum(each.over for each in over), flushed=lost,
-            tensors=[each.tensor.name for each in over], flushed_tensors=[each.tensor.name for each in flushed],
-            absmax=first.counts.absmax, dtype=dtype,
-        )  # fmt: skip
+            place_of(first.tensor.name, row, column),
+            over=sum(each.over for each in over),
+            flushed=lost,
+            tensors=[each.tensor.name for each in over],
+            flushed_tensors=[each.tensor.name for each in flushed],
+            absmax=first.counts.absmax,
+            dtype=dtype,
+        )
     elif whole := [each for each in flushed if each.flushed == each.counts.size]:
         yield Observation.of(
-            "DIA104", f"all of {_listed(whole)} becomes zero in {dtype}", place_of(whole[0].tensor.name),
-            over=0, flushed=lost, tensors=[each.tensor.name for each in whole], dtype=dtype,
-        )  # fmt: skip
+            "DIA104",
+            f"all of {_listed(whole)} becomes zero in {dtype}",
+            place_of(whole[0].tensor.name),
+            over=0,
+            flushed=lost,
+            tensors=[each.tensor.name for each in whole],
+            dtype=dtype,
+        )
     elif flushed:
         yield Observation.of(
-            "DIA108", f"{lost:,} weights become zero in {dtype}, in {_listed(flushed)}",
-            place_of(flushed[0].tensor.name), flushed=lost, tensors=[each.tensor.name for each in flushed],
-        )  # fmt: skip
+            "DIA108",
+            f"{lost:,} weights become zero in {dtype}, in {_listed(flushed)}",
+            place_of(flushed[0].tensor.name),
+            flushed=lost,
+            tensors=[each.tensor.name for each in flushed],
+        )
 
 
 def _zero(found: Sequence[Census]) -> Iterator[Observation]:
     zero = [each for each in found if each.all_zero and _must_not_be_zero(each)]
     if zero:
         yield Observation.of(
-            "DIA105", f"{_listed(zero)}: every value is 0", place_of(zero[0].tensor.name),
-            tensors=[each.tensor.name for each in zero], shapes=[list(each.tensor.shape) for each in zero],
-        )  # fmt: skip
+            "DIA105",
+            f"{_listed(zero)}: every value is 0",
+            place_of(zero[0].tensor.name),
+            tensors=[each.tensor.name for each in zero],
+            shapes=[list(each.tensor.shape) for each in zero],
+        )
 
 
 def _must_not_be_zero(each: Census) -> bool:
@@ -216,12 +247,18 @@ def _scales(found: Sequence[Census], by_name: Mapping[str, Census]) -> Iterator[
             continue
         bad = _bad_groups(each, by_name[_packed(name)])
         if bad.size:
-            row, group = flat_place(tuple(int(i) for i in np.unravel_index(bad[0], each.tensor.shape)), each.tensor.shape)
+            row, group = flat_place(
+                tuple(int(i) for i in np.unravel_index(bad[0], each.tensor.shape)), each.tensor.shape
+            )
             kind = "zero" if each.counts.finite else each.counts.text()
             yield Observation.of(
-                "DIA102", f"{name}: {bad.size:,} of {each.counts.size:,} groups are {kind}; the first is row {row}, group {group}",
-                place_of(name, row, group), groups=int(bad.size), row=row, group=group,
-            )  # fmt: skip
+                "DIA102",
+                f"{name}: {bad.size:,} of {each.counts.size:,} groups are {kind}; first row {row}, group {group}",
+                place_of(name, row, group),
+                groups=int(bad.size),
+                row=row,
+                group=group,
+            )
 
 
 def _bad_groups(each: Census, packed: Census) -> npt.NDArray[np.int64]:
@@ -261,13 +298,21 @@ def _fresh(found: Sequence[Census]) -> Iterator[Observation]:
                 "DIA109",
                 f"{each.tensor.name} is uniform within 1/sqrt({each.tensor.shape[-1]}), as MLX starts a layer; "
                 f"{len(siblings) - 1} tensors of the same name in other layers are not",
-                place_of(each.tensor.name), SUSPECTED, absmax=each.counts.absmax,
-            )  # fmt: skip
+                place_of(each.tensor.name),
+                SUSPECTED,
+                absmax=each.counts.absmax,
+            )
 
 
 def _is_fresh(tensor: Tensor, counts: Counts) -> bool:
     """Whether a matrix fills [-1/sqrt(inputs), 1/sqrt(inputs)] to the edge and evenly: kurtosis 1.8."""
-    if len(tensor.shape) != 2 or not tensor.name.endswith(".weight") or counts.absmax is None or not counts.finite or counts.size < 1024:
+    if (
+        len(tensor.shape) != 2
+        or not tensor.name.endswith(".weight")
+        or counts.absmax is None
+        or not counts.finite
+        or counts.size < 1024
+    ):
         return False
     bound = tensor.shape[-1] ** -0.5
     if not 0.995 * bound < counts.absmax <= 1.005 * bound:
@@ -325,5 +370,6 @@ def _role(name: str) -> str:
     return re.sub(r"\.\d+\.", ".N.", name)
 
 
-def _whole(value: int | None) -> int | None:
-    return None if value is None else int(value)
+def _unraveled(index: int, shape: Sequence[int]) -> tuple[int | None, int | None]:
+    """Return (row, column) of a flat index."""
+    return flat_place(tuple(int(i) for i in np.unravel_index(index, tuple(shape) or (1,))), shape)
