@@ -7,7 +7,7 @@ each of its forward passes ran, the last token's logits, and every block's dtype
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -147,14 +147,35 @@ def _cells(recoveries: Mapping[int, float], passes: Sequence[Pass], question: Qu
         yield Recovered(layer, Reading.of(recoveries[layer]), true)
 
 
+Sizes = tuple[str, str, mx.array, mx.array]
+
+
 @contextmanager
 def observed(root: Any, passes: list[Pass]) -> Iterator[None]:
-    """Note every forward pass of a model, under whatever interception is put on it meanwhile.
+    """Note every forward pass of a model, under whatever interception is put on it meanwhile."""
+    parts: list[Sizes] = []
 
-    The classes made here are not those of taps, because an engine that taps would refuse a tapped model.
+    def note_pass(args: tuple[Any, ...], out: Any) -> None:
+        logits = out[0] if isinstance(out, tuple) else out
+        ids = next((array for _, array in arrays("", args)), None)
+        if isinstance(logits, mx.array) and logits.ndim == 3 and ids is not None:
+            row = logits[0, -1]
+            mx.eval(row)
+            seen = tuple(part for each in parts if (part := _part(*each)))
+            passes.append(Pass(tuple(int(i) for i in np.array(ids).reshape(-1)), row, seen))
+        parts.clear()
+
+    notes = {id(root): note_pass}
+    with deferred(), _observing(root, parts, notes):
+        yield
+
+
+@contextmanager
+def _observing(root: Any, parts: list[Sizes], notes: Mapping[int, Callable[..., None]]) -> Iterator[None]:
+    """Give every module a class that notes what it returns.
+
+    These are not the classes of taps, because an engine that taps would refuse a tapped model.
     """
-    watched = {name: module for name, module in root.named_modules() if name and name.count(".") <= 4}
-    parts: list[tuple[str, str, mx.array, mx.array]] = []
 
     def note_part(name: str, args: tuple[Any, ...], out: Any) -> None:
         for _, array in list(arrays("", out))[:1]:
@@ -163,28 +184,41 @@ def observed(root: Any, passes: list[Pass]) -> Iterator[None]:
                 last = wide[..., -1, :] if wide.ndim >= 2 else wide
                 parts.append((name, dtype_name(array), mx.sum(wide), mx.sum(last)))
 
-    def note_pass(args: tuple[Any, ...], out: Any) -> None:
-        logits = out[0] if isinstance(out, tuple) else out
-        ids = next((array for _, array in arrays("", args)), None)
-        if isinstance(logits, mx.array) and logits.ndim == 3 and ids is not None:
-            row = logits[0, -1]
-            seen = tuple(part for each in parts if (part := _part(*each)))
-            mx.eval(row)
-            passes.append(Pass(tuple(int(i) for i in np.array(ids).reshape(-1)), row, seen))
-        parts.clear()
-
     originals: list[tuple[Any, type]] = []
-    with deferred():
+    try:
+        for name, module in root.named_modules():
+            originals.append((module, type(module)))
+            module.__class__ = _noting(module, notes.get(id(module), partial(note_part, name)))
+        yield
+    finally:
+        for module, original in reversed(originals):
+            module.__class__ = original
+
+
+def compiled(root: Any, ids: Sequence[int]) -> Pass:
+    """Run the model once, compiled as a whole, with its parts among the outputs where they can be."""
+    names: list[tuple[str, str]] = []
+
+    def whole(x: mx.array, observe: bool) -> list[mx.array]:
+        parts: list[Sizes] = []
+        with _observing(root, parts, {id(root): lambda args, out: None}) if observe else nullcontext():
+            out = root(x)
+        names[:] = [(name, dtype) for name, dtype, _, _ in parts]
+        logits = out[0] if isinstance(out, tuple) else out
+        return [logits[0, -1], *(size for _, _, size, _ in parts), *(last for _, _, _, last in parts)]
+
+    for observe in (True, False):
         try:
-            for name, module in watched.items():
-                originals.append((module, type(module)))
-                module.__class__ = _observing(module, partial(note_part, name))
-            originals.append((root, type(root)))
-            root.__class__ = _observing(root, note_pass)
-            yield
-        finally:
-            for module, original in reversed(originals):
-                module.__class__ = original
+            row, *sizes = mx.compile(partial(whole, observe=observe))(mx.array([list(ids)]))
+            mx.eval(row, sizes)
+        except UNTRACEABLE:
+            if observe:
+                continue  # parts that a part compiles for itself cannot leave it
+            raise
+        pairs = zip(names, sizes[: len(names)], sizes[len(names) :], strict=True)
+        parts = (_part(name, dtype, size, last) for (name, dtype), size, last in pairs)
+        return Pass(tuple(ids), row, tuple(part for part in parts if part))
+    raise AssertionError("the second attempt returns or raises")
 
 
 def _part(name: str, dtype: str, size: mx.array, last: mx.array) -> Part | None:
@@ -195,7 +229,7 @@ def _part(name: str, dtype: str, size: mx.array, last: mx.array) -> Part | None:
         return None
 
 
-def _observing(module: Any, note: Callable[[tuple[Any, ...], Any], None]) -> type:
+def _noting(module: Any, note: Callable[[tuple[Any, ...], Any], None]) -> type:
     original = type(module)
 
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  the name Python looks up

@@ -54,6 +54,27 @@ def leak_of(root: Any, ids: Sequence[int]) -> Leak | None:
     return found[0] if found else None
 
 
+def leak_through(mask: mx.array, slots: Sequence[int], what: str, value: str) -> Leak | None:
+    """Return the leak of slots that a mask hides from all later queries, judged by the mask alone."""
+    hidden = _hidden(mask)
+    found = [slot for slot in slots if slot < hidden.shape[1] and _is_hidden(hidden, slot)]
+    if not found:
+        return None
+    columns = hidden[:, found].all(axis=1)
+    return Leak(what, value, tuple(found), int(columns.sum()), hidden.shape[0], int(columns.sum()))
+
+
+def _hidden(mask: mx.array) -> npt.NDArray[np.bool_]:
+    """Return `[queries, slots]`: what a mask hides for every batch row and head."""
+    hidden: npt.NDArray[np.bool_] = host_values(blocked(mask).astype(mx.float32)) > 0
+    return np.all(hidden.reshape(-1, *hidden.shape[-2:]), axis=0)
+
+
+def _is_hidden(hidden: npt.NDArray[np.bool_], slot: int) -> bool:
+    queries = hidden.shape[0]
+    return bool(hidden[_after(slot - (hidden.shape[1] - queries), queries), slot].all())
+
+
 def _slots(array: mx.array) -> npt.NDArray[np.int64]:
     """Return the slots of `[batch, heads, slots, width]` that hold something not finite."""
     values = host_values(array)
@@ -61,11 +82,9 @@ def _slots(array: mx.array) -> npt.NDArray[np.int64]:
 
 
 def _leak(what: str, array: mx.array, bad: npt.NDArray[np.int64], mask: mx.array, out: mx.array) -> Leak | None:
-    hidden: npt.NDArray[np.bool_] = host_values(blocked(mask).astype(mx.float32)) > 0
-    hidden = np.all(hidden.reshape(-1, *hidden.shape[-2:]), axis=0)
+    hidden = _hidden(mask)
     queries = hidden.shape[0]
-    offset = hidden.shape[1] - queries
-    slots = [int(slot) for slot in bad if hidden[_after(int(slot) - offset, queries), slot].all()]
+    slots = [int(slot) for slot in bad if _is_hidden(hidden, int(slot))]
     if not slots:
         return None
     columns = hidden[:, slots].all(axis=1)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.diagnosis.attention import leak_of
+from harness.diagnosis.attention import Leak, leak_of, leak_through
 from harness.diagnosis.operations import Operand, Operation, Replay, replay
 from harness.diagnosis.outcome import PROVEN, SUSPECTED, Observation, Place
 from harness.diagnosis.statistics import LAYOUTS, element
@@ -90,7 +90,7 @@ def _masked_row(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Obse
 def _leak(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
     if not _ATTENTION.search(suspect.module):
         return None
-    leak = leak_of(root, trail.ids)
+    leak = leak_of(root, trail.ids) or _leak_by_mask(root, trail, suspect)
     if leak is None:
         return None
     place = place_of(trail, suspect)
@@ -106,6 +106,16 @@ def _leak(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observatio
         what=leak.what,
         **_evidence(trail, suspect, seen.guilty),
     )
+
+
+def _leak_by_mask(root: Any, trail: Trail, suspect: Suspect) -> Leak | None:
+    """Attention that is written out, as with a soft cap, is judged by the mask that its module was handed."""
+    mask = trail.masks.of(suspect.module)
+    if mask is None or not suspect.is_leaf:
+        return None
+    elements = elements_of(root, trail, suspect)
+    slots = sorted({token for token, _, _ in elements if token is not None})
+    return leak_through(mask, slots, suspect.module.rsplit(".", 1)[-1], elements[0][2]) if elements else None
 
 
 def _epsilon(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from harness.diagnosis.asked import Pass, bare, observed
+from harness.diagnosis.asked import Pass, bare, compiled, observed
 from harness.diagnosis.operations import uncompiled
 from harness.diagnosis.outcome import PROVEN, Observation, Place
 from harness.diagnosis.patched import apart, by_call, first_difference, same
-from harness.diagnosis.statistics import counts
-from harness.diagnosis.trail import layer_of
+from harness.diagnosis.statistics import counts, element
+from harness.diagnosis.trail import layer_of, trail
 from harness.errors import UsageError
 from harness.models.loaded import LoadedModel
 from harness.models.prompt_cache import prompt_cache
@@ -67,13 +68,14 @@ def _compiled(root: Any, ids: Sequence[int]) -> Said:
         difference = apart(as_is.logits, eager.logits)
         text = f"the model compiles parts of itself, and differs from eager by {difference:.3g} of the largest logit"
         return [_found("DIA602", text, module, difference=difference)], text
-    function = mx.compile(lambda x: _logits(root(x))[0, -1])
-    compiled = function(mx.array([list(ids)]))
-    mx.eval(compiled)
-    if not same(compiled, eager.logits):
-        difference = apart(compiled, eager.logits)
+    try:
+        whole = compiled(root, ids)
+    except (ValueError, RuntimeError, TypeError) as error:
+        return [], f"the model cannot be compiled as a whole ({type(error).__name__})"
+    if not same(whole.logits, eager.logits):
+        difference = apart(whole.logits, eager.logits)
         text = f"compiled as a whole, the model differs from eager by {difference:.3g} of the largest logit"
-        return [_found("DIA602", text, None, difference=difference)], text
+        return [_found("DIA602", text, first_difference(whole, eager), difference=difference)], text
     return [], "compiled and eager agree"
 
 
@@ -113,8 +115,9 @@ def _lengths(model: LoadedModel, ids: Sequence[int], low: int, high: int) -> Sai
 
 
 def _too_long(length: int, reason: str, model: LoadedModel, ids: Sequence[int]) -> Observation:
-    module = _broken_part(model, _repeated_ids(ids, length))
-    return _found("DIA601", f"the smallest length that fails is {length} tokens: {reason}", module, length=length)
+    module, token = _broken_part(model, _repeated_ids(ids, length))
+    found = _found("DIA601", f"the smallest length that fails is {length} tokens: {reason}", module, length=length)
+    return replace(found, place=replace(found.place, token=token))
 
 
 def _why(model: LoadedModel, ids: Sequence[int], length: int) -> str:
@@ -149,14 +152,13 @@ def _in_pieces(model: LoadedModel, prompt: Sequence[int], size: int = 64) -> Pas
     return passes[-1]
 
 
-def _broken_part(model: LoadedModel, prompt: Sequence[int]) -> str | None:
-    from harness.diagnosis.trail import trail
-
+def _broken_part(model: LoadedModel, prompt: Sequence[int]) -> tuple[str | None, int | None]:
+    """Return the first module that is not finite, or differs when read in pieces, and the token where it is."""
     suspect = trail(model.module, prompt, RUN).suspect
     if suspect:
-        return suspect.module
+        return suspect.module, element(suspect.counts.first)[0]
     pieces = _in_pieces(model, prompt)
-    return first_difference(bare(model.module, prompt), pieces) if pieces else None
+    return (first_difference(bare(model.module, prompt), pieces, last=True) if pieces else None), len(prompt) - 1
 
 
 def _row(root: Any, ids: Sequence[int]) -> mx.array:

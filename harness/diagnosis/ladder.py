@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mlx.core as mx
@@ -16,7 +16,7 @@ from harness.diagnosis import storage
 from harness.diagnosis.asked import Asked, ask, engine_of, name_of
 from harness.diagnosis.cause import cause_of
 from harness.diagnosis.forward import hidden, silent_masks, silent_norms
-from harness.diagnosis.outcome import RUNGS, Diagnosis, Frame, Observation, Place, Rung
+from harness.diagnosis.outcome import RUNGS, Diagnosis, Frame, Observation, Rung
 from harness.diagnosis.shadow import Shadow, shadow
 from harness.diagnosis.subject import Subject, cast_to, subject_of, tokens_of
 from harness.diagnosis.trail import Trail, trail
@@ -190,6 +190,15 @@ class _Climb:
             return
         seen: Shadow = shadow(model, guilty)
         self.report.rungs["shadow"] = Rung("shadow", "ok" if seen.ran else "skipped", seen.summary)
+        if seen.ran:
+            self._tell(guilty.run, seen)
+
+    def _tell(self, run: str, seen: Shadow) -> None:
+        """Put what wider runs say beside the cause that they were made for."""
+        for i, each in enumerate(self.report.findings):
+            if each.place.rung == "forward" and each.place.run == run:
+                self.report.findings[i] = replace(each, evidence={**each.evidence, "shadow": seen.evidence()})
+                return
 
     def _compare(self, model: LoadedModel, prompts: dict[str, Tokens]) -> None:
         from harness.diagnosis import comparisons
@@ -215,7 +224,7 @@ class _Climb:
         question = Question(prompts["clean"], prompts["corrupted"], Sweep((component,)), (metric,))
         engine = engine_of(self.request.engine)
         clean, corrupted = trails["clean"].logits[-1], trails["corrupted"].logits[-1]
-        asked = self._ask(engine, model, question)
+        asked = self._ask(engine, model, question, trails)
         if asked is None:
             return
         found = patched_rung.about_the_passes(model, question, asked)
@@ -226,12 +235,12 @@ class _Climb:
             return
         self._metric(metric, asked, clean, corrupted, broken)
 
-    def _ask(self, engine: Any, model: LoadedModel, question: Question) -> Asked | None:
+    def _ask(self, engine: Any, model: LoadedModel, question: Question, trails: dict[str, Trail]) -> Asked | None:
         try:
             return ask(engine, model, question)
         except TapError as error:
-            place = Place("patched", "patched", question.sweep.components[0])
-            self.report.add("patched", [Observation.of("DIA301", str(error), place)], "the patch")
+            found = patched_rung.never_called(model, question, trails["corrupted"], str(error))
+            self.report.add("patched", [found], f"{name_of(engine)} could not patch")
         except FindingError as error:
             raise UsageError(str(error)) from error
         except PromptError:

@@ -31,12 +31,30 @@ class EmptyRows:
     boolean: bool
 
 
+@dataclass
+class Mask:
+    """A mask, the modules that it was handed to in order, and which of its rows block every key."""
+
+    modules: list[str]
+    mask: mx.array
+    rows: mx.array
+
+    @property
+    def innermost(self) -> str:
+        """The module that first uses the mask: the last of a chain in which each holds the next."""
+        found = self.modules[0]
+        for module in self.modules[1:]:
+            if not module.startswith(f"{found}.") and found:
+                break
+            found = module
+        return found
+
+
 class Masks:
     """The masks of one run; each is looked at once, whoever passes it."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, mx.array] = {}
-        self._rows: list[tuple[str, mx.array, mx.array]] = []
+        self._seen: dict[int, Mask] = {}
 
     def look(self, module: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Look for masks among the arguments of a call."""
@@ -46,21 +64,32 @@ class Masks:
 
     def add(self, module: str, mask: mx.array) -> None:
         """Note a mask of which each row is a query."""
-        if id(mask) in self._seen or mask.ndim < 2 or not _may_mask(mask):
+        if mask.ndim < 2 or not _may_mask(mask):
             return
-        self._seen[id(mask)] = mask
-        self._rows.append((module, mask, mx.all(blocked(mask), axis=-1)))
+        seen = self._seen.get(id(mask))
+        if seen is None:
+            self._seen[id(mask)] = Mask([module], mask, mx.all(blocked(mask), axis=-1))
+        else:
+            seen.modules.append(module)
+
+    def of(self, module: str) -> mx.array | None:
+        """Return the last mask that was handed to a module or to one that holds it."""
+        for each in reversed(self._seen.values()):
+            if any(module == name or module.startswith(f"{name}.") for name in each.modules):
+                return each.mask
+        return None
 
     def empty(self) -> EmptyRows | None:
         """Return the first mask with a row that blocks every key."""
-        for module, mask, rows in self._rows:
+        for each in self._seen.values():
+            rows = each.rows
             try:
                 found = np.array(rows).reshape(-1, rows.shape[-1])
             except UNTRACEABLE:
                 continue  # inside a compiled function, where a mask has no values
             if found.any():
                 tokens = tuple(int(i) for i in np.flatnonzero(found.any(axis=0)))
-                return EmptyRows(module, tokens, rows.shape[-1], mask.dtype == mx.bool_)
+                return EmptyRows(each.innermost, tokens, rows.shape[-1], each.mask.dtype == mx.bool_)
         return None
 
     @contextmanager

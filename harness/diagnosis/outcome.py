@@ -32,8 +32,8 @@ SCHEMA = "mlx-patch-harness/diagnosis/1"
 class Place:
     """Where: the rung, which of RUNS, the module (or tensor) by mlx-lm's dotted name, and the element in it.
 
-    The model itself has the name "". `dimension` counts along the last axis. In a weight, `token` is the flat row before
-    it. What does not apply is None.
+    The model itself has the name "". `dimension` counts along the last axis. In a weight, `token` is the flat row
+    before it. What does not apply is None.
     """
 
     rung: str

@@ -111,6 +111,17 @@ def _never_fired(asked: Asked, question: Question, plain: Pass) -> Iterator[Obse
         )
 
 
+def never_called(model: LoadedModel, question: Question, trail: Trail, reason: str) -> Observation:
+    """Return the finding about a component that the model never calls: the first such module."""
+    names = {id(module): name for name, module in reversed(list(model.module.named_modules()))}
+    called = {frame.module for frame in trail.frames}
+    points = [(names.get(id(point.module), ""), point.layer) for point in resolve(model, question.sweep)]
+    component = question.sweep.components[0]
+    module, layer = next(((name, layer) for name, layer in points if name not in called), (component, None))
+    text = f"the patch of {component!r} at {module} cannot fire: {reason}"
+    return Observation.of("DIA301", text, Place("patched", "patched", module, layer), PROVEN, component=component)
+
+
 def only_patched(model: LoadedModel, question: Question, asked: Asked) -> list[Observation]:
     """Return the cause where patched runs are not finite: the trail of the first of them, patch and all."""
     broken = [site for site, row in asked.patched.items() if not row.finite]
@@ -153,14 +164,18 @@ def patched_trail(model: LoadedModel, question: Question, point: HookPoint) -> T
     return trail(model.module, question.corrupted.ids, "patched", taps)
 
 
-def first_difference(one: Pass, other: Pass) -> str | None:
+def first_difference(one: Pass, other: Pass, last: bool = False) -> str | None:
     """Return the first module whose output differs in size, in the order of execution."""
     calls = by_call(other)
     for key, part in by_call(one).items():
         wanted = calls.get(key)
-        if wanted and (part.dtype != wanted.dtype or not _close(part.last, wanted.last, part.dtype)):
+        if wanted and (part.dtype != wanted.dtype or not _close(*_sizes(part, wanted, last), part.dtype)):
             return part.module
     return None
+
+
+def _sizes(one: Part, other: Part, last: bool) -> tuple[float, float]:
+    return (one.last, other.last) if last else (one.size, other.size)
 
 
 def by_call(each: Pass) -> dict[tuple[str, int], Part]:
@@ -174,6 +189,8 @@ def by_call(each: Pass) -> dict[tuple[str, int], Part]:
 
 
 def _close(one: float, other: float, dtype: str) -> bool:
+    if one != one and other != other:
+        return True
     return one == other or abs(one - other) <= SAME.get(dtype, 1e-5) * max(abs(other), 1e-30)
 
 

@@ -36,6 +36,12 @@ class Shadow:
     bfloat16: bool | None = None
     needed: tuple[int, ...] = ()
 
+    def evidence(self) -> dict[str, Any]:
+        """Return what the runs in other dtypes gave, as JSON types."""
+        said = {True: "finite", False: "not finite", None: "not run"}
+        units = ["rest" if unit == REST else unit for unit in self.needed]
+        return {"float32": said[self.float32], "bfloat16": said[self.bfloat16], "needs_float32": units}
+
 
 def shadow(model: LoadedModel, trail: Trail) -> Shadow:
     """Repeat a run that is not finite in wider dtypes."""

@@ -19,7 +19,7 @@ import mlx.core as mx
 import numpy as np
 
 from harness.diagnosis.events import Event, Value, Watcher, watch
-from harness.diagnosis.masks import EmptyRows
+from harness.diagnosis.masks import EmptyRows, Masks
 from harness.diagnosis.outcome import APPEARS, DISAPPEARS, PROPAGATES, Frame
 from harness.diagnosis.statistics import LAYOUTS, Counts, element, host_values
 from harness.intercept import Tap
@@ -57,6 +57,7 @@ class Trail:
     suppressed: tuple[int, ...]
     empty_rows: EmptyRows | None
     unseen: tuple[str, ...] = ()
+    masks: Masks = field(default_factory=Masks)
     inner: Inner = list
 
     @property
@@ -89,6 +90,7 @@ def trail(root: Any, ids: Sequence[int], run: str, inner: Inner = list) -> Trail
         suppressed=suppressed,
         empty_rows=watcher.masks.empty(),
         unseen=tuple(sorted(watcher.unseen)),
+        masks=watcher.masks,
         inner=inner,
     )
 

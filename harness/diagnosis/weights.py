@@ -224,7 +224,7 @@ def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[Observatio
 
 
 def _zero(found: Sequence[Census]) -> Iterator[Observation]:
-    zero = [each for each in found if each.all_zero and _must_not_be_zero(each)]
+    zero = [each for each in found if each.all_zero and _must_not_be_zero(each) and _is_rare(each, found, "all_zero")]
     if zero:
         yield Observation.of(
             "DIA105",
@@ -292,8 +292,8 @@ def _fresh(found: Sequence[Census]) -> Iterator[Observation]:
     """A matrix with the values of a new layer, where the same matrix of other layers has none of them."""
     fresh = [each for each in found if each.fresh]
     for each in fresh:
-        siblings = [other for other in found if _role(other.tensor.name) == _role(each.tensor.name)]
-        if len(siblings) > 1 and sum(other.fresh for other in siblings) * 2 <= len(siblings):
+        siblings = _siblings(each, found)
+        if len(siblings) > 1 and _is_rare(each, found, "fresh"):
             yield Observation.of(
                 "DIA109",
                 f"{each.tensor.name} is uniform within 1/sqrt({each.tensor.shape[-1]}), as MLX starts a layer; "
@@ -302,6 +302,17 @@ def _fresh(found: Sequence[Census]) -> Iterator[Observation]:
                 SUSPECTED,
                 absmax=each.counts.absmax,
             )
+
+
+def _is_rare(each: Census, found: Sequence[Census], what: str) -> bool:
+    """Whether at most half of the tensors of a name share a property: what most have, somebody means."""
+    siblings = _siblings(each, found)
+    return len(siblings) == 1 or 2 * sum(getattr(other, what) for other in siblings) <= len(siblings)
+
+
+def _siblings(each: Census, found: Sequence[Census]) -> list[Census]:
+    """Return the tensors of the same name in all layers, this one among them."""
+    return [other for other in found if _role(other.tensor.name) == _role(each.tensor.name)]
 
 
 def _is_fresh(tensor: Tensor, counts: Counts) -> bool:
