@@ -18,6 +18,7 @@ COMMANDS = {
     "list": "List the jobs that `run` would run.",
     "show": "Show a case resolved: jobs, tokens, sites, snapshots.",
     "validate": "Check case files without loading a model.",
+    "diagnose": "Say where a NaN, an inf or a silent mistake comes from.",
     "schema": "Print the JSON Schema of cases, model tables or results.",
     "merge": "Put the results of shards together.",
     "snapshots": "Show, review, update or prune the stored numbers.",

@@ -67,7 +67,8 @@ def leak_through(mask: mx.array, slots: Sequence[int], what: str, value: str) ->
 def _hidden(mask: mx.array) -> npt.NDArray[np.bool_]:
     """Return `[queries, slots]`: what a mask hides for every batch row and head."""
     hidden: npt.NDArray[np.bool_] = host_values(blocked(mask).astype(mx.float32)) > 0
-    return np.all(hidden.reshape(-1, *hidden.shape[-2:]), axis=0)
+    everywhere: npt.NDArray[np.bool_] = np.all(hidden.reshape(-1, *hidden.shape[-2:]), axis=0)
+    return everywhere
 
 
 def _is_hidden(hidden: npt.NDArray[np.bool_], slot: int) -> bool:

@@ -1,0 +1,99 @@
+"""The regression case of a diagnosis: a case file that fails before the remedy and passes after it.
+
+What differs between before and after is the remedy: another engine where a metric or a guard is at fault, another dtype
+where a range is, and otherwise the model itself, once it is repaired.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.diagnosis.outcome import Diagnosis
+from harness.errors import UsageError
+from harness.findings import FINDINGS
+
+_ENGINES = ("DIA401", "DIA402", "DIA403", "DIA404", "DIA502")
+"""Codes whose remedy is another engine."""
+_DTYPES = ("DIA104", "DIA203", "DIA204", "DIA207", "DIA212", "DIA303")
+"""Codes whose remedy is a wider dtype."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """The texts of a case file and, where its models are in no table yet, of a table beside it."""
+
+    case: str
+    table: str | None
+    how: str
+    """What to type to see it fail, and pass."""
+
+
+def written(diagnosis: Diagnosis, file: Path, source: Mapping[str, Any], prompts: Mapping[str, Any]) -> Written:
+    """Return the case of a diagnosis. Raises UsageError where no case can hold it.
+
+    `source` is the row of a model table without its id and dtype, or an empty mapping for a model of the bundled table;
+    `prompts` are clean and corrupted as they were given.
+    """
+    cause = diagnosis.cause
+    if cause is None:
+        raise UsageError("nothing was found, so there is nothing that a case could hold")
+    stem = (
+        re.sub(r"[^a-z0-9._-]+", "-", file.name.removesuffix(".yaml").removesuffix(".case").lower()).strip("-.")
+        or "case"
+    )
+    given = diagnosis.subject
+    engine, native = str(given.get("engine", "native")), "native"
+    engines = [engine, native] if cause.code in _ENGINES and engine != native else [engine]
+    ids, table = _models(stem, str(given["model"]), str(given.get("dtype", "")), source, cause.code in _DTYPES)
+    about = f"{cause.code} {FINDINGS[cause.code].title}: {cause.message}"
+    lines = [
+        f"about: {json.dumps(about, ensure_ascii=False)}",
+        "tags: [diagnosed]",
+        f"models: [{', '.join(ids)}]",
+        f"engines: [{', '.join(engines)}]",
+        "prompts:",
+        *(f"  {name}: {json.dumps(prompt, ensure_ascii=False)}" for name, prompt in prompts.items()),
+        "sweep:",
+        f"  components: [{given.get('component', 'mlp_out')}]",
+        f"metrics: [{given.get('metric', 'l2')}]",
+    ]
+    lines += _allowed(prompts)
+    return Written("\n".join(lines) + "\n", table, _how(file, engines, ids, table is not None))
+
+
+def _models(stem: str, name: str, dtype: str, source: Mapping[str, Any], wider: bool) -> tuple[list[str], str | None]:
+    """Return the ids of the case's models, and the table that holds them if the bundled one does not."""
+    if not source:
+        return [name], None
+    dtypes = [dtype, "float32" if dtype == "bfloat16" else "bfloat16"] if wider and dtype != "float32" else [dtype]
+    ids = [f"{stem}-{each}" for each in dtypes]
+    rows = ({"id": each, **source, "dtype": kind} for each, kind in zip(ids, dtypes, strict=True))
+    body = "".join(
+        "  - {" + ", ".join(f"{key}: {json.dumps(value)}" for key, value in row.items()) + "}\n" for row in rows
+    )
+    return ids, f"models:\n{body}"
+
+
+def _allowed(prompts: Mapping[str, Any]) -> Sequence[str]:
+    """A case asks about two prompts; where one was diagnosed it stands twice, and has no baseline by construction."""
+    return ["expect:", "  may_find: [BAS001]"] if prompts.get("clean") == prompts.get("corrupted") else []
+
+
+def _how(file: Path, engines: Sequence[str], ids: Sequence[str], has_table: bool) -> str:
+    table = f" --models {table_file(file)}" if has_table else ""
+    run = f"harness run {file}{table}"
+    if len(engines) > 1:
+        return f"{run} --engine {engines[0]}  fails, and with --engine {engines[1]} it passes"
+    if len(ids) > 1:
+        return f"{run} --model {ids[0]}  fails, and with --model {ids[1]} it passes"
+    return f"{run}  fails until the model is repaired"
+
+
+def table_file(file: Path) -> Path:
+    """Return the file of the table beside a case."""
+    return file.with_name(file.name.removesuffix(".yaml").removesuffix(".case") + ".models.yaml")
