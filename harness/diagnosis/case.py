@@ -42,10 +42,7 @@ def written(diagnosis: Diagnosis, file: Path, source: Mapping[str, Any], prompts
     cause = diagnosis.cause
     if cause is None:
         raise UsageError("nothing was found, so there is nothing that a case could hold")
-    stem = (
-        re.sub(r"[^a-z0-9._-]+", "-", file.name.removesuffix(".yaml").removesuffix(".case").lower()).strip("-.")
-        or "case"
-    )
+    stem = re.sub(r"[^a-z0-9._-]+", "-", file.name.removesuffix(".case.yaml").lower()).strip("-.") or "case"
     given = diagnosis.subject
     engine, native = str(given.get("engine", "native")), "native"
     engines = [engine, native] if cause.code in _ENGINES and engine != native else [engine]
@@ -73,10 +70,11 @@ def _models(stem: str, name: str, dtype: str, source: Mapping[str, Any], wider: 
     dtypes = [dtype, "float32" if dtype == "bfloat16" else "bfloat16"] if wider and dtype != "float32" else [dtype]
     ids = [f"{stem}-{each}" for each in dtypes]
     rows = ({"id": each, **source, "dtype": kind} for each, kind in zip(ids, dtypes, strict=True))
-    body = "".join(
-        "  - {" + ", ".join(f"{key}: {json.dumps(value)}" for key, value in row.items()) + "}\n" for row in rows
-    )
-    return ids, f"models:\n{body}"
+    return ids, "models:\n" + "".join(map(_row, rows))
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    return "  - {" + ", ".join(f"{key}: {json.dumps(value)}" for key, value in row.items()) + "}\n"
 
 
 def _allowed(prompts: Mapping[str, Any]) -> Sequence[str]:
@@ -96,4 +94,4 @@ def _how(file: Path, engines: Sequence[str], ids: Sequence[str], has_table: bool
 
 def table_file(file: Path) -> Path:
     """Return the file of the table beside a case."""
-    return file.with_name(file.name.removesuffix(".yaml").removesuffix(".case") + ".models.yaml")
+    return file.with_name(file.name.removesuffix(".case.yaml") + ".models.yaml")
