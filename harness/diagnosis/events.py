@@ -12,7 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from harness.diagnosis.masks import UNTRACEABLE, Masks, arguments, arrays
+from harness.diagnosis.masks import UNTRACEABLE, Masks, arguments, arrays, rules_out
 from harness.diagnosis.statistics import Counts, Probe, counts, dtype_name, layout_of
 from harness.intercept import Tap, tapped
 
@@ -29,6 +29,8 @@ class Value:
     shape: tuple[int, ...]
     counts: Counts | None = None
     first_argument: bool = False
+    meant: bool = False
+    """Whether what is not finite is -inf where a model means it: whole columns, or the future in a mask."""
 
 
 @dataclass
@@ -104,6 +106,7 @@ class Watcher:
                 value.counts = Counts(probe.size, probe.layout.value(magnitude))
             else:
                 value.counts = counts(array)
+                value.meant = value.counts.only_neg_inf and rules_out(array)
 
     def _can_be_evaluated(self, each: tuple[Value, Probe, mx.array]) -> bool:
         try:

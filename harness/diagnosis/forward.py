@@ -20,7 +20,10 @@ from harness.intercept import Tap, tapped
 Values = npt.NDArray[np.float64]
 
 CANCELS = 1e-3
-"""Relative error from which a norm has lost its digits; the same share of a variance must be lost to cancellation."""
+"""Relative error from which a norm has lost its digits, if it is also more than ROUNDINGS of its dtype."""
+ROUNDINGS = 16
+SHARE_LOST = 0.01
+"""Share of a variance that a rounding of the squared mean must be, for cancellation to be the reason."""
 
 
 def hidden(trail: Trail) -> Iterator[Observation]:
@@ -88,7 +91,7 @@ def _taps(norms: dict[str, Any], held: Callable[[str], Any]) -> list[Tap]:
 
 
 def _worst(found: list[tuple[float, str, str, int, float]], run: str) -> Iterator[Observation]:
-    bad = [each for each in found if each[0] > CANCELS and each[4] ** 2 * 2.0 ** -LAYOUTS[each[2]].mantissa > CANCELS]
+    bad = [each for each in found if _cancels(each[0], each[4], LAYOUTS[each[2]].mantissa)]
     if not bad:
         return
     error, name, dtype, token, ratio = bad[0]
@@ -105,6 +108,11 @@ def _worst(found: list[tuple[float, str, str, int, float]], run: str) -> Iterato
         dtype=dtype,
         modules=[each[1] for each in bad[:8]],
     )
+
+
+def _cancels(error: float, ratio: float, mantissa: int) -> bool:
+    rounding = 2.0**-mantissa
+    return error > max(CANCELS, ROUNDINGS * rounding) and ratio**2 * rounding > SHARE_LOST
 
 
 def norm_error(norm: Any, x: mx.array, out: mx.array) -> tuple[float, int, float] | None:

@@ -4,8 +4,8 @@ A non-finite value APPEARS in a module whose inputs are finite, PROPAGATES throu
 DISAPPEARS in one whose output is finite all the same. Between two modules there is code as well: where the next module
 is handed a non-finite value and all before it returned finite ones, it appeared in the module that holds both.
 
-An -inf is legal where a model means it (a mask, an id ruled out). One alone raises no alarm; next to a NaN or +inf, or
-scattered over the logits, it does.
+An -inf is legal where a model means it: in a mask, in whole columns of ids that are ruled out, and as a score on its way
+into a softmax. Anywhere else in what a module returns it is an overflow like any other.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class _Reading:
     def __init__(self, run: str, watcher: Watcher, suppresses: bool):
         self.run, self.events = run, watcher.events
         self.alarm = any(self._hard(value) for event in self.events for value in event.seen)
-        self.alarm = self.alarm or (not suppresses and any(self._soft(value) for value in self.events[-1].seen))
+        self.suppresses = suppresses
         self.frames: list[Frame] = []
         self.suspect: Suspect | None = None
         self.stack: list[_Open] = []
@@ -199,10 +199,14 @@ class _Reading:
         for value in event.seen:
             if self._hard(value):
                 return value
-            # An -inf beside the activation is a mask.
-            if self.alarm and self._soft(value) and (value.first_argument or not event.enter):
+            # An -inf beside the activation is a mask, and one in it may be a score; both harm nobody by themselves.
+            harmless = (event.enter and not (self.alarm and value.first_argument)) or self._is_row_of_logits(event)
+            if self._soft(value) and not harmless:
                 return value
         return None
+
+    def _is_row_of_logits(self, event: Event) -> bool:
+        return self.suppresses and event.seen[0].shape[-1:] == self.events[-1].seen[0].shape[-1:]
 
     @staticmethod
     def _hard(value: Value) -> bool:
@@ -210,4 +214,4 @@ class _Reading:
 
     @staticmethod
     def _soft(value: Value) -> bool:
-        return value.counts is not None and value.counts.only_neg_inf
+        return value.counts is not None and value.counts.only_neg_inf and not value.meant
