@@ -20,8 +20,7 @@ from harness.diagnosis.outcome import RUNGS, Diagnosis, Frame, Observation, Rung
 from harness.diagnosis.shadow import Shadow, shadow
 from harness.diagnosis.subject import Subject, cast_to, subject_of, tokens_of
 from harness.diagnosis.trail import Trail, trail
-from harness.environment import environment
-from harness.errors import FindingError, PromptError, TapError, UnknownName, UsageError
+from harness.errors import FindingError, HarnessError, TapError, UnknownName, UsageError
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import METRICS, Question, Sweep, Tokens
 
@@ -173,7 +172,7 @@ class _Climb:
     def _forward(self, model: LoadedModel, prompts: dict[str, Tokens]) -> dict[str, Trail]:
         trails: dict[str, Trail] = {}
         for run, tokens in prompts.items():
-            each = trails[run] = trail(model.module, tokens.ids, run)
+            each = trails[run] = _trail(model, tokens, run)
             self.frames += each.frames
             found = []
             if each.suspect is not None:
@@ -233,7 +232,7 @@ class _Climb:
         count = len(asked.cells)
         if self.report.add("patched", found, f"{asked.name} patched {component} at {count} layers") and not broken:
             return
-        self._metric(metric, asked, clean, corrupted, broken)
+        self._metric(model, question, asked, (clean, corrupted), broken)
 
     def _ask(self, engine: Any, model: LoadedModel, question: Question, trails: dict[str, Trail]) -> Asked | None:
         try:
@@ -243,23 +242,36 @@ class _Climb:
             self.report.add("patched", [found], f"{name_of(engine)} could not patch")
         except FindingError as error:
             raise UsageError(str(error)) from error
-        except PromptError:
-            raise
         return None
 
-    def _metric(self, metric: str, asked: Asked, clean: mx.array, corrupted: mx.array, broken: bool) -> None:
-        answers = None
+    def _metric(
+        self, model: LoadedModel, question: Question, asked: Asked, ends: tuple[mx.array, mx.array], broken: bool
+    ) -> None:
+        metric, (clean, corrupted) = question.metrics[0], ends
         if METRICS[metric].needs_answers:
             self.report.skip("metric", f"{metric} reads two logits and sums nothing")
         else:
-            found = metric_rung.measured(metric, clean, corrupted, answers)
+            found = metric_rung.measured(metric, clean, corrupted)
             wrong: Sequence[Observation] = () if broken else metric_rung.about_the_rows(found)
             wrong = [*wrong, *metric_rung.about_the_formula(found, asked.name, asked.baseline, clean)]
             zero = [each for each in wrong if each.place.rung == "recovery"]
             self.report.add("metric", [each for each in wrong if each not in zero], found.summary)
             if zero:
                 self.report.add("recovery", zero, "no baseline")
-        self.report.add("recovery", recovery_rung.examine(asked), recovery_rung.summary(asked))
+        found_there = list(recovery_rung.examine(asked))
+        if asked.name == "native" and not broken and not self.report.findings:
+            found_there += recovery_rung.error_bars(model, question, asked)
+        self.report.add("recovery", found_there, recovery_rung.summary(asked))
+
+
+def _trail(model: LoadedModel, tokens: Tokens, run: str) -> Trail:
+    """Return the trail of a run. Raises UsageError for a model that cannot run at all."""
+    try:
+        return trail(model.module, tokens.ids, run)
+    except HarnessError:
+        raise
+    except Exception as error:
+        raise UsageError(f"the model cannot run the {run} prompt: {type(error).__name__}: {error}") from error
 
 
 def _forward_summary(each: Trail) -> str:
@@ -273,8 +285,3 @@ def _forward_summary(each: Trail) -> str:
     if each.suppressed:
         text += f", {len(each.suppressed)} ids ruled out by -inf"
     return text
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a diagnosis depends on."""
-    return dict(environment().packages)

@@ -4,7 +4,7 @@ A non-finite value APPEARS in a module whose inputs are finite, PROPAGATES throu
 DISAPPEARS in one whose output is finite all the same. Between two modules there is code as well: where the next module
 is handed a non-finite value and all before it returned finite ones, it appeared in the module that holds both.
 
-An -inf is legal where a model means it: in a mask, in whole columns of ids that are ruled out, and as a score on its way
+An -inf is legal where a model means it: in a mask, in columns of ids that are ruled out, and as a score on its way
 into a softmax. Anywhere else in what a module returns it is an overflow like any other.
 """
 
