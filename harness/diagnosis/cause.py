@@ -16,6 +16,7 @@ from harness.diagnosis.trail import Suspect, Trail, layer_of
 _EMBEDDING = re.compile(r"(^|\.)(embed\w*|wte|wpe|tok_embeddings|word_embeddings|\w*embeddings?)$")
 _MLP = re.compile(r"(^|\.)(\w*mlp|feed_forward|ffn|moe|block_sparse_moe|experts|switch_mlp|shared_experts?|ff)(\.|$)")
 _ATTENTION = re.compile(r"(^|\.)(self_attn|attn|attention|\w*attn\w*)(\.|$)")
+_IS_ATTENTION = re.compile(r"(^|\.)\w*(attn|attention)\w*$")
 _BLOCK = re.compile(r"(^|\.)(layers|h|blocks|block)\.\d+$")
 _DIVIDES = ("rsqrt", "truediv", "rtruediv", "divide", "reciprocal", "pow", "power", "itruediv", "log")
 _ADDS = ("add", "radd", "iadd", "subtract", "sub", "isub", "addmm", "clip_residual")
@@ -229,7 +230,10 @@ def _quantised(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Obser
 
 def _scores(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
     guilty = seen.guilty
-    if guilty is None or guilty.name not in ("softmax", "scaled_dot_product_attention", "logsumexp"):
+    if guilty is None:
+        return None
+    written_out = bool(_IS_ATTENTION.search(suspect.module)) and _overflows(guilty)
+    if guilty.name not in ("softmax", "scaled_dot_product_attention", "logsumexp") and not written_out:
         return None
     sizes = [o.counts.absmax for o in guilty.operands if o.counts and o.counts.absmax is not None]
     return Observation.of(

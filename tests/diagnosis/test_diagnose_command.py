@@ -1,0 +1,126 @@
+"""`harness diagnose` as a user types it: the paragraph, the files it writes, the exit codes."""
+
+from __future__ import annotations
+
+import json
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from planting import build, put, save_folder
+
+from harness.cli import exit_code_of
+
+NAN = "model.layers.1.mlp.down_proj.weight"
+
+
+@pytest.fixture
+def say(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args):
+        code = exit_code_of(["diagnose", *map(str, args)])
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
+
+
+def with_nan(tensors):
+    tensors[NAN] = put(tensors[NAN], ((3, 17), np.nan))
+
+
+def test_a_clean_folder_ends_with_0_and_a_broken_one_with_1(say, tmp_path):
+    clean = save_folder(build(dtype="float32"), tmp_path / "clean")
+    assert say("--model", clean, "--prompt-ids", "1,5,6")[0] == 0
+    code, out, _ = say(
+        "--model", save_folder(build(dtype="float32"), tmp_path / "bad", with_nan), "--prompt-ids", "1,5,6"
+    )
+    assert code == 1
+    paragraph = out.splitlines()[0]
+    for part in (NAN, "row 3, column 17", "DIA101", "Remedy:", "Confidence: proven"):
+        assert part in paragraph
+
+
+def test_arrays_of_every_format_are_read(say, tmp_path):
+    clean = np.zeros(151_936, np.float16)
+    corrupted = clean + np.float16(0.75)
+    corrupted[::2] = -0.75
+    np.save(tmp_path / "a.npy", clean)
+    np.savez(tmp_path / "a.npz", clean=clean)
+    mx.save_safetensors(str(tmp_path / "a.safetensors"), {"clean": mx.array(clean)})
+    np.save(tmp_path / "b.npy", corrupted)
+    for ending in ("npy", "npz", "safetensors"):
+        code, out, _ = say("--logits", f"a.{ending}", "b.npy")
+        assert code == 1
+        # The closed form: 0.75 times the root of 151,936.
+        assert f"{0.75 * 151_936**0.5:.6g}" in out
+        assert "255.97" in out
+
+
+def test_the_saved_case_of_the_report_fails_on_legacy_and_passes_on_native(say, tmp_path, capsys):
+    prompts = ("--clean", "a b c", "--corrupted", "b b c")
+    args = ("--model", "dial-152k-f16", *prompts, "--engine", "legacy", "--component", "mlp")
+    code, out, _ = say(*args, "--save-case", "issue-1.case.yaml", "--json", "d.json")
+    assert code == 1
+    assert "harness run issue-1.case.yaml --engine legacy  fails, and with --engine native it passes" in out
+    document = json.loads((tmp_path / "d.json").read_text())
+    assert (document["verdict"], document["findings"][0]["fault"]) == ("fault", "F01")
+    assert exit_code_of(["run", "issue-1.case.yaml", "--engine", "legacy"]) == 1
+    assert exit_code_of(["run", "issue-1.case.yaml", "--engine", "native"]) == 0
+    capsys.readouterr()
+
+
+def test_the_saved_case_of_a_range_fails_in_one_dtype_and_passes_in_the_other(say, tmp_path, capsys):
+    def overflowing(tensors):
+        for name in ("gate", "up"):
+            key = f"model.layers.1.mlp.{name}_proj.weight"
+            tensors[key] = tensors[key] * 300
+
+    folder = save_folder(build(dtype="bfloat16"), tmp_path / "m", overflowing)
+    ids = ("--clean-ids", "1,5,6", "--corrupted-ids", "2,5,6")
+    code, out, _ = say("--model", folder, *ids, "--dtype", "float16", "--save-case", "range.case.yaml")
+    assert code == 1
+    assert "DIA204 F09" in out
+    assert (tmp_path / "range.models.yaml").is_file()
+    run = ["run", "range.case.yaml", "--models", "range.models.yaml", "--model"]
+    assert exit_code_of([*run, "range-float16"]) == 1
+    assert exit_code_of([*run, "range-bfloat16"]) == 0
+    capsys.readouterr()
+
+
+def test_the_trail_is_drawn(say, tmp_path):
+    pytest.importorskip("matplotlib")
+    folder = save_folder(build(dtype="float32"), tmp_path / "m")
+    assert say("--model", folder, "--prompt-ids", "1,5,6", "--plot", "trail.png")[0] == 0
+    assert (tmp_path / "trail.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_whole_trail_is_printed_when_asked_for(say, tmp_path):
+    folder = save_folder(build(dtype="float32"), tmp_path / "m")
+    short, whole = (say("--model", folder, "--prompt-ids", "1,5,6", *more)[1] for more in ((), ("--trail",)))
+    assert "layers.3" in whole.replace("\n", "")
+    assert len(whole.splitlines()) > len(short.splitlines()) + 50
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((), "give a model, or logits"),
+        (("--model", "qwen3-152k-f61", "--prompt", "x"), "did you mean 'qwen3-152k-f16'"),
+        (("--model", "dial-152k-f32", "--prompt-ids", "1,x"), "'1,x' is not a list of token ids"),
+        (("--model", "dial-152k-f32", "--prompt", "a", "--prompt-ids", "1"), "and not both"),
+        (("--model", "dial-152k-f32", "--prompt-ids", "1", "--lengths", "a..b"), "'a..b' is not a range"),
+        (("--model", "dial-152k-f32", "--prompt-ids", "1", "--lengths", "9..2"), "lengths 9..2"),
+        (("--model", "dial-152k-f32", "--prompt-ids", "1", "--json", "no/such/d.json"), "is not a folder"),
+        (("--logits", "a.txt", "b.txt"), "is not a format of arrays"),
+        (("--logits", "a.npy", "b.npy"), "a.npy cannot be read"),
+        (("--model", "dial-152k-f32", "--prompt-ids", "1", "--repeat", "0"), "repeat is 0"),
+    ],
+    ids=lambda value: " ".join(value)[:40].replace("/", "-") if isinstance(value, tuple) else None,
+)
+def test_bad_input_ends_with_4_and_one_line(say, args, said):
+    code, _, err = say(*args)
+    assert code == 4
+    assert said in err
+    assert "Traceback" not in err

@@ -1,0 +1,337 @@
+"""The ladder: which rung names what, what is reported of the others, and the findings that the zoo has no fault for."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from planting import CLEAN, CORRUPTED, behave, build, module_of, put, returning, save_folder
+
+import harness
+from harness import models
+from harness.diagnosis import Diagnosis, diagnose
+from harness.diagnosis.outcome import RUNGS
+from harness.diagnosis.shadow import minimal
+from harness.errors import PromptError, UnknownName, UsageError
+from harness.findings import FINDINGS
+from harness.findings.diagnosis import FAULT_OF
+from harness.models.spec import DialRow
+
+
+def dial(**row):
+    row = {"vocab": 64, "weights": (0.5, 0.25, 1.0), **row}
+    return models.load(DialRow(id="dial", source="groundtruth", kind="dial", **row))
+
+
+def codes(found: Diagnosis):
+    return [each.code for each in found.findings]
+
+
+# What the zoo has no fault for: (code, diagnosis, place).
+
+
+def known_bad(monkeypatch):
+    monkeypatch.setattr("harness.diagnosis.environment.KNOWN_BAD", (("mlx", (99, 0, 0), sys.platform, "planted"),))
+    return diagnose(build(), prompt=CLEAN), {}
+
+
+def flushed(monkeypatch):
+    model = build(dtype="bfloat16")
+    layer = module_of(model, "model.layers.1.mlp.down_proj")
+    layer.weight = put(layer.weight, ((4, 4), 1e-9))
+    return diagnose(model, prompt=CLEAN, dtype="float16"), {}
+
+
+def divided(monkeypatch):
+    model = build(dtype="float32")
+    behave(module_of(model, "model.layers.2.mlp"), lambda own, x: own(x) / (0 * x))
+    return diagnose(model, prompt=CLEAN), {"run": "clean", "module": "model.layers.2.mlp", "layer": 2}
+
+
+def hidden(monkeypatch):
+    model = returning(build(dtype="float32"), "model.layers.1.mlp.up_proj", ((0, 2, 3), np.inf))
+    behave(module_of(model, "model.layers.1.mlp"), lambda own, x: mx.nan_to_num(own(x)))
+    return diagnose(model, prompt=CLEAN), {"module": "model.layers.1.mlp.up_proj", "token": 2, "dimension": 3}
+
+
+def broken_scale_in_use(monkeypatch):
+    """A scale that is finite in the weights and NaN when it is used, as a kernel would have it."""
+    model = build(dtype="float32", quantize="4bit")
+
+    layer = module_of(model, "model.layers.1.mlp.down_proj")
+    sound, broken = layer.scales, put(layer.scales, ((3, 1), np.nan))
+
+    def use(own, x):
+        layer.scales = broken
+        try:
+            return own(x)
+        finally:
+            layer.scales = sound
+
+    behave(layer, use)
+    return diagnose(model, prompt=CLEAN), {"module": "model.layers.1.mlp.down_proj", "dimension": 3}
+
+
+class WrittenOut(nn.Module):
+    """Attention whose scores are made in float16 and are too large for it."""
+
+    def __call__(self, x, mask=None, cache=None):
+        scores = (x * 300) @ (x * 300).swapaxes(-1, -2)
+        return mx.softmax(scores - scores.max(axis=-1, keepdims=True), axis=-1) @ x
+
+
+def scores(monkeypatch):
+    model = build()
+    behave(module_of(model, "model.layers.1.self_attn"), lambda own, x, *a, **k: WrittenOut()(x))
+    return diagnose(model, prompt=CLEAN), {"run": "clean", "module": "model.layers.1.self_attn", "layer": 1}
+
+
+def only_patched(monkeypatch):
+    """Each run keeps large and large apart; the patch brings them together."""
+    model = build()
+    block = module_of(model, "model.layers.1")
+    clean_embedding = module_of(model, "model.embed_tokens")
+    behave(clean_embedding, lambda own, ids: put(own(ids), ((0, 0, 0), 4e4 if int(ids[0, 0]) == CORRUPTED[0] else 0)))
+    behave(block.self_attn, lambda own, x, *a, **k: put(own(x, *a, **k), ((0, 0, 0), 0)))
+    behave(block.mlp, lambda own, x: put(own(x), ((0, 0, 0), 0 if float(x[0, 0, 0]) > 2 else 4e4)))
+    return diagnose(model, clean=CLEAN, corrupted=CORRUPTED), {"run": "patched", "module": "model.layers.1", "layer": 1}
+
+
+def failing_engine(monkeypatch):
+    def engine(module, clean, corrupted, component, metric):
+        raise RuntimeError("planted")
+
+    return diagnose(build(), clean=CLEAN, corrupted=CORRUPTED, engine=engine), {"rung": "patched"}
+
+
+def bad_arrays(monkeypatch):
+    clean = np.zeros((3, 8), np.float16)
+    clean[1, 5] = np.nan
+    return diagnose(logits=(clean, np.ones((3, 8), np.float16))), {"run": "clean", "token": 1, "dimension": 5}
+
+
+def moved_by_rounding(monkeypatch):
+    model = build(dtype="bfloat16")
+    # 1.002 is 1 in bfloat16 and is not in float32, in which the second summand is therefore missing.
+    rounds = lambda x: mx.array(1.002, x.dtype) == 1  # noqa: E731
+    behave(module_of(model, "model.layers.1.mlp"), lambda own, x: own(x) + rounds(x) * 5 * own(x[..., ::-1]))
+    return diagnose(model, clean=CLEAN, corrupted=CORRUPTED), {}
+
+
+def from_time_to_time(monkeypatch):
+    model, calls = build(dtype="float32"), []
+
+    def sometimes(own, x):
+        calls.append(1)
+        return own(x) * (2 if len(calls) % 3 == 0 else 1)
+
+    behave(module_of(model, "model.layers.1.mlp"), sometimes)
+    return diagnose(model, prompt=CLEAN, repeat=5), {"rung": "comparisons", "module": "model.layers.1.mlp"}
+
+
+PLANTED = {
+    "DIA002": known_bad, "DIA108": flushed, "DIA201": divided, "DIA210": hidden, "DIA211": broken_scale_in_use,
+    "DIA212": scores, "DIA303": only_patched, "DIA305": failing_engine, "DIA407": bad_arrays,
+    "DIA503": moved_by_rounding, "DIA604": from_time_to_time,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", PLANTED)
+def test_a_cause_outside_the_zoo_is_named_with_its_place(code, monkeypatch):
+    found, place = PLANTED[code](monkeypatch)
+    assert code in codes(found)
+    error = FINDINGS[code].severity == "error"
+    assert (found.verdict == "fault") == error
+    if place:
+        assert {key: getattr(found.place, key) for key in place} == place
+
+
+def test_every_code_is_of_the_zoo_or_planted_here():
+    apart = {
+        "DIA101",  # every random injection into a weight of the zoo's tests
+        "DIA406",  # between two tolerances: the same code path as DIA404
+        "DIA603",  # needs two devices
+    }
+    all_codes = {code for code in FINDINGS if code.startswith("DIA")}
+    assert all_codes == {*PLANTED, *FAULT_OF, *apart}
+
+
+# The report, and what must hold at the end.
+
+
+def test_the_report_is_reproduced_with_its_numbers():
+    clean, corrupted = "Paris is the capital of France", "London is the capital of France"
+    found = diagnose("qwen3-152k-f16", clean=clean, corrupted=corrupted, engine="legacy")
+    cause = found.findings[0]
+    assert (cause.code, cause.fault, found.place.rung) == ("DIA401", "F01", "metric")
+    true = cause.evidence["true"]
+    assert cause.evidence["limit"] == pytest.approx(math.sqrt(65520), abs=1e-9)
+    assert f"{true:.6g}" in cause.message
+    assert "255.97" in cause.message
+    assert "widen before subtracting" in found.paragraph
+    assert next(rung.state for rung in found.rungs if rung.name == "forward") == "ok"
+    assert "proven" in found.paragraph
+
+
+def test_two_infs_at_the_embedding_are_named_and_not_the_norm():
+    model = returning(build("qwen3", vocab=2048), "model.embed_tokens", ((0, 2, 5), np.inf), ((0, 3, 7), np.inf))
+    found = diagnose(model, prompt=CLEAN)
+    assert found.place.module == "model.embed_tokens"
+    assert found.findings[0].evidence["elements"] == [[2, 5, "+inf"], [3, 7, "+inf"]]
+    assert found.findings[0].evidence["count"] == 2
+    assert "NaN" in found.findings[0].evidence["logits"]
+
+
+def with_nan(tensors):
+    name = "model.layers.1.mlp.down_proj.weight"
+    tensors[name] = put(tensors[name], ((3, 17), np.nan))
+
+
+def test_a_nan_that_quantising_swallows_is_found_from_the_folder_and_from_the_pair(tmp_path):
+    folder = save_folder(build(dtype="float32"), tmp_path / "before", with_nan)
+    alone = diagnose(folder, prompt=CLEAN)
+    assert (alone.place.module, alone.place.token, alone.place.dimension) == (
+        "model.layers.1.mlp.down_proj.weight",
+        3,
+        17,
+    )
+    broken = models.load(models.PathRow(id="b", source="path", path=str(folder)))
+    nn.quantize(broken.module, group_size=32, bits=4)
+    assert diagnose(broken, prompt=CLEAN).verdict == "clean"  # nothing is left to be seen
+    pair = diagnose(broken, prompt=CLEAN, before=folder)
+    assert pair.findings[0].code == "DIA103"
+    assert (pair.place.module, pair.place.token, pair.place.dimension) == ("model.layers.1.mlp.down_proj.weight", 3, 17)
+
+
+# Rungs and shapes.
+
+
+def test_every_rung_is_reported_and_none_after_a_proven_cause_is_climbed(tmp_path):
+    folder = save_folder(build(dtype="float32"), tmp_path / "m", with_nan)
+    found = diagnose(folder, prompt=CLEAN)
+    assert tuple(rung.name for rung in found.rungs) == RUNGS
+    assert [rung.state for rung in found.rungs] == ["ok", "fault", *["not reached"] * 6]
+
+
+def test_a_clean_model_gives_no_finding_and_the_json_is_json():
+    found = diagnose(build(dtype="float32"), clean=CLEAN, corrupted=CORRUPTED)
+    assert (found.verdict, found.findings, found.place) == ("clean", (), None)
+    document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert set(document) >= {"verdict", "findings", "place", "rungs", "trail"}
+    assert len(document["trail"]) == len(found.trail) > 100
+    assert "No fault found" in document["paragraph"]
+
+
+def test_the_json_of_a_fault_has_what_the_issue_names():
+    model = returning(build(), "model.layers.1.mlp", ((0, 2, 3), np.nan))
+    document = json.loads(json.dumps(diagnose(model, prompt=CLEAN).to_dict(), allow_nan=False))
+    assert set(document["findings"][0]) >= {"code", "fault", "severity", "message", "evidence", "hint"}
+    wanted = {"rung": "forward", "run": "clean", "module": "model.layers.1.mlp", "layer": 1, "token": 2, "dimension": 3}
+    assert document["place"] == wanted
+
+
+def test_a_fault_of_the_corrupted_run_only_is_placed_there():
+    model = build(dtype="float32")
+    embedding = module_of(model, "model.embed_tokens")
+    behave(embedding, lambda own, ids: put(own(ids), *[((0, 0, 4), np.nan)] * (int(ids[0, 0]) == CORRUPTED[0])))
+    found = diagnose(model, clean=CLEAN, corrupted=CORRUPTED)
+    assert (found.place.run, found.place.module, found.place.token, found.place.dimension) == (
+        "corrupted", "model.embed_tokens", 0, 4,
+    )  # fmt: skip
+
+
+def test_the_weights_of_the_caller_are_what_they_were():
+    model = build(dtype="float32")
+    before = [id(array) for _, array in harness_parameters(model)]
+    diagnose(model, clean=CLEAN, corrupted=CORRUPTED, dtype="float16")
+    returning(model, "model.layers.1.mlp", ((0, 2, 3), np.nan))
+    diagnose(model, prompt=CLEAN, dtype="float16")
+    assert [id(array) for _, array in harness_parameters(model)] == before
+
+
+def harness_parameters(model):
+    from mlx.utils import tree_flatten
+
+    return tree_flatten(model.module.parameters())
+
+
+def test_nothing_of_mlx_stays_replaced():
+    held = {name: getattr(mx, name) for name in dir(mx)} | {f"array.{n}": v for n, v in vars(mx.array).items()}
+    fused = mx.fast.scaled_dot_product_attention
+    diagnose(returning(build(), "model.layers.1.mlp", ((0, 2, 3), np.nan)), prompt=CLEAN)
+    assert mx.fast.scaled_dot_product_attention is fused
+    now = {name: getattr(mx, name) for name in dir(mx)} | {f"array.{n}": v for n, v in vars(mx.array).items()}
+    assert all(now[name] is value for name, value in held.items())
+
+
+# Shadow.
+
+
+@pytest.mark.parametrize(
+    "needed",
+    [{0}, {7}, {2, 5}, {0, 1, 2, 3, 4, 5, 6, 7}, {3, 4, 5}],
+    ids=["first", "last", "apart", "all", "run"],
+)
+def test_a_minimal_set_is_enough_and_cannot_lose_a_member(needed):
+    found = minimal(list(range(8)), lambda kept: needed <= set(kept))
+    assert set(found) == needed
+
+
+def test_a_minimal_set_of_a_rule_that_is_not_monotone_cannot_lose_a_member_either():
+    def enough(kept):
+        kept = set(kept)
+        return {1, 6} <= kept or (3 in kept and len(kept) > 3)
+
+    found = minimal(list(range(8)), enough)
+    assert enough(found)
+    assert not any(enough([unit for unit in found if unit != left]) for left in found)
+
+
+def test_the_blocks_after_an_overflow_of_the_stream_need_the_wider_dtype():
+    model = returning(build(), "model.layers.1", ((0, 3, 9), 6e4))
+    behave(module_of(model, "model.layers.2.self_attn"), lambda own, *a, **k: put(own(*a, **k), ((0, 3, 9), 1e4)))
+    cause = diagnose(model, prompt=CLEAN).findings[0]
+    assert cause.code == "DIA203"
+    assert cause.evidence["shadow"] == {"float32": "finite", "bfloat16": "finite", "needs_float32": [2, 3, "rest"]}
+
+
+# Requests that make no sense.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ({}, UsageError, "give a model, or logits"),
+        ({"model": "no-such-model", "prompt": CLEAN}, UsageError, "neither a folder nor a model"),
+        ({"model": "qwen3-152k-f61", "prompt": CLEAN}, UsageError, "did you mean 'qwen3-152k-f16'"),
+        ({"model": 3, "prompt": CLEAN}, UsageError, "int is not a model"),
+        ({"model": "dial-152k-f32", "clean": CLEAN}, UsageError, "clean and corrupted come together"),
+        ({"model": "dial-152k-f32", "prompt": (1,), "clean": (1,), "corrupted": (1,)}, UsageError, "and not both"),
+        ({"model": "dial-152k-f32", "prompt": (1,), "metric": "l3"}, UnknownName, "'l3' is not a metric"),
+        ({"model": "dial-152k-f32", "prompt": (1,), "engine": "nativ"}, UnknownName, "did you mean 'native'"),
+        ({"model": "dial-152k-f32", "prompt": (1,), "dtype": "float8"}, UsageError, "'float8' is not a dtype"),
+        ({"model": "dial-152k-f32", "prompt": "text"}, PromptError, "is not a word of this model"),
+        ({"model": "dial-152k-f32", "prompt": (99,)}, PromptError, "outside the vocabulary"),
+        ({"model": "dial-152k-f32", "prompt": (1,), "before": "/nowhere"}, UsageError, "is not there"),
+        ({"logits": ([1, 2], [1, 2])}, UsageError, "of floats is needed"),
+        ({"logits": (np.zeros(3, np.float32), np.zeros(4, np.float32))}, UsageError, "one vocabulary"),
+    ],
+    ids=lambda value: None if not isinstance(value, str) else value[:20].replace(" ", "-"),
+)
+def test_a_request_that_makes_no_sense_is_refused_with_the_reason(arguments, error, said):
+    with pytest.raises(error, match=said.replace("'", ".")):
+        if arguments.get("prompt") == (99,):
+            arguments = {**arguments, "model": dial()}
+        harness.diagnose(**arguments)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2"])
+def test_diagnosis_without_a_prompt_is_about_the_weights(architecture):
+    found = diagnose(build(architecture, dtype="float32"))
+    assert found.verdict == "clean"
+    assert [rung.state for rung in found.rungs][:3] == ["ok", "ok", "skipped"]
