@@ -59,7 +59,7 @@ def test_arrays_of_every_format_are_read(say, tmp_path):
 
 
 def test_the_saved_case_of_the_report_fails_on_legacy_and_passes_on_native(say, tmp_path, capsys):
-    prompts = ("--clean", "a b c", "--corrupted", "b b c")
+    prompts = ("--clean", "a", "--corrupted", "b")
     args = ("--model", "dial-152k-f16", *prompts, "--engine", "legacy", "--component", "mlp")
     code, out, _ = say(*args, "--save-case", "issue-1.case.yaml", "--json", "d.json")
     assert code == 1

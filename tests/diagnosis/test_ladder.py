@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 
 import mlx.core as mx
@@ -324,9 +325,9 @@ def test_the_blocks_after_an_overflow_of_the_stream_need_the_wider_dtype():
     ids=lambda value: None if not isinstance(value, str) else value[:20].replace(" ", "-"),
 )
 def test_a_request_that_makes_no_sense_is_refused_with_the_reason(arguments, error, said):
-    with pytest.raises(error, match=said.replace("'", ".")):
-        if arguments.get("prompt") == (99,):
-            arguments = {**arguments, "model": dial()}
+    if arguments.get("prompt") == (99,):
+        arguments = {**arguments, "model": dial()}
+    with pytest.raises(error, match=re.escape(said)):
         harness.diagnose(**arguments)
 
 

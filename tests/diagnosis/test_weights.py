@@ -95,7 +95,7 @@ def test_a_file_that_ends_early_is_named_with_the_tensor_it_ends_in(tmp_path):
 def test_a_file_that_is_none_is_broken_and_not_a_traceback(tmp_path, content):
     file = tmp_path / "model.safetensors"
     file.write_bytes(content)
-    with pytest.raises(BrokenFile, match="model.safetensors"):
+    with pytest.raises(BrokenFile, match=r"model\.safetensors"):
         of_file(file)
 
 
