@@ -12,7 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from harness.diagnosis.masks import UNTRACEABLE, Masks, arguments, arrays, rules_out
+from harness.diagnosis.masks import UNTRACEABLE, Masks, arguments, arrays, is_causal
 from harness.diagnosis.statistics import Counts, Probe, counts, dtype_name, layout_of
 from harness.intercept import Tap, tapped
 
@@ -30,7 +30,7 @@ class Value:
     counts: Counts | None = None
     first_argument: bool = False
     meant: bool = False
-    """Whether what is not finite is -inf where a model means it: whole columns, or the future in a mask."""
+    """Whether what is not finite is the -inf of a causal mask."""
 
 
 @dataclass
@@ -106,7 +106,7 @@ class Watcher:
                 value.counts = Counts(probe.size, probe.layout.value(magnitude))
             else:
                 value.counts = counts(array)
-                value.meant = value.counts.only_neg_inf and rules_out(array)
+                value.meant = value.counts.only_neg_inf and is_causal(array)
 
     def _can_be_evaluated(self, each: tuple[Value, Probe, mx.array]) -> bool:
         try:

@@ -115,14 +115,11 @@ def blocked(mask: mx.array) -> mx.array:
     return mx.logical_not(mask) if mask.dtype == mx.bool_ else mask <= BLOCKED
 
 
-def rules_out(array: mx.array) -> bool:
-    """Return whether the -inf of an array are whole columns, which rule ids out, or the future of every query."""
-    held = np.array(array == -mx.inf).reshape(-1, array.shape[-1])
-    columns = held.all(axis=0)
-    if len(held) > 1 and not columns.all() and held.sum() == columns.sum() * len(held):
-        return True
-    square = array.ndim >= 2 and array.shape[-1] == array.shape[-2] > 1
-    return bool(square and not np.tril(held.reshape(-1, *array.shape[-2:])).any())
+def is_causal(array: mx.array) -> bool:
+    """Return whether the -inf of an array are the future of every query, as a module that makes a mask returns it."""
+    if array.ndim < 2 or not array.shape[-1] == array.shape[-2] > 1:
+        return False
+    return not np.tril(np.array(array == -mx.inf).reshape(-1, *array.shape[-2:])).any()
 
 
 def _may_mask(array: mx.array) -> bool:

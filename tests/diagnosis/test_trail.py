@@ -111,7 +111,24 @@ def test_an_addition_in_place_is_not_taken_for_the_value_before_it():
     assert next(frame for frame in found.frames if frame.module == "first").finite
 
 
-@pytest.mark.parametrize("what", ["ids ruled out", "a causal mask", "scores into a softmax"])
+def test_what_is_put_over_a_value_later_does_not_change_what_was_seen():
+    class Overwriting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Identity()
+
+        def __call__(self, ids):
+            x = self.first(mx.full((1, ids.shape[1], 4), mx.array(np.inf)))
+            x[...] = 1.0
+            return x
+
+    frame = trail(Overwriting(), CLEAN, "clean").frames[0]
+    assert (frame.module, frame.pos_inf, frame.absmax) == ("first", 4 * len(CLEAN), None)
+
+
+@pytest.mark.parametrize(
+    "what", ["ids ruled out", "a causal mask", "a module that makes a mask", "scores into a softmax"]
+)
 def test_an_inf_that_is_meant_is_no_alarm(what):
     model = build(dtype="float32")
     if what == "ids ruled out":
@@ -119,6 +136,10 @@ def test_an_inf_that_is_meant_is_no_alarm(what):
     if what == "a causal mask":
         mask = mx.array(np.triu(np.full((6, 6), -np.inf, np.float32), 1))
         behave(module_of(model, "model.layers.1"), lambda own, x, *a, **k: own(x, mask, None))
+    if what == "a module that makes a mask":
+        mask = mx.array(np.triu(np.full((1, 6, 6), -np.inf, np.float32), 1))
+        model.module.maker = nn.Identity()
+        behave(module_of(model, "model.layers.1"), lambda own, x, *a, **k: own(x, model.module.maker(mask), None))
     if what == "scores into a softmax":
         mlp = module_of(model, "model.layers.1.mlp")
         mlp.softmax = nn.Softmax()
