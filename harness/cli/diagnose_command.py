@@ -53,9 +53,10 @@ _SHOWN = 12
 @click.option("--plot", "plot_file", type=_FILE, help="Draw the trail into this file.")
 @click.option("--save-case", "case_file", type=_FILE, help="Write a case that fails until the remedy.")
 def command(**given: Any) -> int:
-    """Say where the first fault is, what causes it, and what to do.
+    """Say where a NaN, an inf or a silent mistake comes from.
 
-    Exit codes: 0 no fault, 1 a fault, 4 a request that makes no sense.
+    The first place, the cause, and what to do, in a paragraph for an issue. Exit codes: 0 no fault, 1 a fault, 4 a
+    request that makes no sense.
     """
     from harness.diagnosis import diagnose
 
