@@ -27,7 +27,7 @@ from harness.vocabulary import Question, Reading, RowSummary, Site
 
 @dataclass(frozen=True)
 class Part:
-    """What one module returned in an observed pass: the sum of its magnitudes, and that of the last token's."""
+    """What one module returned in an observed pass: the sum of its magnitudes, and that of the last token's, if it has one for each token."""
 
     module: str
     dtype: str
@@ -181,7 +181,8 @@ def _observing(root: Any, parts: list[Sizes], notes: Mapping[int, Callable[..., 
         for _, array in list(arrays("", out))[:1]:
             if mx.issubdtype(array.dtype, mx.floating):
                 wide = mx.abs(array.astype(mx.float32))
-                last = wide[..., -1, :] if wide.ndim >= 2 else wide
+                # Only [batch, tokens, width] has its tokens where one knows them.
+                last = wide[:, -1] if wide.ndim == 3 else mx.zeros(())
                 parts.append((name, dtype_name(array), mx.sum(wide), mx.sum(last)))
 
     originals: list[tuple[Any, type]] = []
