@@ -27,7 +27,7 @@ from harness.vocabulary import Question, Reading, RowSummary, Site
 
 @dataclass(frozen=True)
 class Part:
-    """What one module returned in an observed pass: the sum of its magnitudes, and that of the last token's, if it has one for each token."""
+    """What one module returned in an observed pass: the sum of its magnitudes, and that of the last token's, if any."""
 
     module: str
     dtype: str
@@ -181,8 +181,8 @@ def _observing(root: Any, parts: list[Sizes], notes: Mapping[int, Callable[..., 
         for _, array in list(arrays("", out))[:1]:
             if mx.issubdtype(array.dtype, mx.floating):
                 wide = mx.abs(array.astype(mx.float32))
-                # Only [batch, tokens, width] has its tokens where one knows them.
-                last = wide[:, -1] if wide.ndim == 3 else mx.zeros(())
+                # Only [1, tokens, width] has its tokens where one knows them: experts, for one, sort theirs.
+                last = wide[:, -1] if wide.ndim == 3 and len(wide) == 1 else mx.zeros(())
                 parts.append((name, dtype_name(array), mx.sum(wide), mx.sum(last)))
 
     originals: list[tuple[Any, type]] = []
