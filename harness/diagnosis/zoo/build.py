@@ -1,0 +1,122 @@
+"""Builds of MLX that are wrong: at some sizes, when compiled, or in the very primitive that looks for NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import mlx.core as mx
+
+from harness.diagnosis.zoo.fault import Fault, on
+from harness.diagnosis.zoo.models import BLOCK, alone, both, build, names_in
+from harness.diagnosis.zoo.surgery import Change, at, change_output, replaced
+
+Arguments = Mapping[str, Any]
+
+LONGEST_RIGHT = 37
+
+
+def _tail(value: Callable[[mx.array], mx.array]) -> Change:
+    """Return a change of what lies beyond LONGEST_RIGHT tokens of an array `[1, tokens, width]`."""
+
+    def change(out: mx.array) -> mx.array:
+        beyond = (mx.arange(out.shape[1]) >= LONGEST_RIGHT)[None, :, None]
+        return mx.where(beyond, value(out), out).astype(out.dtype)
+
+    return change
+
+
+def _length(value: Callable[[mx.array], mx.array]) -> Callable[[str], AbstractContextManager[Arguments]]:
+    @contextmanager
+    def plant(architecture: str) -> Iterator[Arguments]:
+        model = build(architecture, "float32")
+        change_output(at(model.module, names_in(architecture)["attention"]), _tail(value))
+        yield alone(model, lengths=(1, 64))
+
+    return plant
+
+
+def _traced(x: mx.array) -> bool:
+    """Return whether a compilation is at work: it refuses to evaluate."""
+    try:
+        mx.eval(x + 0)
+    except (ValueError, RuntimeError):
+        return True
+    return False
+
+
+def _wrong_when_compiled(out: mx.array) -> mx.array:
+    return out * mx.nan if _traced(out) else out
+
+
+@contextmanager
+def _compiled_by_us(architecture: str) -> Iterator[Arguments]:
+    """A block that goes wrong as soon as somebody compiles what it is in."""
+    model = build(architecture, "float32")
+    change_output(at(model.module, names_in(architecture)["block"]), _wrong_when_compiled)
+    yield alone(model, compare_compile=True)
+
+
+@contextmanager
+def _compiled_by_the_model(architecture: str) -> Iterator[Arguments]:
+    """A block that compiles a part of itself."""
+    model = build(architecture, "float32")
+    change_output(at(model.module, names_in(architecture)["block"]), mx.compile(_wrong_when_compiled))
+    yield alone(model, compare_compile=True)
+
+
+def _blind(name: str) -> Callable[[str], AbstractContextManager[Arguments]]:
+    """Return a planting in which a reduction of MLX takes NaN for the smallest value."""
+
+    @contextmanager
+    def plant(architecture: str) -> Iterator[Arguments]:
+        model, own = build(architecture, "float32"), getattr(mx, name)
+
+        def reduce(a: mx.array, *args: Any, **kwargs: Any) -> mx.array:
+            return own(mx.where(a == a, a, -mx.inf if name == "max" else mx.inf), *args, **kwargs)
+
+        with replaced(mx, name, reduce):
+            yield both(model)
+
+    return plant
+
+
+@contextmanager
+def _blind_isnan(architecture: str) -> Iterator[Arguments]:
+    model = build(architecture, "float32")
+    with replaced(mx, "isnan", lambda a, *args, **kwargs: mx.zeros(a.shape, mx.bool_)):
+        yield both(model)
+
+
+_ATTENTION = {"module": "{attention}", "layer": BLOCK}
+_BLOCK = {"module": "{block}", "layer": BLOCK}
+
+FAULTS = (
+    Fault(
+        "F17", "a kernel wrong at some sizes only", "mlx#665, mlx-lm#58 (1,067 tokens), mlx#3361", "H/S",
+        "the smallest failing length, by bisection",
+        (
+            *on("llama qwen3 gemma2 gpt2", _length(lambda out: out * mx.nan), "NaN",
+                place={**_ATTENTION, "token": LONGEST_RIGHT}, numbers=(LONGEST_RIGHT + 1,)),
+            *on("llama gpt2", _length(lambda out: out * 2), "finite", place=_ATTENTION, numbers=(LONGEST_RIGHT + 1,)),
+        ),
+    ),
+    Fault(
+        "F18", "compiled differs from eager", "mlx#1234", "H",
+        "the block, and that it is wrong compiled only",
+        (
+            *on("llama qwen3 gpt2", _compiled_by_us, "by us", place=_BLOCK, words=("compiled", "eager")),
+            *on("llama gemma2", _compiled_by_the_model, "by the model", place=_BLOCK, words=("compiled", "eager")),
+        ),
+    ),
+    Fault(
+        "F19", "the detector's own primitive drops NaN", "mlx#2339, #3269, #4146, #4220", "X",
+        "the detector is not safe on this build, and which primitive",
+        (
+            *on("llama qwen3", _blind("max"), "max", place={"rung": "environment"}, words=("max",)),
+            *on("llama", _blind("min"), "min", place={"rung": "environment"}, words=("min",)),
+            *on("llama", _blind_isnan, "isnan", place={"rung": "environment"}, words=("isnan",)),
+        ),
+    ),
+)  # fmt: skip

@@ -1,0 +1,70 @@
+"""What a fault of the zoo is, and the diagnosis that it requires, as data.
+
+A *fault* is a way in which patching results went wrong for somebody, with the report. A *planting* puts it into one
+small model, as it really arises, and says what a diagnosis of it must contain:
+
+    place      the parts of the place that the planting determines; parts it leaves open are not in the mapping
+    numbers    numbers that the findings about the fault must state, within `TOLERANCE`
+    words      texts that they must contain, upper or lower case
+
+Texts in `place` and `words` are templates over the names that the architecture gives its modules (`models.ANATOMY`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+TOLERANCE = 0.01
+"""Relative: a message rounds to three digits."""
+
+Plant = Callable[[str], AbstractContextManager[Mapping[str, Any]]]
+"""(architecture) -> a context in which the fault exists, yielding the keyword arguments for `diagnose`."""
+
+
+KINDS: Mapping[str, str] = {
+    "H": "a value is not finite",
+    "S": "a finite number is wrong",
+    "X": "something after the value hides it",
+}
+"""How a fault shows."""
+
+
+@dataclass(frozen=True)
+class Planting:
+    """One fault in one model, and the diagnosis it requires."""
+
+    architecture: str
+    plant: Plant
+    place: Mapping[str, Any]
+    numbers: tuple[float, ...] = ()
+    words: tuple[str, ...] = ()
+    variant: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.architecture}, {self.variant}" if self.variant else self.architecture
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row of the zoo."""
+
+    id: str
+    title: str
+    report: str
+    kinds: str
+    says: str
+    """What a diagnosis must say, in words: what `place`, `numbers` and `words` of the plantings make of it."""
+    plantings: tuple[Planting, ...] = field(default_factory=tuple)
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(planting.architecture for planting in self.plantings))
+
+
+def on(architectures: str, plant: Plant, variant: str = "", **required: Any) -> tuple[Planting, ...]:
+    """Return one planting for each architecture of a list of words."""
+    return tuple(Planting(name, plant, variant=variant, **required) for name in architectures.split())

@@ -1,0 +1,163 @@
+"""Faults that nobody listed: NaN, inf or a huge value at a random element of a random weight or output.
+
+Everything follows from the seed. What a diagnosis must name is known from where the value was put, save for a huge
+one, which is a number: where, and whether, it overflows is for an independent replay to say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+from harness.diagnosis.zoo.models import CLEAN, CORRUPTED, both, build
+from harness.diagnosis.zoo.surgery import at, behave
+from harness.models.loaded import LoadedModel
+
+HALF = "llama qwen2 qwen3 gemma gemma2 gemma3_text gpt2 gpt_neox phi phi3 olmo2 starcoder2 stablelm cohere glm4"
+WIDE = "qwen3_moe mixtral qwen2_moe lfm2 mamba2 qwen3_next recurrent_gemma deepseek_v3 falcon_h1 rwkv7 gemma3n"
+"""Architectures that the CPU runs in every dtype, and those it runs in float32 only or that other families stand for."""
+
+HUGE = {"float16": 6e4, "bfloat16": 3e38, "float32": 3e38}
+
+
+@dataclass(frozen=True)
+class Injection:
+    """One value at one element: in a weight, or in what a module returns in the clean run on or the corrupted one only."""
+
+    seed: int
+    architecture: str
+    dtype: str
+    target: str
+    run: str
+    value: float
+    element: int
+    """Which element of the flattened array."""
+    model: LoadedModel
+    shape: tuple[int, ...]
+
+    @property
+    def is_huge(self) -> bool:
+        return math.isfinite(self.value)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return both(self.model, metric="l2", component="mlp_out" if self.has_mlp else "resid_post")
+
+    @property
+    def has_mlp(self) -> bool:
+        return self.architecture in HALF.split()
+
+    @property
+    def place(self) -> Mapping[str, Any]:
+        """Return the parts of the place that are known; an output of other than three axes leaves its element open."""
+        known = {"run": self.run, "module": self.target}
+        if self.run != "weights" and len(self.shape) != 3:
+            return known
+        width = self.shape[-1]
+        return known | {"token": self.element // width, "dimension": self.element % width}
+
+    def __str__(self) -> str:
+        return (
+            f"seed {self.seed}: {self.value:g} at element {self.element} of {self.target} {list(self.shape)} "
+            f"({self.run}), {self.architecture} {self.dtype}"
+        )
+
+
+def inject(seed: int) -> Injection:
+    """Draw a model, a place and a value, and put the value there."""
+    chance = Random(seed)
+    architecture = chance.choice([*HALF.split(), *WIDE.split()])
+    dtype = chance.choice(list(HUGE)) if architecture in HALF.split() else "float32"
+    value = chance.choice([math.nan, math.inf, -math.inf, HUGE[dtype]])
+    into = _into_a_weight if chance.random() < 0.4 else _into_an_output
+    return into(chance, build(architecture, dtype), seed=seed, architecture=architecture, dtype=dtype, value=value)
+
+
+def _into_a_weight(chance: Random, model: LoadedModel, **drawn: Any) -> Injection:
+    weights = [(name, array) for name, array in tree_flatten(model.module.parameters())
+               if mx.issubdtype(array.dtype, mx.floating) and array.size]  # fmt: skip
+    name, array = chance.choice(weights)
+    element = chance.randrange(array.size)
+    owner, _, leaf = name.rpartition(".")
+    at(model.module, owner)[leaf] = _with(array, element, drawn["value"])
+    return Injection(target=name, run="weights", element=element, model=model, shape=tuple(array.shape), **drawn)
+
+
+def _into_an_output(chance: Random, model: LoadedModel, **drawn: Any) -> Injection:
+    outputs = _outputs(model.module)
+    name = chance.choice(list(outputs))
+    given, shape = outputs[name]
+    run = chance.choice(["clean", "corrupted"])
+    if drawn["value"] == -math.inf and shape[-1] == model.card.vocab:
+        # There -inf is what rules a token out, and legal.
+        drawn["value"] = math.inf
+    element = chance.randrange(math.prod(shape))
+    _plant(at(model.module, name), element, drawn["value"], given if run == "corrupted" else None)
+    return Injection(target=name, run=run, element=element, model=model, shape=shape, **drawn)
+
+
+def _plant(module: Any, element: int, value: float, spared: mx.array | None) -> None:
+    """Put the value into every output, except where the input is the one to be spared."""
+
+    def call(own: Any, *args: Any, **kwargs: Any) -> Any:
+        out = own(*args, **kwargs)
+        if spared is not None and _alike(_first_array((args, kwargs)), spared):
+            return out
+        return (_with(out[0], element, value), *out[1:]) if isinstance(out, tuple) else _with(out, element, value)
+
+    behave(module, call)
+
+
+def _with(array: mx.array, element: int, value: float) -> mx.array:
+    """Return the array with one element set; a shorter one, as of another prompt, gets it at its last."""
+    flat = mx.array(array).reshape(-1)
+    flat[min(element, flat.size - 1)] = value
+    return flat.reshape(array.shape)
+
+
+def _alike(x: mx.array, y: mx.array) -> bool:
+    return x.shape == y.shape and bool(mx.allclose(x.astype(mx.float32), y.astype(mx.float32), rtol=1e-3, atol=1e-6))
+
+
+def _first_array(value: Any) -> Any:
+    _, array = next((name, leaf) for name, leaf in tree_flatten(value) if isinstance(leaf, mx.array))
+    return array
+
+
+def _outputs(root: Any) -> dict[str, tuple[mx.array, tuple[int, ...]]]:
+    """Return path -> (the first array it is given, the shape it returns) of the modules that the two prompts tell apart."""
+    clean, corrupted = _calls(root, CLEAN), _calls(root, CORRUPTED)
+    return {path: seen for path, seen in clean.items() if path in corrupted and not _alike(seen[0], corrupted[path][0])}
+
+
+def _calls(root: Any, ids: tuple[int, ...]) -> dict[str, tuple[mx.array, tuple[int, ...]]]:
+    seen: dict[str, tuple[mx.array, tuple[int, ...]]] = {}
+    modules = [(path, module, type(module)) for path, module in root.named_modules()]
+
+    def noting(path: str) -> Any:
+        def call(own: Any, *args: Any, **kwargs: Any) -> Any:
+            # A handle of its own: `x += y` changes the array that a caller holds.
+            given = mx.array(_first_array((args, kwargs)))
+            out = own(*args, **kwargs)
+            array = out[0] if isinstance(out, tuple) else out
+            if isinstance(array, mx.array) and mx.issubdtype(array.dtype, mx.floating):
+                seen.setdefault(path, (given, tuple(array.shape)))
+            return out
+
+        return call
+
+    for path, module, _ in modules:
+        behave(module, noting(path))
+    try:
+        mx.eval(root(mx.array([list(ids)])))
+        mx.eval([given for given, _ in seen.values()])
+    finally:
+        for _, module, original in modules:
+            module.__class__ = original
+    return seen

@@ -1,0 +1,92 @@
+"""The small models that faults are planted in: mlx-lm's own classes, and the names they give their modules.
+
+Every planting builds a model of its own, so nothing has to be undone on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.models import synthetic
+from harness.models import zoo as architectures
+from harness.models.folder import card_of, cast
+from harness.models.loaded import LoadedModel
+from harness.models.spec import SyntheticRow
+
+VOCAB = 256
+LAYERS = 4
+HIDDEN = 64
+
+CLEAN, CORRUPTED = (3, 7, 11, 200, 5, 9), (3, 8, 11, 200, 6, 9)
+"""Six tokens each, that differ at 1 and 4."""
+
+BLOCK, TOKEN, DIMENSION = 1, 2, 5
+"""Where a fault goes that could go anywhere: neither the first nor the last of anything, in tokens both runs share."""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What an architecture calls its parts; paths in a block start at the block."""
+
+    embedding: str = "model.embed_tokens"
+    blocks: str = "model.layers"
+    attention: str = "self_attn"
+    values: str = "self_attn.v_proj"
+    output: str = "self_attn.o_proj"
+    mlp: str = "mlp"
+    gate: str = "mlp.gate_proj"
+    up: str = "mlp.up_proj"
+    down: str = "mlp.down_proj"
+    added: str = "mlp.down_proj"
+    """The last module before the MLP's residual add."""
+    norm: str = "input_layernorm"
+    head: str = "lm_head"
+
+    def names(self, block: int) -> dict[str, str]:
+        """Return part -> dotted path from the root, the parts of a block in the given one."""
+        outside = {"embedding": self.embedding, "head": self.head, "block": f"{self.blocks}.{block}"}
+        inside = {part: f"{outside['block']}.{path}" for part, path in asdict(self).items() if part not in outside}
+        first = {f"first_{part}": f"{self.blocks}.0.{getattr(self, part)}" for part in ("attention", "norm")}
+        return inside | outside | first
+
+
+ANATOMY: Mapping[str, Anatomy] = {
+    "gemma2": Anatomy(added="post_feedforward_layernorm"),
+    "gpt2": Anatomy(
+        embedding="model.wte", blocks="model.h", attention="attn", values="attn.c_attn", output="attn.c_proj",
+        gate="mlp.c_fc", up="mlp.c_fc", down="mlp.c_proj", added="mlp.c_proj", norm="ln_1",
+    ),
+}  # fmt: skip
+"""Architectures that do not call everything as llama does."""
+
+
+def names_in(architecture: str, block: int = BLOCK) -> dict[str, str]:
+    """Return part -> dotted path in a model of the architecture."""
+    return ANATOMY.get(architecture, Anatomy()).names(block)
+
+
+def build(architecture: str, dtype: str = "float16", vocab: int = VOCAB, **row: Any) -> LoadedModel:
+    """Return a small model of the architecture, its weights a function of its name."""
+    if architecture not in synthetic.PLAIN and architecture != "gemma2":
+        return _from_the_zoo(architecture, dtype)
+    written = {"id": f"{architecture}-zoo", "source": "synthetic", "layers": LAYERS, "logit_scale": 4.0, **row}
+    return synthetic.load(SyntheticRow(architecture=architecture, vocab=vocab, dtype=dtype, **written))
+
+
+def _from_the_zoo(architecture: str, dtype: str) -> LoadedModel:
+    model = architectures.load(architecture)
+    cast(model.module, dtype)
+    config = {"model_type": architecture, "vocab_size": model.card.vocab}
+    return LoadedModel(card_of(model.module, config, f"{architecture}-zoo", "synthetic"), model.module)
+
+
+def both(model: LoadedModel, **more: Any) -> dict[str, Any]:
+    """Return the arguments of a diagnosis of patching between the two prompts."""
+    return {"model": model, "clean": CLEAN, "corrupted": CORRUPTED, **more}
+
+
+def alone(model: LoadedModel, **more: Any) -> dict[str, Any]:
+    """Return the arguments of a diagnosis of one forward pass."""
+    return {"model": model, "prompt": CLEAN, **more}

@@ -1,0 +1,120 @@
+"""A second, dumb tracer: stores every input and every output of every module of a tiny model as NumPy arrays.
+
+It shares no code with `harness.intercept` or `harness.diagnosis`. What it calls the first place is written out here once
+more: the module that returns first among those whose inputs are finite and whose output is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import mlx.core as mx
+import numpy as np
+
+
+@dataclass
+class Stored:
+    """An array as NumPy has it, with the dtype it had."""
+
+    values: np.ndarray
+    dtype: object
+
+    @classmethod
+    def of(cls, array):
+        wide = array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array
+        return cls(np.array(wide), array.dtype)
+
+    def back(self):
+        return mx.array(self.values).astype(self.dtype)
+
+    @property
+    def is_mask(self):
+        """Square, so not an activation here: -inf is what it is for."""
+        return self.values.ndim >= 2 and self.values.shape[-1] == self.values.shape[-2]
+
+    @property
+    def finite(self):
+        if self.is_mask:
+            return not (np.isnan(self.values).any() or np.isposinf(self.values).any())
+        return bool(np.isfinite(self.values).all())
+
+
+def stored(value):
+    if isinstance(value, mx.array):
+        return Stored.of(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(stored(each) for each in value)
+    if isinstance(value, dict) and not hasattr(value, "named_modules"):
+        return {key: stored(each) for key, each in value.items()}
+    return value
+
+
+def restored(value):
+    if isinstance(value, Stored):
+        return value.back()
+    if isinstance(value, (list, tuple)):
+        return type(value)(restored(each) for each in value)
+    return {key: restored(each) for key, each in value.items()} if type(value) is dict else value
+
+
+def finite(value):
+    if isinstance(value, Stored):
+        return value.finite
+    if isinstance(value, (list, tuple)):
+        return all(finite(each) for each in value)
+    return all(finite(each) for each in value.values()) if type(value) is dict else True
+
+
+def trace(root, ids):
+    """Run the model and return its calls in the order in which they returned."""
+    calls, swapped = [], []
+    modules = [(path, module) for path, module in root.named_modules()]
+    for path, module in modules:
+        before = type(module)
+        swapped.append((module, before))
+        module.__class__ = _storing(before, path, calls)
+    try:
+        mx.eval(root(mx.array([list(ids)])))
+    finally:
+        for module, before in reversed(swapped):
+            module.__class__ = before
+    return calls
+
+
+def _storing(before, path, calls):
+    def call(self, *args, **kwargs):
+        given = stored(args), stored(kwargs)
+        out = before.__call__(self, *args, **kwargs)
+        calls.append(SimpleNamespace(path=path, module=self, args=given[0], kwargs=given[1], out=stored(out)))
+        return out
+
+    return type(before.__name__, (before,), {"__call__": call})
+
+
+def appears(call):
+    """Return whether a call's inputs are finite and its output is not."""
+    return finite(call.args) and finite(call.kwargs) and not finite(call.out)
+
+
+def first_place(calls):
+    """Return the first call to return in which a non-finite value appears, or None."""
+    return next((call for call in calls if appears(call)), None)
+
+
+def parameters_finite(module):
+    """Return whether the module's own parameters are."""
+    arrays = [value for value in module.values() if isinstance(value, mx.array)]
+    return all(finite(Stored.of(array)) for array in arrays if mx.issubdtype(array.dtype, mx.floating))
+
+
+def replayed(call):
+    """Call the module itself on the stored inputs."""
+    return stored(call.module(*restored(call.args), **restored(call.kwargs)))
+
+
+def element(out):
+    """Return (token, dimension) of the first non-finite element of `[1, tokens, width]`."""
+    array = out[0] if isinstance(out, tuple) else out
+    index = np.argwhere(~np.isfinite(array.values))[0]
+    return int(index[-2]), int(index[-1])
