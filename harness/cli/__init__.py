@@ -28,6 +28,7 @@ COMMANDS = {
     "report": "Render a result file as HTML, Markdown or annotations.",
     "compare": "Show what differs between two result files.",
     "init": "Write a first case, configuration and a CI workflow.",
+    "zoo": "Plant known faults and see whether `diagnose` names them.",
     "doctor": "Show versions and device, and test the detectors.",
     "completion": "Print the completion script of a shell.",
 }

@@ -1,7 +1,7 @@
 """A second, dumb tracer: stores every input and every output of every module of a tiny model as NumPy arrays.
 
-It shares no code with `harness.intercept` or `harness.diagnosis`. What it calls the first place is written out here once
-more: the module that returns first among those whose inputs are finite and whose output is not.
+It shares no code with `harness.intercept` or `harness.diagnosis`. What it calls the first place is written out here
+once more: the module that returns first among those whose inputs are finite and whose output is not.
 """
 
 from __future__ import annotations
@@ -118,3 +118,33 @@ def element(out):
     array = out[0] if isinstance(out, tuple) else out
     index = np.argwhere(~np.isfinite(array.values))[0]
     return int(index[-2]), int(index[-1])
+
+
+def disagreement(place, root, runs):
+    """Return what of a diagnosed place does not hold in an independent run, or None.
+
+    `runs` maps `clean` and `corrupted` to token ids. In the run that is named, the module's inputs and parameters must
+    be finite and its output not, also when it is called alone; an earlier run must be finite.
+    """
+    for run, ids in runs.items():
+        first = first_place(trace(root, ids))
+        if run == place.run:
+            return _differs(place, first)
+        if first is not None:
+            return f"{first.path or 'the model'} is not finite in the {run} run"
+    return None
+
+
+def _differs(place, first):
+    if first is None:
+        return "every module is finite"
+    if first.path != (place.module or ""):
+        return f"{first.path or 'the model'} comes first"
+    if not parameters_finite(first.module):
+        return "a parameter of it is not finite"
+    if finite(replayed(first)):
+        return "called alone on its inputs, it is finite"
+    array = first.out[0] if isinstance(first.out, tuple) else first.out
+    if array.values.ndim == 3 and (place.token, place.dimension) != element(first.out):
+        return f"the first element is at {element(first.out)}"
+    return None

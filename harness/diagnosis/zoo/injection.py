@@ -18,17 +18,18 @@ from mlx.utils import tree_flatten
 from harness.diagnosis.zoo.models import CLEAN, CORRUPTED, both, build
 from harness.diagnosis.zoo.surgery import at, behave
 from harness.models.loaded import LoadedModel
+from harness.models.spec import DType
 
 HALF = "llama qwen2 qwen3 gemma gemma2 gemma3_text gpt2 gpt_neox phi phi3 olmo2 starcoder2 stablelm cohere glm4"
 WIDE = "qwen3_moe mixtral qwen2_moe lfm2 mamba2 qwen3_next recurrent_gemma deepseek_v3 falcon_h1 rwkv7 gemma3n"
-"""Architectures that the CPU runs in every dtype, and those it runs in float32 only or that other families stand for."""
+"""Architectures drawn in every dtype, and those drawn in float32 only, the one the CPU runs all of them in."""
 
-HUGE = {"float16": 6e4, "bfloat16": 3e38, "float32": 3e38}
+HUGE: Mapping[DType, float] = {"float16": 6e4, "bfloat16": 3e38, "float32": 3e38}
 
 
 @dataclass(frozen=True)
 class Injection:
-    """One value at one element: in a weight, or in what a module returns in the clean run on or the corrupted one only."""
+    """One value at one element: in a weight, or in what a module returns in every run or in the corrupted one."""
 
     seed: int
     architecture: str
@@ -73,7 +74,7 @@ def inject(seed: int) -> Injection:
     """Draw a model, a place and a value, and put the value there."""
     chance = Random(seed)
     architecture = chance.choice([*HALF.split(), *WIDE.split()])
-    dtype = chance.choice(list(HUGE)) if architecture in HALF.split() else "float32"
+    dtype: DType = chance.choice(list(HUGE)) if architecture in HALF.split() else "float32"
     value = chance.choice([math.nan, math.inf, -math.inf, HUGE[dtype]])
     into = _into_a_weight if chance.random() < 0.4 else _into_an_output
     return into(chance, build(architecture, dtype), seed=seed, architecture=architecture, dtype=dtype, value=value)
@@ -131,7 +132,7 @@ def _first_array(value: Any) -> Any:
 
 
 def _outputs(root: Any) -> dict[str, tuple[mx.array, tuple[int, ...]]]:
-    """Return path -> (the first array it is given, the shape it returns) of the modules that the two prompts tell apart."""
+    """Return path -> (first array given, shape returned) of the modules whose input the two prompts tell apart."""
     clean, corrupted = _calls(root, CLEAN), _calls(root, CORRUPTED)
     return {path: seen for path, seen in clean.items() if path in corrupted and not _alike(seen[0], corrupted[path][0])}
 

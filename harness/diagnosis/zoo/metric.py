@@ -145,7 +145,7 @@ def _shifted_model(architecture: str) -> Iterator[Arguments]:
     for clean, corrupted in zip(CLEAN, CORRUPTED, strict=True):
         table[corrupted] = table[clean]
 
-    def with_constant(own: Any, ids: mx.array, *args: Any, **kwargs: Any) -> mx.array:
+    def with_constant(own: Any, ids: mx.array, *args: Any, **kwargs: Any) -> Any:
         return own(ids, *args, **kwargs) + 5.0 * mx.any(ids == CORRUPTED[1])
 
     behave(model.module, with_constant)

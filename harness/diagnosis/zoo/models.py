@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from harness.models import synthetic
 from harness.models import zoo as architectures
 from harness.models.folder import card_of, cast
 from harness.models.loaded import LoadedModel
-from harness.models.spec import SyntheticRow
+from harness.models.spec import DType, SyntheticRow
+from harness.models.zoo.overrides import OVERRIDES, TEXT
 
 VOCAB = 256
 LAYERS = 4
@@ -67,22 +69,23 @@ def names_in(architecture: str, block: int = BLOCK) -> dict[str, str]:
     return ANATOMY.get(architecture, Anatomy()).names(block)
 
 
-def build(architecture: str, dtype: str = "float16", vocab: int = VOCAB, **row: Any) -> LoadedModel:
+def build(architecture: str, dtype: DType = "float16", vocab: int = VOCAB, **row: Any) -> LoadedModel:
     """Return a small model of the architecture, its weights a function of its name."""
-    if architecture not in synthetic.PLAIN and architecture != "gemma2":
-        return _from_the_zoo(architecture, dtype)
-    written = {"id": f"{architecture}-zoo", "source": "synthetic", "layers": LAYERS, "logit_scale": 4.0, **row}
-    return synthetic.load(SyntheticRow(architecture=architecture, vocab=vocab, dtype=dtype, **written))
+    if architecture not in TEXT and "vocab_size" not in OVERRIDES.get(architecture, {}):
+        written = {"id": f"{architecture}-zoo", "source": "synthetic", "layers": LAYERS, "logit_scale": 4.0, **row}
+        return synthetic.load(SyntheticRow(architecture=architecture, vocab=vocab, dtype=dtype, **written))
+    return _as_listed(architecture, dtype)
 
 
-def _from_the_zoo(architecture: str, dtype: str) -> LoadedModel:
+def _as_listed(architecture: str, dtype: DType) -> LoadedModel:
+    """Return what cannot have another size: a wrapper of a language model, a vocabulary fixed in code."""
     model = architectures.load(architecture)
     cast(model.module, dtype)
     config = {"model_type": architecture, "vocab_size": model.card.vocab}
     return LoadedModel(card_of(model.module, config, f"{architecture}-zoo", "synthetic"), model.module)
 
 
-def both(model: LoadedModel, **more: Any) -> dict[str, Any]:
+def both(model: LoadedModel | Path | str, **more: Any) -> dict[str, Any]:
     """Return the arguments of a diagnosis of patching between the two prompts."""
     return {"model": model, "clean": CLEAN, "corrupted": CORRUPTED, **more}
 

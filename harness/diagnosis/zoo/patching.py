@@ -16,6 +16,7 @@ import mlx.core as mx
 from harness.diagnosis.zoo.fault import Fault, on
 from harness.diagnosis.zoo.models import BLOCK, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, behave
+from harness.models.spec import DType
 
 Arguments = Mapping[str, Any]
 Ids = Sequence[int]
@@ -40,7 +41,7 @@ class Proxy:
 
 
 def _logits(module: Any, ids: Ids) -> mx.array:
-    row = module(mx.array([list(ids)]))[0, -1].astype(mx.float32)
+    row: mx.array = module(mx.array([list(ids)]))[0, -1].astype(mx.float32)
     mx.eval(row)
     return row
 
@@ -125,7 +126,7 @@ def instance_call(module: Any, clean: Ids, corrupted: Ids, component: str, metri
             object.__delattr__(block.mlp, "__call__")
 
 
-def _by(engine: Callable[..., Recoveries], dtype: str, component: str = "mlp") -> Callable[[str], Any]:
+def _by(engine: Callable[..., Recoveries], dtype: DType, component: str = "mlp") -> Callable[[str], Any]:
     @contextmanager
     def plant(architecture: str) -> Iterator[Arguments]:
         yield both(build(architecture, dtype), engine=engine, component=component, metric="l2")

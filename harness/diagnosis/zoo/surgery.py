@@ -56,7 +56,12 @@ def input_of(root: Any, path: str, ids: Sequence[int]) -> Any:
     """Return what the module at `path` is given for a prompt, `[tokens, width]` in float64."""
     module, seen = at(root, path), []
     original = type(module)
-    behave(module, lambda own, x, *args, **kwargs: seen.append(x) or own(x, *args, **kwargs))
+
+    def noting(own: Any, x: mx.array, *args: Any, **kwargs: Any) -> Any:
+        seen.append(x)
+        return own(x, *args, **kwargs)
+
+    behave(module, noting)
     try:
         mx.eval(root(mx.array([list(ids)])))
     finally:

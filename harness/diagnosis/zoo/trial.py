@@ -13,6 +13,7 @@ from harness import diagnosis
 from harness.diagnosis.outcome import Diagnosis, Observation
 from harness.diagnosis.zoo.fault import TOLERANCE, Fault, Planting
 from harness.diagnosis.zoo.models import names_in
+from harness.findings import FINDINGS
 
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?", re.IGNORECASE)
 
@@ -80,13 +81,18 @@ def _states(about: Iterable[Observation], planting: Planting) -> bool:
     text = " ".join(_text(each) for each in about).lower()
     seen = {number for each in about for number in _numbers(each)}
     names = names_in(planting.architecture)
-    return all(word.format_map(names).lower() in text for word in planting.words) and all(
+    return all(_contains(text, word.format_map(names)) for word in planting.words) and all(
         any(math.isclose(number, each, rel_tol=TOLERANCE, abs_tol=0.0) for each in seen) for number in planting.numbers
     )
 
 
+def _contains(text: str, word: str) -> bool:
+    """Return whether a word begins somewhere in the text, whatever its case: bfloat16 does not contain float16."""
+    return re.search(rf"(?<!\w){re.escape(word.lower())}", text) is not None
+
+
 def _text(each: Observation) -> str:
-    return f"{each.message} {each.hint} {json.dumps(each.to_dict()['evidence'], default=str)}"
+    return f"{FINDINGS[each.code].title} {each.message} {json.dumps(each.to_dict()['evidence'], default=str)}"
 
 
 def _numbers(each: Observation) -> Iterator[float]:

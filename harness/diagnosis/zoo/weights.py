@@ -18,7 +18,7 @@ from harness.diagnosis.zoo.models import BLOCK, LAYERS, VOCAB, both, build, name
 from harness.diagnosis.zoo.surgery import at
 from harness.models import synthetic
 from harness.models.folder import load_folder
-from harness.models.spec import SyntheticRow
+from harness.models.spec import DType, SyntheticRow
 
 Arguments = Mapping[str, Any]
 Weights = dict[str, mx.array]
@@ -30,7 +30,7 @@ NAN_GROUPS = {"affine": (32, 4), "mxfp4": (32, 4), "nvfp4": (16, 4), "mxfp8": (3
 
 
 @contextmanager
-def folder_of(architecture: str, dtype: str, edit: Callable[[Weights], None]) -> Iterator[Path]:
+def folder_of(architecture: str, dtype: DType, edit: Callable[[Weights], Any]) -> Iterator[Path]:
     """Write a model as an mlx-lm folder, its weights edited in place before."""
     row = SyntheticRow(id="saved", source="synthetic", architecture=architecture, vocab=VOCAB, layers=LAYERS,
                        logit_scale=4.0, dtype=dtype)  # fmt: skip

@@ -1,0 +1,92 @@
+"""Models without a fault, which a diagnosis must leave alone: warnings about precision are allowed, errors are not.
+
+Every row of the model table that is meant to be sound, SmolLM2 in its four dtypes among them, and every architecture of
+mlx-lm in its small configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.diagnosis.zoo.injection import HALF
+from harness.diagnosis.zoo.models import VOCAB, both, build
+from harness.errors import ModelUnavailable
+from harness.intercept.hookpoints import layers_with
+from harness.models import bundled, load, synthetic
+from harness.models.loaded import LoadedModel
+from harness.models.spec import CircuitRow, DialRow, HubRow, ModelRow
+from harness.models.zoo import reasons
+
+SMALL = 10_000
+"""A vocabulary below this makes a subject cheap."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model without a fault: its name, and the arguments of a diagnosis, made when they are needed."""
+
+    name: str
+    arguments: Callable[[], Mapping[str, Any]]
+    cheap: bool
+
+
+def subjects() -> list[Subject]:
+    """Return every clean model: rows of the table, families in three dtypes, all architectures."""
+    rows = [_of_row(row) for row in bundled().values() if not isinstance(row, HubRow) and _is_sound(row)]
+    halves = [_of_family(name, dtype) for name in HALF.split() for dtype in ("float32", "float16", "bfloat16", "4bit")]
+    known = [name for name in synthetic.architectures() if "builds" not in reasons.REASONS.get(name, {})]
+    return [*rows, *halves, *(_of_architecture(name) for name in known if name not in HALF.split())]
+
+
+def _is_sound(row: ModelRow) -> bool:
+    return not (isinstance(row, DialRow) and row.logits in ("nan", "inf"))
+
+
+def _of_row(row: ModelRow) -> Subject:
+    if isinstance(row, DialRow):
+        prompts: dict[str, Any] = {"clean": (0,), "corrupted": (1,), "component": "mlp"}
+    elif isinstance(row, CircuitRow):
+        prompts = {"clean": (1, 5, 6, 7), "corrupted": (2, 5, 6, 7)}
+    else:
+        prompts = {"clean": "Paris is the capital of France", "corrupted": "London is the capital of France"}
+    return Subject(row.id, lambda: {"model": load(row), **prompts}, getattr(row, "vocab", SMALL) < SMALL)
+
+
+def _of_family(architecture: str, dtype: Any) -> Subject:
+    more = {"quantize": "4bit"} if dtype == "4bit" else {}
+
+    def arguments() -> dict[str, Any]:
+        return both(build(architecture, "float32" if more else dtype, vocab=VOCAB, **more))
+
+    return Subject(f"{architecture}, {dtype}", arguments, True)
+
+
+def _of_architecture(architecture: str) -> Subject:
+    """Return the small model, patched where it can be: blocks of some kinds have no MLP, or no residual stream."""
+
+    def arguments() -> dict[str, Any]:
+        model = build(architecture, "float32")
+        return both(model, component=_component(model, architecture))
+
+    return Subject(architecture, arguments, False)
+
+
+def _component(model: LoadedModel, architecture: str) -> str:
+    if len(layers_with(model, "mlp_out")) == model.card.layers:
+        return "mlp_out"
+    return "resid_post"
+
+
+def examine(subject: Subject, diagnose: Callable[..., Any]) -> str | None:
+    """Diagnose a clean model and return what is wrong with the diagnosis: an error it names, or that it raises."""
+    try:
+        found = diagnose(**subject.arguments())
+    except ModelUnavailable:
+        return None
+    except Exception as error:  # noqa: BLE001  one model must not end the list
+        return f"{subject.name}: {type(error).__name__}: {error}"
+    if found.verdict == "clean":
+        return None
+    return f"{subject.name}: {found.place}, {found.cause.code}: {found.cause.message}"

@@ -1,0 +1,76 @@
+"""`harness zoo` lists the faults, runs them, and says in its exit code whether all were named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fabricated import at, right
+
+from harness.cli import exit_code_of
+from harness.diagnosis.zoo import ZOO, page, trial
+from harness.diagnosis.zoo.trial import judge
+
+PAGE = Path(__file__).parents[2] / "docs" / "zoo.md"
+
+
+@pytest.fixture
+def diagnosing(monkeypatch):
+    """Let every planting get a fabricated diagnosis, made by a function of the right one."""
+
+    def by(change):
+        def attempt(fault, planting):
+            return judge(fault, planting, change(right(fault, planting)))
+
+        monkeypatch.setattr(trial, "attempt", attempt)
+
+    return by
+
+
+def test_every_fault_is_listed(capsys):
+    assert exit_code_of(["zoo", "list"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ZOO)
+
+
+def test_a_list_can_be_narrowed(capsys):
+    assert exit_code_of(["zoo", "list", "--only", "F15"]) == 0
+    out = capsys.readouterr().out
+    assert "quantising swallows a NaN weight" in out
+    assert "F14" not in out
+
+
+@pytest.mark.parametrize("verb", ["list", "run"])
+def test_a_fault_that_is_not_there_is_a_usage_error(verb, capsys):
+    assert exit_code_of(["zoo", verb, "--only", "F24"]) == 4
+    assert "'F24' is not a fault of the zoo; did you mean 'F2" in capsys.readouterr().err
+
+
+def test_a_run_plants_diagnoses_and_writes_what_was_said(capsys, tmp_path):
+    file = tmp_path / "zoo.json"
+    assert exit_code_of(["zoo", "run", "--only", "F02", "--json", str(file)]) == 0
+    assert "5/5" in capsys.readouterr().out
+    plantings = json.loads(file.read_text())["plantings"]
+    assert [each["architecture"] for each in plantings] == ["arrays", "llama", "qwen3", "gpt2", "gemma2"]
+    assert all(each["place"] and each["cause"] and each["evidence"] for each in plantings)
+
+
+def test_a_diagnoser_that_is_off_by_one_token_is_told_and_fails(capsys, diagnosing):
+    diagnosing(lambda said: at(said, token=said.place.token + 1))
+    assert exit_code_of(["zoo", "run", "--only", "F13"]) == 1
+    out = capsys.readouterr().out
+    assert "0/4" in out
+    assert "F13 qwen3: place wrong; the clean run, model.layers.1.self_attn.v_proj, token 3" in out
+
+
+def test_a_page_is_written(tmp_path, diagnosing):
+    diagnosing(lambda said: said)
+    file = tmp_path / "zoo.md"
+    assert exit_code_of(["zoo", "run", "--write", str(file)]) == 0
+    assert file.read_text() == PAGE.read_text(), "run `harness zoo run --write docs/zoo.md`"
+
+
+def test_the_page_in_the_documentation_says_that_all_is_named():
+    trials = [judge(fault, each, right(fault, each)) for fault in ZOO.values() for each in fault.plantings]
+    assert page.markdown(ZOO, trials) == PAGE.read_text(), "run `harness zoo run --write docs/zoo.md`"

@@ -1,0 +1,81 @@
+"""Faults that nobody listed get their place named: a value at a random element of a random weight or output."""
+
+from __future__ import annotations
+
+import dumb_tracer
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+
+from harness.diagnosis import diagnose
+from harness.diagnosis.zoo.injection import inject
+from harness.diagnosis.zoo.models import CLEAN, CORRUPTED
+
+RUNS = {"clean": CLEAN, "corrupted": CORRUPTED}
+A_TEST = 10
+SEEDS = [
+    pytest.param(range(start, start + A_TEST), marks=[pytest.mark.slow] if start >= 30 else [], id=f"from {start}")
+    for start in range(0, 200, A_TEST)
+]
+
+
+def wrong_with(seed):
+    """Return what is wrong with the place that is named for an injection, or None."""
+    injection = inject(seed)
+    place = diagnose(**injection.arguments).place
+    root = injection.model.module
+    if injection.is_huge:
+        return _wrong_if_huge(place, root)
+    if place is None:
+        return "nothing was found"
+    differing = {key: getattr(place, key) for key, value in injection.place.items() if getattr(place, key) != value}
+    if differing:
+        return f"named {place} ({differing})"
+    return None if place.run == "weights" else dumb_tracer.disagreement(place, root, RUNS)
+
+
+def _wrong_if_huge(place, root):
+    """A huge value is a number: what counts is where, and whether, it overflows."""
+    overflows = any(dumb_tracer.first_place(dumb_tracer.trace(root, ids)) for ids in RUNS.values())
+    if place is not None and place.run in RUNS:
+        return dumb_tracer.disagreement(place, root, RUNS)
+    if overflows:
+        return f"named {place}, though a forward pass is not finite"
+    return None if place is None or place.run != "weights" else f"named {place}, though every weight is a number"
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_the_first_place_of_a_random_injection_is_named(seeds):
+    wrong = {seed: said for seed in seeds if (said := wrong_with(seed))}
+    told = "".join(f"\n  {inject(seed)}: {said}" for seed, said in wrong.items())
+    assert not wrong, f"{len(seeds) - len(wrong)} of {len(seeds)} first places are right; wrong:{told}"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_an_injection_is_where_it_says(seed):
+    """Without any diagnoser: the weight holds the value, or the module is the first whose output is not finite."""
+    injection = inject(seed)
+    if injection.run == "weights":
+        array = dict(tree_flatten(injection.model.module.parameters()))[injection.target]
+        planted = float(array.astype(mx.float32).reshape(-1)[injection.element])
+        assert planted == pytest.approx(injection.value, rel=1e-2, nan_ok=True)
+        rest = np.delete(np.array(array.astype(mx.float32)).reshape(-1), injection.element)
+        assert np.isfinite(rest).all()
+    elif not injection.is_huge:
+        place = type("Place", (), {"token": None, "dimension": None, **injection.place})
+        assert dumb_tracer.disagreement(place, injection.model.module, RUNS) is None
+
+
+def test_the_same_seed_injects_the_same():
+    again = [inject(7), inject(7)]
+    assert str(again[0]) == str(again[1])
+    assert len({str(inject(seed)) for seed in range(8)}) == 8
+
+
+def test_injections_reach_weights_and_outputs_of_both_runs_with_every_value():
+    drawn = [inject(seed) for seed in range(60)]
+    assert {each.run for each in drawn} == {"weights", "clean", "corrupted"}
+    assert {each.dtype for each in drawn} == {"float16", "bfloat16", "float32"}
+    values = {"huge" if each.is_huge else str(each.value) for each in drawn}
+    assert values == {"nan", "inf", "-inf", "huge"}
