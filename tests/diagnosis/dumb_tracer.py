@@ -127,15 +127,16 @@ def disagreement(place, root, runs):
     be finite and its output not, also when it is called alone; an earlier run must be finite.
     """
     for run, ids in runs.items():
-        first = first_place(trace(root, ids))
+        calls = trace(root, ids)
+        first = first_place(calls)
         if run == place.run:
-            return _differs(place, first)
+            return _differs(place, first, calls)
         if first is not None:
             return f"{first.path or 'the model'} is not finite in the {run} run"
     return None
 
 
-def _differs(place, first):
+def _differs(place, first, calls):
     if first is None:
         return "every module is finite"
     if first.path != (place.module or ""):
@@ -144,7 +145,24 @@ def _differs(place, first):
         return "a parameter of it is not finite"
     if finite(replayed(first)):
         return "called alone on its inputs, it is finite"
-    array = first.out[0] if isinstance(first.out, tuple) else first.out
-    if array.values.ndim == 3 and (place.token, place.dimension) != element(first.out):
-        return f"the first element is at {element(first.out)}"
+    seen = elements(first, calls)
+    if seen and (place.token, place.dimension) not in seen:
+        return f"the first elements are at {sorted(seen)}"
     return None
+
+
+def elements(first, calls):
+    """Return the first non-finite element of a module's output, and of what it hands to each module in it.
+
+    In an MLP that overflows between its parts the second is the one that overflowed.
+    """
+    return {element(array) for array in _arrays(first, calls) if array.values.ndim == 3}
+
+
+def _arrays(first, calls):
+    prefix = f"{first.path}." if first.path else ""
+    given = [each for call in calls if call.path.startswith(prefix) and call is not first for each in call.args]
+    for value in (first.out, *given):
+        array = value[0] if isinstance(value, tuple) else value
+        if isinstance(array, Stored) and not finite(array):
+            yield array

@@ -41,6 +41,8 @@ class Planting:
     place: Mapping[str, Any]
     numbers: tuple[float, ...] = ()
     words: tuple[str, ...] = ()
+    besides: tuple[str, ...] = ()
+    """Other faults that follow from this one here, and may be named after it."""
     variant: str = ""
 
     @property

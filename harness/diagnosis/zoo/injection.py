@@ -60,8 +60,9 @@ class Injection:
         known = {"run": self.run, "module": self.target}
         if self.run != "weights" and len(self.shape) != 3:
             return known
-        width = self.shape[-1]
-        return known | {"token": self.element // width, "dimension": self.element % width}
+        row, dimension = divmod(self.element, self.shape[-1])
+        # A vector has no rows.
+        return known | {"token": row if len(self.shape) > 1 else None, "dimension": dimension}
 
     def __str__(self) -> str:
         return (

@@ -152,6 +152,8 @@ def _shifted_model(architecture: str) -> Iterator[Arguments]:
     yield both(model, metric="l2", component="mlp_out")
 
 
+# An engine that makes NaN of a baseline goes on to make 0 % of it.
+_GUARDED = ("F03",)
 _METRIC = {"rung": "metric", "run": "metric"}
 
 FAULTS = (
@@ -169,7 +171,7 @@ FAULTS = (
         "0 x log 0 must be 0, and at which ids it was not",
         (
             *on("arrays", _log_zero_arrays, place=_METRIC, numbers=(1, 2), words=("log",)),
-            *on("llama qwen3", _log_zero_model, place=_METRIC, words=("log",)),
+            *on("llama qwen3", _log_zero_model, place=_METRIC, besides=_GUARDED, words=("log",)),
         ),
     ),
     Fault(
@@ -177,8 +179,8 @@ FAULTS = (
         "the legal -inf ids, and the metric over the others",
         (
             *on("arrays", _suppressed_arrays, place=_METRIC, numbers=(0, 3, 5), words=("-inf",)),
-            *on("llama qwen3", _suppressed_head, place=_METRIC, numbers=(7, 9), words=("-inf",)),
-            *on("phi3small", _suppressed_by_design, place=_METRIC, numbers=(91,), words=("-inf",)),
+            *on("llama qwen3", _suppressed_head, place=_METRIC, besides=_GUARDED, numbers=(7, 9), words=("-inf",)),
+            *on("phi3small", _suppressed_by_design, place=_METRIC, besides=_GUARDED, numbers=(91,), words=("-inf",)),
         ),
     ),
     Fault(

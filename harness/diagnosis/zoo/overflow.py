@@ -82,7 +82,8 @@ FAULTS = (
     Fault(
         "F09", "MLP product overflow", "DeepSeek-V3: mlx-examples#1229; llama.cpp#25442", "H",
         "the layer's MLP, and which product",
-        on("llama qwen3 gemma2", _mlp_product, words=("product", "down_proj"), place={**_HERE, "module": "{mlp}"}),
+        on("llama qwen3 gemma2", _mlp_product, words=("product", "down_proj"),
+           place={**_HERE, "module": "{mlp}", "dimension": DIMENSION}),
     ),
     Fault(
         "F10", "a few inf in the embeddings become all-NaN logits", "mlx-vlm#1163", "H",

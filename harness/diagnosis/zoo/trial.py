@@ -58,7 +58,7 @@ def attempt(fault: Fault, planting: Planting, diagnose: Diagnose = diagnosis.dia
 def judge(fault: Fault, planting: Planting, found: Diagnosis) -> Trial:
     """Compare a diagnosis with what is required.
 
-    The cause is right when an error names the fault and no error names another one.
+    The cause is right when an error names the fault and no error names another one that does not follow from it.
     """
     named = {each.fault for each in found.findings if each.is_error and each.fault}
     about = [each for each in found.findings if each.fault == fault.id]
@@ -66,7 +66,7 @@ def judge(fault: Fault, planting: Planting, found: Diagnosis) -> Trial:
         fault.id,
         planting,
         _is_at(found, required_place(planting)),
-        named == {fault.id},
+        named - set(planting.besides) == {fault.id},
         _states(about, planting),
         _said(found),
     )
