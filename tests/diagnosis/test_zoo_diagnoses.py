@@ -25,7 +25,7 @@ def test_a_planted_fault_is_named(fault, planting):
     with planting.plant(planting.architecture) as arguments:
         found = diagnose(**arguments)
         trial = judge(fault, planting, found)
-        assert trial.right, trial
+        assert trial.right, str(trial)
         if found.place.run in ("clean", "corrupted") and found.place.rung == "forward":
             visible = planting.variant not in SILENT and fault.id != "F22"
             wrong = dumb_tracer.disagreement(found.place, arguments["model"].module, runs_of(arguments))

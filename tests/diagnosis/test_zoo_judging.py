@@ -25,7 +25,7 @@ def other(value):
 @each_planting
 def test_what_is_required_is_right(fault, planting):
     trial = judge(fault, planting, right(fault, planting))
-    assert trial.right, trial
+    assert trial.right, str(trial)
 
 
 @each_planting

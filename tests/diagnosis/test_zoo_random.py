@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
+
 import dumb_tracer
 import mlx.core as mx
 import numpy as np
@@ -20,7 +23,15 @@ SEEDS = [
 ]
 
 
-def wrong_with(seed):
+KINDS_OF_INJECTION = (
+    lambda drawn: drawn.run == "weights" and len(drawn.shape) == 2 and not drawn.is_huge,
+    lambda drawn: drawn.run == "clean" and len(drawn.shape) == 3 and drawn.value > 0 and not drawn.is_huge,
+    lambda drawn: drawn.run == "corrupted" and len(drawn.shape) == 3 and drawn.value > 0 and not drawn.is_huge,
+    lambda drawn: drawn.is_huge and dumb_tracer.first_place(dumb_tracer.trace(drawn.model.module, CLEAN)) is not None,
+)
+
+
+def wrong_with(seed, diagnose=diagnose):
     """Return what is wrong with the place that is named for an injection, or None."""
     injection = inject(seed)
     place = diagnose(**injection.arguments).place
@@ -50,6 +61,39 @@ def test_the_first_place_of_a_random_injection_is_named(seeds):
     wrong = {seed: said for seed in seeds if (said := wrong_with(seed))}
     told = "".join(f"\n  {inject(seed)}: {said}" for seed, said in wrong.items())
     assert not wrong, f"{len(seeds) - len(wrong)} of {len(seeds)} first places are right; wrong:{told}"
+
+
+@cache
+def one_of_each_kind():
+    """The first seeds that inject into a weight, into the clean run, into the corrupted run only, and a huge value."""
+    return [next(seed for seed in range(200) if kind(inject(seed))) for kind in KINDS_OF_INJECTION]
+
+
+def next_module(place):
+    return replace(place, module=f"{place.module}.next")
+
+
+def next_token(place):
+    return replace(place, token=0 if place.token is None else place.token + 1)
+
+
+def next_dimension(place):
+    return replace(place, dimension=None if place.dimension is None else place.dimension + 1)
+
+
+def other_run(place):
+    return replace(place, run="corrupted" if place.run == "clean" else "clean")
+
+
+@pytest.mark.parametrize(
+    "mistake", [next_module, next_token, next_dimension, other_run], ids=lambda each: each.__name__
+)
+def test_a_diagnoser_that_names_the_wrong_place_is_seen(mistake):
+    def mistaken(**arguments):
+        found = diagnose(**arguments)
+        return replace(found, findings=tuple(replace(each, place=mistake(each.place)) for each in found.findings))
+
+    assert all(wrong_with(seed, mistaken) for seed in one_of_each_kind())
 
 
 @pytest.mark.parametrize("seed", range(30))

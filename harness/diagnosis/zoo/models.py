@@ -72,8 +72,8 @@ def names_in(architecture: str, block: int = BLOCK) -> dict[str, str]:
 def build(architecture: str, dtype: DType = "float16", vocab: int = VOCAB, **row: Any) -> LoadedModel:
     """Return a small model of the architecture, its weights a function of its name."""
     if architecture not in TEXT and "vocab_size" not in OVERRIDES.get(architecture, {}):
-        written = {"id": f"{architecture}-zoo", "source": "synthetic", "layers": LAYERS, "logit_scale": 4.0, **row}
-        return synthetic.load(SyntheticRow(architecture=architecture, vocab=vocab, dtype=dtype, **written))
+        written = {"source": "synthetic", "layers": LAYERS, "logit_scale": 4.0, "vocab": vocab, "dtype": dtype, **row}
+        return synthetic.load(SyntheticRow(id=f"{architecture.lower()}-zoo", architecture=architecture, **written))
     return _as_listed(architecture, dtype)
 
 
