@@ -60,7 +60,7 @@ def _of_family(architecture: str, dtype: Any) -> Subject:
     def arguments() -> dict[str, Any]:
         return both(build(architecture, "float32" if more else dtype, vocab=VOCAB, **more))
 
-    return Subject(f"{architecture}, {dtype}", arguments, True)
+    return Subject(f"{architecture}, {dtype}", arguments, dtype in ("float16", "4bit"))
 
 
 def _of_architecture(architecture: str) -> Subject:
