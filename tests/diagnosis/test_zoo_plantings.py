@@ -12,7 +12,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from harness.diagnosis.zoo import ZOO
-from harness.diagnosis.zoo.models import CLEAN, CORRUPTED
+from harness.diagnosis.zoo.models import CLEAN, CORRUPTED, build
 from harness.diagnosis.zoo.patching import Proxy, instance_call, proxied_blocks, proxied_head, saving_float32
 from harness.diagnosis.zoo.trial import required_place
 from harness.engines import engine_named
@@ -278,11 +278,11 @@ def test_prompts_of_6_and_8_tokens(fault, planting):
 
 @plantings("F17")
 def test_a_module_is_wrong_from_38_tokens_on(fault, planting):
-    sound = ZOO["F02"].plantings[1].plant
-    with planting.plant(planting.architecture) as arguments, sound(planting.architecture) as right:
+    sound = build(planting.architecture, "float32").module
+    with planting.plant(planting.architecture) as arguments:
         ids = (np.arange(64) % 200).tolist()
         same = [
-            np.allclose(*(logits(each["model"].module, ids[:length]) for each in (arguments, right)), equal_nan=False)
+            np.allclose(*(logits(root, ids[:length]) for root in (arguments["model"].module, sound)), atol=1e-4)
             for length in (1, 6, 36, 37, 38, 39, 64)
         ]
         assert same == [True] * 4 + [False] * 3
