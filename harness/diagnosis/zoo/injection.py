@@ -7,7 +7,8 @@ one, which is a number: where, and whether, it overflows is for an independent r
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -94,22 +95,23 @@ def _into_a_weight(chance: Random, model: LoadedModel, **drawn: Any) -> Injectio
 def _into_an_output(chance: Random, model: LoadedModel, **drawn: Any) -> Injection:
     outputs = _outputs(model.module)
     name = chance.choice(list(outputs))
-    given, shape = outputs[name]
+    seen = outputs[name]
     run = chance.choice(["clean", "corrupted"])
-    if drawn["value"] == -math.inf and shape[-1] == model.card.vocab:
+    if drawn["value"] == -math.inf and seen.shape[-1] == model.card.vocab:
         # There -inf is what rules a token out, and legal.
         drawn["value"] = math.inf
-    element = chance.randrange(math.prod(shape))
-    _plant(at(model.module, name), element, drawn["value"], given if run == "corrupted" else None)
-    return Injection(target=name, run=run, element=element, model=model, shape=shape, **drawn)
+    element = chance.randrange(math.prod(seen.shape))
+    _plant(at(model.module, name), element, drawn["value"], seen.given if run == "corrupted" else [])
+    return Injection(target=name, run=run, element=element, model=model, shape=seen.shape, **drawn)
 
 
-def _plant(module: Any, element: int, value: float, spared: mx.array | None) -> None:
-    """Put the value into every output, except where the input is the one to be spared."""
+def _plant(module: Any, element: int, value: float, spared: Sequence[mx.array]) -> None:
+    """Put the value into every output, except where the input is one to be spared."""
 
     def call(own: Any, *args: Any, **kwargs: Any) -> Any:
         out = own(*args, **kwargs)
-        if spared is not None and _alike(_first_array((args, kwargs)), spared):
+        given = _first_array((args, kwargs))
+        if any(_alike(given, each) for each in spared):
             return out
         return (_with(out[0], element, value), *out[1:]) if isinstance(out, tuple) else _with(out, element, value)
 
@@ -132,15 +134,28 @@ def _first_array(value: Any) -> Any:
     return array
 
 
-def _outputs(root: Any) -> dict[str, tuple[mx.array, tuple[int, ...]]]:
-    """Return path -> (first array given, shape returned) of the modules whose input the two prompts tell apart."""
+@dataclass
+class _Seen:
+    """The calls of a module in one run: the first array of each, and the shape that the first call returned."""
+
+    given: list[mx.array]
+    shape: tuple[int, ...]
+
+
+def _outputs(root: Any) -> dict[str, _Seen]:
+    """Return path -> clean calls, of the modules whose first input the two prompts tell apart."""
     clean, corrupted = _calls(root, CLEAN), _calls(root, CORRUPTED)
-    return {path: seen for path, seen in clean.items() if path in corrupted and not _alike(seen[0], corrupted[path][0])}
+    shared = corrupted.keys() & clean.keys()
+    return {path: seen for path, seen in clean.items()
+            if path in shared and not _alike(seen.given[0], corrupted[path].given[0])}  # fmt: skip
 
 
-def _calls(root: Any, ids: tuple[int, ...]) -> dict[str, tuple[mx.array, tuple[int, ...]]]:
-    seen: dict[str, tuple[mx.array, tuple[int, ...]]] = {}
+def _calls(root: Any, ids: tuple[int, ...]) -> dict[str, _Seen]:
+    seen: dict[str, _Seen] = {}
     modules = [(path, module, type(module)) for path, module in root.named_modules()]
+    names = Counter(id(module) for _, module, _ in modules)
+    # A module that has two names has no name that a diagnosis could be held to.
+    modules = [each for each in modules if names[id(each[1])] == 1]
 
     def noting(path: str) -> Any:
         def call(own: Any, *args: Any, **kwargs: Any) -> Any:
@@ -149,7 +164,7 @@ def _calls(root: Any, ids: tuple[int, ...]) -> dict[str, tuple[mx.array, tuple[i
             out = own(*args, **kwargs)
             array = out[0] if isinstance(out, tuple) else out
             if isinstance(array, mx.array) and mx.issubdtype(array.dtype, mx.floating):
-                seen.setdefault(path, (given, tuple(array.shape)))
+                seen.setdefault(path, _Seen([], tuple(array.shape))).given.append(given)
             return out
 
         return call
@@ -158,7 +173,7 @@ def _calls(root: Any, ids: tuple[int, ...]) -> dict[str, tuple[mx.array, tuple[i
         behave(module, noting(path))
     try:
         mx.eval(root(mx.array([list(ids)])))
-        mx.eval([given for given, _ in seen.values()])
+        mx.eval([given for each in seen.values() for given in each.given])
     finally:
         for _, module, original in modules:
             module.__class__ = original
