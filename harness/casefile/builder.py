@@ -13,7 +13,7 @@ from typing import Any, NoReturn, cast
 import yaml
 
 from harness.casefile.document import MAX_PROBLEMS, Document, KeyPath, Place, described, shown
-from harness.casefile.scalars import plain_scalar
+from harness.casefile.scalars import Scalar, plain_scalar
 from harness.errors import CaseFileError, Problem
 
 # A case nests five deep; PyYAML's and Python's recursion ends at some hundred.
@@ -30,8 +30,8 @@ HINTS = {
 class Builder:
     """Makes a document of PyYAML's events, collecting what is wrong until the syntax itself breaks."""
 
-    def __init__(self, path: Path, text: str):
-        self.path, self.text = path, text
+    def __init__(self, path: Path, text: str, as_written: bool = False):
+        self.path, self.text, self.as_written = path, text, as_written
         self.places: dict[KeyPath, Place] = {}
         self.problems: list[Problem] = []
 
@@ -103,12 +103,16 @@ class Builder:
         try:
             # Half a surrogate pair, written as an escape, is no character: nothing could print or tokenize it.
             event.value.encode()
-            return event.value if event.style is not None else plain_scalar(event.value)
+            return event.value if event.style is not None else self._plain(event.value)
         except UnicodeEncodeError:
             self._complain(_start(event), "this text holds half a surrogate pair; write the character itself")
         except ValueError as error:
             self._complain(_start(event), str(error))
         return None
+
+    def _plain(self, text: str) -> Scalar:
+        value = plain_scalar(text)
+        return text if self.as_written and isinstance(value, int | float) and not isinstance(value, bool) else value
 
     def _refuse_indirection(self, event: yaml.Event) -> None:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:

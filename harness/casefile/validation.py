@@ -26,12 +26,14 @@ from harness.errors import CaseFileError, Problem, suggest
 T = TypeVar("T")
 
 
-def load_yaml_as(adapter: TypeAdapter[T], path: Path) -> T:
+def load_yaml_as(adapter: TypeAdapter[T], path: Path, *, as_written: bool = False) -> T:
     """Read a YAML file strictly and return it as the adapter's type.
+
+    `as_written` gives numbers as their text, in which 0.6480 keeps its last digit.
 
     UsageError if the file cannot be read; CaseFileError with every fault of its content, as file:line:column.
     """
-    return validate(adapter, load_document(path))
+    return validate(adapter, load_document(path, as_written=as_written))
 
 
 def validate(adapter: TypeAdapter[T], document: Document, *, incomplete: bool = False) -> T:

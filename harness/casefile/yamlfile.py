@@ -16,9 +16,12 @@ from harness.errors import CaseFileError, Problem, UsageError
 MAX_BYTES = 256 * 1024
 
 
-def load_document(path: Path) -> Document:
-    """Read one YAML file; UsageError if it cannot be read, CaseFileError for what is wrong in it."""
-    return Builder(path, _decode(path, _read(path))).document()
+def load_document(path: Path, *, as_written: bool = False) -> Document:
+    """Read one YAML file; UsageError if it cannot be read, CaseFileError for what is wrong in it.
+
+    `as_written` keeps numbers as text.
+    """
+    return Builder(path, _decode(path, _read(path)), as_written).document()
 
 
 def _read(path: Path) -> bytes:

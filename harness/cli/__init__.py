@@ -27,6 +27,7 @@ COMMANDS = {
     "models": "List models, fetch them, or check every architecture.",
     "report": "Render a result file as HTML, Markdown or annotations.",
     "compare": "Show what differs between two result files.",
+    "replay": "Check published or recorded numbers without a model.",
     "init": "Write a first case, configuration and a CI workflow.",
     "zoo": "Plant known faults and see whether `diagnose` names them.",
     "doctor": "Show versions and device, and test the detectors.",

@@ -116,7 +116,7 @@ def case_files(paths: Sequence[Path]) -> list[Path]:
     if paths:
         return find_cases(paths)
     here = Path("cases")
-    source = here if here.is_dir() else _bundled()
+    source = here if here.is_dir() else bundled_cases()
     return find_cases([source])
 
 
@@ -193,7 +193,8 @@ def _refuse_unknown(kind: str, names: Sequence[str], known: set[str]) -> None:
             raise UsageError(f"no case here has the {kind} {name!r}; {suggest(name, known)}")
 
 
-def _bundled() -> Path:
+def bundled_cases() -> Path:
+    """Return the folder of the bundled cases."""
     if BUNDLED.is_dir():
         return BUNDLED
     return Path(__file__).parents[2] / "cases"  # an editable install runs from the checkout

@@ -1,0 +1,51 @@
+"""`harness replay`: numbers somebody published or recorded, checked without a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName
+
+
+@click.command("replay")
+@click.argument("file")
+@click.option(
+    "--error",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="The part of a distance that its arithmetic may be off by; 1e-6 without it, or what the file says.",
+)
+@click.option("--all", "everything", is_flag=True, help="Every number and every contradiction, however many.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON, with every number.")
+def command(file: str, error: float | None, everything: bool, as_json: bool) -> int:
+    """Check published or recorded numbers without a model.
+
+    FILE is a YAML file of baselines and recoveries, the result that `run --json` wrote, or the name of a bundled
+    table: qwen3-30b-report. Says what cannot be true, and for every number which altered digit would be noticed.
+
+    Exit codes: 0 nothing contradicts itself, 1 something cannot be true, 4 the file cannot be read as written.
+    """
+    from harness.cli.output import print_json
+    from harness.replay import audit, plain, print_audits, read_tables
+    from harness.reporters.terminal import console
+
+    audits = [audit(table) for table in read_tables(_file_of(file), error)]
+    if as_json:
+        print_json(plain(audits))
+    else:
+        print_audits(audits, console(), everything)
+    return EXIT_FINDINGS if any(each.contradictions for each in audits) else EXIT_PASSED
+
+
+def _file_of(file: str) -> Path:
+    """Return the file given by path or by the name of a bundled table. Raises UnknownName with the nearest name."""
+    from harness.cli.selection import bundled_cases
+    from harness.replay import SUFFIX
+
+    if "." in file or "/" in file or Path(file).exists():
+        return Path(file)
+    bundled = {each.name.removesuffix(SUFFIX): each for each in sorted(bundled_cases().rglob(f"*{SUFFIX}"))}
+    if file not in bundled:
+        raise UnknownName("table", file, bundled)
+    return bundled[file]
