@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
 
-from harness.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName
+from harness.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError
 
 
 @click.command("replay")
@@ -26,6 +27,8 @@ def command(file: str, error: float | None, everything: bool, as_json: bool) -> 
 
     Exit codes: 0 nothing contradicts itself, 1 something cannot be true, 4 the file cannot be read as written.
     """
+    if error is not None and math.isnan(error):
+        raise UsageError("--error: nan is not a part of a distance; give a number such as 1e-4")
     from harness.cli.output import print_json
     from harness.replay import audit, plain, print_audits, read_tables
     from harness.reporters.terminal import console

@@ -78,20 +78,21 @@ def audit(table: Table) -> Audit:
     ties = tuple(relations(table))
     return Audit(
         table=table,
-        contradictions=tuple(_contradictions(table, ties)),
+        contradictions=tuple(contradictions(table)),
         claims=tuple(_claim(table, number, ties) for number in table),
         relations=len(ties) + sum(number.finite and bound(number) != ANY for number in table),
         logits=_logits(table),
     )
 
 
-def _contradictions(table: Table, ties: tuple[Relation, ...]) -> Iterator[Contradiction]:
+def contradictions(table: Table) -> Iterator[Contradiction]:
+    """Yield what cannot be true of a table."""
     for number in table:
         if number.finite and not sound(number):
             yield Contradiction(_bound_law(number), (number,), f"{number} is {number.text}{number.unit}")
-    for number, reason in impossible(table):
-        yield Contradiction("states", (number,), f"{number} is {number.text}{number.unit}; {reason}")
-    for tie in ties:
+    for law, number, reason in impossible(table):
+        yield Contradiction(law, (number,), f"{number} is {number.text}{number.unit}; {reason}")
+    for tie in relations(table):
         if all(map(sound, tie.pair)) and not tie.holds:
             yield Contradiction(tie.law, tie.pair, _apart(tie))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -38,7 +39,8 @@ def print_audits(audits: Sequence[Audit], console: Console, everything: bool = F
 
 def verdict(audits: Sequence[Audit]) -> str:
     """Return one paragraph: what cannot be true, what the number of logits is, what the digits are worth."""
-    return " ".join((_judgement(audits), *_size(audits), _worth([claim for each in audits for claim in each.claims])))
+    claims = [claim for each in audits for claim in each.claims]
+    return " ".join((_judgement(audits), *_size(audits), *_stateful(claims), _worth(claims)))
 
 
 def _judgement(audits: Sequence[Audit]) -> str:
@@ -65,12 +67,19 @@ def _meaning(found: Interval, vocab: int | None) -> str:
     return f", which does not hold {vocab:,}"
 
 
+def _stateful(claims: Sequence[Claim]) -> Iterator[str]:
+    counts = Counter(claim.number.state.value for claim in claims if not claim.number.finite)
+    if counts:
+        named = ", ".join(f"{count:,} x {state}" for state, count in counts.items())
+        yield f"There is no number in {_counted(counts.total(), 'place')}: {named}."
+
+
 def _worth(claims: Sequence[Claim]) -> str:
     finite = [claim for claim in claims if claim.number.finite]
     whole, part = sum(claim.complete for claim in finite), sum(claim.checkable for claim in finite)
     return (
-        f"An altered digit would be noticed in {whole} of {_counted(len(finite), 'finite number')} whichever it is, "
-        f"in {part - whole} for some digits; {len(finite) - part} cannot be checked."
+        f"An altered digit would be noticed in {whole:,} of {_counted(len(finite), 'finite number')} whichever it is, "
+        f"in {part - whole:,} for some digits; {len(finite) - part:,} cannot be checked."
     )
 
 

@@ -17,14 +17,16 @@ from harness.vocabulary import State
 _BROKEN = (State.INF, State.NAN)
 _ANGLE_OF_ZERO = ("cosine", State.NAN)
 """What a row of zeros honestly gives."""
+_FOUNDED = "a recovery needs a baseline that is finite and not zero"
+_ALL_FINITE = "finite logits have finite distances"
 
 
-def impossible(table: Table) -> Iterator[tuple[Number, str]]:
-    """Yield each number whose state, or whose having none, cannot be, and why."""
+def impossible(table: Table) -> Iterator[tuple[str, Number, str]]:
+    """Yield the law, each number whose state, or whose having none, cannot be, and why."""
     for column in table.columns.values():
         for number in column.recoveries.values():
             if unfounded(column, number):
-                yield number, f"no recovery exists of a baseline that is {_said(column.baseline)}"
+                yield _FOUNDED, number, f"its baseline is {_said(column.baseline)}"
     distances = [column for metric, column in table.columns.items() if metric not in SCORES]
     yield from _apart([column.baseline for column in distances])
     usable = [column for column in distances if not without_recoveries(column)]
@@ -45,11 +47,11 @@ def without_recoveries(column: Column) -> bool:
     return float(baseline.text) == 0 and not baseline.half
 
 
-def _apart(numbers: Sequence[Number]) -> Iterator[tuple[Number, str]]:
+def _apart(numbers: Sequence[Number]) -> Iterator[tuple[str, Number, str]]:
     finite = next((number for number in numbers if number.finite), None)
     for number in numbers:
         if finite and number.state in _BROKEN and (number.metric, number.state) != _ANGLE_OF_ZERO:
-            yield number, f"the logits are finite, since their {finite} is {finite.text}{finite.unit}"
+            yield _ALL_FINITE, number, f"the logits are finite, since their {finite} is {finite.text}{finite.unit}"
 
 
 def _said(baseline: Number) -> str:
