@@ -59,7 +59,8 @@ def _problems(adapter: TypeAdapter[T], document: Document, fault: ErrorDetails) 
     elif kind == REFUSED:
         path = _written(document.data, loc)
         for refusal in context["refusals"]:
-            yield document.problem((*path, *refusal.path), refusal.message, at_key=refusal.at_key)
+            at_key = refusal.at_key or loc[-1:] == ("[key]",)
+            yield document.problem((*path, *refusal.path), refusal.message, at_key=at_key)
     elif not _counts_invalid(document, fault):
         yield _misfit(document, fault)
 

@@ -47,7 +47,9 @@ def test_json_holds_every_number_with_its_range(project: Project) -> None:
     # For mse 17.9 the l2 recovery is 1 - sqrt(0.8205 to 0.8215), and half a unit more.
     layer = next(each for each in table["numbers"] if each["printed"] == "9.4")
     assert layer["possible"] == pytest.approx([9.363 - 0.05, 9.419 + 0.05], abs=1e-3)
-    assert next(each for each in table["numbers"] if each["printed"] == "11.9")["possible"][1] == pytest.approx(100.05, abs=1e-3)
+    assert next(each for each in table["numbers"] if each["printed"] == "11.9")["possible"][1] == pytest.approx(
+        100.05, abs=1e-3
+    )
 
 
 def test_the_result_of_a_run_replays(project: Project) -> None:

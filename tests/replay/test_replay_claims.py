@@ -88,9 +88,7 @@ def test_every_alteration_of_the_published_table_is_noticed_where_exact_arithmet
     exact = Table(
         PUBLISHED.title,
         {
-            name: column(
-                name, one.baseline.text, 0.0, **{site: number.text for site, number in one.recoveries.items()}
-            )
+            name: column(name, one.baseline.text, 0.0, **{site: number.text for site, number in one.recoveries.items()})
             for name, one in PUBLISHED.columns.items()
         },
         LOGITS,
