@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: run test test-all bench check format clean
+.PHONY: run test test-all bench check docs format clean
 
 run: $(VENV)/installed
 	$(BIN)/harness models fetch
@@ -27,6 +27,11 @@ check: $(VENV)/installed
 	$(BIN)/lint-imports
 	$(BIN)/python docs/check.py
 
+# The site, in docs/_build; a warning is an error.
+docs: $(VENV)/installed
+	$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build
+	@echo "open docs/_build/index.html"
+
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -38,4 +43,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis results
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis results docs/_build

@@ -12,14 +12,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from blocks import blocks
+
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?:\$ )?((?:\S*/)?(make|harness) .*)", re.MULTILINE)
 
 
 def pages() -> list[Path]:
-    return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+    built = ROOT / "docs" / "_build"
+    return sorted(page for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")) if built not in page.parents)
 
 
 def broken_links(page: Path, text: str) -> Iterator[str]:
@@ -29,13 +31,15 @@ def broken_links(page: Path, text: str) -> Iterator[str]:
 
 
 def bad_blocks(text: str) -> Iterator[str]:
-    for language, body in BLOCK.findall(text):
-        if language == "python":
-            yield from _python(body)
-        elif language == "yaml" and "prompts:" in body:
-            yield from _case(body)
-        elif language in ("sh", "console"):
-            yield from _commands(body)
+    tables = [block.body for block in blocks(text) if block.body.startswith("models:\n")]
+    for block in blocks(text):
+        yield from block.wrong_marks()
+        if block.language == "python":
+            yield from _python(block.body)
+        elif block.language == "yaml" and "prompts:" in block.body:
+            yield from _case(block.body, tables)
+        elif block.is_commands and block.exists_here:
+            yield from _commands(block.body)
 
 
 def _python(body: str) -> Iterator[str]:
@@ -45,17 +49,21 @@ def _python(body: str) -> Iterator[str]:
         yield f"Python example does not compile: {error}"
 
 
-def _case(body: str) -> Iterator[str]:
+def _case(body: str, tables: list[str]) -> Iterator[str]:
+    """Yield what is wrong with a case, whose models are the bundled ones and those of the page's own tables."""
     from harness.errors import HarnessError
     from harness.jobs import jobs_in
-    from harness.models import bundled
+    from harness.models import load_table
     from harness.preflight import inspect
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "example.case.yaml")
         file.write_text(body, encoding="utf-8")
+        beside = [file.with_name(f"{number}.yaml") for number, _ in enumerate(tables)]
+        for name, table in zip(beside, tables, strict=True):
+            name.write_text(table, encoding="utf-8")
         try:
-            for problem in inspect(jobs_in(file, bundled())).problems:
+            for problem in inspect(jobs_in(file, load_table(beside))).problems:
                 yield f"case file is not valid: {problem}"
         except HarnessError as error:
             yield f"case file is not valid: {error}"
