@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 from project import Outcome, Project
+from results import curve, job, run
 
 from harness.reporters.json import write
 from harness.vocabulary import RunResult
-from results import curve, job, run
 
 
 def stored(folder: Path, name: str, result: RunResult) -> Path:

@@ -9,11 +9,11 @@ from html.parser import HTMLParser
 
 import pytest
 from hostile import hostile
+from results import curve, grid, job, run
 
 from harness.reporters.html import charts, render
 from harness.reporters.html.scales import STEPS, Scale, step
 from harness.vocabulary import Status
-from results import curve, grid, job, run
 
 SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
 
