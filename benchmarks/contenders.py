@@ -33,17 +33,18 @@ class Absent(Exception):
     """This contender does not take part here; the text says why."""
 
 
-def question(loaded: LoadedModel, tokens: int, sweep: Sweep | None = None) -> Question:
-    """Return two prompts of `tokens` tokens that differ in the first one, and a sweep over every layer's MLP."""
+def question(loaded: LoadedModel, tokens: int, sweep: Sweep | None = None, differ: int = 0) -> Question:
+    """Return two prompts of `tokens` tokens that differ in token `differ` alone, and a sweep over every layer's MLP."""
     vocab = loaded.card.vocab or 1000
-    clean, corrupted = ((first % vocab, *((97 * i + 11) % vocab for i in range(1, tokens))) for first in (5, 6))
+    clean = tuple((97 * i + 5) % vocab for i in range(tokens))
+    corrupted = tuple((each + (i == differ)) % vocab for i, each in enumerate(clean))
     texts = tuple(map(str, range(tokens)))
     return Question(Tokens(clean, texts), Tokens(corrupted, texts), sweep or Sweep(("mlp_out",)), ("l2",))
 
 
-def prepare(name: str, loaded: LoadedModel, tokens: int) -> Run:
+def prepare(name: str, loaded: LoadedModel, tokens: int, differ: int = 0) -> Run:
     """Return what is timed. Raises Absent, and so does what is returned."""
-    asked = question(loaded, tokens)
+    asked = question(loaded, tokens, differ=differ)
     if name not in FOREIGN:
         return CONTENDERS[name](loaded, asked)
     run = _excused(lambda: CONTENDERS[name](loaded, asked))
@@ -226,9 +227,9 @@ def difference(reference: Sequence[Any], rows: Sequence[Any]) -> float:
     return worst
 
 
-def recoveries(loaded: LoadedModel, tokens: int, rows: Sequence[Any]) -> list[float]:
+def recoveries(loaded: LoadedModel, asked: Question, rows: Sequence[Any]) -> list[float]:
     """Return the l2 recovery (percent) of every row, for a contender that shows nothing else."""
-    steps = walk(loaded, question(loaded, tokens))
+    steps = walk(loaded, asked)
     clean, corrupted = host_row(steps.clean), host_row(steps.corrupted)
     baseline = measure("l2", clean, corrupted).value or float("nan")
     return [100 * (baseline - (measure("l2", clean, _host(row)).value or 0.0)) / baseline for row in rows]

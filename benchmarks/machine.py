@@ -58,17 +58,22 @@ def bandwidth(seconds: float) -> float:
 
 
 def products(loaded: LoadedModel, tokens: int) -> Iterator[tuple[Any, int]]:
-    """Yield every linear layer of a one-component walk with the rows `[rows, width]` it multiplies.
+    """Yield every linear layer of a walk over every layer's MLP with the rows `[rows, width]` it multiplies.
 
-    Block k sees two runs and a cell for each layer up to its own, at every token; the head sees one token of each.
+    Block k computes two runs and a cell for each layer before its own, at every token: what is replaced in it is not
+    computed. The last MLP computes the last token of each, after two rows of the last block by way of trial; the head
+    sees one token of each and of the last layer's own cell.
     """
     blocks = blocks_of(loaded.module)
     inside: set[int] = set()
     for layer, block in enumerate(blocks):
+        last, rows = layer == len(blocks) - 1 and tokens > 1, BASE_ROWS + layer
+        mlp = {id(module) for _, module in block.mlp.named_modules()}
         for _, module in block.named_modules():
             inside.add(id(module))
             if isinstance(module, nn.Linear):
-                yield module, (BASE_ROWS + layer + 1) * tokens
+                each = 1 if last and id(module) in mlp else tokens
+                yield module, rows * each + (BASE_ROWS * tokens if last else 0)
     head = getattr(loaded.module, "lm_head", None) or loaded.module.model.embed_tokens
     yield (head if isinstance(head, nn.Linear) else head.as_linear), BASE_ROWS + len(blocks)
 

@@ -44,6 +44,8 @@ class Setting:
     tokens: int
     contenders: tuple[str, ...]
     group: str = "main"
+    differ: int = 0
+    """The token that the two prompts differ in; those before it are a common prefix."""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -63,6 +65,13 @@ def _full() -> Iterator[Setting]:
     yield Setting("qwen3-moe-8", experts, 8, (*STRATEGIES, "2L+2 forwards", "mlxterp"))
     for tokens in (5, 20):
         yield Setting(f"smollm2-{tokens}", SMOLLM2, tokens, EVERYBODY)
+    # "The capital of France is" differs at 3 of 5; "When Mary and John went to the store, John gave" at 9 of 16.
+    for row, name, tokens, differ in (
+        (SMOLLM2, "smollm2", 5, 3),
+        (SMOLLM2, "smollm2", 20, 11),
+        (qwen3("q"), "qwen3", 8, 5),
+    ):
+        yield Setting(f"{name}-{tokens}-prefix-{differ}", row, tokens, EVERYBODY, "prefix", differ)
     narrow = qwen3("qwen3-narrow", NARROW)
     yield Setting("grid-8", narrow, 8, ("grid", "grid, cell by cell"), "grid")
     yield Setting("metrics-8", narrow, 8, ("one metric", "three metrics"), "metrics")
@@ -79,6 +88,7 @@ def _quick() -> Iterator[Setting]:
     tiny = qwen3("qwen3-tiny", {}, layers=4, vocab=512)
     yield Setting("qwen3-4", tiny, 4, EVERYBODY)
     yield Setting("qwen3-moe-4", _synthetic("qwen3-moe", "qwen3_moe", {}, 4, 512), 4, STRATEGIES)
+    yield Setting("qwen3-6-prefix-4", qwen3("deep", {}, layers=9, vocab=512), 6, EVERYBODY, "prefix", 4)
     yield Setting("grid-3", tiny, 3, ("grid", "grid, cell by cell"), "grid")
     yield Setting("metrics-4", tiny, 4, ("one metric", "three metrics"), "metrics")
     yield Setting("components-4", tiny, 4, ("one component", "two components"), "components")

@@ -22,7 +22,7 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from contenders import Absent, Run, difference, prepare, recoveries
+from contenders import Absent, Run, difference, prepare, question, recoveries
 from machine import Machine, Timing, examine, product_seconds, roofline, timed
 from settings import Setting, settings
 from table import markdown
@@ -91,7 +91,7 @@ def ready(setting: Setting, loaded: LoadedModel, absent: dict[str, str]) -> dict
         if name in absent:
             continue
         try:
-            runs[name] = prepare(name, loaded, setting.tokens)
+            runs[name] = prepare(name, loaded, setting.tokens, setting.differ)
         except Absent as reason:
             absent[name] = str(reason)
     return runs
@@ -128,7 +128,7 @@ def compared(rows: dict[str, Any], loaded: LoadedModel, setting: Setting) -> dic
     found = {}
     for name, got in rows.items():
         if isinstance(got, dict):
-            wanted = recoveries(loaded, setting.tokens, reference)
+            wanted = recoveries(loaded, question(loaded, setting.tokens, differ=setting.differ), reference)
             found[name] = max(abs(a - b) for a, b in zip(wanted, got.values(), strict=True)) / 100
         elif got is not None:
             found[name] = difference(reference, got)
@@ -154,6 +154,7 @@ def about(setting: Setting, loaded: LoadedModel) -> dict[str, Any]:
         "id": setting.id,
         "group": setting.group,
         "tokens": setting.tokens,
+        "differ": setting.differ,
         "model": setting.row.model_dump(mode="json"),
         "architecture": loaded.card.architecture,
         "layers": loaded.card.layers,
@@ -165,7 +166,9 @@ def about(setting: Setting, loaded: LoadedModel) -> dict[str, Any]:
 def share_of_roofline(
     setting: Setting, loaded: LoadedModel, machine: Machine, timings: dict[str, list[Timing]]
 ) -> dict[str, Any]:
-    bound = roofline(loaded, setting.tokens, machine) if "one-pass" in timings else None
+    # Products are counted for a walk over the whole prompt.
+    counted = "one-pass" in timings and not setting.differ
+    bound = roofline(loaded, setting.tokens, machine) if counted else None
     if bound is None:
         return {"roofline": None}
     wall = median(timing.wall for timing in timings["one-pass"])

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+_MAIN = ("main", "prefix")
+
 Result = Mapping[str, Any]
 
 
@@ -27,33 +29,37 @@ def _heading(content: Result) -> Iterator[str]:
         f"{', ' + settings if settings else ''}; peak {machine['gflops']:.3g} GFLOP/s, "
         f"{machine['gigabytes_per_second']:.3g} GB/s; medians of {content['rounds']} rounds, "
         f"load average {machine['load'][0]:.1f} at the start. Ratios are to the first column; memory is "
-        "MLX's peak above the weights; roofline is the share of what the products alone allow."
+        "MLX's peak above the weights. Products: the share of the walk's time that its own matrix products take by "
+        "themselves on this BLAS; roofline: the share they would take at the peak."
     )
     yield ""
 
 
 def _main(content: Result) -> Iterator[str]:
-    results = [result for result in content["settings"] if result["group"] == "main" and result["contenders"]]
+    results = [result for result in content["settings"] if result["group"] in _MAIN and result["contenders"]]
     if not results:
         return
     names = list(dict.fromkeys(name for result in results for name in result["contenders"]))
     others = [name for name in names if name != "one-pass"]
-    yield f"| float32, `mlp_out` at every layer | one-pass | {' | '.join(others)} | roofline | memory |"
-    yield "|---" * (len(others) + 4) + "|"
+    yield f"| float32, `mlp_out` at every layer | one-pass | {' | '.join(others)} | products | roofline | memory |"
+    yield "|---" * (len(others) + 5) + "|"
     for result in results:
         found = result["contenders"]
+        alike = f", the first {result['differ']} alike" if result.get("differ") else ""
         cells = [f"{found[name]['times_the_first']:.1f} x" if name in found else "" for name in others]
         first = found.get("one-pass")
-        share = f"{100 * result['roofline']['share']:.0f} %" if result["roofline"] else ""
+        bound = result["roofline"] or {}
+        share, alone = (f"{100 * bound[key]:.0f} %" if bound else "" for key in ("share", "products_share"))
         yield (
-            f"| {result['architecture']}, {result['layers']} layers, {result['vocab']:,}, {result['tokens']} tokens "
-            f"| {_seconds(first)} | {' | '.join(cells)} | {share} | {_gigabytes(first)} |"
+            f"| {result['architecture']}, {result['layers']} layers, {result['vocab']:,}, "
+            f"{result['tokens']} tokens{alike} "
+            f"| {_seconds(first)} | {' | '.join(cells)} | {alone} | {share} | {_gigabytes(first)} |"
         )
     yield ""
 
 
 def _others(content: Result) -> Iterator[str]:
-    results = [result for result in content["settings"] if result["group"] != "main" and result["contenders"]]
+    results = [result for result in content["settings"] if result["group"] not in _MAIN and result["contenders"]]
     if not results:
         return
     yield "| setting | contender | wall | CPU | relative | memory |"

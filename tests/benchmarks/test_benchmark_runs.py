@@ -34,17 +34,25 @@ def test_the_results_say_where_they_come_from(measured):
     assert content["machine"]["gflops"] > 0.1
     assert content["machine"]["gigabytes_per_second"] > 0.1
     assert content["machine"]["blas"] in shown
+    assert "6 tokens, the first 4 alike" in shown
 
 
 def test_every_kind_of_setting_is_measured(measured):
     content, shown = measured
-    assert {result["group"] for result in content["settings"]} == {"main", "grid", "metrics", "components", "growth"}
+    assert {result["group"] for result in content["settings"]} == {
+        "main",
+        "prefix",
+        "grid",
+        "metrics",
+        "components",
+        "growth",
+    }
     for result in content["settings"]:
         for name, found in result["contenders"].items():
             assert found["wall_median"] > 0, (result["id"], name)
             assert found["cpu_median"] > 0, (result["id"], name)
             assert found["mlx_bytes_above"] > 0, (result["id"], name)
-        if result["group"] != "main":
+        if result["group"] not in ("main", "prefix"):
             assert f"| {result['id']} |" in shown
 
 
@@ -116,7 +124,8 @@ def test_a_wrong_sweep_fails_the_benchmark(monkeypatch: pytest.MonkeyPatch, cont
 
 
 def test_the_products_of_a_walk_are_counted(contenders):
-    """L layers of n weights see 3, 4, ... L+2 rows a token; the head sees L+2 rows once."""
+    """L layers of n weights see 2, 3, ... L+1 rows a token, and the last MLP sees L+1 rows once; but for two rows that
+    the last layer computes by way of trial. The head sees L+2 rows once."""
     from machine import products
     from settings import qwen3
 
@@ -125,6 +134,7 @@ def test_the_products_of_a_walk_are_counted(contenders):
     layers, tokens, width, vocab = 3, 5, 64, 512
     loaded = load(qwen3("q", {}, layers=layers, vocab=vocab))
     # q and o are 64 x 64, k and v 32 x 64, three matrices of the MLP 128 x 64.
-    block = 2 * width * width + 2 * (width // 2) * width + 3 * 2 * width * width
-    wanted = block * tokens * (3 + 4 + 5) + vocab * width * (layers + 2)
+    attention, mlp = 2 * width * width + 2 * (width // 2) * width, 3 * 2 * width * width
+    last = attention * tokens * 4 + mlp * 4 + (attention + mlp) * tokens * 2
+    wanted = (attention + mlp) * tokens * (2 + 3) + last + vocab * width * (layers + 2)
     assert sum(layer.weight.size * rows for layer, rows in products(loaded, tokens)) == wanted
