@@ -63,7 +63,7 @@ def _case(body: str, tables: list[str]) -> Iterator[str]:
         for name, table in zip(beside, tables, strict=True):
             name.write_text(table, encoding="utf-8")
         try:
-            for problem in inspect(jobs_in(file, load_table(beside))).problems:
+            for problem in inspect(jobs_in(file, load_table(beside), allow_code=True)).problems:
                 yield f"case file is not valid: {problem}"
         except HarnessError as error:
             yield f"case file is not valid: {error}"

@@ -8,6 +8,7 @@
     ├── ModelUnavailable            exit code 5  the model is not on this machine; the job is skipped
     ├── NothingToRun                exit code 5  what is asked for leaves no job, or not here
     │   └── DeviceUnavailable                    MLX runs on another device than the one required
+    ├── EngineUnavailable           exit code 5  the engine is absent, or cannot do what is asked; the job is skipped
     ├── FindingError                exit code 1  the request ran into a finding; `.finding` holds it
     │   ├── AlignmentError                       the prompts differ in token length
     │   └── BaselineError                        the baseline is zero or not finite: no recovery exists
@@ -101,6 +102,12 @@ class PromptError(UsageError):
 
 class ModelUnavailable(HarnessError):
     """The model is not on this machine and may not be fetched; the text says how to get it."""
+
+    exit_code = EXIT_NOTHING_RAN
+
+
+class EngineUnavailable(HarnessError):
+    """The engine is not installed, or does not claim to do what is asked; the text says which."""
 
     exit_code = EXIT_NOTHING_RAN
 

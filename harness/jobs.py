@@ -12,9 +12,10 @@ from typing import Any
 from harness import models, progress
 from harness.casefile import ALWAYS_ON, Case, Exemption, Names, load_cases
 from harness.checks import CHECKS, Evidence, gather
-from harness.engines import ENGINES, answer, engine_named
+from harness.engines import NAMES, Engine, answer, engine_named
 from harness.environment import environment
 from harness.errors import (
+    EngineUnavailable,
     FindingError,
     HarnessError,
     JobInterrupted,
@@ -45,6 +46,7 @@ class Job:
     case: Case
     row: ModelRow
     engine: str
+    allow_code: bool = False
 
     @property
     def id(self) -> str:
@@ -68,20 +70,36 @@ class Job:
         return "snapshot" in self.case.checks and not must
 
 
-def jobs_in(path: Path, table: Mapping[str, ModelRow]) -> list[Job]:
-    """Return the jobs of a case file. Raises CaseFileError with all that is wrong in it, UsageError for no file."""
-    return [job for case in load_cases(path, names_of(table)) for job in plan(case, table)]
+def jobs_in(path: Path, table: Mapping[str, ModelRow], allow_code: bool = False) -> list[Job]:
+    """Return the jobs of a case file. Raises CaseFileError with all that is wrong in it, UsageError for no file.
+
+    An engine or a metric that is code of the user's own is wrong in it, unless `allow_code`.
+    """
+    names = names_of(table, allow_code)
+    return [job for case in load_cases(path, names) for job in plan(case, table, allow_code)]
 
 
-def names_of(table: Mapping[str, ModelRow]) -> Names:
+def names_of(table: Mapping[str, ModelRow], allow_code: bool = False) -> Names:
     """Return the names a case may use with a table of models."""
-    return Names({row.id: row.tags for row in table.values()}, ENGINES)
+    return Names({row.id: row.tags for row in table.values()}, NAMES, allow_code)
 
 
-def plan(case: Case, table: Mapping[str, ModelRow]) -> list[Job]:
-    """Return the jobs of a case whose models and engines are known: a model each time it is named, once."""
+def plan(case: Case, table: Mapping[str, ModelRow], allow_code: bool = False) -> list[Job]:
+    """Return the jobs of a case whose models and engines are known: a model each time it is named, once.
+
+    Nothing that a case names as code is imported here; `allow_code` goes along with each job.
+    """
     models = names_of(table).models_of(case.models)
-    return [Job(case, table[model], engine) for model in models for engine in case.engines]
+    return [Job(case, table[model], engine, allow_code) for model in models for engine in case.engines]
+
+
+def metrics_of(job: Job) -> tuple[str, ...]:
+    """Return the metrics of a job that its engine has; all of them where the engine is not installed to be asked."""
+    try:
+        engine = engine_named(job.engine, job.allow_code)
+    except EngineUnavailable:
+        return job.case.metrics
+    return tuple(metric for metric in job.case.metrics if engine.knows(metric))
 
 
 def tolerances(case: Case) -> tuple[dict[str, float], dict[str, float]]:
@@ -155,7 +173,7 @@ def run(
         return replace(blank, status=Status.SKIPPED, reason=f"{BY_CASE}{skipped}")
     try:
         return _failing_as_expected(_Run(job, shelf, blank, say).result(snapshot, strict), job, strict)
-    except ModelUnavailable as error:
+    except (ModelUnavailable, EngineUnavailable) as error:
         return replace(blank, status=Status.SKIPPED, reason=str(error))
     except UsageError as error:
         return replace(blank, status=Status.REFUSED, reason=f"{job.case.path}: {error}")
@@ -191,10 +209,13 @@ class _Run:
     def __init__(self, job: Job, shelf: ModelShelf, blank: JobResult, say: Say):
         self.job, self.shelf, self.blank, self.say = job, shelf, blank, say
         self.timings: dict[str, float] = {}
+        self.engine: Engine
 
     def result(self, snapshot: SnapshotCheck | None, strict: bool) -> JobResult:
         case = self.job.case
-        metrics = tuple(metric for metric in case.metrics if metric in engine_named(self.job.engine).metrics)
+        self.engine = engine_named(self.job.engine, self.job.allow_code)
+        self.blank = replace(self.blank, engine_version=self.engine.version)
+        metrics = tuple(metric for metric in case.metrics if self.engine.knows(metric))
         if not metrics:
             reason = f"{self.job.engine} knows none of {', '.join(case.metrics)}"
             return replace(self.blank, status=Status.SKIPPED, reason=reason)
@@ -211,11 +232,10 @@ class _Run:
     def _answered(self, model: LoadedModel, metrics: Sequence[str]) -> tuple[JobResult, list[Finding]]:
         question = question_of(self.job.case, model, metrics)
         result = replace(self.blank, card=model.card, clean=question.clean, corrupted=question.corrupted)
-        engine = engine_named(self.job.engine)
         try:
             if large := prediction(forecast(model, question)):
                 self.say(f"{self.job.id}: {large}")
-            given = self._timed("sweep_s", lambda: answer(engine, model, question))
+            given = self._timed("sweep_s", lambda: answer(self.engine, model, question))
         except SweepFailed as stop:
             result = replace(
                 _filled(result, stop.answer), partial=True, reason=f"the sweep ended {stop.answer.stopped}"
@@ -224,7 +244,9 @@ class _Run:
         except Exception as error:  # noqa: BLE001  whatever an engine raises is a finding about that engine
             return result, [_finding_of(error)]
         progress.say("checks")
-        evidence = self._timed("evidence_s", lambda: gather(self.job.case, model, engine, question, given))
+        evidence = self._timed(
+            "evidence_s", lambda: gather(self.job.case, model, self.engine, question, given, self.job.allow_code)
+        )
         findings = self._timed("checks_s", lambda: _checked(evidence))
         return _filled(result, evidence.answer), findings
 
@@ -270,6 +292,7 @@ def _filled(result: JobResult, given: Answer) -> JobResult:
         suppressed=given.suppressed,
         strategy=given.strategy,
         fallback=given.fallback,
+        printed=given.printed,
         curves=given.curves,
         concordances=given.concordances,
         memory=given.memory,

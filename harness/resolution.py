@@ -13,17 +13,16 @@ from typing import Any
 
 from harness import models
 from harness.casefile import Case
-from harness.engines import engine_named
 from harness.environment import backend
 from harness.errors import AlignmentError, ModelUnavailable, UsageError
 from harness.intercept import HookPoint, resolve
-from harness.jobs import Job, question_of
+from harness.jobs import Job, metrics_of, question_of
 from harness.models import ModelRow
 from harness.models.loaded import LoadedModel
 from harness.patching import check_question
 from harness.progress import say
 from harness.snapshots import location_of
-from harness.vocabulary import METRICS, Question, site_position
+from harness.vocabulary import Question, metric_named, site_position
 
 
 def resolved(jobs: Sequence[Job]) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def resolved(jobs: Sequence[Job]) -> dict[str, Any]:
             "positions": site_position(case.sweep.positions),
             "strategy": case.sweep.strategy,
         },
-        "metrics": {name: METRICS[name].unit for name in case.metrics if name in METRICS},
+        "metrics": {name: metric_named(name).unit for name in case.metrics},
         "checks": list(case.checks),
         "tolerance": case.tolerance.model_dump(mode="json"),
         "expect": case.expect.model_dump(mode="json", exclude_defaults=True),
@@ -54,12 +53,11 @@ def resolved(jobs: Sequence[Job]) -> dict[str, Any]:
 def _job(job: Job) -> dict[str, Any]:
     must, may = job.case.expectation(job.engine)
     file = location_of(job.case.path, f"{job.engine}@{job.row.id}", backend())
-    known = engine_named(job.engine).metrics
     return {
         "id": job.id,
         "model": job.row.id,
         "engine": job.engine,
-        "metrics": [metric for metric in job.case.metrics if metric in known],
+        "metrics": list(metrics_of(job)),
         "must_find": list(must),
         "may_find": list(may),
         "snapshot": None if must or "snapshot" not in job.case.checks else str(file),

@@ -21,19 +21,24 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from harness.errors import UnknownName
 from harness.findings import FINDINGS, FindingKind, Severity
 
 RESULT_SCHEMA = "mlx-patch-harness/result/1"
 
 
 class State(StrEnum):
-    """What a baseline or a recovery is. Only a finite one has a value; nothing else ever becomes 0.0."""
+    """What a baseline or a recovery is. Only a finite one has a value; nothing else ever becomes 0.0.
+
+    Unknown: a number that float64 could not check, because nobody saw the run it comes from.
+    """
 
     FINITE = "finite"
     INF = "inf"
     NAN = "nan"
     ZERO_BASELINE = "zero-baseline"
     UNDEFINED = "undefined"
+    UNKNOWN = "unknown"
 
 
 class Direction(StrEnum):
@@ -121,6 +126,26 @@ METRICS: Mapping[str, Metric] = {
         Metric("log_prob", "nats", True, "log probability of the answer"),
     )
 }
+
+
+def is_code(name: str) -> bool:
+    """Return whether a metric or an engine is somebody's own code, `module:function`, and runs only if allowed."""
+    return ":" in name
+
+
+def code_refusal(noun: str, name: str) -> str:
+    """Return what is said to somebody who names code and has not allowed it."""
+    return f"the {noun} {name!r} is code of your own, and runs only with --allow-code; nothing was imported"
+
+
+def metric_named(name: str) -> Metric:
+    """Return a metric of the table, or the one that `module:function` means. Raises UnknownName."""
+    if is_code(name):
+        return Metric(name, "", False, "a function of the user's own")
+    if name not in METRICS:
+        raise UnknownName("metric", name, METRICS)
+    return METRICS[name]
+
 
 COMPONENTS: Mapping[str, str] = {
     "resid_pre": "residual stream into the block",
@@ -355,7 +380,8 @@ class Answer:
     """What an engine answered to a question, with the evidence the checks need.
 
     `curves` hold reported and float64 readings side by side; the summaries describe the engine's own logits, and
-    `dtype` is theirs.
+    `dtype` is theirs. `attribution` is what watching somebody else's engine showed, and `printed` what it wrote to
+    standard output.
     """
 
     strategy: str
@@ -371,6 +397,8 @@ class Answer:
     stopped: str | None = None
     """`after 31 of 96 cells` where the sweep ended early; cells that were not computed are absent."""
     memory: Memory | None = None
+    attribution: tuple[Finding, ...] = ()
+    printed: str = ""
 
 
 @dataclass(frozen=True)
@@ -422,6 +450,8 @@ class JobResult:
     suppressed: tuple[int, ...] = ()
     strategy: str | None = None
     fallback: str | None = None
+    engine_version: str | None = None
+    printed: str = ""
     curves: tuple[Curve, ...] = ()
     concordances: tuple[Concordance, ...] = ()
     findings: tuple[Finding, ...] = ()

@@ -35,7 +35,7 @@ from harness.vocabulary import METRICS
 EXPECTABLE = tuple(code for code, kind in FINDINGS.items() if kind.check != "expectation")
 BACKENDS = ("cpu", "metal", "cuda")
 
-MetricName = Annotated[str, NameOf("a metric", tuple(METRICS))]
+MetricName = Annotated[str, NameOf("a metric", tuple(METRICS), or_code=True)]
 FindingCode = Annotated[str, NameOf("a finding to expect", EXPECTABLE)]
 FindingCodes = Annotated[tuple[FindingCode, ...], DISTINCT]
 

@@ -6,6 +6,7 @@ key path of each thing that is wrong, so that the message points there and not a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -31,7 +32,8 @@ REFUSED = "refused"
 # The words stand beside each pattern because a pattern explains nothing to whoever misses it.
 SLUG = r"^[a-z0-9][a-z0-9._-]{0,79}$"
 COMPONENT = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*$"
-ENGINE = r"^([a-z0-9][a-z0-9._-]{0,79}|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$"
+CODE = r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*"
+ENGINE = rf"^([a-z0-9][a-z0-9._-]{{0,79}}|{CODE})$"
 MODEL = r"^[a-z0-9*?][a-z0-9._*?-]{0,79}$"
 MODELS = r"^(tag:)?[a-z0-9*?][a-z0-9._*?-]{0,79}$"
 PATTERN_WORDS = {
@@ -64,15 +66,18 @@ class NameOf:
 
     noun: str
     names: tuple[str, ...]
+    or_code: bool = False
+    """Whether `module:function` will do as well."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(schema), "enum": list(self.names)}
+        named = {"enum": list(self.names)}
+        return {**handler(schema), **({"anyOf": [named, {"pattern": f"^{CODE}$"}]} if self.or_code else named)}
 
     def _check(self, name: str) -> str:
-        if name not in self.names:
+        if name not in self.names and not (self.or_code and re.fullmatch(CODE, name)):
             raise refuse([Refusal((), f"{shown(name)} is not {self.noun}; {suggest(name, self.names)}")])
         return name
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.casefile.document import Document, KeyPath, shown
 from harness.errors import Problem, suggest
+from harness.vocabulary import code_refusal, is_code
 
 TAG = "tag:"
 
@@ -43,13 +44,17 @@ def is_pattern(name: str) -> bool:
 
 
 def unknown_names(document: Document, names: Names) -> Iterator[Problem]:
-    """Yield every model and engine in a case's data that nobody knows, whatever else is wrong with the data."""
+    """Yield every model and engine in a case's data that nobody knows, and code that is not allowed, whatever else is
+    wrong with the data."""
     for path, name in _texts(document, ("models",)):
         if not names.matching(name):
             yield document.problem(path, _no_model(name, names))
     for path, name in (*_texts(document, ("engines",)), *_texts(document, ("reference",))):
-        if name not in names.engines and not (":" in name and names.code):
+        if name not in names.engines and not (is_code(name) and names.code):
             yield document.problem(path, _no_engine(name, names))
+    for path, name in _texts(document, ("metrics",)):
+        if is_code(name) and not names.code:
+            yield document.problem(path, code_refusal("metric", name))
     own = names.models_of(name for _, name in _texts(document, ("models",)))
     for path, name in _filters(document.data):
         patterned = is_pattern(name) or any(is_pattern(model) for _, model in _texts(document, ("models",)))
@@ -74,8 +79,8 @@ def _near_pattern(pattern: str, models: Iterable[str]) -> str:
 
 
 def _no_engine(name: str, names: Names) -> str:
-    if ":" in name:
-        return f"{shown(name)} names code, which a case may not run unless it is allowed"
+    if is_code(name):
+        return code_refusal("engine", name)
     return f"{shown(name)} is not an engine; {suggest(name, names.engines)}"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from harness.checks import (
     agreement,
+    attribution,
     expectations,
     finiteness,
     headroom,
@@ -39,6 +40,7 @@ CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
     "precision": precision.check,
     "metric-comparison": metric_comparison.check,
     "strategy": strategy.check,
+    "attribution": attribution.check,
 }
 """`alignment` is asked before a sweep (`harness.patching`), `snapshot` after everything else (`harness.snapshots`)."""
 

@@ -21,12 +21,16 @@ class Evidence:
     engine: Engine
     question: Question
     answer: Answer
+    allow_code: bool = False
+    """Whether a reference engine may be code of the user's own."""
 
 
-def gather(case: Case, model: LoadedModel, engine: Engine, question: Question, answer: Answer) -> Evidence:
+def gather(
+    case: Case, model: LoadedModel, engine: Engine, question: Question, answer: Answer, allow_code: bool = False
+) -> Evidence:
     """Return the evidence, the answer completed by what is measured beside it: error bars, if the case asks for them,
     and how alike its metrics rank the cells."""
     if case.precision:
         answer = with_error_bars(model, question, answer)
     answer = replace(answer, concordances=concordances(answer.curves, case.tolerance.recovery_points))
-    return Evidence(case, model, engine, question, answer)
+    return Evidence(case, model, engine, question, answer, allow_code)

@@ -23,7 +23,7 @@ def _closed_form(evidence: Evidence, curve: Curve) -> Iterator[Finding]:
     if known is None:
         return
     points = known.tolerance(evidence.question, curve.metric)
-    if evidence.engine.formula is not None:
+    if not evidence.engine.is_native:
         # How precise a formula is, is the oracle check's question; here it is only asked whether it is right.
         points = max(points, evidence.case.tolerance.oracle_points)
     pairs = [

@@ -1,7 +1,8 @@
 """Does the patching obey the laws on this model and these prompts?
 
 A finite answer is needed to compare anything. Laws about runs are asked where our own engine answered: the other
-formulas share its taps. Laws about answers are asked of every engine.
+formulas share its taps, and somebody else's engine is held to them by `harness conformance`. Laws about answers are
+asked of every engine.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.checks.evidence import Evidence
-from harness.engines import answer
-from harness.errors import TapError
+from harness.engines import ForeignEngine, answer
+from harness.errors import EngineUnavailable, HarnessError, TapError
 from harness.laws import LAWS, Situation
 from harness.patching import check_question
 from harness.vocabulary import Finding
@@ -22,13 +23,21 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         return
     situation = situation_of(evidence)
     for law in LAWS:
-        if not law.of_answers and evidence.engine.formula is not None:
+        if not law.of_answers and not evidence.engine.is_native:
             continue
         try:
             breach = law.test(situation)
+        except EngineUnavailable:
+            continue
         except TapError as error:
             yield Finding("LAW004", str(error))
             continue
+        except HarnessError:
+            raise
+        except Exception as error:
+            if not isinstance(evidence.engine, ForeignEngine):
+                raise
+            breach = f"raised {type(error).__name__}: {error}"
         if breach:
             yield Finding(law.code, breach)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.checks.evidence import Evidence
-from harness.vocabulary import Cell, Curve, Finding, State
+from harness.vocabulary import Cell, Curve, Finding, Reading, State
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -25,7 +25,7 @@ def _baseline(curve: Curve, relative: float) -> Iterator[Finding]:
             yield _differs(curve, said.text(".6g"), true.text(".6g"))
     elif true.finite:
         yield _differs(curve, said.state.value, true.text(".6g"))
-    elif said.value is not None and not (said.value == 0.0 and true.state is State.ZERO_BASELINE):
+    elif said.value is not None and not (said.value == 0.0 and true.state is State.ZERO_BASELINE) and _seen(true):
         # 0.0 for a zero baseline is the value itself; what follows from it is not.
         yield Finding("ORC003", f"baseline {said.text('.6g')} where it is {true.state}", metric=curve.metric)
 
@@ -50,7 +50,7 @@ def _recoveries(curve: Curve, points: float) -> Iterator[Finding]:
             wrong,
             f"reported {worst.recovery.text('.2f')} %, float64 gives {worst.oracle.text('.2f')} %",
         )
-    invented = [cell for cell in curve.cells if cell.recovery.finite and not cell.oracle.finite]
+    invented = [cell for cell in curve.cells if cell.recovery.finite and not cell.oracle.finite and _seen(cell.oracle)]
     if invented:
         first = invented[0]
         yield _about(
@@ -60,6 +60,10 @@ def _recoveries(curve: Curve, points: float) -> Iterator[Finding]:
             invented,
             f"reported {first.recovery.text('.2f')} % where the recovery is {first.oracle.state}",
         )
+
+
+def _seen(true: Reading) -> bool:
+    return true.state is not State.UNKNOWN
 
 
 def _off(cell: Cell) -> float:

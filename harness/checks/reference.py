@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from harness.checks.evidence import Evidence
 from harness.engines import Engine, answer, engine_named
-from harness.errors import FindingError, TapError
+from harness.errors import FindingError, HarnessError, TapError
 from harness.vocabulary import Answer, Cell, Curve, Finding, Reading
 
 
@@ -20,8 +20,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     name = evidence.case.reference
     if name is None or name == evidence.engine.name:
         return
-    reference = engine_named(name)
-    metrics = tuple(metric for metric in evidence.question.metrics if metric in reference.metrics)
+    reference = engine_named(name, evidence.allow_code)
+    metrics = tuple(metric for metric in evidence.question.metrics if reference.knows(metric))
     if not metrics:
         return
     other = _asked(evidence, reference, metrics)
@@ -46,6 +46,11 @@ def _asked(evidence: Evidence, reference: Engine, metrics: tuple[str, ...]) -> A
         return answer(reference, evidence.model, question)
     except (FindingError, TapError) as error:
         return Finding("ENG001", f"as the reference, {reference.name} could not answer: {error}")
+    except HarnessError:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever somebody's engine raises is a finding about that engine
+        said = f"{type(error).__name__}: {error}"
+        return Finding("ENG001", f"as the reference, {reference.name} could not answer: {said}")
 
 
 def _baselines(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ COMMANDS = {
     "snapshots": "Show, review, update or prune the stored numbers.",
     "patch": "Run one sweep and print its table.",
     "explain": "Explain a finding code, or find the codes behind what was seen.",
+    "conformance": "Hold an engine to the laws of patching.",
     "models": "List models, fetch them, or check every architecture.",
     "report": "Render a result file as HTML, Markdown or annotations.",
     "compare": "Show what differs between two result files.",

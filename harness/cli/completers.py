@@ -64,7 +64,7 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 def engines(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Complete the name of an engine: those with a file in `harness/engines`, and those that cases here name."""
     source = "\n".join(_text(file) for file in (_PACKAGE / "engines").glob("*.py"))
-    built_in = re.findall(r'\bEngine\(\s*(?:name=)?"([a-z0-9_-]+)"', source)
+    built_in = re.findall(r'Engine\(\s*(?:name=)?"([a-z0-9_-]+)"', source)
     return _starting(incomplete, [*built_in, *_listed(ctx, "engines")])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from harness.cli import completers
-from harness.cli.selection import configured, tables_option
+from harness.cli.selection import allow_code_option, configured, tables_option
 from harness.errors import UsageError, suggest
 from harness.vocabulary import bytes_of
 
@@ -48,6 +48,7 @@ _TIE = 0.05
 @click.option("--answer", help="Text of one token; the answer of logit_diff and log_prob.")
 @click.option("--wrong", help="Text of one token; the wrong answer.")
 @click.option("-e", "--engine", default="native", show_default=True, shell_complete=completers.engines)
+@allow_code_option
 @tables_option
 @click.option("--download", is_flag=True, help="Fetch the model if it is not on this machine.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the recoveries into this file.")
@@ -59,11 +60,13 @@ def command(**given: Any) -> None:
     from harness.errors import SweepFailed, SweepInterrupted, UnknownName
     from harness.patching import forecast
     from harness.reporters.terminal import console
-    from harness.vocabulary import prediction
+    from harness.vocabulary import code_refusal, is_code, prediction
 
-    engine = engine_named(given["engine"])
+    engine = engine_named(given["engine"], given["allow_code"])
     for metric in given["metrics"]:
-        if metric not in engine.metrics:
+        if is_code(metric) and not given["allow_code"]:
+            raise UsageError(code_refusal("metric", metric))
+        if not engine.knows(metric):
             raise UnknownName(f"metric of {engine.name}", metric, engine.metrics)
     if given["plot"]:
         from harness.plotting import colours, draw

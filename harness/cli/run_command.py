@@ -109,6 +109,7 @@ def command(
         *([f"--harness-memory={memory}"] if memory else []),
         *(["--harness-download"] if download else []),
         *(["--harness-require-models"] if require_models else []),
+        *(["--harness-allow-code"] if chosen.allow_code else []),
         *([f"--harness-json={json_file}"] if json_file else []),
         *([f"--junit-xml={junit}"] if junit else []),
         *([f"--harness-shard={shard}"] if shard else []),

@@ -23,6 +23,9 @@ BUNDLED = Path(__file__).parents[1] / "bundled" / "cases"
 tables_option = click.option(
     "--models", "tables", multiple=True, metavar="FILE", help="A model table beside the bundled one."
 )
+allow_code_option = click.option(
+    "--allow-code", is_flag=True, help="Run engines and metrics that are module:function, code of your own."
+)
 _FILTERS = (
     click.argument("paths", nargs=-1, type=click.Path(path_type=Path), shell_complete=completers.cases),
     click.option("--model", "models", multiple=True, shell_complete=completers.models, help="Only this model."),
@@ -40,6 +43,7 @@ _FILTERS = (
         help="Only this component of each case.",
     ),
     tables_option,
+    allow_code_option,
 )  # fmt: skip
 
 
@@ -54,6 +58,7 @@ class Chosen:
     tags: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     components: tuple[str, ...] = ()
+    allow_code: bool = False
 
     @property
     def narrowed(self) -> bool:
@@ -66,8 +71,9 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_chosen(**given: Any) -> Any:
-        chosen = Chosen(**{name: tuple(given.pop(name)) for name in Chosen.__dataclass_fields__})
-        return command(chosen=chosen, **given)
+        allow_code = given.pop("allow_code")
+        names = {name: tuple(given.pop(name)) for name in Chosen.__dataclass_fields__ if name in given}
+        return command(chosen=Chosen(**names, allow_code=allow_code), **given)
 
     for option in reversed(_FILTERS):
         with_chosen = option(with_chosen)
@@ -147,7 +153,9 @@ def tags_of(jobs: Iterable[Job]) -> set[str]:
     return {tag for job in jobs for tag in (*job.case.tags, *job.row.tags)}
 
 
-def planned_jobs(files: Sequence[Path], tables: Sequence[str]) -> tuple[list[Job], set[Problem]]:
+def planned_jobs(
+    files: Sequence[Path], tables: Sequence[str], allow_code: bool = False
+) -> tuple[list[Job], set[Problem]]:
     """Return the jobs of the files that are in order, and every problem of those that are not."""
     from harness.jobs import jobs_in
     from harness.models import load_table
@@ -157,7 +165,7 @@ def planned_jobs(files: Sequence[Path], tables: Sequence[str]) -> tuple[list[Job
     problems: list[Problem] = []
     for file in files:
         try:
-            planned += jobs_in(file, table)
+            planned += jobs_in(file, table, allow_code)
         except CaseFileError as error:
             problems += error.problems
     return planned, set(problems)
@@ -172,7 +180,7 @@ def refuse_installed(paths: Sequence[Path]) -> None:
 def _planned(chosen: Chosen) -> list[Job]:
     from harness.jobs import refuse_shared_ids
 
-    planned, problems = planned_jobs(case_files(chosen.paths), chosen.tables)
+    planned, problems = planned_jobs(case_files(chosen.paths), chosen.tables, chosen.allow_code)
     if problems:
         raise CaseFileError(problems)
     refuse_shared_ids(planned)

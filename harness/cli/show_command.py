@@ -11,7 +11,7 @@ import click
 
 from harness.cli import completers
 from harness.cli.output import print_json
-from harness.cli.selection import Chosen, case_files, configured, jobs_of, tables_option
+from harness.cli.selection import Chosen, allow_code_option, case_files, configured, jobs_of, tables_option
 from harness.errors import UnknownName
 
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ Resolved = Mapping[str, Any]
 @click.option("--model", "models", multiple=True, shell_complete=completers.models, help="Only this model.")
 @click.option("-e", "--engine", "engines", multiple=True, shell_complete=completers.engines, help="Only this engine.")
 @tables_option
+@allow_code_option
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, with every site.")
 @configured
 def command(
-    case: str, models: tuple[str, ...], engines: tuple[str, ...], tables: tuple[str, ...], as_json: bool
-) -> None:
+    case: str, models: tuple[str, ...], engines: tuple[str, ...], tables: tuple[str, ...], allow_code: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Show a case resolved: jobs, tokens, sites, snapshots.
 
     CASE is a case file, or the id of a case of ./cases or of the bundled ones. Models that are on this machine are
@@ -40,7 +42,8 @@ def command(
     from harness.reporters.terminal import console
     from harness.resolution import resolved
 
-    jobs = jobs_of(Chosen(paths=(_file_of(case),), tables=tuple(tables), models=models, engines=engines))
+    paths = (_file_of(case),)
+    jobs = jobs_of(Chosen(paths, tuple(tables), models=models, engines=engines, allow_code=allow_code))
     with waiting():
         found = resolved(jobs)
     if as_json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.selection import Chosen, jobs_of, refuse_installed, selection_options, tables_option
+from harness.cli.selection import Chosen, allow_code_option, jobs_of, refuse_installed, selection_options, tables_option
 from harness.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def status(chosen: Chosen, results: str, as_json: bool) -> int:
     """
     jobs = _whole_jobs(chosen)
     rows = [_row(job, Path(results)) for job in jobs]
-    strays = _orphans(jobs, chosen.tables)
+    strays = _orphans(jobs, chosen)
     rows += [{"job": "", "state": "orphan", "why": "no job is compared with it", "file": str(file)} for file in strays]
     if as_json:
         click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
@@ -112,15 +112,16 @@ def update(chosen: Chosen, missing: bool, **options: Any) -> Any:
     ids = [job.id for job in jobs if standing(_expected(job, place_of(job)))[0] not in done]
     if not ids:
         raise NothingToRun("every selected job has its snapshot" if missing and jobs else "no selected job stores one")
-    whole = {"paths": chosen.paths, "tables": chosen.tables, "ids": tuple(ids)}
+    whole = {"paths": chosen.paths, "tables": chosen.tables, "ids": tuple(ids), "allow_code": chosen.allow_code}
     return click.get_current_context().invoke(run, **whole, snapshot_update=True, **options)
 
 
 @command.command("prune")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @tables_option
+@allow_code_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-def prune(paths: tuple[Path, ...], tables: tuple[str, ...], yes: bool) -> int:
+def prune(paths: tuple[Path, ...], tables: tuple[str, ...], allow_code: bool, yes: bool) -> int:
     """Remove snapshots that no job is compared with, after listing them.
 
     PATHS are folders of case files. A part of a folder is refused: what it leaves out would look like nobody's.
@@ -131,7 +132,8 @@ def prune(paths: tuple[Path, ...], tables: tuple[str, ...], yes: bool) -> int:
     if files := [str(path) for path in paths if not path.is_dir()]:
         raise UsageError(f"{', '.join(files)}: prune looks at whole folders of case files; give the folder")
     refuse_installed(paths)
-    strays = _orphans(jobs_of(Chosen(paths, tuple(tables))), tuple(tables))
+    chosen = Chosen(paths, tuple(tables), allow_code=allow_code)
+    strays = _orphans(jobs_of(chosen), chosen)
     for file in strays:
         click.echo(str(file))
     if not strays:
@@ -187,10 +189,10 @@ def _backend() -> str:
 
 
 def _expected(job: Job, place: Place) -> Any:
-    from harness.engines import engine_named
+    from harness.jobs import metrics_of
     from harness.snapshots.inventory import Expected
 
-    metrics = set(job.case.metrics) & set(engine_named(job.engine).metrics)
+    metrics = metrics_of(job)
     curves = frozenset((component, metric) for component in job.case.sweep.components for metric in metrics)
     return Expected(place, _tolerances(job)[0], curves)
 
@@ -201,13 +203,16 @@ def _tolerances(job: Job) -> tuple[dict[str, float], dict[str, float]]:
     return tolerances(job.case)
 
 
-def _orphans(jobs: Iterable[Job], tables: tuple[str, ...]) -> list[Path]:
+def _orphans(jobs: Iterable[Job], chosen: Chosen) -> list[Path]:
     """Return the snapshots without a job beside the case files of these jobs, held against all case files there."""
     from harness.snapshots import folder_of
     from harness.snapshots.inventory import orphans, owners
 
     folders = dict.fromkeys(folder_of(job.case.path) for job in jobs)
-    everyone = {folder: jobs_of(Chosen(tuple(owners(folder)), tables)) for folder in folders}
+    everyone = {
+        folder: jobs_of(Chosen(tuple(owners(folder)), chosen.tables, allow_code=chosen.allow_code))
+        for folder in folders
+    }
     return [
         file
         for folder, theirs in everyone.items()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.selection import case_files, configured, planned_jobs, tables_option
+from harness.cli.selection import allow_code_option, case_files, configured, planned_jobs, tables_option
 from harness.errors import EXIT_PASSED, EXIT_USAGE, CaseFileError, Problem
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 @click.command("validate")
 @tables_option
+@allow_code_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @configured
-def command(paths: tuple[Path, ...], tables: tuple[str, ...], as_json: bool) -> int:
+def command(paths: tuple[Path, ...], tables: tuple[str, ...], allow_code: bool, as_json: bool) -> int:
     """Check case files without loading a model.
 
     Names, layers, components, token counts and answers are checked as far as the model tables, the source code of
@@ -31,7 +32,7 @@ def command(paths: tuple[Path, ...], tables: tuple[str, ...], as_json: bool) -> 
     from harness.preflight import inspect
 
     files = case_files(paths)
-    jobs, problems = planned_jobs(files, tables)
+    jobs, problems = planned_jobs(files, tables, allow_code)
     refuse_shared_ids(jobs)
     report = inspect(jobs)
     problems |= set(report.problems)

@@ -1,27 +1,61 @@
 """Engines: whoever answers a sweep.
 
-An engine here is our own patching under a formula: `native` measures in float64 on the host, `legacy` and `published`
-are the formulas of the report, before and after its fix, kept to be caught (and to show what the fix still hides).
+native              our own patching, float64 on the host
+legacy, published   our own patching under the formulas of the report, before and after its fix, kept to be caught
+mlxterp             the installed mlxterp, asked, watched and taken apart
+module:callable     a function of the user's own, the same way; only where running code is allowed
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.engines.formula import Engine, answer
+from harness.engines import foreign, formula
+from harness.engines.foreign import ForeignEngine
+from harness.engines.formula import Engine
 from harness.engines.legacy import LEGACY
 from harness.engines.native import NATIVE
 from harness.engines.published import PUBLISHED
-from harness.errors import UnknownName
+from harness.errors import UnknownName, UsageError
+from harness.models.loaded import LoadedModel
+from harness.vocabulary import Answer, Question, code_refusal, is_code
 
 ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (NATIVE, LEGACY, PUBLISHED)}
+INSTALLED = ("mlxterp",)
+"""Engines that are a package of somebody else's, loaded when they are asked for."""
+
+NAMES = (*ENGINES, *INSTALLED)
 
 
-def engine_named(name: str) -> Engine:
-    """Return an engine by name. Raises UnknownName."""
+def engine_named(name: str, allow_code: bool = False) -> Engine:
+    """Return an engine by name. Imports somebody's `module:callable` only where `allow_code` says so.
+
+    Raises UnknownName, UsageError, and EngineUnavailable for a package that is not installed.
+    """
+    if is_code(name):
+        if not allow_code:
+            raise UsageError(code_refusal("engine", name))
+        from harness.engines.function import function_engine
+
+        return function_engine(name)
+    if name in INSTALLED:
+        from harness.engines.mlxterp import mlxterp_engine
+
+        return mlxterp_engine()
     if name not in ENGINES:
-        raise UnknownName("engine", name, ENGINES)
+        raise UnknownName("engine", name, NAMES)
     return ENGINES[name]
 
 
-__all__ = ["ENGINES", "Engine", "answer", "engine_named"]
+def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
+    """Ask an engine.
+
+    Raises FindingError or UsageError when the question cannot be asked of this model, EngineUnavailable when the engine
+    does not claim to answer it, and whatever a foreign engine raises.
+    """
+    if isinstance(engine, ForeignEngine):
+        return foreign.answer(engine, model, question)
+    return formula.answer(engine, model, question)
+
+
+__all__ = ["ENGINES", "NAMES", "Engine", "ForeignEngine", "answer", "engine_named"]

@@ -27,6 +27,9 @@ from harness.vocabulary import (
     Reading,
     RowSummary,
     Site,
+    Sweep,
+    is_code,
+    metric_named,
 )
 
 Row = np.ndarray[Any, np.dtype[np.float64]]
@@ -38,6 +41,11 @@ class Run:
 
     raw: Any
     row: Row
+
+    @classmethod
+    def of(cls, raw: Any) -> Run:
+        """Return a run from its logits `[vocab]`."""
+        return cls(raw, metrics.host_row(raw))
 
     @property
     def dtype(self) -> str:
@@ -67,6 +75,24 @@ class Engine:
     formula: Formula | None = None
     metrics: frozenset[str] = frozenset(METRICS)
 
+    @property
+    def is_native(self) -> bool:
+        """Whether both the patching and the numbers are the harness's own."""
+        return self.formula is None
+
+    def knows(self, metric: str) -> bool:
+        """Return whether the engine has this metric; one of the user's own only `native` can apply."""
+        return metric in self.metrics or (self.is_native and is_code(metric))
+
+    def cannot(self, model: LoadedModel, sweep: Sweep) -> str | None:
+        """Return why this engine cannot answer such a sweep, if it cannot; the job is then skipped."""
+        return None
+
+    @property
+    def version(self) -> str | None:
+        """Return what a result says of the engine beside its name; our own is the harness's version."""
+        return None
+
 
 def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
     """Ask an engine. Raises FindingError or UsageError when the question cannot be asked of this model.
@@ -74,8 +100,8 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
     SweepFailed and SweepInterrupted, raised where a sweep ends early, hold what was finished before.
     """
     steps = walk(model, question)
-    clean, corrupted = _run(steps.clean), _run(steps.corrupted)
-    question = _with_answers(question, clean, corrupted)
+    clean, corrupted = Run.of(steps.clean), Run.of(steps.corrupted)
+    question = with_answers(question, clean, corrupted)
     suppressed = metrics.suppressed(clean.row, corrupted.row)
     summaries: dict[Site, RowSummary] = {}
     board = _Board(engine, question, clean, corrupted, steps.sites)
@@ -83,8 +109,8 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
     def answered(stopped: str | None = None) -> Answer:
         return Answer(
             strategy=steps.strategy,
-            clean=_summary(clean.row, suppressed),
-            corrupted=_summary(corrupted.row, suppressed),
+            clean=summary(clean.row, suppressed),
+            corrupted=summary(corrupted.row, suppressed),
             curves=board.curves(),
             patched=summaries,
             answers=question.answers,
@@ -100,7 +126,7 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
         return answered()
     try:
         for site, run in progress.over(_patched(steps), "cell", len(steps.sites)):
-            summaries[site] = _summary(run.row, suppressed)
+            summaries[site] = summary(run.row, suppressed)
             board.enter(site, run)
     except KeyboardInterrupt as stop:
         raise SweepInterrupted(answered(board.progress())) from stop
@@ -157,7 +183,7 @@ class _Board:
         return Curve(
             component,
             metric,
-            METRICS[metric].unit,
+            metric_named(metric).unit,
             baseline=true if distance is None else Reading.of(distance),
             oracle_baseline=true,
             cells=cells,
@@ -192,14 +218,11 @@ def oracle_baseline(clean: Reading, corrupted: Reading) -> Reading:
 
 def _patched(steps: Walk) -> Iterator[tuple[Site, Run]]:
     for site, raw in steps.patched:
-        yield site, _run(raw)
+        yield site, Run.of(raw)
 
 
-def _run(raw: Any) -> Run:
-    return Run(raw, metrics.host_row(raw))
-
-
-def _summary(row: Row, suppressed: tuple[int, ...]) -> RowSummary:
+def summary(row: Row, suppressed: tuple[int, ...]) -> RowSummary:
+    """Return what a row is made of, suppressed ids counting as finite."""
     if not suppressed:
         return metrics.summarize(row)
     kept = row.copy()
@@ -212,9 +235,9 @@ def _top(row: Row) -> int | None:
     return None if np.isnan(row).all() else int(np.nanargmax(row))
 
 
-def _with_answers(question: Question, clean: Run, corrupted: Run) -> Question:
+def with_answers(question: Question, clean: Run, corrupted: Run) -> Question:
     """Answers that are not given are the tokens the two runs prefer; they must differ."""
-    needed = [metric for metric in question.metrics if METRICS[metric].needs_answers]
+    needed = [metric for metric in question.metrics if metric_named(metric).needs_answers]
     if not needed or question.answers is not None:
         return question
     answer, wrong = _top(clean.row), _top(corrupted.row)

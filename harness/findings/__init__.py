@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.findings import diagnosis, engines, expectations, laws, prompts, reference, snapshots, values
+from harness.findings import attribution, diagnosis, engines, expectations, laws, prompts, reference, snapshots, values
 from harness.findings.kind import FindingKind, Severity
 
-FAMILIES = (values, prompts, engines, reference, expectations, laws, snapshots, diagnosis)
+FAMILIES = (values, prompts, engines, reference, expectations, laws, snapshots, attribution, diagnosis)
 FINDINGS: Mapping[str, FindingKind] = {kind.code: kind for family in FAMILIES for kind in family.KINDS}
 
 __all__ = ["FINDINGS", "FindingKind", "Severity"]

@@ -16,14 +16,15 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import HarnessError, UnknownName
+from harness.errors import HarnessError
+from harness.metrics import function
 from harness.metrics.baselines import NORM_LIMITS, headroom, shift_share
 from harness.metrics.distances import cosine, l2, mse
 from harness.metrics.distributions import kl_divergence, log_prob
 from harness.metrics.host import Row, host_row, summarize, suppressed
 from harness.metrics.recommendation import Recommendation, recommend_metric
 from harness.metrics.recoveries import recovery
-from harness.vocabulary import METRICS, Answers, Reading, State
+from harness.vocabulary import Answers, Metric, Reading, State, is_code, metric_named
 
 Mask = npt.NDArray[np.bool_]
 
@@ -66,12 +67,11 @@ def measure(metric: str, clean: Row, row: Row, answers: Answers | None = None) -
     Raises UnknownName for a metric that is not in the table, and HarnessError for rows of different shape, or answers
     that are missing or outside the vocabulary.
     """
-    if metric not in METRICS:
-        raise UnknownName("metric", metric, METRICS)
+    kind = metric_named(metric)
     clean, row = np.asarray(clean, np.float64), np.asarray(row, np.float64)
     if clean.shape != row.shape or clean.ndim != 1:
         raise HarnessError(f"{metric}: rows of shape {clean.shape} and {row.shape}; both must be one row [vocab]")
-    ids = _answer_ids(metric, answers, row.size)
+    ids = _answer_ids(kind, answers, row.size)
     gone = (clean == -np.inf) & (row == -np.inf)
     if state := _obstacle(clean, row, gone, ids):
         return Reading.absent(state)
@@ -79,20 +79,21 @@ def measure(metric: str, clean: Row, row: Row, answers: Answers | None = None) -
     with np.errstate(over="ignore", invalid="ignore"):
         if answers and ids:
             return Reading.of(SCORES[metric](row, answers))
-        value = DISTANCES[metric](_without(clean, gone), _without(row, gone))
+        distance = function.load(metric) if is_code(metric) else DISTANCES[metric]
+        value = distance(_without(clean, gone), _without(row, gone))
     return Reading.absent(State.UNDEFINED) if value is None else Reading.of(value)
 
 
-def _answer_ids(metric: str, answers: Answers | None, vocab: int) -> list[int]:
+def _answer_ids(metric: Metric, answers: Answers | None, vocab: int) -> list[int]:
     """Return the ids the metric reads, each of them checked; none for a distance."""
-    if not METRICS[metric].needs_answers:
+    if not metric.needs_answers:
         return []
     if answers is None:
-        raise HarnessError(f"{metric}: no answers; it needs the token ids of the answer and of the wrong answer")
-    ids = [answers.answer, answers.wrong] if metric == "logit_diff" else [answers.answer]
+        raise HarnessError(f"{metric.name}: no answers; it needs the token ids of the answer and of the wrong answer")
+    ids = [answers.answer, answers.wrong] if metric.name == "logit_diff" else [answers.answer]
     for token in ids:
         if not 0 <= token < vocab:
-            raise HarnessError(f"{metric}: answer id {token}; ids of this vocabulary run from 0 to {vocab - 1:,}")
+            raise HarnessError(f"{metric.name}: answer id {token}; ids of this vocabulary run from 0 to {vocab - 1:,}")
     return ids
 
 

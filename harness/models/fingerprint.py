@@ -25,6 +25,9 @@ class Fingerprint:
         ):
             if before == after:
                 continue
+            if len(before) == len(after) and set(before) == set(after):
+                moved = next(a[0] for b, a in zip(before, after, strict=True) if b != a)
+                return f"the order of the {what} entries changed, from {moved!r} on; every value is what it was"
             changed = [b[0] for b, a in zip(before, after, strict=False) if b != a]
             if not changed:
                 return f"{len(after)} {what} entries instead of {len(before)}"

@@ -16,7 +16,17 @@ from harness.patching.memory import BASE_ROWS, Meter, plan_memory, plan_stepwise
 from harness.patching.one_pass import one_pass
 from harness.patching.patch import Patch, patches_of
 from harness.patching.proof import prove, prove_sharing, unproven
-from harness.vocabulary import METRICS, STRATEGIES, Direction, Finding, Memory, Question, Site, Sweep, Tokens
+from harness.vocabulary import (
+    STRATEGIES,
+    Direction,
+    Finding,
+    Memory,
+    Question,
+    Site,
+    Sweep,
+    Tokens,
+    metric_named,
+)
 
 WORTH_SHARING = 32
 """Token-rows below which running a common prefix by itself costs more than it saves, because it reads all weights once:
@@ -197,8 +207,7 @@ def _prove(plan: Plan, chosen: Sequence[Patch], ends: mx.array, rows: Mapping[Pa
 def check_question(model: LoadedModel, question: Question) -> list[HookPoint]:
     """Return the hook points of a question that can be asked, before any forward pass."""
     for metric in question.metrics:
-        if metric not in METRICS:
-            raise UnknownName("metric", metric, METRICS)
+        metric_named(metric)
     if question.sweep.strategy not in STRATEGIES:
         raise UnknownName("strategy", question.sweep.strategy, STRATEGIES)
     check_alignment(question.clean, question.corrupted)

@@ -28,6 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--harness-download", action="store_true", help="fetch models that are not on this machine")
     group.addoption("--harness-require-models", action="store_true", help="a job skipped for want of its model fails")
+    group.addoption(
+        "--harness-allow-code", action="store_true", help="run engines and metrics that cases name as module:function"
+    )
     group.addoption("--harness-strict", action="store_true", help="warnings fail a job")
     group.addoption("--harness-shard", metavar="I/N", help="only the I-th of N parts of the jobs; see `harness merge`")
     group.addoption("--harness-min-jobs", type=int, metavar="N", help="fail if fewer jobs ran")

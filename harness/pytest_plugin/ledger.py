@@ -57,7 +57,7 @@ class Ledger:
 
         if self._table is None:
             self._table = load_table(Path(name) for name in self.config.getoption("harness_models"))
-        jobs = jobs_in(path, self._table)
+        jobs = jobs_in(path, self._table, self.config.getoption("harness_allow_code"))
         return narrowed_jobs(jobs, self._only("metric"), self._only("component"))
 
     def _only(self, kind: str) -> set[str]:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.reporters.engines import engines_table, print_engine_output
 from harness.verdict import fails
 from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Status
 
@@ -58,8 +59,12 @@ def print_run(
     _print_failures(bad, console, strict, verbosity, again)
     if verbosity >= 0:
         _print_jobs(run.jobs, console, everything=verbosity > 0)
+        if (table := engines_table(run.jobs)) is not None:
+            console.print(table)
         _print_warnings(run.jobs, console, everything=verbosity > 0)
         _print_reasons(run.jobs, console)
+    for job in run.jobs if verbosity > 0 else ():
+        print_engine_output(job, console)
     for note in run.notes:
         console.print(Text(note, style="yellow"))
     console.print(verdict_line(run))

@@ -38,8 +38,8 @@ def test_each_model_once_in_the_order_asked_for(patterns: tuple[str, ...], model
         ("models: ['qwen3-[ab]']", "1:10: models[0]: expected a model's id, a pattern such as 'qwen3-*', or 'tag:moe', "
          "found 'qwen3-[ab]'"),
         ("engines: [natve]", "1:11: engines[0]: 'natve' is not an engine; did you mean 'native'?"),
-        ("engines: ['os:system']", "1:11: engines[0]: 'os:system' names code, which a case may not run unless it is "
-         "allowed"),
+        ("engines: ['os:system']", "1:11: engines[0]: the engine 'os:system' is code of your own, and runs only with "
+         "--allow-code; nothing was imported"),
         ("reference: natve", "1:12: reference: 'natve' is not an engine; did you mean 'native'?"),
         ("skip: [{reason: a, model: 'lama*'}]\nmodels: ['tag:big']", "1:27: skip[0].model: 'lama*' matches no model of "
          "this case; known: qwen3-a, qwen3-b"),

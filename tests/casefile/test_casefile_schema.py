@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -248,7 +249,9 @@ def test_the_json_schema_shows_names_and_shapes() -> None:
     schema = TypeAdapter(CaseFile).json_schema()
     fields = schema["properties"]
     assert sorted(schema["required"]) == ["models", "prompts"]
-    assert "kl_divergence" in fields["metrics"]["items"]["enum"]
+    names, code = fields["metrics"]["items"]["anyOf"]
+    assert "kl_divergence" in names["enum"]
+    assert re.fullmatch(code["pattern"], "module:function")
     assert fields["checks"]["items"]["enum"] == list(CHECKS)
     assert fields["models"]["items"]["pattern"] == "^(tag:)?[a-z0-9*?][a-z0-9._*?-]{0,79}$"
     assert schema["$defs"]["Direction"]["enum"] == ["denoising", "noising"]

@@ -30,7 +30,7 @@ def dial(**fields: Any) -> LoadedModel:
 def run(model: LoadedModel, engine: str = "native", strict: bool = False, **written: Any) -> JobResult:
     """Run one job on a model that is already there."""
     row = DialRow(id="planted", source="groundtruth", kind="dial", vocab=16, weights=(1.0,))
-    return jobs.run(jobs.Job(case(**written), row, engine), _Shelf(model), strict=strict)
+    return jobs.run(jobs.Job(case(**written), row, engine, allow_code=True), _Shelf(model), strict=strict)
 
 
 def codes(result: JobResult) -> set[str]:

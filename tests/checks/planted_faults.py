@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import faulty_models as faulty
@@ -15,15 +17,21 @@ from faulty_models import loaded
 
 import harness.environment
 from harness.checks import reference
-from harness.engines import ENGINES, answer
+from harness.conformance.matrix import row_cells
+from harness.conformance.rows import architecture
+from harness.engines import ENGINES, answer, engine_named
 from harness.engines.formula import Engine, Formula
 from harness.errors import TapError
 from harness.intercept import capture
 from harness.intercept import replace as replace_runs
+from harness.laws.asked import ASKED
 from harness.metrics import host_row, measure
+from harness.models import zoo
 from harness.patching.patch import Patch
 from harness.patching.sweep import Plan
 from harness.vocabulary import Direction
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))
 
 L2 = {"metrics": ("l2",)}
 SAME = {"prompts": {"clean": (0,), "corrupted": (0,)}}
@@ -192,6 +200,25 @@ def snapshot_that_cannot_be_written(bench: Any) -> set[str]:
     return pytest_codes(bench, "--snapshot-update")
 
 
+# -- engines of other people, from the zoo of tests/conformance -------------------------------------------------------
+
+SIX = {"prompts": {"clean": (3, 7, 11, 5), "corrupted": (3, 8, 11, 6)}, "metrics": ("l2",)}
+
+
+def engine(name: str, **written: Any) -> Callable[[Any], set[str]]:
+    """Run a job through a defective engine, on a model with attention and four layers."""
+    return lambda bench: codes(run(zoo.load("llama"), f"defects:{name}", **{**SIX, **written}))
+
+
+def broken(law: str, name: str) -> Callable[[Any], set[str]]:
+    """Hold a defective engine to one law."""
+    return lambda bench: {
+        ASKED[cell.law].code
+        for cell in row_cells(engine_named(f"defects:{name}", True), architecture("llama"), [ASKED[law]])
+        if cell.status == "fail"
+    }
+
+
 FAULTS = (
     fault("FIN001", "a NaN in the clean logits", native(lambda: dial(logits="nan"), **L2,
           prompts={"clean": (1,), "corrupted": (0,)}), "FIN004"),
@@ -245,6 +272,31 @@ FAULTS = (
                  prompts={"clean": (0,), "corrupted": (1,), "answer": 0, "wrong": 1})),
     fault("STR001", "blocks that run backwards", native(lambda: loaded(faulty.Backwards()), **L2,
           sweep={"components": ("mlp",), "strategy": "one-pass"})),
+    fault("LAW006", "an epsilon in a distance", broken("scale", "constant_in_metric")),
+    fault("LAW007", "patches that stay in for the next layer", broken("order", "leaking")),
+    fault("LAW009", "an input for an output", broken("nested", "own_idea_of_names")),
+    fault("LAW010", "a counter that goes into the number", broken("repetition", "drifting")),
+    fault("LAW011", "half of the vocabulary", broken("vocabulary", "first_tokens_only")),
+    fault("LAW012", "prompts aligned at their ends", broken("lengths", "end_aligned")),
+    fault("LAW013", "unknown names fall back", broken("names", "accepts_unknown_names")),
+    fault("LAW014", "a tap undone on success only", broken("after-error", "untidy_on_error")),
+    fault("LAW015", "a tap undone after Exceptions only", broken("after-ctrl-c", "untidy_on_interrupt")),
+    fault("ATR001", "an interception that rounds", engine("noisy_trace")),
+    fault("ATR002", "a hook that never fires", engine("hook_never_fires")),
+    fault("ATR002", "the layer after the one asked for", engine("wrong_layer")),
+    fault("ATR002", "a hook that fires twice", engine("hook_fires_twice")),
+    fault("ATR002", "the last position instead of all", engine("last_position_only")),
+    fault("ATR003", "a token before every prompt", engine("other_tokens"), "ATR006"),
+    fault("ATR004", "a layer left out", engine("missing_layer"), "LAW007"),
+    fault("ATR005", "a printed warning", engine("warning")),
+    fault("ATR006", "runs of the model that cannot be seen", engine("unseen")),
+    fault("ORC002", "fractions declared as percent", engine("fraction")),
+    fault("ORC001", "half of the vocabulary, by a foreign engine", engine("first_tokens_only"), "ORC002"),
+    fault("ORC003", "a foreign guard that answers 0 %", engine("guarded_zero",
+          prompts={"clean": (3, 7), "corrupted": (3, 7)}), "BAS001"),
+    fault("LAW005", "a wrapper left around a block", engine("leaves_wrappers")),
+    fault("LAW005", "a parameter left in the model", engine("changes_parameter")),
+    fault("ENG001", "a foreign engine that raises", engine("raising")),
     fault("SNP001", "a stored value moved by 0.1 points", snapshot_moved),
     fault("SNP002", "no snapshot stored", pytest_codes),
     fault("SNP003", "a snapshot of another backend only", snapshot_of_another_backend),

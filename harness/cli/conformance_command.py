@@ -1,0 +1,116 @@
+"""`harness conformance`: hold an engine to the laws."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UnknownName
+
+if TYPE_CHECKING:
+    from harness.conformance.report import Conformance
+
+
+@click.command("conformance")
+@click.option("-e", "--engine", "name", required=True, help="native, mlxterp, or module:function of your own.")
+@click.option("--allow-code", is_flag=True, help="Let the engine be module:function, code of your own.")
+@click.option(
+    "--all", "every", is_flag=True, help="All architectures of the installed mlx-lm, in processes of their own."
+)
+@click.option("--row", "names", multiple=True, metavar="NAME", help="Only this model; may be repeated.")
+@click.option("--law", "only", multiple=True, metavar="NAME", help="Only this law; may be repeated.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the matrix here.")
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write a JUnit report here.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it as Markdown here.")
+@click.option("-v", "--verbose", is_flag=True, help="Show why every skipped cell was skipped.")
+def command(
+    name: str, allow_code: bool, every: bool, names: tuple[str, ...], only: tuple[str, ...], json_file: Path | None,
+    junit: Path | None, output: Path | None, verbose: bool,
+) -> int:  # fmt: skip
+    """Hold an engine to the laws of patching.
+
+    No oracle is needed: the laws hold for every correct patcher, on every shape of model.
+    """
+    from harness.conformance import report as reports
+    from harness.files import write_text
+    from harness.reporters.outputs import check_writable
+
+    for wanted in filter(None, (json_file, junit, output)):
+        check_writable(wanted)
+    report = _asked(name, allow_code, every, names, only)
+    for file, render in ((json_file, reports.as_json), (junit, reports.as_junit), (output, reports.as_markdown)):
+        if file:
+            write_text(file, render(report))
+    _print(report, verbose)
+    if report.count("fail"):
+        return EXIT_FINDINGS
+    return EXIT_PASSED if report.count("pass") else EXIT_NOTHING_RAN
+
+
+def _asked(name: str, allow_code: bool, every: bool, names: Sequence[str], only: Sequence[str]) -> Conformance:
+    from dataclasses import asdict
+
+    from harness.conformance.report import Conformance
+    from harness.conformance.rows import all_rows, rows_named, usual_rows
+    from harness.engines import engine_named
+    from harness.environment import environment
+    from harness.laws.asked import ASKED
+
+    for law in only:
+        if law not in ASKED:
+            raise UnknownName("law", law, ASKED)
+    engine = engine_named(name, allow_code)
+    laws = [law for law in ASKED.values() if not only or law.name in only]
+    rows = rows_named(names) if names else all_rows() if every else usual_rows()
+    start = time.perf_counter()
+    cells = [cell for found in _rows(engine, name, allow_code, every, rows, laws) for cell in found]
+    return Conformance(
+        name, engine.version, tuple(law.name for law in laws), tuple(cells), asdict(environment()),
+        round(time.perf_counter() - start, 3),
+    )  # fmt: skip
+
+
+def _rows(engine: Any, name: str, allow_code: bool, every: bool, rows: Any, laws: Any) -> Iterator[list[Any]]:
+    from harness.conformance.matrix import in_processes, row_cells
+
+    found = (
+        in_processes(name, allow_code, rows, laws) if every else (list(row_cells(engine, row, laws)) for row in rows)
+    )
+    for row, cells in zip(rows, found, strict=True):
+        failed = [cell.law for cell in cells if cell.status == "fail"]
+        click.echo(f"{row.id}: {'broken: ' + ', '.join(failed) if failed else 'in order'}", err=True)
+        yield cells
+
+
+def _print(report: Conformance, verbose: bool) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.conformance.report import mark, reasons_of
+    from harness.findings import FINDINGS
+    from harness.laws.asked import ASKED
+    from harness.reporters.terminal import console
+
+    screen, reasons = console(), reasons_of(report)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("model", no_wrap=True)
+    for number, _ in enumerate(report.laws, 1):
+        table.add_column(f"{number}", justify="center", no_wrap=True)
+    for row, cells in report.rows.items():
+        table.add_row(row, *(Text(mark(cells.get(law), reasons)) for law in report.laws))
+    screen.print(table)
+    screen.print(", ".join(f"{number} {law}" for number, law in enumerate(report.laws, 1)))
+    for cell, rows in report.breaches:
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        kind = FINDINGS[ASKED[cell.law].code]
+        screen.print(Text(f"{kind.code} {kind.title}: {cell.law} at {rows[0]}{more}", style="red"))
+        screen.print(Text(f"    {cell.smallest or cell.text}"))
+        screen.print(Text(f"    harness conformance --engine {report.engine} --row {rows[0]} --law {cell.law}"))
+    for text, number in reasons.items() if verbose else ():
+        screen.print(Text(f"[{number}] {text}"))
+    screen.print(Text(report.verdict()))

@@ -1,0 +1,117 @@
+"""What an engine says of itself: its units, and what it can do. The harness translates and never guesses."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.errors import UnknownName, UsageError
+from harness.intercept import HookPoint, resolve
+from harness.intercept.hookpoints import layers_with
+from harness.models.architectures import blocks_of
+from harness.models.loaded import LoadedModel
+from harness.vocabulary import Sweep
+
+_PATHS = "paths"
+
+
+class Declaration(BaseModel):
+    """The facts about an engine that no one could read off its numbers.
+
+    `units`: percent or fraction, of every recovery. `components`: names of the harness's vocabulary; `paths` stands for
+    the path of any module in a block, such as `mlp` or `mlp.down_proj`. `positions`: `all`, `last`, `list` (token
+    indices patched together), `each` (a layer x token grid).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    units: Literal["percent", "fraction"] = "percent"
+    metrics: tuple[str, ...] = ("l2",)
+    components: tuple[str, ...] = ("mlp",)
+    positions: tuple[Literal["all", "last", "list", "each"], ...] = ("all",)
+    directions: tuple[Literal["denoising", "noising"], ...] = ("denoising",)
+    version: str | None = None
+    revision: str | None = Field(default=None, description="the git commit, where it is known")
+
+    @property
+    def version_text(self) -> str | None:
+        """Return such as "0.1.0 (git 2935fbf)"."""
+        git = f"git {self.revision[:12]}" if self.revision else ""
+        return f"{self.version} ({git})" if self.version and git else self.version or git or None
+
+    def percent(self, recovery: float) -> float:
+        """Return a recovery in the harness's unit."""
+        return 100 * recovery if self.units == "fraction" else recovery
+
+    def cannot(self, name: str, model: LoadedModel, sweep: Sweep) -> str | None:
+        """Return the first thing of a sweep that this engine does not claim to do."""
+        if sweep.direction not in self.directions:
+            return f"{name} does {' and '.join(self.directions)} only, not {sweep.direction}"
+        asked = "list" if isinstance(sweep.positions, tuple) else sweep.positions
+        if asked not in self.positions:
+            return f"{name} patches positions {' and '.join(self.positions)}, not {asked}"
+        for component in sweep.components:
+            try:
+                self.own_name(model, component)
+            except UsageError as error:
+                return f"{name}: {error}"
+        return None
+
+    def own_name(self, model: LoadedModel, component: str) -> str:
+        """Return what the engine calls a component: its own name, another that is the same module in every layer, or
+        the module's path.
+
+        Raises UsageError where it has none.
+        """
+        if component in self.components:
+            return component
+        wanted = _modules(model, component)
+        for name in self.components:
+            if name != _PATHS and wanted and _modules(model, name) == wanted:
+                return name
+        path = _path(model, component) if _PATHS in self.components else None
+        if path:
+            return path
+        raise UsageError(f"{component!r} is not among its components {', '.join(self.components)} on this model")
+
+
+def _path(model: LoadedModel, component: str) -> str | None:
+    """Return the path in its block of the module whose output a component is; None where layers differ in it."""
+    points = [] if component in ("resid_pre", "z") else _points(model, component)
+    names = {
+        name
+        for point in points
+        for name, module in blocks_of(model.module)[point.layer].named_modules()
+        if module is point.module
+    }
+    return names.pop() if len(names) == 1 else None
+
+
+def _modules(model: LoadedModel, component: str) -> list[tuple[int, bool]]:
+    """Return which modules a component is, layer by layer; empty where a layer lacks it."""
+    return [(id(point.module), point.is_input) for point in _points(model, component)]
+
+
+def _points(model: LoadedModel, component: str) -> list[HookPoint]:
+    try:
+        return resolve(model, Sweep((component,), tuple(layers_with(model, component)) or None))
+    except (UsageError, UnknownName):
+        return []
+
+
+def declared_by(owner: str, written: Any) -> Declaration:
+    """Return a declaration as somebody wrote it. Raises UsageError with what is wrong in it."""
+    from pydantic import ValidationError
+
+    known = list(Declaration.model_fields)
+    if not isinstance(written, dict):
+        raise UsageError(f"{owner}.harness is missing: a dict of {', '.join(known)}; docs/engines.md has an example")
+    lacking = [name for name in ("units", "metrics", "components") if name not in written]
+    if lacking:
+        raise UsageError(f"{owner}.harness says nothing of {', '.join(lacking)}; the harness does not guess")
+    try:
+        return Declaration.model_validate({k: tuple(v) if isinstance(v, list) else v for k, v in written.items()})
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        raise UsageError(f"{owner}.harness: {faults}") from error

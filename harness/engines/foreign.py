@@ -1,0 +1,421 @@
+"""Somebody else's patching, asked, watched and taken apart.
+
+The engine says numbers; its forward passes say where they come from. For every cell three recoveries stand side by
+side: what was reported, what float64 makes of the engine's own logits, and what float64 makes of the harness's.
+
+    reported - own logits     the metric's share             ORC001 to ORC003
+    own logits - harness's    the patching's share           ATR002
+    own run != bare run       the interception's share       ATR001
+    other tokens              the input's share              ATR003
+    layers, warnings          the report's share             ATR004, ATR005
+
+Where the runs behind a number cannot be told apart nothing is blamed (ATR006).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from harness import intercept, metrics
+from harness.engines.declaration import Declaration
+from harness.engines.formula import Engine, Run, oracle_baseline, summary, with_answers
+from harness.engines.observer import Seen, watched
+from harness.engines.roles import Bare, Place, alone, prove
+from harness.errors import EngineUnavailable
+from harness.intercept import HookPoint
+from harness.models.loaded import LoadedModel, Tokenizer
+from harness.patching import check_question
+from harness.patching.equality import equal, relative_difference
+from harness.vocabulary import (
+    Answer,
+    Answers,
+    Cell,
+    Curve,
+    Direction,
+    Finding,
+    Positions,
+    Question,
+    Reading,
+    RowSummary,
+    Site,
+    State,
+    metric_named,
+    site_position,
+)
+
+Row = metrics.Row
+
+
+@dataclass(frozen=True)
+class Request:
+    """One sweep of one component under one metric, in the engine's own words."""
+
+    model: Any
+    tokenizer: Tokenizer | None
+    clean: tuple[int, ...]
+    corrupted: tuple[int, ...]
+    component: str
+    layers: tuple[int, ...]
+    metric: str
+    positions: Positions = "all"
+    direction: Direction = Direction.DENOISING
+    answers: Answers | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the engine returned: recoveries in its own unit by layer, or by (layer, token); None is undefined."""
+
+    recoveries: Mapping[Place, float | None]
+    baseline: float | None = None
+
+
+@dataclass(frozen=True)
+class ForeignEngine(Engine):
+    """An engine that patches by itself. `ask` runs it; whatever it raises comes through."""
+
+    declared: Declaration = field(default_factory=Declaration)
+    ask: Callable[[Request], Reply] = field(default=lambda request: Reply({}))
+    left_behind: Callable[[], str | None] = field(default=lambda: None)
+    """Says what the engine left in its own state, such as a stack that should be empty between two answers."""
+
+    @property
+    def is_native(self) -> bool:
+        return False
+
+    @property
+    def version(self) -> str | None:
+        return self.declared.version_text
+
+    def knows(self, metric: str) -> bool:
+        return metric in self.declared.metrics
+
+    def cannot(self, model: LoadedModel, sweep: Any) -> str | None:
+        return self.declared.cannot(self.name, model, sweep)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One call: the reply, the runs seen, and what was printed or warned meanwhile."""
+
+    reply: Reply
+    seen: tuple[Seen, ...]
+    printed: str
+    warned: tuple[str, ...]
+
+
+_WARNING = re.compile(r"warning|deprecated", re.IGNORECASE)
+_MOST_PRINTED = 20_000
+"""Characters of an engine's output that are kept: a progress line for each of a hundred layers, several times over."""
+
+
+def hear(engine: ForeignEngine, request: Request) -> Heard:
+    """Ask once, watching. What the engine printed before it raised goes along as a note of its exception."""
+    with watched(request.model) as watch, _listening() as (text, caught):
+        try:
+            reply = engine.ask(request)
+        except Exception as error:
+            if text.getvalue():
+                error.add_note(f"printed before: {text.getvalue()[-2000:]}")
+            raise
+    printed = text.getvalue()[-_MOST_PRINTED:]
+    said = [line.strip() for line in re.split(r"[\r\n]", printed) if _WARNING.search(line)]
+    return Heard(reply, tuple(watch.seen), printed, tuple(dict.fromkeys([*said, *(str(w.message) for w in caught)])))
+
+
+@contextmanager
+def _listening() -> Iterator[tuple[io.StringIO, list[warnings.WarningMessage]]]:
+    text = io.StringIO()
+    with redirect_stdout(text), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield text, caught
+
+
+def answer(engine: ForeignEngine, model: LoadedModel, question: Question) -> Answer:
+    """Ask a foreign engine and take its answer apart.
+
+    Raises FindingError or UsageError where the question cannot be asked of this model, EngineUnavailable where this
+    engine does not claim to answer it, and whatever the engine itself raises.
+    """
+    points = check_question(model, question)
+    if reason := engine.cannot(model, question.sweep):
+        raise EngineUnavailable(reason)
+    reference = Reference.of(model, question, points)
+    question = reference.question
+    sheets = [
+        _Sheet(engine, model, reference, component, metric).filled()
+        for component in question.sweep.components
+        for metric in question.metrics
+    ]
+    first = sheets[0]
+    clean, corrupted = first.own_ends()
+    suppressed = metrics.suppressed(clean.row, corrupted.row)
+    return Answer(
+        strategy=f"{engine.name}'s own",
+        clean=summary(clean.row, suppressed),
+        corrupted=summary(corrupted.row, suppressed),
+        curves=tuple(sheet.curve() for sheet in sheets),
+        patched={site: row for sheet in sheets for site, row in sheet.summaries(suppressed).items()},
+        answers=question.answers,
+        suppressed=suppressed,
+        dtype=clean.dtype,
+        attribution=tuple(_merged(finding for sheet in sheets for finding in sheet.findings())),
+        printed="\n".join(sheet.heard.printed for sheet in sheets if sheet.heard.printed),
+    )
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The harness's own runs of a question: the bare ones, and every patched one when it is asked for."""
+
+    model: LoadedModel
+    question: Question
+    bare: Bare
+    clean: Run
+    corrupted: Run
+    points: tuple[HookPoint, ...]
+    rows: dict[Site, Run] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: LoadedModel, question: Question, points: Sequence[HookPoint]) -> Reference:
+        clean, corrupted = question.clean.ids, question.corrupted.ids
+        with watched(model.module) as watch:
+            for ids in (clean, corrupted):
+                intercept.forward(model, ids)
+        first, second = (Run.of(seen.logits) for seen in watch.seen)
+        noising = question.sweep.direction is Direction.NOISING
+        bare = Bare(watch.seen[noising], watch.seen[not noising])
+        return cls(model, with_answers(question, first, second), bare, first, second, tuple(points))
+
+    def patched(self, site: Site) -> Run:
+        """Return the harness's own patched run at a site, one forward pass after another."""
+        if site not in self.rows:
+            point = next(p for p in self.points if (p.component, p.layer) == (site.component, site.layer))
+            positions = self.question.sweep.positions
+            at: Positions = (int(site.position),) if positions == "each" else positions
+            _, recording = intercept.record(self.model, self.bare.source.ids, [point])
+            self.rows[site] = Run.of(intercept.replace(self.model, self.bare.target.ids, [point], recording, at))
+        return self.rows[site]
+
+
+class _Sheet:
+    """One component under one metric: the request, what was heard, and the cells that follow."""
+
+    def __init__(self, engine: ForeignEngine, model: LoadedModel, reference: Reference, component: str, metric: str):
+        self.engine, self.reference, self.component, self.metric = engine, reference, component, metric
+        question, sweep = reference.question, reference.question.sweep
+        layers = tuple(point.layer for point in reference.points if point.component == component)
+        self.on_input = next(point.is_input for point in reference.points if point.component == component)
+        tokens = range(len(question.clean.ids)) if sweep.positions == "each" else (None,)
+        self.places: list[Place] = [(layer, token) for layer in layers for token in tokens]
+        self.request = Request(
+            model.module, model.tokenizer, question.clean.ids, question.corrupted.ids,
+            engine.declared.own_name(model, component), layers, metric, sweep.positions, sweep.direction,
+            question.answers,
+        )  # fmt: skip
+
+    def filled(self) -> _Sheet:
+        self.heard = hear(self.engine, self.request)
+        self.roles = prove(self.heard.seen, self.reference.bare, self.places, self.on_input)
+        self._isolate()
+        return self
+
+    def _isolate(self) -> None:
+        """Ask again, alone, for each place whose run was not told apart or does not go with its number.
+
+        A call for one place has one run that can be its patched one; its number must be the same as before to count.
+        """
+        if self._same_prompts():
+            return
+        for place in self.places:
+            if place[1] is not None or place not in self.heard.reply.recoveries:
+                continue
+            if place in self.roles.patched and _near(self._reported(place), self.own(place)):
+                continue
+            again = hear(self.engine, replace(self.request, layers=(place[0],)))
+            row = alone(again.seen, self.reference.bare)
+            if row is not None and again.reply.recoveries.get(place) == self.heard.reply.recoveries[place]:
+                self.roles.patched[place] = row
+
+    def _same_prompts(self) -> bool:
+        return self.reference.bare.source.ids == self.reference.bare.target.ids
+
+    def site(self, place: Place) -> Site:
+        layer, token = place
+        shared = site_position(self.reference.question.sweep.positions)
+        return Site(self.component, layer, shared if token is None else str(token))
+
+    def own_ends(self) -> tuple[Run, Run]:
+        """Return the engine's own clean and corrupted runs; where they were not seen, the bare ones."""
+        source = self.reference.bare.source.logits if self.roles.source is None else self.roles.source
+        target = self.reference.bare.target.logits if self.roles.target is None else self.roles.target
+        noising = self.request.direction is Direction.NOISING
+        return (Run.of(target), Run.of(source)) if noising else (Run.of(source), Run.of(target))
+
+    def _ends_seen(self) -> bool:
+        return self._same_prompts() or not (self.roles.source is None or self.roles.target is None)
+
+    def curve(self) -> Curve:
+        clean, corrupted = self.own_ends()
+        ends = self._ends(clean, corrupted)
+        true, said = oracle_baseline(*ends), self.heard.reply.baseline
+        if said is not None and not self._ends_seen():
+            true = Reading.absent(State.UNKNOWN)
+        return Curve(
+            self.component, self.metric, metric_named(self.metric).unit,
+            true if said is None else Reading.of(said), true,
+            tuple(self._cell(place) for place in self.places if place in self.heard.reply.recoveries),
+            metrics.headroom(self.metric, clean.row, corrupted.row, clean.dtype),
+            metrics.shift_share(self.metric, clean.row, corrupted.row),
+        )  # fmt: skip
+
+    def summaries(self, suppressed: tuple[int, ...]) -> dict[Site, RowSummary]:
+        return {self.site(place): summary(Run.of(raw).row, suppressed) for place, raw in self.roles.patched.items()}
+
+    def _cell(self, place: Place) -> Cell:
+        site = self.site(place)
+        return Cell(site.layer, site.position, self._reported(place), self.own(place))
+
+    def _reported(self, place: Place) -> Reading:
+        said = self.heard.reply.recoveries[place]
+        return Reading.absent(State.UNDEFINED) if said is None else Reading.of(self.engine.declared.percent(said))
+
+    def own(self, place: Place) -> Reading:
+        """Return the recovery that float64 makes of the engine's own logits."""
+        ends = self._ends(*self.own_ends())
+        nothing = metrics.recovery(*ends, ends[1])
+        if not nothing.finite:
+            return nothing
+        raw = self.roles.patched.get(place)
+        if raw is None or not self._ends_seen():
+            return Reading.absent(State.UNKNOWN)
+        return metrics.recovery(*ends, self._measure(self.own_ends()[0], Run.of(raw)))
+
+    def right(self, place: Place) -> Reading:
+        """Return the recovery that float64 makes of the harness's logits."""
+        ends = self._ends(self.reference.clean, self.reference.corrupted)
+        nothing = metrics.recovery(*ends, ends[1])
+        if not nothing.finite:
+            return nothing
+        return metrics.recovery(*ends, self._measure(self.reference.clean, self.reference.patched(self.site(place))))
+
+    def _ends(self, clean: Run, corrupted: Run) -> tuple[Reading, Reading]:
+        return self._measure(clean, clean), self._measure(clean, corrupted)
+
+    def _measure(self, clean: Run, run: Run) -> Reading:
+        return metrics.measure(self.metric, clean.row, run.row, self.reference.question.answers)
+
+    # -- what watching showed ---------------------------------------------------------------------------------------
+
+    def findings(self) -> Iterator[Finding]:
+        yield from self._perturbation()
+        yield from self._input()
+        yield from self._missing()
+        yield from self._warnings()
+        if not self._same_prompts():
+            yield from self._patching()
+            yield from self._unknown()
+
+    def _perturbation(self) -> Iterator[Finding]:
+        for name, (bare, own) in self.roles.perturbed.items():
+            yield Finding(
+                "ATR001",
+                f"its unpatched {name} run differs from the bare run by {_apart(bare, own)} of the largest logit",
+                evidence={"run": name, "difference": _apart(bare, own)},
+            )
+
+    def _input(self) -> Iterator[Finding]:
+        if self.roles.strays:
+            ids = list(self.roles.strays[0])
+            clean, corrupted = list(self.request.clean), list(self.request.corrupted)
+            yield Finding(
+                "ATR003",
+                f"it ran token ids {ids}; the prompts are {clean} and {corrupted}",
+                evidence={"ran": [list(ids) for ids in self.roles.strays], "clean": clean, "corrupted": corrupted},
+            )
+
+    def _missing(self) -> Iterator[Finding]:
+        lacking = [self.site(place) for place in self.places if place not in self.heard.reply.recoveries]
+        if lacking:
+            yield Finding(
+                "ATR004",
+                f"{len(lacking)} of {len(self.places)} cells asked for are not in the result",
+                lacking[0],
+                self.metric,
+                {"sites": [str(site) for site in lacking]},
+            )
+
+    def _warnings(self) -> Iterator[Finding]:
+        alike: dict[str, list[str]] = {}
+        for text in self.heard.warned:
+            alike.setdefault(re.sub(r"\d+", "", text), []).append(text)
+        for texts in alike.values():
+            more = f" (and {len(texts) - 1} alike)" if len(texts) > 1 else ""
+            yield Finding("ATR005", texts[0] + more, evidence={"warnings": texts})
+
+    def _patching(self) -> Iterator[Finding]:
+        wrong = []
+        for place, raw in self.roles.patched.items():
+            wanted = self.reference.patched(self.site(place)).raw
+            if not equal(wanted, raw):
+                wrong.append((place, _apart(wanted, raw)))
+        if wrong:
+            place, apart = max(wrong, key=lambda each: float(each[1]))
+            layers = [place[0] for place, _ in wrong]
+            own, right = self.own(place), self.right(place)
+            yield Finding(
+                "ATR002",
+                f"its patched logits are off by {apart} of the largest logit: {own.text('.2f')} % by its logits, "
+                f"{right.text('.2f')} % by the harness's; {len(wrong)} of {len(self.places)} cells",
+                self.site(place),
+                self.metric,
+                {"layers": layers, "own": own.value, "harness": right.value},
+            )
+
+    def _unknown(self) -> Iterator[Finding]:
+        unproven = [
+            (place, self._reported(place), self.right(place))
+            for place in self.places
+            if place in self.heard.reply.recoveries and place not in self.roles.patched
+        ]
+        wrong = [each for each in unproven if not _near(each[1], each[2])]
+        if wrong:
+            place, said, right = wrong[0]
+            yield Finding(
+                "ATR006",
+                f"reported {said.text('.2f')} %, the harness finds {right.text('.2f')} %, and {len(self.heard.seen)} "
+                f"runs of the model do not show which part is wrong; {len(wrong)} of {len(self.places)} cells",
+                self.site(place),
+                self.metric,
+                {"layers": [place[0] for place, _, _ in wrong], "runs": len(self.heard.seen)},
+            )
+
+
+_NEAR = 0.5
+"""Percentage points within which two recoveries agree: the oracle's usual tolerance."""
+
+
+def _near(one: Reading, two: Reading) -> bool:
+    if one.value is None or two.value is None:
+        return one.value is two.value
+    return abs(one.value - two.value) <= _NEAR
+
+
+def _apart(one: Any, two: Any) -> str:
+    return f"{relative_difference(one, two):.1e}"
+
+
+def _merged(found: Iterator[Finding]) -> Iterator[Finding]:
+    """Leave out what several sweeps of one question say in the same words."""
+    told: set[str] = set()
+    for finding in found:
+        text = f"{finding.code} {finding.site} {finding.metric} {finding.message}"
+        if text not in told:
+            told.add(text)
+            yield finding

@@ -1,0 +1,267 @@
+"""mlxterp (coairesearch/mlxterp), in whichever of its three shapes is installed.
+
+    method      `InterpretableModel.activation_patching`: percent, printed baseline, l2 mse cosine
+    positions   the same with `positions=`: a layer x token grid, and metrics with target tokens
+    causal      `mlxterp.causal.patching.activation_patching`: fractions, also of the residual stream
+
+The shape is found by looking, not by version: no release has a number of its own yet. A question goes to the first
+shape that claims to answer it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import json
+import re
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from harness.engines.declaration import Declaration
+from harness.engines.foreign import ForeignEngine, Reply, Request
+from harness.engines.roles import Place
+from harness.errors import EngineUnavailable
+from harness.models.loaded import Tokenizer
+
+INSTALL = "mlxterp is not installed; pip install git+https://github.com/coairesearch/mlxterp"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One form of the interface: how to ask it, and what it can do."""
+
+    name: str
+    declared: Declaration
+    ask: Callable[[Any, Request], Reply]
+
+
+def mlxterp_engine() -> ForeignEngine:
+    """Return the installed mlxterp as an engine. Raises EngineUnavailable where it is absent."""
+    if importlib.util.find_spec("mlxterp") is None:
+        raise EngineUnavailable(INSTALL)
+    with redirect_stdout(StringIO()):
+        package = importlib.import_module("mlxterp")
+    shapes = shapes_of(package)
+    if not shapes:
+        raise EngineUnavailable("the installed mlxterp has no activation_patching that the harness knows")
+    declared = _together([shape.declared for shape in shapes], package)
+
+    def ask(request: Request) -> Reply:
+        shape = next((shape for shape in shapes if _claims(shape, request)), None)
+        if shape is None:
+            raise EngineUnavailable(f"no shape of mlxterp does {request.metric} at positions {request.positions}")
+        reply = shape.ask(package, request)
+        return _in_percent(reply, shape.declared)
+
+    names = " and ".join(shape.name for shape in shapes)
+    return ForeignEngine(
+        "mlxterp", f"mlxterp, shape {names}", metrics=frozenset(declared.metrics), declared=declared, ask=ask,
+        left_behind=_left_on_stack,
+    )  # fmt: skip
+
+
+def _left_on_stack() -> str | None:
+    context = importlib.import_module("mlxterp.core.proxy").TraceContext
+    if not context._stack:
+        return None
+    left = len(context._stack)
+    context._stack.clear()
+    return f"{left} trace contexts are left on mlxterp's stack"
+
+
+def shapes_of(package: Any) -> list[Shape]:
+    """Return the forms of the interface that a package has, the newest first."""
+    method = getattr(package.InterpretableModel, "activation_patching", None)
+    if method is None:
+        found = []
+    elif "positions" in inspect.signature(method).parameters:
+        found = [Shape("positions", _POSITIONS, _ask_method)]
+    else:
+        found = [Shape("method", _METHOD, _ask_method)]
+    if importlib.util.find_spec(f"{package.__name__}.causal") is not None:
+        found.insert(0, Shape("causal", _CAUSAL, _ask_causal))
+    return found
+
+
+_METHOD = Declaration(
+    units="percent",
+    metrics=("l2", "mse", "cosine"),
+    components=("output", "resid_post", "paths"),
+)
+_POSITIONS = _METHOD.model_copy(
+    update={"metrics": ("l2", "mse", "cosine", "logit_diff", "kl_divergence"), "positions": ("all", "each")}
+)
+# Its kl_divergence returns the negative distance itself, which no baseline comes with: it is not a recovery.
+_CAUSAL = Declaration(
+    units="fraction",
+    metrics=("l2", "cosine", "logit_diff"),
+    components=("output", "resid_post", "paths"),
+    positions=("all", "last", "list"),
+)
+
+
+def _together(declared: Sequence[Declaration], package: Any) -> Declaration:
+    """Return what several shapes can do between them; units are settled shape by shape."""
+
+    def union(name: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(value for each in declared for value in getattr(each, name)))
+
+    return Declaration.model_validate(
+        {
+            "units": "percent",
+            **{name: union(name) for name in ("metrics", "components", "positions", "directions")},
+            "version": getattr(package, "__version__", None),
+            "revision": revision_of(package),
+        }
+    )
+
+
+def _claims(shape: Shape, request: Request) -> bool:
+    asked = "list" if isinstance(request.positions, tuple) else request.positions
+    return request.metric in shape.declared.metrics and asked in shape.declared.positions
+
+
+def _in_percent(reply: Reply, declared: Declaration) -> Reply:
+    numbers = {place: None if value is None else declared.percent(value) for place, value in reply.recoveries.items()}
+    return Reply(numbers, reply.baseline)
+
+
+# -- asking ------------------------------------------------------------------------------------------------------------
+
+
+def _ask_method(package: Any, request: Request) -> Reply:
+    clean, corrupted, tokenizer = _as_text(request)
+    model = package.InterpretableModel(request.model, tokenizer=tokenizer)
+    options: dict[str, Any] = {}
+    if request.positions == "each":
+        options["positions"] = "all"
+    if request.metric == "logit_diff" and request.answers is not None:
+        options["clean_target"] = tokenizer.stand_in(request.answers.answer)
+        options["corrupted_target"] = tokenizer.stand_in(request.answers.wrong)
+    text = StringIO()
+    try:
+        with redirect_stdout(text):
+            found = model.activation_patching(
+                clean, corrupted, component=_renamed(request.component, "output"), layers=list(request.layers),
+                metric=request.metric, **options,
+            )  # fmt: skip
+    finally:
+        print(text.getvalue(), end="")  # on to whoever listens to the engine
+    if request.positions == "each":
+        grid: dict[Place, float | None] = {
+            (layer, token): float(value)
+            for layer, row in zip(request.layers, found, strict=True)
+            for token, value in enumerate(row)
+        }
+        return Reply(grid, printed_baseline(text.getvalue()))
+    return Reply(
+        {(int(layer), None): float(value) for layer, value in found.items()}, printed_baseline(text.getvalue())
+    )
+
+
+def _ask_causal(package: Any, request: Request) -> Reply:
+    patching = importlib.import_module(f"{package.__name__}.causal.patching")
+    clean, corrupted, tokenizer = _as_text(request)
+    positions = request.positions
+    if positions == "last":
+        positions = (len(request.clean) - 1,)
+    keywords = {}
+    if request.answers is not None and request.metric == "logit_diff":
+        keywords = {"correct_token": request.answers.answer, "incorrect_token": request.answers.wrong}
+    found = patching.activation_patching(
+        package.InterpretableModel(request.model, tokenizer=tokenizer),
+        clean,
+        corrupted,
+        layers=list(request.layers),
+        component=_renamed(request.component, "resid_post"),
+        metric=request.metric,
+        positions=None if positions == "all" else [int(p) % len(request.clean) for p in positions],
+        metric_kwargs=keywords,
+    )
+    return Reply({(int(layer), None): float(value) for layer, value in found.data["effects"].items()})
+
+
+def _renamed(component: str, own: str) -> str:
+    """Return the shape's own word for a block's output, and any other component as it is."""
+    return own if component in ("output", "resid_post") else component
+
+
+_PRINTED = re.compile(r"Baseline \S+ distance: (\S+)")
+
+
+def printed_baseline(text: str) -> float | None:
+    """Return the baseline that mlxterp prints, with four decimals, and does not return.
+
+    A number with fewer than four digits left says nothing about its precision and is not taken.
+    """
+    found = _PRINTED.search(text)
+    if found is None:
+        return None
+    value = float(found[1])
+    return None if abs(value) < 0.1 else value
+
+
+class _Ids:
+    """A tokenizer for mlxterp, which takes text: real text where that gives back the ids asked for, else a stand-in."""
+
+    def __init__(self, tokenizer: Tokenizer | None):
+        self.tokenizer = tokenizer
+        self.stands: dict[str, list[int]] = {}
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return text that encodes to these ids."""
+        if self.tokenizer is not None:
+            try:
+                text = self.tokenizer.decode(list(ids))
+                if list(self.tokenizer.encode(text)) == list(ids):
+                    return text
+            except Exception:  # noqa: BLE001  a tokenizer that cannot say so is one that needs a stand-in
+                pass
+        name = f"<{' '.join(map(str, ids))}>"
+        self.stands[name] = list(ids)
+        return name
+
+    def stand_in(self, token: int) -> str:
+        """Return text that encodes to one token."""
+        return self.text([token])
+
+    def encode(self, text: str, **kwargs: Any) -> list[int]:
+        if text in self.stands:
+            return list(self.stands[text])
+        assert self.tokenizer is not None  # only a tokenizer makes text that is no stand-in
+        return list(self.tokenizer.encode(text))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(ids) if self.tokenizer is not None else " ".join(map(str, ids))
+
+
+def _as_text(request: Request) -> tuple[str, str, _Ids]:
+    tokenizer = _Ids(request.tokenizer)
+    return tokenizer.text(request.clean), tokenizer.text(request.corrupted), tokenizer
+
+
+# -- which one it is ---------------------------------------------------------------------------------------------------
+
+
+def revision_of(package: Any) -> str | None:
+    """Return the git commit a package comes from: of its checkout, or as pip noted it; None where nobody says."""
+    root = Path(package.__file__).resolve().parent.parent
+    head = root / ".git" / "HEAD"
+    if head.is_file():
+        text = head.read_text(encoding="ascii").strip()
+        if not text.startswith("ref: "):
+            return text
+        branch = root / ".git" / text.removeprefix("ref: ")
+        return branch.read_text(encoding="ascii").strip() if branch.is_file() else None
+    try:
+        noted = importlib.metadata.distribution(package.__name__).read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    commit = json.loads(noted).get("vcs_info", {}).get("commit_id") if noted else None
+    return commit if isinstance(commit, str) else None

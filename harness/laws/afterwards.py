@@ -1,0 +1,149 @@
+"""The model afterwards: after an answer, after an exception in its forward pass, and after Ctrl-C in it.
+
+Bits and order of the parameters, the class of every module, the logits of a bare run and the engine's next answer must
+be what they were. The signal is a real one, raised while a block runs.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from harness.engines import ForeignEngine
+from harness.errors import EngineUnavailable
+from harness.intercept import forward
+from harness.laws.conduct import SAME
+from harness.laws.subject import Fresh, Subject
+from harness.models.architectures import blocks_of
+from harness.models.fingerprint import fingerprint
+from harness.patching.equality import same_bits
+
+
+class Planted(Exception):
+    """The exception that the model's forward pass raises."""
+
+
+def unchanged_after_an_answer(subject: Subject) -> str | None:
+    """An answer leaves the model as it was."""
+    return _damage(subject, subject.fresh, subject.ask)
+
+
+def unchanged_after_an_exception(subject: Subject) -> str | None:
+    """An exception in the forward pass leaves the model as an answer does."""
+
+    def disturb() -> None:
+        with _planted(block, calls, _raise):
+            subject.ask()
+
+    block, calls = _middle(subject)
+    return _damage(subject, subject.state(), disturb)
+
+
+def unchanged_after_ctrl_c(subject: Subject) -> str | None:
+    """Ctrl-C in the forward pass leaves the model as an answer does."""
+    if threading.current_thread() is not threading.main_thread():
+        raise EngineUnavailable("a signal reaches the main thread only")
+
+    def disturb() -> None:
+        with _planted(block, calls, _interrupt), _python_handles_sigint(), suppress(KeyboardInterrupt):
+            subject.ask()
+
+    block, calls = _middle(subject)
+    return _damage(subject, subject.state(), disturb)
+
+
+def _raise() -> None:
+    raise Planted("planted in the forward pass")
+
+
+def _interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def _damage(subject: Subject, before: Fresh, disturb: Callable[[], object]) -> str | None:
+    """Disturb, and return what is not as it was before; a damaged model is given up."""
+    plain = subject.plain
+    disturb()
+    left = _left(subject)
+    breach = _changed(subject, before) or left
+    if breach is None and not plain.error:
+        again = subject.ask()
+        breach = again.error and f"it can no longer answer: {again.error}"
+        if not breach and not _agree(plain.finite, again.finite):
+            breach = "its next answer differs from the one before"
+    if breach:
+        subject.discard()
+    return breach
+
+
+def _changed(subject: Subject, before: Fresh) -> str | None:
+    try:
+        if changed := before.fingerprint.difference(fingerprint(before.model.module)):
+            return changed
+        if not same_bits(before.bare, forward(before.model, subject.corrupted)):
+            return "a bare run of the model gives other logits than before"
+    except Exception as error:  # noqa: BLE001  a model that cannot be read or run any more is the worst breach
+        return f"the model is broken: {type(error).__name__}: {error}"
+    return None
+
+
+def _left(subject: Subject) -> str | None:
+    """Return what the engine keeps in its own state, and have it cleared: the next law must not pay for this one."""
+    return subject.engine.left_behind() if isinstance(subject.engine, ForeignEngine) else None
+
+
+def _agree(one: dict[int, float], other: dict[int, float]) -> bool:
+    return one.keys() == other.keys() and all(abs(one[layer] - other[layer]) <= SAME for layer in one)
+
+
+@contextmanager
+def _planted(block: Any, calls: int, act: Callable[[], None]) -> Iterator[None]:
+    """Let `act` happen in the block's last call of a plain answer: inside a patched run, if there are any."""
+    original, left = type(block), [calls]
+
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  the name Python looks up
+        left[0] -= 1
+        if left[0] == 0:
+            act()
+        return original.__call__(self, *args, **kwargs)
+
+    planted = type(original.__name__, (original,), {"__call__": __call__})
+    block.__class__ = planted
+    try:
+        yield
+    finally:
+        # An engine that left a class of its own on top is not helped here: that is what is looked for.
+        if type(block) is planted:
+            block.__class__ = original
+
+
+def _middle(subject: Subject) -> tuple[Any, int]:
+    """Return a block in the middle of the model, and how often it is called for one answer."""
+    blocks = blocks_of(subject.model.module)
+    block, calls = blocks[len(blocks) // 2], [0]
+    original = type(block)
+
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  the name Python looks up
+        calls[0] += 1
+        return original.__call__(self, *args, **kwargs)
+
+    block.__class__ = type(original.__name__, (original,), {"__call__": __call__})
+    try:
+        subject.ask()
+    finally:
+        block.__class__ = original
+    if not calls[0]:
+        raise EngineUnavailable("the engine never calls the model's blocks")
+    return block, calls[0]
+
+
+@contextmanager
+def _python_handles_sigint() -> Iterator[None]:
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

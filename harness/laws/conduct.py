@@ -1,0 +1,282 @@
+"""Laws of conduct: what any engine's answers must obey on any model, asked from outside.
+
+Each takes a subject and returns what it saw broken, or None; EngineUnavailable says why it cannot be asked here. No law
+needs an oracle, except on ground-truth models, whose recoveries are known in closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+
+from harness.engines import ForeignEngine, answer
+from harness.engines.observer import Seen
+from harness.errors import EngineUnavailable, TapError
+from harness.intercept import forward, output_changed, record
+from harness.intercept.hookpoints import HookPoint, layers_with, resolve
+from harness.laws.runs import self_patch_changes_nothing, traced_is_bare
+from harness.laws.subject import Outcome, Subject
+from harness.models.architectures import blocks_of
+from harness.patching.equality import relative_difference, same_bits
+from harness.vocabulary import METRICS, Sweep
+
+Change = Callable[[mx.array], mx.array]
+
+SAME = 0.01
+"""Points between two answers to one question; what is expected is the same bits."""
+
+NEAR = 0.5
+"""Points by which a recovery may miss what follows from exact arithmetic: the oracle's usual tolerance."""
+
+
+def answers_completely(subject: Subject) -> str | None:
+    """A plain question gets a finite number for every layer asked for."""
+    outcome = subject.plain
+    if outcome.error:
+        return f"raised {outcome.error}"
+    if subject.undefined:
+        return None
+    if lacking := [layer for layer in subject.chosen_layers if layer not in outcome.numbers]:
+        return f"layers {lacking} are missing from the result"
+    broken = {layer: reading.state.value for layer, reading in outcome.numbers.items() if not reading.finite}
+    return f"layers {list(broken)} are {', '.join(sorted(set(broken.values())))}" if broken else None
+
+
+def traced_equals_bare(subject: Subject) -> str | None:
+    """The engine's own unpatched runs have the bits of the bare model's."""
+    if not isinstance(subject.engine, ForeignEngine):
+        return traced_is_bare(subject.situation)
+    runs = _runs(subject, subject.plain)
+    bare = forward(subject.model, subject.clean)
+    for run in runs:
+        if run.ids == subject.clean and not same_bits(run.logits, bare):
+            return f"its clean run differs from the bare run by {relative_difference(bare, run.logits):.1e}"
+    bare = forward(subject.model, subject.corrupted)
+    targets = [run.logits for run in runs if run.ids == subject.corrupted]
+    if targets and not any(same_bits(row, bare) for row in targets):
+        return "none of its corrupted runs is the bare one"
+    strays = [run.ids for run in runs if run.ids not in (subject.clean, subject.corrupted)]
+    return f"it ran token ids {list(strays[0])}, which are no prompt" if strays else None
+
+
+def own_activations_change_nothing(subject: Subject) -> str | None:
+    """A run patched with its own activations is unchanged, bit for bit."""
+    if not isinstance(subject.engine, ForeignEngine):
+        return self_patch_changes_nothing(subject.situation)
+    outcome = subject.ask(clean=subject.corrupted)
+    if outcome.error:
+        raise EngineUnavailable(f"it refuses equal prompts: {outcome.error}")
+    bare = forward(subject.model, subject.corrupted)
+    changed = [run for run in _runs(subject, outcome) if not same_bits(run.logits, bare)]
+    if not changed:
+        return None
+    return f"own activations put back move the logits by {relative_difference(bare, changed[0].logits):.1e}"
+
+
+def whole_residual_restores_everything(subject: Subject) -> str | None:
+    """The whole residual stream after any layer recovers 100 %."""
+    subject.needs("resid_post")
+    outcome = subject.ask("resid_post")
+    if outcome.error:
+        return f"raised {outcome.error}"
+    off = {layer: outcome.numbers.get(layer) for layer in subject.chosen_layers
+           if abs(outcome.finite.get(layer, float("inf")) - 100) > NEAR}  # fmt: skip
+    if not off:
+        return None
+    shown = ", ".join(
+        f"layer {layer} {reading.text('.4f') if reading else 'missing'}" for layer, reading in off.items()
+    )
+    return f"resid_post recovers {shown} instead of 100 %"
+
+
+def patches_where_it_says(subject: Subject) -> str | None:
+    """A patch reaches the layer asked for, once: its logits are those of the patch."""
+    if isinstance(subject.engine, ForeignEngine):
+        found = answer(subject.engine, subject.model, subject.question()).attribution
+        wrong = next((finding for finding in found if finding.code in ("ATR002", "ATR006")), None)
+        return f"{wrong.site}: {wrong.message}" if wrong else None
+    try:
+        by_walk, by_step = (
+            answer(subject.engine, subject.model, subject.question(strategy=strategy)).curves[0].cells
+            for strategy in ("auto", "stepwise")
+        )
+    except TapError as error:
+        return str(error)
+    for one, other in zip(by_walk, by_step, strict=True):
+        if one.oracle.value is not None and abs(one.oracle.value - (other.oracle.value or 0)) > _other_work(subject):
+            return f"layer {one.layer}: {one.oracle.text('.4f')} % in one pass, {other.oracle.text('.4f')} % stepwise"
+    return None
+
+
+def nested_names_agree(subject: Subject) -> str | None:
+    """A module and the child whose output it returns are the same place under two names."""
+    outer, inner = _nested(subject)
+    one, other = subject.ask(outer), subject.ask(inner)
+    return _apart(one, other, outer, inner)
+
+
+def asked_again_answers_the_same(subject: Subject) -> str | None:
+    """The same question twice gives the same numbers."""
+    return _apart(subject.plain, subject.ask(), "the first time", "again")
+
+
+def names_of_tokens_are_free(subject: Subject) -> str | None:
+    """A permuted vocabulary, or one padded with equal columns, leaves an l2 recovery as it is."""
+    subject.needs(metric="l2")
+    plain = subject.ask(metric="l2")
+    changes: dict[str, Change] = {
+        "vocabulary reversed": lambda logits: logits[..., ::-1],
+        "padded with equal columns": lambda logits: mx.concatenate([logits, mx.zeros_like(logits[..., :64])], axis=-1),
+    }
+    for name, change in changes.items():
+        with output_changed(subject.model.module, _each(change)):
+            changed = subject.ask(metric="l2")
+        if breach := _apart(plain, changed, "as it is", name, 0.05):
+            return breach
+    return None
+
+
+def l2_and_mse_agree(subject: Subject) -> str | None:
+    """recovery_mse = 1 - (1 - recovery_l2)^2, for any logits."""
+    subject.needs(metric="l2")
+    subject.needs(metric="mse")
+    l2, mse = subject.ask(metric="l2").finite, subject.ask(metric="mse").finite
+    for layer in l2.keys() & mse.keys():
+        implied = 100 * (1 - (1 - l2[layer] / 100) ** 2)
+        if abs(implied - mse[layer]) > NEAR * max(1.0, 2 * abs(1 - l2[layer] / 100)):
+            return f"layer {layer}: l2 {l2[layer]:.2f} % asks for mse {implied:.2f} %, it says {mse[layer]:.2f} %"
+    return None
+
+
+def closed_forms_are_met(subject: Subject) -> str | None:
+    """On a model whose recoveries are known beforehand, these are the ones."""
+    known = subject.model.known
+    if known is None:
+        raise EngineUnavailable("nothing is known of this model beforehand")
+    for metric in (name for name, kind in METRICS.items() if not kind.needs_answers and subject.engine.knows(name)):
+        question = subject.question(metric=metric)
+        points = known.tolerance(question, metric)
+        points = points if subject.engine.is_native else max(points, NEAR)
+        outcome = subject.ask(metric=metric)
+        for layer in subject.chosen_layers:
+            wanted = known.recovery(question, subject.component, layer, metric)
+            if wanted is None or wanted.value is None:
+                continue
+            said = outcome.numbers.get(layer)
+            if said is None or said.value is None or abs(said.value - wanted.value) > points:
+                text = said.text(".4f") if said else outcome.error or "missing"
+                return f"{metric} at layer {layer}: {text}, the closed form is {wanted.value:.4f} %"
+    return None
+
+
+def unequal_lengths_are_refused(subject: Subject) -> str | None:
+    """Prompts of unequal length get an error or a warning, never silent numbers."""
+    outcome = subject.ask(corrupted=(*subject.corrupted, subject.corrupted[-1]))
+    if outcome.error or _news(subject, outcome) or not outcome.finite:
+        return None
+    layer, value = next(iter(outcome.finite.items()))
+    lengths = f"{len(subject.clean)} and {len(subject.corrupted) + 1} tokens"
+    return f"prompts of {lengths} are answered without a word: layer {layer} recovers {value:.2f} %"
+
+
+def unknown_names_are_refused(subject: Subject) -> str | None:
+    """A metric, a component or a layer that does not exist gets an error or a warning, never silence."""
+    beyond = subject.model.card.layers + 95
+    for what, outcome in (
+        ("metric 'l3'", subject.ask(metric="l3")),
+        ("component 'mlpp'", subject.ask(component="mlpp")),
+        (f"layer {beyond}", subject.ask(layers=(beyond,))),
+    ):
+        if outcome.error:
+            continue
+        if outcome.finite and not _news(subject, outcome):
+            layer, value = next(iter(outcome.finite.items()))
+            return f"{what} does not exist, and is answered: layer {layer} recovers {value:.2f} %"
+        if not _news(subject, outcome):
+            return f"{what} does not exist, and the answer is empty without a word"
+    return None
+
+
+def undefined_is_never_a_number(subject: Subject) -> str | None:
+    """NaN and inf in the logits, and equal prompts, leave no recovery; a number there is invented."""
+    cases = {"equal prompts": subject.ask(corrupted=subject.clean)}
+    if subject.undefined:
+        cases["logits that are not finite"] = subject.plain
+    for what, outcome in cases.items():
+        if outcome.finite:
+            layer, value = next(iter(outcome.finite.items()))
+            return f"{what}: layer {layer} is reported to recover {value:.2f} %"
+    return None
+
+
+# -- common to several -------------------------------------------------------------------------------------------------
+
+
+def _news(subject: Subject, outcome: Outcome) -> set[str]:
+    """Return the warnings that an ordinary question does not raise as well."""
+    return set(outcome.warned) - set(subject.plain.warned)
+
+
+def _runs(subject: Subject, outcome: Outcome) -> tuple[Seen, ...]:
+    if not outcome.seen:
+        raise EngineUnavailable("its runs of the model were not seen")
+    return outcome.seen
+
+
+def _apart(one: Outcome, other: Outcome, first: str, second: str, within: float = SAME) -> str | None:
+    for outcome, name in ((one, first), (other, second)):
+        if outcome.error:
+            return f"{name}: raised {outcome.error}"
+    for layer in sorted({*one.numbers, *other.numbers}):
+        a, b = one.numbers.get(layer), other.numbers.get(layer)
+        same = a == b or (a and b and a.value is not None and b.value is not None and abs(a.value - b.value) <= within)
+        if not same:
+            shown = [reading.text(".4f") if reading else "missing" for reading in (a, b)]
+            return f"layer {layer} recovers {shown[0]} % ({first}) and {shown[1]} % ({second})"
+    return None
+
+
+def _other_work(subject: Subject) -> float:
+    """Points between a walk in one pass and single steps, whose kernels may round otherwise."""
+    return {"float16": 2.0, "bfloat16": 10.0}.get(subject.model.card.dtype, 0.05)
+
+
+def _each(change: Change) -> Callable[[Any], Any]:
+    """Return a change of what a model returns, made of one of its logits."""
+    return lambda out: (change(out[0]), *out[1:]) if isinstance(out, tuple) else change(out)
+
+
+def _nested(subject: Subject) -> tuple[str, str]:
+    """Return a component and the path of its child that returns the very same array in every layer."""
+    model = subject.model
+    for outer in ("mlp", "self_attn"):
+        if layers_with(model, outer) != list(range(model.card.layers)) or subject.engine.cannot(model, Sweep((outer,))):
+            continue
+        points = resolve(model, Sweep((outer,)))
+        names = [set(_same_output(subject, point)) for point in points]
+        common = sorted(set.intersection(*names), key=len) if names else []
+        for inner in common:
+            if not subject.engine.cannot(model, Sweep((inner,))):
+                return outer, inner
+    raise EngineUnavailable("no component here has a child that returns its output")
+
+
+def _same_output(subject: Subject, point: HookPoint) -> list[str]:
+    paths = {id(module): name for name, module in blocks_of(subject.model.module)[point.layer].named_modules() if name}
+    children = [
+        HookPoint(paths[id(module)], point.layer, module)
+        for _, module in point.module.named_modules()
+        if id(module) in paths and module is not point.module
+    ]
+    found = []
+    for child in children:
+        try:
+            _, kept = record(subject.model, subject.clean, [point, child])
+        except (TapError, AttributeError, TypeError):
+            continue
+        a, b = kept[point][-1], kept[child][-1]
+        if a.shape == b.shape and a.dtype == b.dtype and same_bits(a, b):
+            found.append(child.component)
+    return found

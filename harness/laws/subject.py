@@ -1,0 +1,196 @@
+"""An engine under test on one model: it is asked, and whatever it does is an outcome.
+
+The harness's own checks stand aside here: an engine is handed prompts of unequal length and names that do not exist,
+because how it takes them is the question.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import mlx.core as mx
+
+from harness.engines import Engine, ForeignEngine, answer
+from harness.engines.foreign import Request, hear
+from harness.engines.observer import Seen
+from harness.errors import EngineUnavailable, HarnessError, UsageError
+from harness.intercept import forward, resolve
+from harness.intercept.hookpoints import layers_with
+from harness.laws import Situation
+from harness.models.fingerprint import Fingerprint, fingerprint
+from harness.models.loaded import LoadedModel
+from harness.vocabulary import Question, Reading, State, Sweep, Tokens
+
+CANDIDATES = ("mlp", "self_attn", "mlp_out", "attn_out", "resid_post")
+"""Components to ask about, the first that every layer and the engine have."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of asking once: recoveries in percent by layer, or what the engine raised."""
+
+    numbers: Mapping[int, Reading] = field(default_factory=dict)
+    error: str | None = None
+    warned: tuple[str, ...] = ()
+    seen: tuple[Seen, ...] = ()
+
+    @property
+    def finite(self) -> dict[int, float]:
+        return {layer: reading.value for layer, reading in self.numbers.items() if reading.value is not None}
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A model, with its fingerprint and the logits of a bare run at one moment."""
+
+    model: LoadedModel
+    fingerprint: Fingerprint
+    bare: mx.array
+
+
+@dataclass
+class Subject:
+    """An engine, a way to build the model, and two prompts of token ids; `layers` None means all."""
+
+    engine: Engine
+    build: Callable[[], LoadedModel]
+    clean: tuple[int, ...]
+    corrupted: tuple[int, ...]
+    layers: tuple[int, ...] | None = None
+    undefined: bool = False
+    """Whether the model's logits are not finite on purpose."""
+    _fresh: Fresh | None = None
+    _situation: Situation | None = None
+
+    @property
+    def model(self) -> LoadedModel:
+        return self.fresh.model
+
+    @property
+    def fresh(self) -> Fresh:
+        """The model, and what it was before the engine first saw it."""
+        if self._fresh is None:
+            self._fresh = self._state_of(self.build())
+        return self._fresh
+
+    def state(self) -> Fresh:
+        """Return what the model is now."""
+        return self._state_of(self.model)
+
+    def _state_of(self, model: LoadedModel) -> Fresh:
+        return Fresh(model, fingerprint(model.module), forward(model, self.corrupted))
+
+    def discard(self) -> None:
+        """Forget a model that was damaged; the next law gets a new one."""
+        self._fresh = self._situation = None
+
+    @cached_property
+    def component(self) -> str:
+        """The component that the laws are asked about. Raises EngineUnavailable where the engine has none here."""
+        every = list(range(self.model.card.layers))
+        for component in CANDIDATES:
+            if layers_with(self.model, component) == every and not self._cannot(component):
+                return component
+        raise EngineUnavailable(self._cannot("resid_post") or "no layer has a component that the engine knows")
+
+    @cached_property
+    def metric(self) -> str:
+        """The distance that the laws are asked in."""
+        for metric in ("l2", "mse", "cosine"):
+            if self.engine.knows(metric):
+                return metric
+        raise EngineUnavailable("it has none of l2, mse and cosine")
+
+    @cached_property
+    def chosen_layers(self) -> tuple[int, ...]:
+        return self.layers or tuple(range(self.model.card.layers))
+
+    @cached_property
+    def plain(self) -> Outcome:
+        """The answer to the plain question, asked once."""
+        return self.ask()
+
+    def needs(self, component: str | None = None, metric: str | None = None) -> None:
+        """Raise EngineUnavailable, which skips a law, where the engine does not claim to do this."""
+        if component and (reason := self._cannot(component)):
+            raise EngineUnavailable(reason)
+        if metric and not self.engine.knows(metric):
+            raise EngineUnavailable(f"{self.engine.name} has no {metric}")
+
+    def _cannot(self, component: str) -> str | None:
+        return self.engine.cannot(self.model, Sweep((component,)))
+
+    def question(self, component: str | None = None, metric: str | None = None, strategy: str = "auto") -> Question:
+        """Return the question in the harness's own terms."""
+        sweep = Sweep((component or self.component,), self.chosen_layers, strategy=strategy)
+        return Question(_tokens(self.clean), _tokens(self.corrupted), sweep, (metric or self.metric,))
+
+    @property
+    def situation(self) -> Situation:
+        """What the laws of `harness.laws.table` are asked about: the plain question, on the model as it is now."""
+        if self._situation is None:
+            question = self.question()
+            points = tuple(resolve(self.model, question.sweep))
+            self._situation = Situation(self.model, question, points, functools.partial(answer, self.engine))
+        return self._situation
+
+    def told(self, law: Callable[[Situation], str | None]) -> str | None:
+        """Return what a law about answers says; whatever somebody's engine raises meanwhile is a breach."""
+        try:
+            return law(self.situation)
+        except HarnessError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
+            return f"raised {type(error).__name__}: {error}"
+
+    def ask(
+        self,
+        component: str | None = None,
+        metric: str | None = None,
+        layers: tuple[int, ...] | None = None,
+        clean: tuple[int, ...] | None = None,
+        corrupted: tuple[int, ...] | None = None,
+    ) -> Outcome:
+        """Ask the engine, with anything changed that is given. Only Ctrl-C comes through."""
+        asked = self.question(component, metric)
+        asked = replace(
+            asked,
+            clean=_tokens(self.clean if clean is None else clean),
+            corrupted=_tokens(self.corrupted if corrupted is None else corrupted),
+            sweep=replace(asked.sweep, layers=layers or self.chosen_layers),
+        )
+        try:
+            return self._heard(asked) if isinstance(self.engine, ForeignEngine) else self._own(asked)
+        except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
+            return Outcome(error=f"{type(error).__name__}: {error}")
+
+    def _heard(self, asked: Question) -> Outcome:
+        assert isinstance(self.engine, ForeignEngine)
+        declared, sweep = self.engine.declared, asked.sweep
+        try:
+            component = declared.own_name(self.model, sweep.components[0])
+        except UsageError:
+            component = sweep.components[0]
+        heard = hear(
+            self.engine,
+            Request(
+                self.model.module, self.model.tokenizer, asked.clean.ids, asked.corrupted.ids, component,
+                sweep.layers or (), asked.metrics[0],
+            ),
+        )  # fmt: skip
+        numbers = {
+            layer: Reading.absent(State.UNDEFINED) if said is None else Reading.of(declared.percent(said))
+            for (layer, _), said in heard.reply.recoveries.items()
+        }
+        return Outcome(numbers, None, heard.warned, heard.seen)
+
+    def _own(self, asked: Question) -> Outcome:
+        (curve,) = answer(self.engine, self.model, asked).curves
+        return Outcome({cell.layer: cell.recovery for cell in curve.cells})
+
+
+def _tokens(ids: tuple[int, ...]) -> Tokens:
+    return Tokens(ids, tuple(map(str, ids)))

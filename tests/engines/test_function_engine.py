@@ -1,0 +1,171 @@
+"""`module:callable` as an engine, and `module:function` as a metric: documented, declared, and run only if allowed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.cli import exit_code_of
+from harness.engines import engine_named
+from harness.errors import UsageError
+from harness.reporters.json import read
+
+DOCS = (Path(__file__).parents[2] / "docs" / "engines.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"^```python\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)
+(CASE,) = re.findall(r"^```yaml\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A user's folder, importable; what was imported from it is forgotten."""
+    known = set(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def written(folder, name, text):
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_the_documented_example_runs_beside_native_and_agrees(folder):
+    written(folder, "mypatch.py", PYTHON[0])
+    written(folder, "mine.case.yaml", CASE)
+    assert exit_code_of(["run", "--allow-code", "--json", "out.json", "mine.case.yaml"]) == 0
+    by_engine = {job.engine: job for job in read(Path("out.json")).jobs}
+    mine, native = by_engine["mypatch:patch"], by_engine["native"]
+    assert mine.engine_version == "1.0"
+    assert mine.curves[0].baseline.value == pytest.approx(native.curves[0].baseline.value, rel=1e-4)
+    for ours, theirs in zip(native.curves[0].cells, mine.curves[0].cells, strict=True):
+        assert theirs.recovery.value == pytest.approx(ours.recovery.value, abs=0.01)
+        assert theirs.oracle.value == pytest.approx(ours.recovery.value, abs=0.01)
+
+
+def test_the_documented_example_obeys_the_laws_it_can(folder, capsys):
+    written(folder, "mypatch.py", PYTHON[0])
+    laws = ("answers", "after", "traced", "self-patch", "taps", "repetition", "order", "scale", "after-ctrl-c")
+    options = [f"--law={law}" for law in laws]
+    assert exit_code_of(["conformance", "-e", "mypatch:patch", "--allow-code", "--row", "llama", *options]) == 0
+    assert "PASSED: 9 cells passed, 0 failed, 0 skipped" in capsys.readouterr().out
+
+
+def test_the_documented_metric_is_measured(folder):
+    written(folder, "mymetric.py", PYTHON[1])
+    written(folder, "m.case.yaml", "models: [dial-tiny-f32]\nprompts: {clean: [0], corrupted: [1]}\n"
+            "sweep: {components: [mlp]}\nmetrics: [l2, 'mymetric:largest_difference']\n")  # fmt: skip
+    assert exit_code_of(["run", "--allow-code", "--json", "out.json", "m.case.yaml"]) == 0
+    l2, mine = read(Path("out.json")).jobs[0].curves
+    assert mine.metric == "mymetric:largest_difference"
+    # On the dial a patched row is a mixture, so that every distance shrinks by the same share.
+    assert [c.recovery.value for c in mine.cells] == pytest.approx([c.recovery.value for c in l2.cells], abs=0.01)
+
+
+COLUMN = {"engines": 19, "metrics": 15}
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("engines", "engines: [native, 'planted:patch']\n"), ("metrics", "metrics: [l2, 'planted:patch']\n")],
+)
+def test_code_is_refused_at_its_line_and_not_imported_unless_allowed(folder, key, text, capsys):
+    written(folder, "planted.py", "open('imported', 'w')\n")
+    written(folder, "c.case.yaml", f"models: [dial-tiny-f32]\nprompts: {{clean: [0], corrupted: [1]}}\n{text}")
+    assert exit_code_of(["run", "c.case.yaml"]) == 4
+    noun = key.removesuffix("s")
+    wanted = f"{key}[1]: the {noun} 'planted:patch' is code of your own, and runs only with --allow-code"
+    assert f"c.case.yaml:3:{COLUMN[key]}: {wanted}" in capsys.readouterr().err
+    assert not Path("imported").exists()
+    assert exit_code_of(["validate", "c.case.yaml"]) == 4
+    assert exit_code_of(["validate", "--allow-code", "c.case.yaml"]) == 0
+    assert exit_code_of(["list", "--allow-code", "c.case.yaml"]) == 0
+    assert not Path("imported").exists()
+    assert exit_code_of(["patch", "-m", "dial-tiny-f32", "--ids", "--clean", "0", "--corrupted", "1",
+                         f"--{noun}", "planted:patch"]) == 4  # fmt: skip
+    assert not Path("imported").exists()
+
+
+def test_pytest_refuses_code_without_its_flag_and_runs_it_with_it(folder, monkeypatch):
+    # `harness run` in this process leaves this behind for its own pytest.
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", raising=False)
+    written(folder, "mypatch.py", PYTHON[0])
+    written(
+        folder, "mine.case.yaml", CASE.replace("llama-2k-f32", "circuit-llama-2k-f32").replace("[1, 5, 3]", "[2, 2, 3]")
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider", "mine.case.yaml"]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 4
+    assert "runs only with --allow-code" in refused.stdout
+    allowed = subprocess.run([*command, "--harness-allow-code", "-k", "mypatch"], capture_output=True, text=True)
+    assert allowed.returncode == 0, allowed.stdout + allowed.stderr
+    assert "1 passed" in allowed.stdout
+
+
+GOOD = "{'units': 'percent', 'metrics': ['l2'], 'components': ['mlp']}"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("", "cannot be imported: module 'm' has no attribute 'f'"),
+        ("f = 3", "is a int, not a function"),
+        ("def f(model): ...", "has no argument clean, corrupted, component, layers, metric"),
+        ("def f(**about): ...", "m:f.harness is missing: a dict of units, metrics"),
+        ("def f(**about): ...\nf.harness = {'units': 'percent'}", "says nothing of metrics, components"),
+        (f"def f(**about): ...\nf.harness = {GOOD} | {{'units': 'permille'}}", "units: Input should be 'percent'"),
+        (f"def f(**about): ...\nf.harness = {GOOD} | {{'colour': 'red'}}", "colour: Extra inputs are not permitted"),
+    ],
+    ids=["no such name", "no function", "arguments", "no declaration", "half a declaration", "unit", "unknown key"],
+)
+def test_a_function_that_is_no_engine_is_refused_with_the_reason(folder, source, said):
+    written(folder, "m.py", source)
+    with pytest.raises(UsageError, match=re.escape(said)):
+        engine_named("m:f", allow_code=True)
+
+
+@pytest.mark.parametrize(
+    ("returned", "status", "text"),
+    [
+        ("{0: 0.5, 1: 0.25, 2: 0, 3: 1}", "failed", "ORC002"),
+        ("[1, 2]", "failed", "ENG001"),
+        ("{}", "failed", "ATR004"),
+        ("{0: None, 1: None, 2: None, 3: None}", "failed", "ORC002"),
+    ],
+    ids=["numbers", "a list", "nothing", "undefined"],
+)
+def test_what_a_function_returns_is_read_or_named(folder, returned, status, text):
+    written(folder, "m.py", f"def f(**about): return {returned}\nf.harness = {GOOD}\n")
+    written(folder, "c.case.yaml", "models: [dial-tiny-f32]\nengines: ['m:f']\nprompts: {clean: [0], corrupted: [1]}\n"
+            "sweep: {components: [mlp]}\nmetrics: [l2]\n")  # fmt: skip
+    assert exit_code_of(["run", "--allow-code", "--json", "out.json", "c.case.yaml"]) == 1
+    (job,) = read(Path("out.json")).jobs
+    assert job.status == status
+    codes = {finding.code for finding in job.findings}
+    # A function that never runs the model shows nothing of its own: what is wrong with its numbers stays open.
+    assert text in codes or "ATR006" in codes
+
+
+def test_verbose_shows_what_an_engine_printed(folder, capsys):
+    written(folder, "m.py", f"def f(**about):\n    print('hello')\n    return {{}}\nf.harness = {GOOD}\n")
+    written(folder, "c.case.yaml", "models: [dial-tiny-f32]\nengines: ['m:f']\nprompts: {clean: [0], corrupted: [1]}\n"
+            "sweep: {components: [mlp]}\nmetrics: [l2]\n")  # fmt: skip
+    exit_code_of(["run", "--allow-code", "c.case.yaml"])
+    assert "hello" not in capsys.readouterr().out
+    exit_code_of(["run", "--allow-code", "-v", "c.case.yaml"])
+    assert "c[m:f@dial-tiny-f32] printed\n  hello" in capsys.readouterr().out
+
+
+def test_two_engines_are_compared_metric_and_patching_apart(folder, capsys):
+    written(folder, "mypatch.py", PYTHON[0])
+    written(folder, "mine.case.yaml", CASE)
+    exit_code_of(["run", "--allow-code", "mine.case.yaml"])
+    out = capsys.readouterr().out
+    assert "against native, in points" in out
+    assert re.search(r"mypatch:patch\s+mlp\s+l2\s+\S+\s+0\b", out), out
