@@ -44,7 +44,10 @@ from harness.casefile.variants import Matrix
 from harness.findings import FINDINGS
 from harness.vocabulary import STRATEGIES, Direction
 
-CHECKS = tuple(dict.fromkeys(kind.check for kind in FINDINGS.values() if kind.check not in ALWAYS_ON))
+# What a diagnosis finds is nothing that a case asks for: its checks are rungs, `diagnosis/weights` and so on.
+CHECKS = tuple(
+    dict.fromkeys(kind.check for kind in FINDINGS.values() if kind.check not in ALWAYS_ON and "/" not in kind.check)
+)
 
 CheckName = Annotated[str, NameOf("a check", CHECKS)]
 TokenIds = Annotated[tuple[TokenId, ...], Field(min_length=1), LIST]
