@@ -7,6 +7,7 @@ import platform
 from functools import cache
 
 from harness import __version__
+from harness.errors import UsageError
 from harness.vocabulary import Environment
 
 _PACKAGES = ("mlx", "mlx-lm", "numpy", "pytest", "pytest-xdist", "syrupy", "transformers", "tokenizers")
@@ -23,6 +24,17 @@ def environment() -> Environment:
         device=_device_name(),
         packages={name: version for name in _PACKAGES if (version := package_version(name))},
     )
+
+
+def use_device(name: str) -> None:
+    """Let MLX compute on `cpu` or `gpu` from now on. Raises UsageError where there is no such device."""
+    import mlx.core as mx
+
+    device = {"cpu": mx.cpu, "gpu": mx.gpu}[name]
+    if not mx.is_available(device):
+        raise UsageError(f"--device {name}: MLX has no {name} here")
+    mx.set_default_device(device)
+    environment.cache_clear()
 
 
 def backend() -> str:

@@ -44,6 +44,7 @@ CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 @click.option("--failed-in", type=click.Path(path_type=Path), metavar="FILE", help="The same, of this result file.")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts; `harness merge` puts their results together.")
 @click.option("--min-jobs", type=click.IntRange(min=1), metavar="N", help="Fail if fewer jobs ran.")
+@click.option("--device", type=click.Choice(["cpu", "gpu"]), help="Compute on this device, not on MLX's own choice.")
 @click.option("--require-device", metavar="NAME", help="Refuse to run but on: cpu, gpu, or a device's name.")
 @click.option("-n", "--workers", default="0", help="Worker processes; each loads a model once. `auto`: one a core.")
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first job that fails.")
@@ -70,8 +71,8 @@ CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 @click.option("-q", "--quiet", is_flag=True, help="Show only what failed and the verdict, and no progress.")
 def command(
     chosen: Chosen, keyword: str | None, marks: str | None, ids: tuple[str, ...], failed: bool,
-    failed_in: Path | None, shard: str | None, min_jobs: int | None, require_device: str | None, workers: str,
-    exitfirst: bool, strict: bool, snapshot_update: bool, download: bool, require_models: bool,
+    failed_in: Path | None, shard: str | None, min_jobs: int | None, device: str | None,
+    require_device: str | None, workers: str, exitfirst: bool, strict: bool, snapshot_update: bool, download: bool, require_models: bool,
     json_file: Path | None, junit: Path | None, outputs: tuple[Path, ...], annotations: bool, results: str,
     memory: str | None, verbose: bool, quiet: bool,
 ) -> int:  # fmt: skip
@@ -89,7 +90,7 @@ def command(
     jobs = jobs_of(chosen)
     wanted = chosen_ids(jobs, ids, failed_in)
     _refuse_unknown_tags(marks, jobs)
-    refuse_other_device(require_device)
+    refuse_other_device(require_device, device)
     if snapshot_update:
         refuse_installed(chosen.paths)
     reports, junit = _sorted_out(outputs, junit)
@@ -106,6 +107,7 @@ def command(
         *(["-m", marks] if marks else []),
         *(["--snapshot-update"] if snapshot_update else []),
         *(["--harness-strict"] if strict else []),
+        *([f"--harness-device={device}"] if device else []),
         *([f"--harness-memory={memory}"] if memory else []),
         *(["--harness-download"] if download else []),
         *(["--harness-require-models"] if require_models else []),

@@ -65,10 +65,15 @@ def remember(run: RunResult, results: Path) -> None:
         )
 
 
-def refuse_other_device(wanted: str | None) -> None:
-    """Raise DeviceUnavailable unless MLX runs on `cpu`, any `gpu`, or a device or backend with that name in it."""
-    from harness.environment import environment
+def refuse_other_device(wanted: str | None, asked: str | None = None) -> None:
+    """Use the device that was asked for, UsageError if there is none.
 
+    Raises DeviceUnavailable unless MLX then runs on `cpu`, any `gpu`, or a device or backend with that name in it.
+    """
+    from harness.environment import environment, use_device
+
+    if asked is not None:
+        use_device(asked)
     if wanted is None:
         return
     here = environment()

@@ -21,7 +21,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 
 @click.group("zoo")
 def command() -> None:
-    """Faults planted in small models, and whether `diagnose` names them."""
+    """Plant known faults and see whether `diagnose` names them."""
 
 
 @command.command("list")

@@ -31,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--harness-allow-code", action="store_true", help="run engines and metrics that cases name as module:function"
     )
+    group.addoption("--harness-device", choices=("cpu", "gpu"), help="compute on this device, not on MLX's own choice")
     group.addoption("--harness-strict", action="store_true", help="warnings fail a job")
     group.addoption("--harness-shard", metavar="I/N", help="only the I-th of N parts of the jobs; see `harness merge`")
     group.addoption("--harness-min-jobs", type=int, metavar="N", help="fail if fewer jobs ran")

@@ -129,9 +129,12 @@ class Ledger:
 
     def run(self, job: Job, snapshot: Any, item: pytest.Item) -> JobResult:
         from harness import jobs
+        from harness.environment import use_device
         from harness.errors import JobInterrupted
 
         if self._shelf is None:
+            if device := self.config.getoption("harness_device"):
+                use_device(device)
             self._shelf = jobs.ModelShelf(download=self.config.getoption("harness_download"))
 
         def compare(job: Job, result: JobResult) -> list[Finding]:

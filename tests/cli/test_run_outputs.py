@@ -130,3 +130,17 @@ def test_the_text_says_everything_once_and_the_verdict_last(report: Project) -> 
 
 def test_candidates_and_tables_may_be_anywhere(report: Project, tmp_path: Path) -> None:
     assert report.inside("run", "--models", tmp_path / "m.yaml", "--results", tmp_path / "r").code == 1
+
+
+def test_the_device_is_chosen_or_refused(project: Project) -> None:
+    import mlx.core as mx
+
+    project.case("c")
+    got = project.run("--device", "cpu", "-n", "1")
+    assert got.code == 0
+    assert got.result is not None
+    assert got.result.environment.backend.startswith("cpu")
+    if not mx.is_available(mx.gpu):
+        refused = project.run("--device", "gpu")
+        assert (refused.code, refused.result) == (4, None)
+        assert "--device gpu: MLX has no gpu here" in refused.err

@@ -53,7 +53,7 @@ def test_missing_and_jobs_that_store_nothing(stored: Project) -> None:
         "good[native@good]": "stored", "good[native@other]": "missing", "fails[native@good]": "none",
         "none[native@good]": "none",
     }  # fmt: skip
-    assert states(stored, "-m", "good")[0] == 0
+    assert states(stored, "--model", "good")[0] == 0
     assert "missing: store them with `harness snapshots update --missing`" in snapshots(stored, "status").out
 
 
@@ -111,7 +111,7 @@ def test_update_missing_runs_only_those(stored: Project) -> None:
 
 def test_update_keeps_to_the_selection(stored: Project) -> None:
     stored.case("good", models="good, other", engines="native, published")
-    assert snapshots(stored, "update", "-m", "other", "-e", "published").code == 0
+    assert snapshots(stored, "update", "--model", "other", "-e", "published").code == 0
     assert len(stored.snapshots) == 2
 
 
