@@ -12,6 +12,7 @@ from harness.casefile import find_cases
 from harness.errors import CaseFileError, UsageError
 from harness.replay import audit, read_tables, verdict
 from harness.reporters.json import write
+from harness.vocabulary import ModelCard
 
 Ask = Callable[..., tuple[list[str], str]]
 
@@ -67,6 +68,7 @@ def test_what_cannot_be_true_is_said(ask: Ask, metrics: tuple[str, ...], message
         ("l2: {baseline: 2.0, recoveries: {0: 100.0, 1: 100, 2: 99.96}}",),
         ("logit_diff: {baseline: -3.0, recoveries: {0: 250.0}}", "log_prob: {baseline: -0.5, recoveries: {0: 140}}"),
         ("logit_diff: {baseline: 0, recoveries: {0: 50.0}}",),
+        ("log_prob: {baseline: -inf}", "l2: {baseline: 2.0}"),
         ("cosine: {baseline: nan}", "l2: {baseline: 2.0}"),
         ("l2: {baseline: 0.00, recoveries: {0: 5.0}}",),
     ],
@@ -76,6 +78,7 @@ def test_what_cannot_be_true_is_said(ask: Ask, metrics: tuple[str, ...], message
         "rounded",
         "scores",
         "score-of-zero",
+        "score-of-inf",
         "row-of-zeros",
         "tiny",
     ],
@@ -152,6 +155,25 @@ def test_a_result_is_read_with_its_grids_and_its_states(tmp_path: Path) -> None:
     assert [each.message for each in right.contradictions if "recovery" in each.law] == []
     assert [each.numbers[0].site for each in wrong.contradictions if "recovery" in each.law] == ["layer 1"]
     assert len({claim.number.site for claim in cells.claims}) == len(cells.claims)
+
+
+def test_the_logits_of_a_result_are_those_of_its_model_but_the_suppressed(tmp_path: Path) -> None:
+    """10² = 10 x 10: twelve logits, two of them -inf in both rows."""
+    card = ModelCard("tiny", "synthetic", "llama", 2, 12, "float32")
+    curves = (curve(50.0), curve(75.0, metric="mse"))
+    write(run(job(card=card, curves=curves, suppressed=(3, 4)), job(card=card, curves=curves)), tmp_path / "r.json")
+    right, wrong = map(audit, read_tables(tmp_path / "r.json"))
+    assert right.contradictions == ()
+    assert [each.law for each in wrong.contradictions] == ["l2² = N x mse with N = 12"]
+
+
+@pytest.mark.parametrize(("metric", "accused"), [("l2", ["its baseline is zero"]), ("logit_diff", [])])
+def test_a_baseline_of_exactly_zero_has_no_recoveries_unless_it_is_a_score(
+    tmp_path: Path, metric: str, accused: list[str]
+) -> None:
+    write(run(job(curves=(curve(50.0, baseline=0.0, metric=metric),))), tmp_path / "r.json")
+    (found,) = map(audit, read_tables(tmp_path / "r.json"))
+    assert [each.message.partition("; ")[2] for each in found.contradictions] == accused
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no json"])
