@@ -72,9 +72,9 @@ CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 def command(
     chosen: Chosen, keyword: str | None, marks: str | None, ids: tuple[str, ...], failed: bool,
     failed_in: Path | None, shard: str | None, min_jobs: int | None, device: str | None,
-    require_device: str | None, workers: str, exitfirst: bool, strict: bool, snapshot_update: bool, download: bool, require_models: bool,
-    json_file: Path | None, junit: Path | None, outputs: tuple[Path, ...], annotations: bool, results: str,
-    memory: str | None, verbose: bool, quiet: bool,
+    require_device: str | None, workers: str, exitfirst: bool, strict: bool, snapshot_update: bool,
+    download: bool, require_models: bool, json_file: Path | None, junit: Path | None, outputs: tuple[Path, ...],
+    annotations: bool, results: str, memory: str | None, verbose: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Run case files and give a verdict.
 
