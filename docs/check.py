@@ -86,7 +86,8 @@ def wrong_command(line: str) -> Iterator[str]:
 
     words = shlex.split(re.split(r"\s(?:\|\|?|&&|;|>>?|2>)", line)[0], comments=True)[1:]
     group: click.Command | None = cli
-    context = click.Context(cli)
+    # Click remembers a command's help option from the first context it meets.
+    context = click.Context(cli, help_option_names=["-h", "--help"])
     try:
         while isinstance(group, click.Group) and words and not words[0].startswith("-"):
             group = group.get_command(context, words[0])

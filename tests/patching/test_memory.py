@@ -90,11 +90,16 @@ def test_the_prediction_is_near_the_peak(tokens, strategy):
     clean, corrupted = (
         Tokens(ids, tuple(map(str, ids))) for ids in (tuple(range(9, 9 + tokens)), (8, *range(10, 9 + tokens)))
     )
-    steps = walk(model, Question(clean, corrupted, Sweep(("mlp_out",), strategy=strategy), ("l2",)))
-    for _, cell in steps.patched:
-        mx.eval(cell)
-    assert steps.strategy == strategy
-    assert 0.5 < steps.memory.peak / steps.memory.predicted < 2
+    question = Question(clean, corrupted, Sweep(("mlp_out",), strategy=strategy), ("l2",))
+    shares = []
+    # The peak is the process's own: what another test lets go meanwhile hides a part of it, once in a while.
+    for _ in range(3):
+        steps = walk(model, question)
+        for _, cell in steps.patched:
+            mx.eval(cell)
+        assert steps.strategy == strategy
+        shares.append(steps.memory.peak / steps.memory.predicted)
+    assert 0.5 < max(shares) < 2
 
 
 def test_a_row_grows_with_tokens_and_shrinks_with_the_dtype():
