@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 BLOCK = re.compile(r"((?:^<!-- [^\n]* -->\n+)*)^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-MARK = re.compile(r"^<!-- ([a-z ]+?)(?:: (.*))? -->", re.MULTILINE)
+MARK = re.compile(r"^<!-- ([a-z ]+?)(?:: ?(.*?))? -->$", re.MULTILINE)
 MARKS = ("file", "exit", "output", "needs", "not run")
 COMMANDS = ("sh", "console")
 
