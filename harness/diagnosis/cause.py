@@ -44,7 +44,7 @@ def cause_of(root: Any, trail: Trail) -> Observation:
 
 def place_of(trail: Trail, suspect: Suspect) -> Place:
     """Return the place of a suspect: its module and the first element."""
-    token, dimension = element(suspect.counts.first)
+    token, dimension = suspect.frame.first or (None, None)
     return Place("forward", trail.run, suspect.module, layer_of(suspect.module), token, dimension)
 
 
@@ -281,7 +281,10 @@ def elements_of(root: Any, trail: Trail, suspect: Suspect) -> list[tuple[int | N
         out = call(*args, **kwargs)
         for _, array in arrays("", out):
             if layout_of(array) and not kept:
-                kept.extend((*element(i), value) for i, value in non_finite_elements(array, MOST_ELEMENTS))
+                kept.extend(
+                    (*element(i, array.shape, len(trail.ids)), value)
+                    for i, value in non_finite_elements(array, MOST_ELEMENTS)
+                )
         return out
 
     import mlx.core as mx

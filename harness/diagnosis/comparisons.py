@@ -13,7 +13,7 @@ from harness.diagnosis.asked import Pass, bare, compiled, observed
 from harness.diagnosis.operations import uncompiled
 from harness.diagnosis.outcome import PROVEN, Observation, Place
 from harness.diagnosis.patched import apart, by_call, first_difference, same
-from harness.diagnosis.statistics import counts, element
+from harness.diagnosis.statistics import counts
 from harness.diagnosis.trail import layer_of, trail
 from harness.errors import UsageError
 from harness.models.loaded import LoadedModel
@@ -156,7 +156,7 @@ def _broken_part(model: LoadedModel, prompt: Sequence[int]) -> tuple[str | None,
     """Return the first module that is not finite, or differs when read in pieces, and the token where it is."""
     suspect = trail(model.module, prompt, RUN).suspect
     if suspect:
-        return suspect.module, element(suspect.counts.first)[0]
+        return suspect.module, (suspect.frame.first or (None, None))[0]
     pieces = _in_pieces(model, prompt)
     return (first_difference(bare(model.module, prompt), pieces, last=True) if pieces else None), len(prompt) - 1
 

@@ -169,11 +169,20 @@ def non_finite_elements(array: mx.array, most: int) -> list[tuple[tuple[int, ...
     return [(tuple(int(i) for i in index), _named(values[tuple(index)])) for index in found]
 
 
-def element(index: tuple[int, ...] | None) -> tuple[int | None, int | None]:
-    """Return (token, dimension) of an index: the last axis is the dimension, the one before it the token."""
+def element(
+    index: tuple[int, ...] | None, shape: tuple[int, ...] = (), tokens: int | None = None
+) -> tuple[int | None, int | None]:
+    """Return (token, dimension) of an index: the last axis is the dimension, the one before it the token.
+
+    With more than three axes the tokens may lie before heads or experts: then it is the axis as long as the prompt, and
+    None where axes of that length say different things.
+    """
     if not index:
         return None, None
-    return (index[-2] if len(index) > 1 else None), index[-1]
+    if len(index) <= 3:
+        return (index[-2] if len(index) > 1 else None), index[-1]
+    fits = {at for at, size in zip(index[:-1], shape, strict=False) if size == tokens}
+    return (fits.pop() if len(fits) == 1 else None), index[-1]
 
 
 def _named(value: float) -> str:

@@ -77,7 +77,7 @@ def trail(root: Any, ids: Sequence[int], run: str, inner: Inner = list) -> Trail
     watcher, logits = watch(root, ids, inner())
     rows = logits[0] if logits.ndim == 3 else logits
     suppressed = ruled_out(rows)
-    reading = _Reading(run, watcher, bool(suppressed))
+    reading = _Reading(run, watcher, bool(suppressed), len(ids))
     frames, suspect = reading.read()
     last = next(value.counts for event in reversed(watcher.events) for value in event.seen if value.counts)
     return Trail(
@@ -120,8 +120,8 @@ class _Open:
 class _Reading:
     """Reads events in order, with the stack of the modules that are open."""
 
-    def __init__(self, run: str, watcher: Watcher, suppresses: bool):
-        self.run, self.events = run, watcher.events
+    def __init__(self, run: str, watcher: Watcher, suppresses: bool, tokens: int):
+        self.run, self.events, self.tokens = run, watcher.events, tokens
         self.alarm = any(self._hard(value) for event in self.events for value in event.seen)
         self.suppresses = suppresses
         self.frames: list[Frame] = []
@@ -188,7 +188,7 @@ class _Reading:
             nan=counts.nan,
             pos_inf=counts.pos_inf,
             neg_inf=counts.neg_inf,
-            first=element(counts.first) if counts.first else None,
+            first=element(counts.first, value.shape, self.tokens) if value and counts.first else None,
             headroom=limit / counts.absmax if limit and counts.absmax else None,
             flow=flow,
             between=" and ".join(between) if between else None,

@@ -113,11 +113,11 @@ def replayed(call):
     return stored(call.module(*restored(call.args), **restored(call.kwargs)))
 
 
-def element(out):
-    """Return (token, dimension) of the first non-finite element of `[1, tokens, width]`."""
-    array = out[0] if isinstance(out, tuple) else out
+def element(array, tokens):
+    """Return (token, dimension) of the first non-finite element of `[1, tokens, width]` or an array of four axes."""
     index = np.argwhere(~np.isfinite(array.values))[0]
-    return int(index[-2]), int(index[-1])
+    at = 1 if array.values.shape[1] == tokens else -2
+    return int(index[at]), int(index[-1])
 
 
 def disagreement(place, root, runs):
@@ -156,7 +156,9 @@ def elements(first, calls):
 
     In an MLP that overflows between its parts the second is the one that overflowed.
     """
-    return {element(array) for array in _arrays(first, calls) if array.values.ndim == 3}
+    logits = calls[-1].out[0] if isinstance(calls[-1].out, tuple) else calls[-1].out
+    tokens = logits.values.shape[1]
+    return {element(array, tokens) for array in _arrays(first, calls) if array.values.ndim in (3, 4)}
 
 
 def _arrays(first, calls):

@@ -62,10 +62,20 @@ def test_a_layout_is_what_mlx_says_of_its_dtype(dtype):
 
 @pytest.mark.parametrize(
     ("index", "place"),
-    [(None, (None, None)), ((3,), (None, 3)), ((2, 3), (2, 3)), ((0, 2, 3), (2, 3)), ((0, 1, 2, 3), (2, 3))],
+    [(None, (None, None)), ((3,), (None, 3)), ((2, 3), (2, 3)), ((0, 2, 3), (2, 3))],
 )
 def test_the_last_axis_is_the_dimension_and_the_one_before_it_the_token(index, place):
     assert element(index) == place
+
+
+@pytest.mark.parametrize(
+    ("shape", "token"),
+    [((1, 6, 4, 8), 1), ((1, 4, 6, 8), 2), ((1, 6, 6, 8), None), ((1, 4, 4, 8), None), ((6, 1, 6, 8), 0)],
+    ids=["heads after", "heads before", "either", "none", "both say the same"],
+)
+def test_with_four_axes_the_token_is_on_the_axis_as_long_as_the_prompt(shape, token):
+    index = (0, 0, 0, 3) if shape[0] == 6 else (0, 1, 2, 3)
+    assert element(index, shape, 6) == (token, 3)
 
 
 def test_a_view_that_is_not_contiguous_is_reduced_as_it_looks():

@@ -19,7 +19,7 @@ RUNS = {"clean": CLEAN, "corrupted": CORRUPTED}
 A_TEST = 10
 SEEDS = [
     pytest.param(range(start, start + A_TEST), marks=[pytest.mark.slow] if start >= 30 else [], id=f"from {start}")
-    for start in range(0, 200, A_TEST)
+    for start in range(0, 210, A_TEST)
 ]
 
 
