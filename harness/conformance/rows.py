@@ -8,10 +8,10 @@ from functools import partial
 
 from harness import models
 from harness.errors import UnknownName
-from harness.models import zoo
+from harness.models import miniatures
 from harness.models.folder import cast
 from harness.models.loaded import LoadedModel
-from harness.models.zoo import reasons
+from harness.models.miniatures import reasons
 
 CLEAN, CORRUPTED = (3, 7, 11, 200, 5, 9), (3, 8, 11, 200, 6, 9)
 """Prompts that differ at an early and at a late token and agree in the first and the last."""
@@ -65,7 +65,7 @@ def usual_rows() -> list[ModelRow]:
 
 def all_rows() -> list[ModelRow]:
     """Return the default set and every other architecture of the installed mlx-lm."""
-    others = [architecture(name) for name in zoo.architectures() if name not in USUAL]
+    others = [architecture(name) for name in miniatures.architectures() if name not in USUAL]
     return [*usual_rows(), *others]
 
 
@@ -94,7 +94,7 @@ def known(name: str) -> ModelRow:
 
 
 def _small(name: str, dtype: str) -> LoadedModel:
-    model = zoo.load(name)
+    model = miniatures.load(name)
     if dtype == "float32":
         return model
     cast(model.module, dtype)

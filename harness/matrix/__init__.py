@@ -5,6 +5,6 @@
     page.py     the table as people read it
     equality.py, equality_page.py   how far one-pass is from stepwise, component by component
 
-A cell is a pass, or a reason from `harness.models.zoo.reasons` that the check's failure must match; whatever else is
-seen is a fault.
+A cell is a pass, or a reason from `harness.models.miniatures.reasons` that the check's failure must match; whatever
+else is seen is a fault.
 """

@@ -18,7 +18,7 @@ from harness.intercept.hookpoints import layers_with
 from harness.laws import Situation
 from harness.laws.runs import self_patch_changes_nothing, traced_is_bare
 from harness.metrics import host_row
-from harness.models import zoo
+from harness.models import miniatures
 from harness.models.architectures import architecture_of, blocks_of
 from harness.models.fingerprint import fingerprint
 from harness.models.loaded import LoadedModel
@@ -39,7 +39,7 @@ class Broken(HarnessError):
 
 def build(architecture: str) -> LoadedModel:
     """Return the small model, once it has answered both prompts with logits that differ and are not NaN or inf."""
-    model = zoo.load(architecture)
+    model = miniatures.load(architecture)
     runs = [host_row(forward(model, ids)) for ids in (CLEAN, CORRUPTED)]
     if np.isnan(runs).any() or np.isposinf(runs).any():
         raise Broken("logits are NaN or inf")

@@ -19,11 +19,11 @@ from harness.errors import UsageError
 from harness.intercept import resolve
 from harness.intercept.hookpoints import layers_with
 from harness.metrics import host_row
-from harness.models import zoo
+from harness.models import miniatures
 from harness.models.architectures import heads_of
 from harness.models.folder import cast
 from harness.models.loaded import LoadedModel
-from harness.models.zoo import reasons
+from harness.models.miniatures import reasons
 from harness.patching.equality import EQUAL, relative_difference
 from harness.patching.patch import patches_of
 from harness.vocabulary import Direction, Positions, Question, Site, Sweep, Tokens
@@ -47,7 +47,7 @@ def cells_of(architecture: str, dtypes: Sequence[str] = tuple(DTYPES)) -> dict[s
 
 def _of_dtype(architecture: str, dtype: str) -> dict[str, str]:
     try:
-        model = zoo.load(architecture)
+        model = miniatures.load(architecture)
         cast(model.module, dtype)
         model = replace(model, card=replace(model.card, dtype=dtype))
         if np.isnan(host_row(intercept.forward(model, CORRUPTED))).any():

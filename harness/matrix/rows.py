@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.matrix.checks import CHECKS, build
 from harness.matrix.equality import COMPONENTS, DTYPES
-from harness.models.zoo import reasons
+from harness.models.miniatures import reasons
 
 PASS = "pass"
 NOT_BUILT = "not built"

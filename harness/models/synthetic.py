@@ -113,10 +113,10 @@ def configuration(row: SyntheticRow, known: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _zoo(architecture: str) -> Mapping[str, Any]:
-    """Return what the zoo knows of an architecture that has no row here: the keys that are its own."""
-    # The zoo builds on this module's list of architectures.
-    from harness.models.zoo.overrides import OVERRIDES
-    from harness.models.zoo.rules import SIZES
+    """Return what the miniatures know of an architecture that has no row here: the keys that are its own."""
+    # The miniatures build on this module's list of architectures.
+    from harness.models.miniatures.overrides import OVERRIDES
+    from harness.models.miniatures.rules import SIZES
 
     return {} if architecture in PLAIN else {**SIZES, **OVERRIDES.get(architecture, {})}
 

@@ -26,7 +26,7 @@ from harness.intercept import capture
 from harness.intercept import replace as replace_runs
 from harness.laws.asked import ASKED
 from harness.metrics import host_row, measure
-from harness.models import zoo
+from harness.models import miniatures
 from harness.patching.patch import Patch
 from harness.patching.sweep import Plan
 from harness.vocabulary import Direction
@@ -207,7 +207,7 @@ SIX = {"prompts": {"clean": (3, 7, 11, 5), "corrupted": (3, 8, 11, 6)}, "metrics
 
 def engine(name: str, **written: Any) -> Callable[[Any], set[str]]:
     """Run a job through a defective engine, on a model with attention and four layers."""
-    return lambda bench: codes(run(zoo.load("llama"), f"defects:{name}", **{**SIX, **written}))
+    return lambda bench: codes(run(miniatures.load("llama"), f"defects:{name}", **{**SIX, **written}))
 
 
 def broken(law: str, name: str) -> Callable[[Any], set[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.engines import answer, engine_named
-from harness.models import zoo
+from harness.models import miniatures
 from harness.vocabulary import Question, State, Sweep, Tokens
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))
@@ -19,7 +19,7 @@ CLEAN, CORRUPTED = Tokens((3, 7, 11, 5), ("",) * 4), Tokens((3, 8, 11, 6), ("",)
 
 @pytest.fixture(scope="module")
 def llama():
-    return zoo.load("llama")
+    return miniatures.load("llama")
 
 
 def asked(name, model, components=("mlp",), metrics=("l2",), **sweep):
@@ -103,6 +103,6 @@ def test_noising_and_positions_that_are_not_declared_are_named(llama):
 
 def test_a_component_is_translated_to_the_path_of_the_same_module():
     declared = engine_named("defects:sound", True).declared
-    assert declared.own_name(zoo.load("mixtral"), "mlp") == "block_sparse_moe"
-    assert declared.own_name(zoo.load("gemma2"), "mlp_out") == "post_feedforward_layernorm"
-    assert declared.own_name(zoo.load("gemma2"), "output") == "resid_post"
+    assert declared.own_name(miniatures.load("mixtral"), "mlp") == "block_sparse_moe"
+    assert declared.own_name(miniatures.load("gemma2"), "mlp_out") == "post_feedforward_layernorm"
+    assert declared.own_name(miniatures.load("gemma2"), "output") == "resid_post"

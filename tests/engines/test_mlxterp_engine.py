@@ -15,7 +15,7 @@ import pytest
 from harness.engines import answer, engine_named
 from harness.engines.mlxterp import printed_baseline, revision_of
 from harness.errors import EngineUnavailable
-from harness.models import zoo
+from harness.models import miniatures
 from harness.vocabulary import Question, Sweep, Tokens
 
 ZOO = Path(__file__).parents[1] / "conformance"
@@ -87,7 +87,7 @@ def recoveries(engine, model, metrics=("l2",), components=("mlp",), **sweep):
     ids=["method", "positions", "causal"],
 )
 def test_each_shape_is_found_and_its_numbers_are_those_of_native(package, source, causal, shapes):
-    engine, model = package(source, causal), zoo.load("llama")
+    engine, model = package(source, causal), miniatures.load("llama")
     assert engine.about == f"mlxterp, shape {shapes}"
     assert engine.version == "9.9"
     components = ("mlp", "resid_post", "mlp.down_proj")
@@ -100,7 +100,7 @@ def test_each_shape_is_found_and_its_numbers_are_those_of_native(package, source
 
 def test_fractions_become_percent(package):
     """Positions `last` only the causal shape claims; the stand-in patches all of them, and is seen to."""
-    engine, model = package(PLAIN, CAUSAL), zoo.load("llama")
+    engine, model = package(PLAIN, CAUSAL), miniatures.load("llama")
     given, ((first, *_),) = recoveries(engine, model, positions="last")
     _, ((whole, *_),) = recoveries(engine, model)
     assert first == pytest.approx(whole, abs=1e-3)
@@ -108,7 +108,7 @@ def test_fractions_become_percent(package):
 
 
 def test_a_grid_is_read_by_layer_and_token(package):
-    engine, model = package(POSITIONS), zoo.load("llama")
+    engine, model = package(POSITIONS), miniatures.load("llama")
     given, (cells,) = recoveries(engine, model, positions="each")
     assert [(c.layer, c.position) for c in given.curves[0].cells[:5]] == [
         (0, "0"), (0, "1"), (0, "2"), (0, "3"), (1, "0")]  # fmt: skip
@@ -116,7 +116,7 @@ def test_a_grid_is_read_by_layer_and_token(package):
 
 
 def test_what_no_shape_does_is_named(package):
-    engine, model = package(PLAIN), zoo.load("llama")
+    engine, model = package(PLAIN), miniatures.load("llama")
     assert not engine.knows("log_prob")
     assert engine.cannot(model, Sweep(("mlp",), positions="each")) == "mlxterp patches positions all, not each"
     assert "'resid_pre' is not among its components" in engine.cannot(model, Sweep(("resid_pre",)))
@@ -152,7 +152,7 @@ def test_the_commit_of_a_checkout_is_read_from_its_head(tmp_path):
 
 @pytest.mark.skipif(importlib.util.find_spec("mlxterp") is None, reason="mlxterp is not installed")
 def test_the_installed_one_agrees_with_native_on_a_llama():
-    model = zoo.load("llama")
+    model = miniatures.load("llama")
     given, found = recoveries(engine_named("mlxterp"), model)
     _, wanted = recoveries(engine_named("native"), model)
     assert found[0] == pytest.approx(wanted[0], abs=0.01)

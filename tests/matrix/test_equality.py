@@ -9,8 +9,8 @@ import pytest
 
 from harness.matrix import equality_page, rows
 from harness.matrix.equality import ABSENT, COMPONENTS, DTYPES, FAIL, cells_of
-from harness.models import zoo
-from harness.models.zoo.reasons import REASONS
+from harness.models import miniatures
+from harness.models.miniatures.reasons import REASONS
 from harness.patching import walker
 from harness.patching.equality import EQUAL
 
@@ -70,13 +70,13 @@ def test_the_page_shows_no_fault_and_every_architecture_in_every_dtype() -> None
     text = PAGE.read_text(encoding="utf-8")
     assert FAIL not in text
     names = re.findall(r"^\| ([\w.-]+) \|", text, re.MULTILINE)
-    assert names == [*["architecture", *zoo.architectures()] * len(DTYPES)]
+    assert names == [*["architecture", *miniatures.architectures()] * len(DTYPES)]
     assert set(re.findall(r"\[(\d+)\]", text)) == set(re.findall(r"^(\d+)\. ", text, re.MULTILINE))
 
 
 @pytest.mark.slow
 def test_the_page_is_what_the_command_says() -> None:
-    table = dict(rows.equalities(zoo.architectures()))
+    table = dict(rows.equalities(miniatures.architectures()))
     assert equality_page.faults(table) == []
     assert [_exact(line) for line in equality_page.markdown(table, "x").splitlines()] == [
         _exact(line) for line in PAGE.read_text(encoding="utf-8").splitlines()

@@ -13,10 +13,10 @@ from harness import patching
 from harness.intercept import capture, forward, record, replace
 from harness.matrix.checks import CHECKS, CLEAN, CORRUPTED, build, points_of
 from harness.matrix.rows import FAIL, cell
-from harness.models import zoo
+from harness.models import miniatures
 from harness.models.architectures import ARCHITECTURES, Architecture
-from harness.models.zoo import reasons
-from harness.models.zoo.reasons import Reason
+from harness.models.miniatures import reasons
+from harness.models.miniatures.reasons import Reason
 from harness.patching import sweep
 from harness.patching.one_pass import OnePassImpossible
 
@@ -74,12 +74,12 @@ def cell_of(name: str, column: str) -> str:
     """Return one cell of a row, without the others."""
     if column == "builds":
         return cell(name, column, lambda: build(name))
-    return cell(name, column, lambda: CHECKS[column](zoo.load(name)))
+    return cell(name, column, lambda: CHECKS[column](miniatures.load(name)))
 
 
 def with_mlps(monkeypatch: pytest.MonkeyPatch, wrappers: dict[int, type[Around]]) -> None:
-    """Let the zoo return models with the MLPs of some layers wrapped."""
-    honest = zoo.load
+    """Let the miniatures be models with the MLPs of some layers wrapped."""
+    honest = miniatures.load
 
     def load(name: str) -> Any:
         model = honest(name)
@@ -88,11 +88,11 @@ def with_mlps(monkeypatch: pytest.MonkeyPatch, wrappers: dict[int, type[Around]]
             block.mlp = wrapper(block.mlp)
         return model
 
-    monkeypatch.setattr(zoo, "load", load)
+    monkeypatch.setattr(miniatures, "load", load)
 
 
 def plant_nan(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = zoo.load
+    honest = miniatures.load
 
     def load(name: str) -> Any:
         model = honest(name)
@@ -100,7 +100,7 @@ def plant_nan(monkeypatch: pytest.MonkeyPatch) -> None:
         norm.weight = norm.weight * float("nan")
         return model
 
-    monkeypatch.setattr(zoo, "load", load)
+    monkeypatch.setattr(miniatures, "load", load)
 
 
 def plant_a_patch(change: Callable[[mx.array, mx.array], mx.array]) -> Plant:
@@ -200,13 +200,13 @@ def test_a_reason_must_match_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_reason_is_true_without_the_mechanism_the_law_holds(
     name: str, columns: tuple[str, ...], cure: dict[str, Any]
 ) -> None:
-    model = zoo.load(name, change=cure)
+    model = miniatures.load(name, change=cure)
     for column in columns:
         CHECKS[column](model)
 
 
 def test_blocks_that_are_never_called_still_have_components_to_patch() -> None:
-    model = zoo.load("iquestloopcoder")
+    model = miniatures.load("iquestloopcoder")
     points = points_of(model, ("attn_out", "mlp_out"))
     _, source = record(model, CLEAN, points)
     patched = [replace(model, CORRUPTED, [point], source, "all") for point in points]

@@ -12,10 +12,10 @@ from harness.intercept import resolve
 from harness.intercept.hookpoints import layers_with
 from harness.matrix import page, rows
 from harness.matrix.rows import COLUMNS, FAIL, PASS, row_of
-from harness.models import zoo
+from harness.models import miniatures
 from harness.models.architectures import ARCHITECTURES, architecture_of
-from harness.models.zoo.overrides import OVERRIDES, TEXT
-from harness.models.zoo.reasons import REASONS
+from harness.models.miniatures.overrides import OVERRIDES, TEXT
+from harness.models.miniatures.reasons import REASONS
 from harness.vocabulary import Sweep
 
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
@@ -73,22 +73,22 @@ def test_a_process_that_dies_is_a_fault_in_every_column(monkeypatch: pytest.Monk
     ],
 )
 def test_a_hybrid_has_a_component_at_some_layers(name: str, component: str, layers: list[int]) -> None:
-    assert layers_with(zoo.load(name), component) == layers
+    assert layers_with(miniatures.load(name), component) == layers
 
 
 def test_a_layer_without_the_component_names_those_that_have_it() -> None:
     with pytest.raises(UsageError, match=r"layer 0 has no self_attn; the layers that have it are \[1, 3\]"):
-        resolve(zoo.load("lfm2"), Sweep(("self_attn",)))
+        resolve(miniatures.load("lfm2"), Sweep(("self_attn",)))
 
 
 def test_an_architecture_that_does_not_exist_is_named_with_the_nearest() -> None:
     with pytest.raises(UnknownName, match="did you mean 'llama'"):
-        zoo.small_config("lama")
+        miniatures.small_config("lama")
 
 
 def test_a_configuration_that_would_fill_the_memory_is_refused_before_it_does() -> None:
     with pytest.raises(UsageError, match=r"parameters, a small configuration has at most"):
-        zoo.load("llama", change={"vocab_size": 2_000_000_000})
+        miniatures.load("llama", change={"vocab_size": 2_000_000_000})
 
 
 def test_the_page_shows_no_fault_and_every_number_has_its_reason() -> None:
@@ -96,7 +96,7 @@ def test_the_page_shows_no_fault_and_every_number_has_its_reason() -> None:
     assert FAIL not in text
     used = set(re.findall(r"\[(\d+)\]", text))
     assert used == set(re.findall(r"^(\d+)\. ", text, re.MULTILINE))
-    assert set(re.findall(r"^\| ([\w.-]+) \|", text, re.MULTILINE)) == {*zoo.architectures(), "architecture"}
+    assert set(re.findall(r"^\| ([\w.-]+) \|", text, re.MULTILINE)) == {*miniatures.architectures(), "architecture"}
 
 
 def test_every_name_that_mlx_lm_maps_to_a_row_finds_it() -> None:
@@ -107,13 +107,13 @@ def test_every_name_that_mlx_lm_maps_to_a_row_finds_it() -> None:
 
 
 def test_every_row_is_an_architecture_of_mlx_lm() -> None:
-    assert set(ARCHITECTURES) <= set(zoo.architectures())
-    assert set(REASONS) | set(OVERRIDES) | set(TEXT) <= set(zoo.architectures())
+    assert set(ARCHITECTURES) <= set(miniatures.architectures())
+    assert set(REASONS) | set(OVERRIDES) | set(TEXT) <= set(miniatures.architectures())
 
 
 @pytest.mark.slow
 def test_the_page_is_what_the_command_says() -> None:
-    table = list(rows.rows(zoo.architectures()))
+    table = list(rows.rows(miniatures.architectures()))
     assert [fault for row in table for fault in row.faults] == []
     assert _undated(page.markdown(table, "x")) == _undated(PAGE.read_text(encoding="utf-8"))
 

@@ -10,7 +10,7 @@ from test_one_pass import apart, rows_of, sentences, small
 from harness.errors import UsageError
 from harness.intercept import Tap, record, replace, resolve, tapped
 from harness.intercept.capture import _at
-from harness.models import zoo
+from harness.models import miniatures
 from harness.models.architectures import HEADS
 from harness.patching import sweep
 from harness.patching.equality import EQUAL, relative_difference
@@ -41,7 +41,7 @@ def values_of(attention, head: int, heads: int) -> tuple[object, slice]:
 
 @pytest.mark.parametrize("architecture", sorted(HEADS))
 def test_changing_one_heads_values_changes_its_slice_and_no_other(architecture):
-    model = zoo.load(architecture)
+    model = miniatures.load(architecture)
     points = resolve(model, Sweep(("z",), (0,)))
     lie, heads = HEADS[architecture], points[0].heads
     attention = next(
@@ -107,7 +107,7 @@ def test_sites_name_their_head():
 
 
 def test_heads_of_an_architecture_that_nobody_looked_at_are_refused():
-    model = zoo.load("dbrx")
+    model = miniatures.load("dbrx")
     with pytest.raises(UsageError, match=r"how the heads of dbrx lie is not known here; docs/equality.md has"):
         resolve(model, Sweep(("z",)))
 

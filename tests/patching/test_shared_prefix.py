@@ -6,8 +6,8 @@ import mlx.core as mx
 import pytest
 from test_one_pass import apart, rows_of, small
 
+from harness.models import miniatures
 from harness.models import prefix as prefixes
-from harness.models import zoo
 from harness.patching import one_pass, sweep
 from harness.patching.equality import EQUAL, relative_difference
 from harness.patching.proof import SHARING
@@ -87,7 +87,7 @@ def test_a_patch_inside_the_prefix_costs_no_row(prefixes_run):
 
 @pytest.mark.parametrize("architecture", ["gemma3_text", "qwen3_next", "mamba", "rwkv7"])
 def test_a_cache_of_another_kind_is_not_shared(prefixes_run, architecture):
-    model = zoo.load(architecture)
+    model = miniatures.load(architecture)
     question = asked(Sweep(("resid_pre",), positions="each"))
     assert apart(model, question) <= EQUAL[mx.float32]
     assert model.unshared == "the model's cache holds more than keys and values"
@@ -97,7 +97,7 @@ def test_a_cache_of_another_kind_is_not_shared(prefixes_run, architecture):
 
 def test_attention_that_is_not_causal_is_seen(prefixes_run):
     # Its block-sparse layers let earlier tokens see later ones: docs/architectures.md.
-    model = zoo.load("phi3small")
+    model = miniatures.load("phi3small")
     assert apart(model, asked(Sweep(("resid_pre",), positions="last"))) <= EQUAL[mx.float32]
     assert model.unshared == "a prefix run by itself gives other logits than one run with what follows"
 

@@ -16,8 +16,8 @@ from harness.errors import ModelUnavailable
 from harness.intercept.hookpoints import layers_with
 from harness.models import bundled, load, synthetic
 from harness.models.loaded import LoadedModel
+from harness.models.miniatures import reasons
 from harness.models.spec import CircuitRow, DialRow, HubRow, ModelRow
-from harness.models.zoo import reasons
 
 SMALL = 10_000
 """A vocabulary below this makes a subject cheap."""

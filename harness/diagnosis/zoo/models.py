@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.models import miniatures as architectures
 from harness.models import synthetic
-from harness.models import zoo as architectures
 from harness.models.folder import card_of, cast
 from harness.models.loaded import LoadedModel
+from harness.models.miniatures.overrides import OVERRIDES, TEXT
 from harness.models.spec import DType, SyntheticRow
-from harness.models.zoo.overrides import OVERRIDES, TEXT
 
 VOCAB = 256
 LAYERS = 4

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.models.zoo.rules import EXPERTS, HEAD_DIM, HEADS, HIDDEN, KV_HEADS, LAYERS, WINDOW
+from harness.models.miniatures.rules import EXPERTS, HEAD_DIM, HEADS, HIDDEN, KV_HEADS, LAYERS, WINDOW
 
 TEXT: Mapping[str, tuple[str, str]] = {
     # A wrapper for images keeps its language model's configuration apart: in which file, under which class.

@@ -1,4 +1,4 @@
-"""The zoo: every architecture of the installed mlx-lm in a small configuration with seeded weights.
+"""Miniatures: every architecture of the installed mlx-lm in a small configuration with seeded weights.
 
 A configuration is derived from the architecture's own `ModelArgs`: `rules.py` knows the small size of a key, whoever
 uses it, and `overrides.py` what an architecture needs besides. Built in float32, because on the CPU unquantised
@@ -15,10 +15,10 @@ from typing import Any
 from harness.errors import UnknownName, UsageError
 from harness.models.folder import card_of, cast, one_line
 from harness.models.loaded import LoadedModel
+from harness.models.miniatures.overrides import OVERRIDES, TEXT
+from harness.models.miniatures.rules import SIZES
 from harness.models.synthetic import architectures
 from harness.models.weights import fill
-from harness.models.zoo.overrides import OVERRIDES, TEXT
-from harness.models.zoo.rules import SIZES
 
 __all__ = ["MOST_PARAMETERS", "architectures", "load", "small_config"]
 
