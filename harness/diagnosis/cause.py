@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from harness.diagnosis.arithmetic import ADDS, lost_scalar, overflows, size_of
 from harness.diagnosis.attention import Leak, leak_of, leak_through
-from harness.diagnosis.operations import Operand, Operation, Replay, replay
+from harness.diagnosis.evidence import BLOCK, at, elements_of, evidence_of, headroom_trail, headrooms, place_of
+from harness.diagnosis.operations import Replay, replay
 from harness.diagnosis.outcome import PROVEN, SUSPECTED, Observation, Place
-from harness.diagnosis.statistics import LAYOUTS, element
-from harness.diagnosis.trail import Suspect, Trail, layer_of
+from harness.diagnosis.statistics import LAYOUTS
+from harness.diagnosis.trail import Suspect, Trail
 
 _EMBEDDING = re.compile(r"(^|\.)(embed\w*|wte|wpe|tok_embeddings|word_embeddings|\w*embeddings?)$")
 _MLP = re.compile(r"(^|\.)(\w*mlp|feed_forward|ffn|moe|block_sparse_moe|experts|switch_mlp|shared_experts?|ff)(\.|$)")
 _ATTENTION = re.compile(r"(^|\.)(self_attn|attn|attention|\w*attn\w*)(\.|$)")
 _IS_ATTENTION = re.compile(r"(^|\.)\w*(attn|attention)\w*$")
-_BLOCK = re.compile(r"(^|\.)(layers|h|blocks|block)\.\d+$")
 _DIVIDES = ("rsqrt", "truediv", "rtruediv", "divide", "reciprocal", "pow", "power", "itruediv", "log")
-_ADDS = ("add", "radd", "iadd", "subtract", "sub", "isub", "addmm", "clip_residual")
 _PRODUCTS = ("mul", "rmul", "imul", "multiply", "square", "matmul", "addmm", "pow", "power")
-MOST_ELEMENTS = 8
 
 
 def cause_of(root: Any, trail: Trail) -> Observation:
@@ -42,12 +40,6 @@ def cause_of(root: Any, trail: Trail) -> Observation:
     return _anything(trail, suspect, seen, note)
 
 
-def place_of(trail: Trail, suspect: Suspect) -> Place:
-    """Return the place of a suspect: its module and the first element."""
-    token, dimension = suspect.frame.first or (None, None)
-    return Place("forward", trail.run, suspect.module, layer_of(suspect.module), token, dimension)
-
-
 def _embedding(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
     if not (suspect.is_leaf or suspect.reads_ids) or not _EMBEDDING.search(suspect.module):
         return None
@@ -65,7 +57,7 @@ def _embedding(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Obser
         token_ids=sorted(
             {trail.ids[token] for token, _, _ in elements if token is not None and token < len(trail.ids)}
         ),
-        **_evidence(trail, suspect, None),
+        **evidence_of(trail, suspect, None),
     )
 
 
@@ -80,11 +72,11 @@ def _masked_row(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Obse
     place = place_of(trail, suspect)
     return Observation.of(
         "DIA205",
-        f"{_at(suspect)}: {_rows(rows)} may see no key, so the softmax is taken over nothing but -inf",
+        f"{at(suspect)}: {_rows(rows)} may see no key, so the softmax is taken over nothing but -inf",
         Place(place.rung, place.run, place.module, place.layer, int(rows[0]), place.dimension),
         PROVEN if guilty else SUSPECTED,
         rows=list(rows),
-        **_evidence(trail, suspect, guilty),
+        **evidence_of(trail, suspect, guilty),
     )
 
 
@@ -98,14 +90,14 @@ def _leak(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observatio
     slot = leak.slots[0]
     return Observation.of(
         "DIA206",
-        f"{_at(suspect)}: slot {slot} holds a non-finite {leak.what}; it is masked for {leak.blocked} of "
+        f"{at(suspect)}: slot {slot} holds a non-finite {leak.what}; it is masked for {leak.blocked} of "
         f"{leak.queries} queries, and reaches {leak.reached} of those as 0 x {leak.value}",
         Place(place.rung, place.run, place.module, place.layer, slot, place.dimension),
         PROVEN,
         slots=list(leak.slots),
         masked=True,
         what=leak.what,
-        **_evidence(trail, suspect, seen.guilty),
+        **evidence_of(trail, suspect, seen.guilty),
     )
 
 
@@ -123,7 +115,7 @@ def _epsilon(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observa
     guilty = seen.guilty
     if guilty is None or guilty.name not in _DIVIDES:
         return None
-    lost = next(filter(None, map(_lost_scalar, seen.operations)), None)
+    lost = next(filter(None, map(lost_scalar, seen.operations)), None)
     if lost is None:
         eps = _attribute(root, suspect.module, ("eps", "epsilon", "variance_epsilon"))
         dtype = guilty.result.dtype
@@ -133,13 +125,13 @@ def _epsilon(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observa
     eps, dtype = lost
     return Observation.of(
         "DIA207",
-        f"{_at(suspect)}: the epsilon {eps:g} is 0 in {dtype} (smallest number {LAYOUTS[dtype].smallest:.3g}), so "
+        f"{at(suspect)}: the epsilon {eps:g} is 0 in {dtype} (smallest number {LAYOUTS[dtype].smallest:.3g}), so "
         f"`{guilty.text or guilty.name}` divides by zero",
         place_of(trail, suspect),
         PROVEN,
         epsilon=eps,
         smallest=LAYOUTS[dtype].smallest,
-        **_evidence(trail, suspect, guilty),
+        **evidence_of(trail, suspect, guilty),
     )
 
 
@@ -149,7 +141,7 @@ def _cancelled(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Obser
     if guilty is None or guilty.name not in ("sqrt", "rsqrt", "pow", "power", *_DIVIDES):
         return None
     for operation in seen.operations:
-        sizes = [_size(operand) for operand in operation.operands]
+        sizes = [size_of(operand) for operand in operation.operands]
         left = operation.result.counts.absmax if operation.result.counts else None
         if (
             operation.name not in ("sub", "rsub", "isub", "subtract")
@@ -161,40 +153,40 @@ def _cancelled(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Obser
         if left is not None and max(sizes) > 0 and left < max(sizes) * 2.0 ** (5 - mantissa):
             return Observation.of(
                 "DIA208",
-                f"{_at(suspect)}: `{operation.text or operation.name}` subtracts {max(sizes):.5g} to get "
+                f"{at(suspect)}: `{operation.text or operation.name}` subtracts {max(sizes):.5g} to get "
                 f"{left:.3g}, less than {operation.result.dtype} resolves; its `{guilty.name}` is not a number",
                 place_of(trail, suspect),
                 PROVEN,
                 subtracted=max(sizes),
                 left=left,
-                **_evidence(trail, suspect, guilty),
+                **evidence_of(trail, suspect, guilty),
             )
     return None
 
 
 def _residual(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
     guilty = seen.guilty
-    if guilty is None or not _BLOCK.search(suspect.module) or guilty.name not in _ADDS or not _overflows(guilty):
+    if guilty is None or not BLOCK.search(suspect.module) or guilty.name not in ADDS or not overflows(guilty):
         return None
     sizes = [o.counts.absmax for o in guilty.operands if o.counts and o.counts.absmax is not None]
     limit = LAYOUTS[guilty.result.dtype].limit
     summands = " and ".join(f"{size:.6g}" for size in sizes)
     return Observation.of(
         "DIA203",
-        f"{_at(suspect)}: the residual stream leaves {guilty.result.dtype} (limit {limit:,.6g}); the summands reach "
-        f"{summands}; before it the headroom of the blocks was {_headrooms(trail, suspect)}",
+        f"{at(suspect)}: the residual stream leaves {guilty.result.dtype} (limit {limit:,.6g}); the summands reach "
+        f"{summands}; before it the headroom of the blocks was {headrooms(trail, suspect)}",
         place_of(trail, suspect),
         PROVEN,
         limit=limit,
         summands=sizes,
-        headroom_trail=_headroom_trail(trail, suspect),
-        **_evidence(trail, suspect, guilty),
+        headroom_trail=headroom_trail(trail, suspect),
+        **evidence_of(trail, suspect, guilty),
     )
 
 
 def _product(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
     guilty = seen.guilty
-    if guilty is None or not _MLP.search(suspect.module) or not _overflows(guilty):
+    if guilty is None or not _MLP.search(suspect.module) or not overflows(guilty):
         return None
     multiplied = guilty.name in _PRODUCTS
     projected = guilty.name in ("matmul", "addmm", "quantized_matmul", "gather_mm", "gather_qmm")
@@ -206,25 +198,25 @@ def _product(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observa
     where = "its projections before the product are finite" if multiplied and not projected else _stage(suspect)
     return Observation.of(
         "DIA204",
-        f"{_at(suspect)}: overflow {step} (`{guilty.text or guilty.name}`, {guilty.source}); {which}; {where}",
+        f"{at(suspect)}: overflow {step} (`{guilty.text or guilty.name}`, {guilty.source}); {which}; {where}",
         place_of(trail, suspect),
         PROVEN,
         stage="projection" if projected else "product",
         operands=sizes,
-        **_evidence(trail, suspect, guilty),
+        **evidence_of(trail, suspect, guilty),
     )
 
 
 def _quantised(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
     guilty = seen.guilty
-    if guilty is None or guilty.name not in ("quantized_matmul", "gather_qmm", "dequantize") or _overflows(guilty):
+    if guilty is None or guilty.name not in ("quantized_matmul", "gather_qmm", "dequantize") or overflows(guilty):
         return None
     return Observation.of(
         "DIA211",
-        f"{_at(suspect)}: a quantised product of finite inputs gives {suspect.counts.text()}",
+        f"{at(suspect)}: a quantised product of finite inputs gives {suspect.counts.text()}",
         place_of(trail, suspect),
         PROVEN,
-        **_evidence(trail, suspect, guilty),
+        **evidence_of(trail, suspect, guilty),
     )
 
 
@@ -232,25 +224,25 @@ def _scores(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observat
     guilty = seen.guilty
     if guilty is None:
         return None
-    written_out = bool(_IS_ATTENTION.search(suspect.module)) and _overflows(guilty)
+    written_out = bool(_IS_ATTENTION.search(suspect.module)) and overflows(guilty)
     if guilty.name not in ("softmax", "scaled_dot_product_attention", "logsumexp") and not written_out:
         return None
     sizes = [o.counts.absmax for o in guilty.operands if o.counts and o.counts.absmax is not None]
     return Observation.of(
         "DIA212",
-        f"{_at(suspect)}: `{guilty.name}` of operands up to {', '.join(f'{size:.5g}' for size in sizes)} gives "
+        f"{at(suspect)}: `{guilty.name}` of operands up to {', '.join(f'{size:.5g}' for size in sizes)} gives "
         f"{suspect.counts.text()}",
         place_of(trail, suspect),
         PROVEN,
         operands=sizes,
-        **_evidence(trail, suspect, guilty),
+        **evidence_of(trail, suspect, guilty),
     )
 
 
 def _anything(trail: Trail, suspect: Suspect, seen: Replay, note: str) -> Observation:
     guilty = seen.guilty
     inputs = "its inputs are finite" if not suspect.between else f"everything up to {suspect.between[0]} is finite"
-    parts = [f"{_at(suspect)} returns {suspect.counts.text()}; {inputs}"]
+    parts = [f"{at(suspect)} returns {suspect.counts.text()}; {inputs}"]
     if guilty and seen.brought_in:
         parts.append(
             f"`{guilty.text or guilty.name}` ({guilty.source}) brings in a value that nothing in the run computed"
@@ -265,117 +257,13 @@ def _anything(trail: Trail, suspect: Suspect, seen: Replay, note: str) -> Observ
         "; ".join([*parts, *([note] if note else [])]),
         place_of(trail, suspect),
         confidence,
-        **_evidence(trail, suspect, guilty),
+        **evidence_of(trail, suspect, guilty),
     )
-
-
-def elements_of(root: Any, trail: Trail, suspect: Suspect) -> list[tuple[int | None, int | None, str]]:
-    """Return (token, dimension, value) of the first non-finite elements that a module returns in a repeated run."""
-    from harness.diagnosis.masks import arrays
-    from harness.diagnosis.statistics import layout_of, non_finite_elements
-    from harness.intercept import Tap, tapped
-
-    kept: list[tuple[int | None, int | None, str]] = []
-
-    def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        out = call(*args, **kwargs)
-        for _, array in arrays("", out):
-            if layout_of(array) and not kept:
-                kept.extend(
-                    (*element(i, array.shape, len(trail.ids)), value)
-                    for i, value in non_finite_elements(array, MOST_ELEMENTS)
-                )
-        return out
-
-    import mlx.core as mx
-
-    with tapped(root, [*trail.inner(), Tap(dict(root.named_modules())[suspect.module], handler)]):
-        root(mx.array([list(trail.ids)]))
-    return kept
-
-
-def _overflows(operation: Operation) -> bool:
-    """Whether finite operands give an infinity that float64 would place beyond the dtype: an overflow, not a fault."""
-    result = operation.result
-    if result.counts is None or result.dtype not in LAYOUTS:
-        return False
-    if any(operand.counts and not operand.counts.finite for operand in operation.operands):
-        return False
-    return bool(result.counts.pos_inf or result.counts.neg_inf) and _could_reach(operation, LAYOUTS[result.dtype].limit)
-
-
-def _could_reach(operation: Operation, limit: float) -> bool:
-    """Whether operands of these sizes can leave the range at all."""
-    sizes = [_size(operand) for operand in operation.operands]
-    sizes = [size for size in sizes if size]
-    if operation.name in _ADDS and operation.name != "addmm":
-        return sum(sizes) >= limit
-    if operation.name in ("quantized_matmul", "gather_qmm"):
-        return True
-    width = max((o.shape[-1] for o in operation.operands if o.shape), default=1)
-    terms = width if "mm" in operation.name or "matmul" in operation.name else 1
-    if operation.name in ("square", "pow", "power"):
-        return sizes[0] ** 2 >= limit if sizes else False
-    return terms * math.prod(sizes[:2]) >= limit
-
-
-def _size(operand: Operand) -> float:
-    if operand.number is not None:
-        return abs(operand.number)
-    return operand.counts.absmax or 0.0 if operand.counts else 0.0
-
-
-def _lost_scalar(operation: Operation) -> tuple[float, str] | None:
-    """Return an added number that its dtype cannot hold, and the dtype."""
-    dtype = operation.result.dtype
-    if operation.name not in ("add", "radd", "maximum") or dtype not in LAYOUTS:
-        return None
-    half = LAYOUTS[dtype].smallest / 2
-    for operand in operation.operands:
-        if operand.number and abs(operand.number) <= half:
-            return operand.number, dtype
-    return None
 
 
 def _attribute(root: Any, module: str, names: Sequence[str]) -> Any:
     owner = dict(root.named_modules()).get(module)
     return next((value for name in names if isinstance(value := getattr(owner, name, None), float)), None)
-
-
-def _headroom_trail(trail: Trail, suspect: Suspect) -> list[dict[str, Any]]:
-    blocks = [frame for frame in trail.frames[: suspect.frame.index] if _BLOCK.search(frame.module) and not frame.flow]
-    return [{"module": frame.module, "absmax": frame.absmax, "headroom": frame.headroom} for frame in blocks]
-
-
-def _headrooms(trail: Trail, suspect: Suspect) -> str:
-    rooms = [each["headroom"] for each in _headroom_trail(trail, suspect)]
-    return ", ".join(f"{room:.3g}" for room in rooms[-4:] if room) or "not measured: it is the first"
-
-
-def _evidence(trail: Trail, suspect: Suspect, guilty: Operation | None) -> dict[str, Any]:
-    counts = suspect.counts
-    found: dict[str, Any] = {
-        "nan": counts.nan,
-        "pos_inf": counts.pos_inf,
-        "neg_inf": counts.neg_inf,
-        "dtype": suspect.frame.dtype,
-        "shape": list(suspect.frame.shape),
-        "call": suspect.call,
-        "kind": suspect.kind,
-    }
-    if suspect.between:
-        found["between"] = list(suspect.between)
-    if guilty:
-        found |= {"operation": guilty.name, "source": guilty.source, "line": guilty.text}
-        found["operand_absmax"] = [_size(operand) for operand in guilty.operands]
-    if trail.counts and not trail.counts.finite:
-        found["logits"] = trail.counts.text()
-    return found
-
-
-def _at(suspect: Suspect) -> str:
-    name = suspect.module or "the model"
-    return f"{name}, between {suspect.between[0]} and {suspect.between[1]}" if suspect.between else name
 
 
 def _stage(suspect: Suspect) -> str:

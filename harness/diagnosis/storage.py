@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.diagnosis.census import Census, Progress, scan
 from harness.diagnosis.outcome import Observation
 from harness.diagnosis.subject import Subject
 from harness.diagnosis.tensors import BrokenFile, of_folder, of_module
 from harness.diagnosis.trail import layer_of
-from harness.diagnosis.weights import Census, observations, place_of, scan, swallowed
+from harness.diagnosis.weights import observations, place_of, swallowed
 from harness.errors import UsageError
 from harness.models.loaded import LoadedModel
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

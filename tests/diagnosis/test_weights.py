@@ -14,9 +14,9 @@ import pytest
 from planting import CLEAN, build, module_of, put, save_folder
 
 from harness.diagnosis import diagnose
+from harness.diagnosis.census import census, scan
 from harness.diagnosis.statistics import LAYOUTS
 from harness.diagnosis.tensors import BrokenFile, of_file, of_folder
-from harness.diagnosis.weights import census, scan
 
 DOWN = "model.layers.1.mlp.down_proj.weight"
 
@@ -151,7 +151,7 @@ def test_large_files_are_read_in_little_memory(tmp_path):
 import resource, sys
 from pathlib import Path
 from harness.diagnosis.tensors import of_folder
-from harness.diagnosis.weights import scan
+from harness.diagnosis.census import scan
 tensors, _ = of_folder(Path(sys.argv[1]))
 list(scan(tensors[:1], None))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
