@@ -16,6 +16,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from harness.diagnosis.trail import trail
 from harness.engines import ENGINES, answer
 from harness.errors import HarnessError
 from harness.intercept import Tap, resolve, tapped
@@ -182,6 +183,20 @@ def _cell_by_cell(loaded: LoadedModel, asked: Question) -> Run:
     return run
 
 
+def _forward(loaded: LoadedModel, asked: Question) -> Run:
+    def run() -> Rows:
+        logits = loaded.module(mx.array([asked.clean.ids]))[0, -1]
+        mx.eval(logits)
+        return [logits]
+
+    return run
+
+
+def _trail(loaded: LoadedModel, asked: Question) -> Run:
+    """The same forward pass with everything that goes into a module or comes out of it looked at."""
+    return lambda: [trail(loaded.module, asked.clean.ids, "clean").logits[-1]]
+
+
 def _answered(metrics: tuple[str, ...] = ("l2",), components: tuple[str, ...] = ("mlp_out",)) -> Any:
     def prepared(loaded: LoadedModel, asked: Question) -> Run:
         sweep = replace(asked.sweep, components=components, strategy="one-pass")
@@ -206,6 +221,8 @@ CONTENDERS: Mapping[str, Callable[[LoadedModel, Question], Run]] = {
     "TransformerLens": _torch("transformer_lens"),
     "grid": _grid,
     "grid, cell by cell": _cell_by_cell,
+    "forward": _forward,
+    "forward with its trail": _trail,
     "one metric": _answered(),
     "three metrics": _answered(("l2", "mse", "cosine")),
     "one component": _answered(),

@@ -122,7 +122,7 @@ def take_turns(
 
 def compared(rows: dict[str, Any], loaded: LoadedModel, setting: Setting) -> dict[str, float]:
     """Return every contender's distance to the reference: of logits, or of l2 recoveries in percentage points."""
-    reference = rows.get("stepwise") or rows.get("grid, cell by cell")
+    reference = rows.get("stepwise") or rows.get("grid, cell by cell") or rows.get("forward")
     if not reference:
         return {}
     found = {}
@@ -196,7 +196,7 @@ def progress(result: dict[str, Any]) -> str:
 
 def agrees(result: dict[str, Any]) -> bool:
     """Say whether our own strategies gave the logits of stepwise; a fast wrong sweep is no result."""
-    ours = ("one-pass", "one-pass and its proof", "2L+2 forwards", "grid")
+    ours = ("one-pass", "one-pass and its proof", "2L+2 forwards", "grid", "forward with its trail")
     apart = [result["contenders"][name]["difference"] for name in ours if name in result["contenders"]]
     return all(found is None or found <= EQUAL for found in apart)
 

@@ -45,6 +45,7 @@ def test_every_kind_of_setting_is_measured(measured):
         "grid",
         "metrics",
         "components",
+        "trail",
         "growth",
     }
     for result in content["settings"]:
