@@ -112,6 +112,12 @@ class EngineUnavailable(HarnessError):
     exit_code = EXIT_NOTHING_RAN
 
 
+class DoesNotApply(HarnessError):
+    """A law has nothing to say about this engine, model or question; the text says why."""
+
+    exit_code = EXIT_NOTHING_RAN
+
+
 class NothingToRun(HarnessError):
     """The request is right and leaves nothing to do; that must never read as a pass."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from harness.checks.evidence import Evidence
 from harness.engines import ForeignEngine, answer
-from harness.errors import EngineUnavailable, HarnessError, TapError
+from harness.errors import DoesNotApply, EngineUnavailable, HarnessError, TapError
 from harness.laws import LAWS, Situation
 from harness.patching import check_question
 from harness.vocabulary import Finding
@@ -22,12 +22,12 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     if not (given.clean.finite and given.corrupted.finite):
         return
     situation = situation_of(evidence)
-    for law in LAWS:
-        if not law.of_answers and not evidence.engine.is_native:
+    for law in LAWS.values():
+        if law.of_job is None or not (law.of_answers or evidence.engine.is_native):
             continue
         try:
-            breach = law.test(situation)
-        except EngineUnavailable:
+            breach = law.of_job(situation)
+        except (DoesNotApply, EngineUnavailable):
             continue
         except TapError as error:
             yield Finding("LAW004", str(error))

@@ -58,13 +58,13 @@ def _asked(name: str, allow_code: bool, every: bool, names: Sequence[str], only:
     from harness.conformance.rows import all_rows, rows_named, usual_rows
     from harness.engines import engine_named
     from harness.environment import environment
-    from harness.laws.asked import ASKED
+    from harness.laws import LAWS
 
     for law in only:
-        if law not in ASKED:
-            raise UnknownName("law", law, ASKED)
+        if law not in LAWS:
+            raise UnknownName("law", law, LAWS)
     engine = engine_named(name, allow_code)
-    laws = [law for law in ASKED.values() if not only or law.name in only]
+    laws = [law for law in LAWS.values() if not only or law.name in only]
     rows = rows_named(names) if names else all_rows() if every else usual_rows()
     start = time.perf_counter()
     cells = [cell for found in _rows(engine, name, allow_code, every, rows, laws) for cell in found]
@@ -93,7 +93,7 @@ def _print(report: Conformance, verbose: bool) -> None:
 
     from harness.conformance.report import mark, reasons_of
     from harness.findings import FINDINGS
-    from harness.laws.asked import ASKED
+    from harness.laws import LAWS
     from harness.reporters.terminal import console
 
     screen, reasons = console(), reasons_of(report)
@@ -107,7 +107,7 @@ def _print(report: Conformance, verbose: bool) -> None:
     screen.print(", ".join(f"{number} {law}" for number, law in enumerate(report.laws, 1)))
     for cell, rows in report.breaches:
         more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-        kind = FINDINGS[ASKED[cell.law].code]
+        kind = FINDINGS[LAWS[cell.law].code]
         screen.print(Text(f"{kind.code} {kind.title}: {cell.law} at {rows[0]}{more}", style="red"))
         screen.print(Text(f"    {cell.smallest or cell.text}"))
         screen.print(Text(f"    harness conformance --engine {report.engine} --row {rows[0]} --law {cell.law}"))

@@ -8,9 +8,9 @@ import sys
 from harness.conformance.matrix import dump_cell, row_cells
 from harness.conformance.rows import rows_named
 from harness.engines import engine_named
-from harness.laws.asked import ASKED
+from harness.laws import LAWS
 
 engine, name, laws = sys.argv[1:4]
 (row,) = rows_named([name])
-found = row_cells(engine_named(engine, "--allow-code" in sys.argv), row, [ASKED[law] for law in laws.split(",")])
+found = row_cells(engine_named(engine, "--allow-code" in sys.argv), row, [LAWS[law] for law in laws.split(",")])
 print("\n" + json.dumps([dump_cell(cell) for cell in found]))

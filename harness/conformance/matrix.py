@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from harness.conformance.rows import ModelRow
 from harness.conformance.smallest import Smallest, smallest
 from harness.engines import Engine
-from harness.errors import EngineUnavailable, HarnessError, ModelUnavailable
-from harness.laws.asked import AFTER, ASKED, FIRST, AskedLaw
+from harness.errors import DoesNotApply, EngineUnavailable, HarnessError, ModelUnavailable
+from harness.laws import AFTER, FIRST, LAWS, Law
 from harness.laws.subject import Subject
 
 PASS, FAIL, SKIP = "pass", "fail", "skipped"
@@ -35,11 +35,11 @@ class Cell:
 Noted = Callable[[Cell], None]
 
 
-def row_cells(engine: Engine, row: ModelRow, laws: Sequence[AskedLaw]) -> Iterator[Cell]:
+def row_cells(engine: Engine, row: ModelRow, laws: Sequence[Law]) -> Iterator[Cell]:
     """Yield the cells of one model, in this process."""
     subject = Subject(engine, row.build, row.clean, row.corrupted, undefined=row.undefined)
-    answering = _cell(subject, row, ASKED[FIRST])
-    untidy = answering.status == PASS and _cell(subject, row, ASKED[AFTER]).status == FAIL
+    answering = _cell(subject, row, LAWS[FIRST])
+    untidy = answering.status == PASS and _cell(subject, row, LAWS[AFTER]).status == FAIL
     for law in laws:
         if untidy:
             # What one answer leaves behind must not reach the next law.
@@ -59,10 +59,10 @@ def row_cells(engine: Engine, row: ModelRow, laws: Sequence[AskedLaw]) -> Iterat
 _ON_UNDEFINED = ("undefined", "lengths", "names", "after", "after-error", "after-ctrl-c")
 
 
-def _cell(subject: Subject, row: ModelRow, law: AskedLaw) -> Cell:
+def _cell(subject: Subject, row: ModelRow, law: Law) -> Cell:
     try:
-        breach = law.test(subject)
-    except (EngineUnavailable, ModelUnavailable) as error:
+        breach = law.of_engine(subject)
+    except (DoesNotApply, EngineUnavailable, ModelUnavailable) as error:
         return Cell(row.id, law.name, SKIP, str(error))
     except HarnessError as error:
         breach = str(error)
@@ -74,7 +74,7 @@ def _cell(subject: Subject, row: ModelRow, law: AskedLaw) -> Cell:
 
 
 def in_processes(
-    engine: str, allow_code: bool, rows: Sequence[ModelRow], laws: Sequence[AskedLaw], workers: int = 2
+    engine: str, allow_code: bool, rows: Sequence[ModelRow], laws: Sequence[Law], workers: int = 2
 ) -> Iterator[list[Cell]]:
     """Yield the cells of each model in order, each from a process of its own, because some models end theirs."""
 
@@ -85,7 +85,7 @@ def in_processes(
         yield from pool.map(one, rows)
 
 
-def _in_a_process(engine: str, allow_code: bool, row: ModelRow, laws: Sequence[AskedLaw]) -> list[Cell]:
+def _in_a_process(engine: str, allow_code: bool, row: ModelRow, laws: Sequence[Law]) -> list[Cell]:
     names = [law.name for law in laws]
     command = [sys.executable, "-m", "harness.conformance", engine, row.id, ",".join(names)]
     try:

@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from harness.conformance.matrix import FAIL, PASS, SKIP, Cell, dump_cell
-from harness.laws.asked import ASKED
+from harness.laws import LAWS
 
 SCHEMA = "mlx-patch-harness/conformance/1"
 _MARK = {PASS: "✓", FAIL: "✗"}
@@ -80,7 +80,7 @@ def as_json(report: Conformance) -> str:
         "version": report.version,
         "environment": report.environment,
         "duration_s": report.duration_s,
-        "laws": [{"name": name, "code": ASKED[name].code, "about": ASKED[name].about} for name in report.laws],
+        "laws": [{"name": name, "code": LAWS[name].code, "about": LAWS[name].about} for name in report.laws],
         "cells": [dump_cell(cell) for cell in report.cells],
     }
     return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -95,7 +95,7 @@ def as_junit(report: Conformance) -> str:
     for cell in report.cells:
         case = ElementTree.SubElement(suite, "testcase", classname=cell.row, name=cell.law)
         if cell.status == FAIL:
-            failure = ElementTree.SubElement(case, "failure", message=f"{ASKED[cell.law].code} {cell.text}")
+            failure = ElementTree.SubElement(case, "failure", message=f"{LAWS[cell.law].code} {cell.text}")
             failure.text = str(cell.smallest or "")
         elif cell.status == SKIP:
             ElementTree.SubElement(case, "skipped", message=cell.text)
@@ -115,13 +115,13 @@ def as_markdown(report: Conformance) -> str:
     for row, cells in report.rows.items():
         lines.append(f"| {row} | {' | '.join(mark(cells.get(law), reasons) for law in report.laws)} |")
     lines += ["", *(f"{number}. {text}" for text, number in reasons.items()), "", "</details>", ""]
-    lines += [f"- **{law}**: {ASKED[law].about}" for law in report.laws]
+    lines += [f"- **{law}**: {LAWS[law].about}" for law in report.laws]
     return "\n".join(lines) + "\n"
 
 
 def _breach_row(cell: Cell, rows: Sequence[str]) -> Iterator[str]:
     yield cell.law
-    yield ASKED[cell.law].code
+    yield LAWS[cell.law].code
     yield rows[0] + (f" and {len(rows) - 1} more" if len(rows) > 1 else "")
     yield str(cell.smallest or cell.text)
 

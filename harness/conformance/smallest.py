@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.laws.asked import AskedLaw
+from harness.laws import Law
 from harness.laws.subject import Subject
 
 
@@ -35,7 +35,7 @@ class Smallest:
         )
 
 
-def smallest(subject: Subject, law: AskedLaw, seen: str) -> Smallest:
+def smallest(subject: Subject, law: Law, seen: str) -> Smallest:
     """Return the smallest of a few smaller questions at which the law is still broken."""
     best, text = subject, seen
     for smaller in _smaller(subject):
@@ -62,8 +62,8 @@ def _smaller(subject: Subject) -> Iterator[Subject]:
                 )
 
 
-def _breach(subject: Subject, law: AskedLaw) -> str | None:
+def _breach(subject: Subject, law: Law) -> str | None:
     try:
-        return law.test(subject)
+        return law.of_engine(subject)
     except HarnessError:
         return None

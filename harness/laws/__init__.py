@@ -1,11 +1,14 @@
 """Laws: relations that every correct patcher obeys on every model, with no oracle needed.
 
+table.py      the laws by name, and who is asked
 runs.py       what is recorded and put back: bare, traced and patched logits
 answers.py    what an engine answers, whoever it is: scaled logits, another order of layers
 in_place.py   the same, on a model of our own that overwrites its activations
+conduct.py    what only an engine can be asked, from outside: names, lengths, closed forms
+afterwards.py what an engine leaves behind: after an answer, an exception, Ctrl-C
 """
 
-from harness.laws.situation import Ask, Law, Situation
-from harness.laws.table import LAWS
+from harness.laws.situation import Ask, Situation
+from harness.laws.table import AFTER, FIRST, LAWS, Law
 
-__all__ = ["LAWS", "Ask", "Law", "Situation"]
+__all__ = ["AFTER", "FIRST", "LAWS", "Ask", "Law", "Situation"]

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from harness.engines import ForeignEngine
-from harness.errors import EngineUnavailable
+from harness.errors import DoesNotApply
 from harness.intercept import forward
 from harness.laws.conduct import SAME
 from harness.laws.subject import Fresh, Subject
@@ -45,7 +45,7 @@ def unchanged_after_an_exception(subject: Subject) -> str | None:
 def unchanged_after_ctrl_c(subject: Subject) -> str | None:
     """Ctrl-C in the forward pass leaves the model as an answer does."""
     if threading.current_thread() is not threading.main_thread():
-        raise EngineUnavailable("a signal reaches the main thread only")
+        raise DoesNotApply("a signal reaches the main thread only")
 
     def disturb() -> None:
         with _planted(block, calls, _interrupt), _python_handles_sigint(), suppress(KeyboardInterrupt):
@@ -136,7 +136,7 @@ def _middle(subject: Subject) -> tuple[Any, int]:
     finally:
         block.__class__ = original
     if not calls[0]:
-        raise EngineUnavailable("the engine never calls the model's blocks")
+        raise DoesNotApply("the engine never calls the model's blocks")
     return block, calls[0]
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+from harness.errors import DoesNotApply
 from harness.intercept import output_changed
 from harness.laws.situation import Situation
 from harness.vocabulary import Answer, Reading, Site
@@ -27,8 +28,10 @@ def scaled_logits_change_no_recovery(situation: Situation) -> str | None:
     """Logits times a power of two, which rounds nothing, give the same recoveries."""
     metrics = tuple(metric for metric in situation.question.metrics if metric in HOMOGENEOUS)
     exponent = _exponent(situation.sampled)
-    if not metrics or exponent is None:
-        return None
+    if not metrics:
+        raise DoesNotApply("recoveries under these metrics depend on the unit of the logits")
+    if exponent is None:
+        raise DoesNotApply("the logits have no size that can be scaled")
     question = replace(situation.sample(situation.layers), metrics=metrics)
     factor = 2.0**exponent
     with output_changed(situation.model.module, lambda out: _times(out, factor)):
@@ -42,7 +45,7 @@ def order_and_subset_change_nothing(situation: Situation) -> str | None:
     """Fewer layers, the last of them first, give the recoveries that they give among others."""
     layers = situation.layers
     if len(layers) < 2:
-        return None
+        raise DoesNotApply("one layer has no order")
     fewer = (layers[-1], layers[0])
     alone = recoveries(situation.ask(situation.model, situation.sample(fewer)))
     among = {key: value for key, value in recoveries(situation.sampled).items() if key[0].layer in fewer}

@@ -1,6 +1,6 @@
 """Laws of conduct: what any engine's answers must obey on any model, asked from outside.
 
-Each takes a subject and returns what it saw broken, or None; EngineUnavailable says why it cannot be asked here. No law
+Each takes a subject and returns what it saw broken, or None; DoesNotApply says why it cannot be asked here. No law
 needs an oracle, except on ground-truth models, whose recoveries are known in closed form.
 """
 
@@ -13,7 +13,7 @@ import mlx.core as mx
 
 from harness.engines import ForeignEngine, answer
 from harness.engines.observer import Seen
-from harness.errors import EngineUnavailable, TapError
+from harness.errors import DoesNotApply, TapError
 from harness.intercept import forward, output_changed, record
 from harness.intercept.hookpoints import HookPoint, layers_with, resolve
 from harness.laws.runs import self_patch_changes_nothing, traced_is_bare
@@ -67,7 +67,7 @@ def own_activations_change_nothing(subject: Subject) -> str | None:
         return self_patch_changes_nothing(subject.situation)
     outcome = subject.ask(clean=subject.corrupted)
     if outcome.error:
-        raise EngineUnavailable(f"it refuses equal prompts: {outcome.error}")
+        raise DoesNotApply(f"it refuses equal prompts: {outcome.error}")
     bare = forward(subject.model, subject.corrupted)
     changed = [run for run in _runs(subject, outcome) if not same_bits(run.logits, bare)]
     if not changed:
@@ -143,6 +143,8 @@ def l2_and_mse_agree(subject: Subject) -> str | None:
     subject.needs(metric="l2")
     subject.needs(metric="mse")
     l2, mse = subject.ask(metric="l2").finite, subject.ask(metric="mse").finite
+    if not l2.keys() & mse.keys():
+        raise DoesNotApply("no layer has a finite recovery under both metrics")
     for layer in l2.keys() & mse.keys():
         implied = 100 * (1 - (1 - l2[layer] / 100) ** 2)
         if abs(implied - mse[layer]) > NEAR * max(1.0, 2 * abs(1 - l2[layer] / 100)):
@@ -154,7 +156,7 @@ def closed_forms_are_met(subject: Subject) -> str | None:
     """On a model whose recoveries are known beforehand, these are the ones."""
     known = subject.model.known
     if known is None:
-        raise EngineUnavailable("nothing is known of this model beforehand")
+        raise DoesNotApply("nothing is known of this model beforehand")
     for metric in (name for name, kind in METRICS.items() if not kind.needs_answers and subject.engine.knows(name)):
         question = subject.question(metric=metric)
         points = known.tolerance(question, metric)
@@ -221,7 +223,7 @@ def _news(subject: Subject, outcome: Outcome) -> set[str]:
 
 def _runs(subject: Subject, outcome: Outcome) -> tuple[Seen, ...]:
     if not outcome.seen:
-        raise EngineUnavailable("its runs of the model were not seen")
+        raise DoesNotApply("its runs of the model were not seen")
     return outcome.seen
 
 
@@ -260,7 +262,7 @@ def _nested(subject: Subject) -> tuple[str, str]:
         for inner in common:
             if not subject.engine.cannot(model, Sweep((inner,))):
                 return outer, inner
-    raise EngineUnavailable("no component here has a child that returns its output")
+    raise DoesNotApply("no component here has a child that returns its output")
 
 
 def _same_output(subject: Subject, point: HookPoint) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import mlx.core as mx
 import mlx.nn as nn
 
-from harness.errors import EngineUnavailable, HarnessError
+from harness.errors import DoesNotApply, HarnessError
 from harness.laws.answers import SAME, first_difference, recoveries
 from harness.laws.situation import Situation
 from harness.models.loaded import LoadedModel
@@ -82,7 +82,7 @@ def writing_in_place_changes_nothing(situation: Situation) -> str | None:
         raise
     except Exception as error:
         # An engine may be made for other models than this one; then nothing can be compared.
-        raise EngineUnavailable(f"it cannot answer on a model of one file: {type(error).__name__}: {error}") from error
+        raise DoesNotApply(f"it cannot answer on a model of one file: {type(error).__name__}: {error}") from error
     other = situation.ask(_loaded(in_place), question)
     apart = first_difference(recoveries(one), recoveries(other), SAME)
     return f"a small model written plainly, and with `x += y`: {apart}" if apart else None

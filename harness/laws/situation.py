@@ -1,4 +1,4 @@
-"""What a law is asked about, and what a law is."""
+"""What a job's law is asked about."""
 
 from __future__ import annotations
 
@@ -61,15 +61,3 @@ class Situation:
     def sampled(self) -> Answer:
         """The engine's answer to the question for `layers`, asked once."""
         return self.ask(self.model, self.sample(self.layers))
-
-
-@dataclass(frozen=True)
-class Law:
-    """A finding's code, and the test that returns a description of the breach.
-
-    `of_answers` tells a law that any engine's answers can be held to from one about our own interception.
-    """
-
-    code: str
-    test: Callable[[Situation], str | None]
-    of_answers: bool = False

@@ -16,10 +16,10 @@ import mlx.core as mx
 from harness.engines import Engine, ForeignEngine, answer
 from harness.engines.foreign import Request, hear
 from harness.engines.observer import Seen
-from harness.errors import EngineUnavailable, HarnessError, UsageError
+from harness.errors import DoesNotApply, HarnessError, UsageError
 from harness.intercept import forward, resolve
 from harness.intercept.hookpoints import layers_with
-from harness.laws import Situation
+from harness.laws.situation import Situation
 from harness.models.fingerprint import Fingerprint, fingerprint
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Question, Reading, State, Sweep, Tokens
@@ -89,12 +89,12 @@ class Subject:
 
     @cached_property
     def component(self) -> str:
-        """The component that the laws are asked about. Raises EngineUnavailable where the engine has none here."""
+        """The component that the laws are asked about. Raises DoesNotApply where the engine has none here."""
         every = list(range(self.model.card.layers))
         for component in CANDIDATES:
             if layers_with(self.model, component) == every and not self._cannot(component):
                 return component
-        raise EngineUnavailable(self._cannot("resid_post") or "no layer has a component that the engine knows")
+        raise DoesNotApply(self._cannot("resid_post") or "no layer has a component that the engine knows")
 
     @cached_property
     def metric(self) -> str:
@@ -102,7 +102,7 @@ class Subject:
         for metric in ("l2", "mse", "cosine"):
             if self.engine.knows(metric):
                 return metric
-        raise EngineUnavailable("it has none of l2, mse and cosine")
+        raise DoesNotApply("it has none of l2, mse and cosine")
 
     @cached_property
     def chosen_layers(self) -> tuple[int, ...]:
@@ -114,11 +114,11 @@ class Subject:
         return self.ask()
 
     def needs(self, component: str | None = None, metric: str | None = None) -> None:
-        """Raise EngineUnavailable, which skips a law, where the engine does not claim to do this."""
+        """Raise DoesNotApply, which skips a law, where the engine does not claim to do this."""
         if component and (reason := self._cannot(component)):
-            raise EngineUnavailable(reason)
+            raise DoesNotApply(reason)
         if metric and not self.engine.knows(metric):
-            raise EngineUnavailable(f"{self.engine.name} has no {metric}")
+            raise DoesNotApply(f"{self.engine.name} has no {metric}")
 
     def _cannot(self, component: str) -> str | None:
         return self.engine.cannot(self.model, Sweep((component,)))

@@ -1,21 +1,78 @@
-"""The table of laws. A law returns what it saw broken, or None.
+"""The table of laws: the checks of a run and `harness conformance` read the same one.
 
-That taps fire is asserted by every recording and every patch itself (`harness.intercept`), and that the model is
-unchanged is asked of the job as a whole, so neither is a row here.
+A test returns what it saw broken, or None, and raises DoesNotApply where the law has nothing to say. That the model is
+unchanged after a job, and that taps fire, is asked of every job as a whole and by every recording, so those laws have
+no test of a job here.
 """
 
 from __future__ import annotations
 
-from harness.laws.answers import order_and_subset_change_nothing, scaled_logits_change_no_recovery
-from harness.laws.in_place import writing_in_place_changes_nothing
-from harness.laws.runs import self_patch_changes_nothing, traced_is_bare, whole_residual_restores
-from harness.laws.situation import Law
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
 
-LAWS: tuple[Law, ...] = (
-    Law("LAW001", traced_is_bare),
-    Law("LAW002", self_patch_changes_nothing),
-    Law("LAW003", whole_residual_restores),
-    Law("LAW006", scaled_logits_change_no_recovery, of_answers=True),
-    Law("LAW007", order_and_subset_change_nothing, of_answers=True),
-    Law("LAW008", writing_in_place_changes_nothing, of_answers=True),
+from harness.laws import afterwards, answers, conduct, in_place, runs
+from harness.laws.situation import Situation
+from harness.laws.subject import Subject
+
+OfJob = Callable[[Situation], str | None]
+OfEngine = Callable[[Subject], str | None]
+
+
+@dataclass(frozen=True)
+class Law:
+    """A law under a name, the code of its finding, how an engine is asked from outside, and how a job is.
+
+    `of_answers` tells a law that a job of any engine is held to from one about our own interception.
+    """
+
+    name: str
+    code: str
+    of_engine: OfEngine
+    of_job: OfJob | None = None
+    of_answers: bool = False
+
+    @property
+    def about(self) -> str:
+        """What the law says, in a line."""
+        return " ".join((self.of_engine.__doc__ or "").split())
+
+
+def _of_answers(name: str, code: str, law: OfJob) -> Law:
+    """Return a law about answers: an engine is asked the very question that a job is."""
+
+    @wraps(law)
+    def of_engine(subject: Subject) -> str | None:
+        return subject.told(law)
+
+    return Law(name, code, of_engine, law, of_answers=True)
+
+
+_ROWS = (
+    Law("answers", "ENG001", conduct.answers_completely),
+    Law("after", "LAW005", afterwards.unchanged_after_an_answer),
+    Law("traced", "LAW001", conduct.traced_equals_bare, runs.traced_is_bare),
+    Law("self-patch", "LAW002", conduct.own_activations_change_nothing, runs.self_patch_changes_nothing),
+    Law("residual", "LAW003", conduct.whole_residual_restores_everything, runs.whole_residual_restores),
+    Law("taps", "LAW004", conduct.patches_where_it_says),
+    Law("nested", "LAW009", conduct.nested_names_agree),
+    Law("repetition", "LAW010", conduct.asked_again_answers_the_same),
+    _of_answers("order", "LAW007", answers.order_and_subset_change_nothing),
+    _of_answers("scale", "LAW006", answers.scaled_logits_change_no_recovery),
+    _of_answers("in-place", "LAW008", in_place.writing_in_place_changes_nothing),
+    Law("vocabulary", "LAW011", conduct.names_of_tokens_are_free),
+    Law("identity", "AGR001", conduct.l2_and_mse_agree),
+    Law("closed-form", "KNO001", conduct.closed_forms_are_met),
+    Law("lengths", "LAW012", conduct.unequal_lengths_are_refused),
+    Law("names", "LAW013", conduct.unknown_names_are_refused),
+    Law("undefined", "ORC003", conduct.undefined_is_never_a_number),
+    Law("after-error", "LAW014", afterwards.unchanged_after_an_exception),
+    Law("after-ctrl-c", "LAW015", afterwards.unchanged_after_ctrl_c),
 )
+LAWS: Mapping[str, Law] = {law.name: law for law in _ROWS}
+
+FIRST = "answers"
+"""Where this one is broken on a model, nothing else can be asked of it there."""
+
+AFTER = "after"
+"""Where this one is broken, every other law gets a model of its own."""

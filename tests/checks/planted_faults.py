@@ -24,7 +24,7 @@ from harness.engines.formula import Engine, Formula
 from harness.errors import TapError
 from harness.intercept import capture
 from harness.intercept import replace as replace_runs
-from harness.laws.asked import ASKED
+from harness.laws import LAWS
 from harness.metrics import host_row, measure
 from harness.models import miniatures
 from harness.patching.patch import Patch
@@ -213,8 +213,8 @@ def engine(name: str, **written: Any) -> Callable[[Any], set[str]]:
 def broken(law: str, name: str) -> Callable[[Any], set[str]]:
     """Hold a defective engine to one law."""
     return lambda bench: {
-        ASKED[cell.law].code
-        for cell in row_cells(engine_named(f"defects:{name}", True), architecture("llama"), [ASKED[law]])
+        LAWS[cell.law].code
+        for cell in row_cells(engine_named(f"defects:{name}", True), architecture("llama"), [LAWS[law]])
         if cell.status == "fail"
     }
 

@@ -14,11 +14,11 @@ from harness.cli import exit_code_of
 from harness.conformance.matrix import in_processes, row_cells
 from harness.conformance.rows import rows_named, usual_rows
 from harness.engines import engine_named
-from harness.laws.asked import ASKED
+from harness.laws import LAWS
 
 ZOO = Path(__file__).parent
-LAWS = ("answers", "residual", "closed-form")
-OPTIONS = ["--row", "llama", *(f"--law={law}" for law in LAWS)]
+CHOSEN = ("answers", "residual", "closed-form")
+OPTIONS = ["--row", "llama", *(f"--law={law}" for law in CHOSEN)]
 
 
 def conformance(engine, *options):
@@ -64,7 +64,7 @@ def test_exit_codes(arguments, code, said, capsys):
 
 def test_a_row_in_a_process_of_its_own_gives_the_same_cells(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ZOO))
-    laws, rows = [ASKED[name] for name in LAWS], rows_named(["llama"])
+    laws, rows = [LAWS[name] for name in CHOSEN], rows_named(["llama"])
     (apart,) = in_processes("defects:last_position_only", True, rows, laws)
     assert apart == list(row_cells(engine_named("defects:last_position_only", True), rows[0], laws))
 

@@ -13,7 +13,7 @@ from harness.conformance.matrix import FAIL, PASS, SKIP, row_cells
 from harness.conformance.rows import ModelRow, architecture
 from harness.engines import engine_named
 from harness.findings import FINDINGS
-from harness.laws.asked import ASKED, FIRST
+from harness.laws import FIRST, LAWS
 from harness.models.spec import DialRow
 
 
@@ -60,8 +60,8 @@ PLANTED = [
 """Law, the engine of the zoo that breaks it, and the model where it shows."""
 
 
-def cells(name, row, laws=tuple(ASKED)):
-    return {cell.law: cell for cell in row_cells(engine_named(name, allow_code=True), row, [ASKED[n] for n in laws])}
+def cells(name, row, laws=tuple(LAWS)):
+    return {cell.law: cell for cell in row_cells(engine_named(name, allow_code=True), row, [LAWS[n] for n in laws])}
 
 
 @pytest.mark.parametrize(("law", "defect", "row"), PLANTED, ids=[f"{law}: {defect}" for law, defect, _ in PLANTED])
@@ -73,8 +73,8 @@ def test_a_planted_defect_is_caught(law, defect, row):
 
 
 def test_every_law_has_a_planted_defect():
-    assert {law for law, _, _ in PLANTED} == set(ASKED)
-    assert {law.code for law in ASKED.values()} <= set(FINDINGS)
+    assert {law for law, _, _ in PLANTED} == set(LAWS)
+    assert {law.code for law in LAWS.values()} <= set(FINDINGS)
 
 
 def test_every_engine_of_the_zoo_is_planted_somewhere():

@@ -8,13 +8,14 @@ import pytest
 
 from harness import models
 from harness.engines import answer, engine_named
+from harness.errors import DoesNotApply
 from harness.intercept import capture, resolve
 from harness.laws import LAWS, Situation
 from harness.models.fingerprint import fingerprint
 from harness.models.spec import DialRow, SyntheticRow
 from harness.vocabulary import METRICS, Direction, Question, Reading, Sweep, Tokens
 
-LAW = {law.code: law.test for law in LAWS if law.of_answers}
+LAW = {law.code: law.of_job for law in LAWS.values() if law.of_answers}
 
 
 def dial(dtype="float32", **more):
@@ -93,7 +94,8 @@ def test_a_constant_beside_the_logits_is_seen():
 
 def test_softmax_has_a_unit_so_kl_is_not_held_to_the_law():
     about = situation(llama("float32"), of("native"), ("kl_divergence", "log_prob"))
-    assert LAW["LAW006"](about) is None
+    with pytest.raises(DoesNotApply, match="unit of the logits"):
+        LAW["LAW006"](about)
 
 
 def edited(given, change):
@@ -143,7 +145,8 @@ def test_what_the_caller_calls_rounding_is_no_breach():
 
 
 def test_one_layer_has_no_order():
-    assert LAW["LAW007"](situation(dial(), by_place, ("l2",), layers=(2,))) is None
+    with pytest.raises(DoesNotApply, match="one layer"):
+        LAW["LAW007"](situation(dial(), by_place, ("l2",), layers=(2,)))
 
 
 @pytest.mark.parametrize("component", ["mlp", "attn_out", "resid_pre", "resid_post", "z"])

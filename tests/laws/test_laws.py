@@ -15,7 +15,8 @@ from harness.models.loaded import LoadedModel
 from harness.models.spec import SyntheticRow
 from harness.vocabulary import Direction, ModelCard, Question, Sweep, Tokens
 
-LAW = {law.code: law.test for law in LAWS}
+LAW = {law.code: law.of_job for law in LAWS.values() if law.of_job}
+ABOUT_RUNS = {law.code: law.of_job for law in LAWS.values() if law.of_job and not law.of_answers}
 CLEAN, CORRUPTED = Tokens((1, 5, 6), ("a", "e", "f")), Tokens((2, 5, 7), ("b", "e", "g"))
 
 
@@ -146,15 +147,14 @@ BREACHES = {
 @pytest.mark.parametrize("name", BREACHES)
 def test_a_planted_breach_breaks_exactly_the_laws_it_must(name):
     model, codes = BREACHES[name]
-    breached = {law.code: said for law in LAWS if not law.of_answers and (said := law.test(situation(model)))}
+    breached = {code: said for code, law in ABOUT_RUNS.items() if (said := law(situation(model)))}
     assert set(breached) == codes
     assert all("differ by" in said and "of the largest logit" in said for said in breached.values())
 
 
 def test_every_law_about_runs_has_a_breach():
     """Laws about answers are broken by engines, in test_answer_laws.py."""
-    about_runs = {law.code for law in LAWS if not law.of_answers}
-    assert about_runs == set().union(*(codes for _, codes in BREACHES.values()))
+    assert set(ABOUT_RUNS) == set().union(*(codes for _, codes in BREACHES.values()))
 
 
 def test_a_breach_says_how_large_it_is():
