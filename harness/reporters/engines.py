@@ -66,9 +66,9 @@ def _rows(job: JobResult, native: JobResult) -> Iterator[tuple[str, ...]]:
 
 
 def _pairs(curve: Curve, other: Curve) -> Iterator[tuple[Cell, Cell]]:
-    cells = {(cell.layer, cell.position): cell for cell in other.cells}
+    cells = {(cell.layer, cell.position, cell.head): cell for cell in other.cells}
     for cell in curve.cells:
-        if match := cells.get((cell.layer, cell.position)):
+        if match := cells.get((cell.layer, cell.position, cell.head)):
             yield cell, match
 
 

@@ -8,14 +8,12 @@ import shutil
 import stat
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from project import environment
-
-ROOT = Path(__file__).parents[2]
+from wheelhouse import environment_beside, wheel
 
 pytestmark = pytest.mark.slow
 
@@ -30,19 +28,10 @@ sweep: {components: [mlp_out]}
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A virtual environment with the built wheel, whose files nobody may write; its dependencies are this one's."""
     folder = tmp_path_factory.mktemp("installed")
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
-    done = subprocess.run(build, capture_output=True, text=True)
-    if done.returncode and "hatchling" in done.stderr:
-        pytest.skip("building the wheel needs hatchling from PyPI")
-    assert done.returncode == 0, done.stderr
-    venv = folder / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
-    python = venv / "bin" / "python"
-    site = next(venv.glob("lib/python*/site-packages"))
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    (wheel,) = folder.glob("*.whl")
+    built, venv = wheel(folder), folder / "venv"
+    python = environment_beside(venv)
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*install, str(wheel)], check=True)
+    subprocess.run([*install, str(built)], check=True)
     closed = [path for path in [venv, *venv.rglob("*")] if not path.is_symlink()]
     for path in closed:
         path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
