@@ -47,9 +47,12 @@ class Checkout:
             "PATH": f"{venv / 'bin'}{os.pathsep}{kept['PATH']}",
             "GITHUB_STEP_SUMMARY": str(self.summary),
             "CI": "true",
-            # The wheel stands where the index will have it; what it depends on is borrowed.
+            # The wheel stands where the index will have it; what it depends on, and what builds it, is borrowed.
             "PIP_FIND_LINKS": str(wheels),
+            "PIP_NO_INDEX": "1",
             "PIP_NO_DEPS": "1",
+            "PIP_IGNORE_INSTALLED": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",
         }
         subprocess.run([str(venv / "bin" / "python"), "-m", "ensurepip"], check=True, capture_output=True)
         (venv / "bin" / "pip").write_text(f'#!/bin/sh\nexec {venv / "bin" / "python"} -m pip "$@"\n')

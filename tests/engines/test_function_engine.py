@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness.cli import exit_code_of
+from harness.conformance.matrix import FAIL, PASS, row_cells
+from harness.conformance.rows import rows_named
 from harness.engines import engine_named
 from harness.errors import UsageError
+from harness.laws import LAWS
 from harness.reporters.json import read
 
 DOCS = (Path(__file__).parents[2] / "docs" / "engines.md").read_text(encoding="utf-8")
@@ -169,3 +172,24 @@ def test_two_engines_are_compared_metric_and_patching_apart(folder, capsys):
     out = capsys.readouterr().out
     assert "against native, in points" in out
     assert re.search(r"mypatch:patch\s+mlp\s+l2\s+\S+\s+0\b", out), out
+
+
+LINES = [
+    ("names", "llama", 'metric != "l2" or ', ""),
+    ("lengths", "dial-tiny-f32", " or len(clean) != len(corrupted)", ""),
+    ("undefined", "llama", "if baseline else None", "if baseline else 0.0"),
+    ("after-error", "llama", "finally:", "except ZeroDivisionError:"),
+    ("answers", "dial-suppressed-f16", "a[differs] - b[differs]", "a - b"),
+    ("scale", "dial-huge-f32", ".astype(np.float64)", ""),
+]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(("law", "row", "line", "other"), LINES, ids=[law for law, *_ in LINES])
+def test_every_line_of_the_documented_example_has_its_law(folder, law, row, line, other):
+    (row,) = rows_named([row])
+    assert line in PYTHON[0]
+    for name, source, status in (("sound", PYTHON[0], PASS), ("broken", PYTHON[0].replace(line, other), FAIL)):
+        written(folder, f"{name}.py", source)
+        (cell,) = row_cells(engine_named(f"{name}:patch", allow_code=True), row, [LAWS[law]])
+        assert cell.status == status, cell.text
