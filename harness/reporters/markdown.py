@@ -56,6 +56,9 @@ def _verdict(run: RunResult) -> Iterator[str]:
     yield f"## {SIGN[run.verdict]} harness: {run.verdict.value.upper()}"
     yield ""
     yield f"{counts(run)} in {run.duration_s:.1f} s, exit code {run.exit_code}."
+    for note in run.notes:
+        yield ""
+        yield text(note)
 
 
 def _failed(run: RunResult) -> Iterator[str]:

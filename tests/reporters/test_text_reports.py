@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hostile import hostile
 from results import curve, job, run
 
-from harness.reporters import annotations, markdown
-from harness.vocabulary import Finding, Site, Status
+from harness.reporters import annotations, html, markdown
+from harness.vocabulary import Finding, RunResult, Site, Status
 
 FAILED = job(
     status=Status.FAILED,
@@ -26,6 +27,12 @@ def test_markdown_says_first_what_failed_and_what_to_type() -> None:
     assert lines[2] == "1 passed, 1 failed in 12.3 s, exit code 1."
     assert lines[6] == "- ✗ `case[native@tiny]` **FIN004** the engine's baseline is not finite: reported inf (1 more)"
     assert lines[8] == "  - again: `harness run cases/case.case.yaml --engine native --model tiny`"
+
+
+@pytest.mark.parametrize("render", [markdown.render, html.render], ids=["markdown", "html"])
+def test_what_a_reader_must_know_besides_the_jobs_is_there_as_text(render: Callable[[RunResult], str]) -> None:
+    report = render(run(job("fine"), notes=("12 of 96 jobs: shard 1/8 <b>only</b>",)))
+    assert "12 of 96 jobs: shard 1/8 &lt;b&gt;only&lt;/b&gt;" in report
 
 
 def test_an_undefined_recovery_is_named_in_the_table() -> None:
