@@ -68,7 +68,10 @@ def _by_name(document: Document) -> dict[str, Any]:
         for cell in curve["recoveries"]:
             where = f", head {cell['head']}" if "head" in cell else ""
             where += "" if cell["position"] == "all" else f", position {cell['position']}"
-            named[f"{name} layer {cell['layer']}{where}"] = cell
+            place = f"{name} layer {cell['layer']}{where}"
+            named[place] = cell
+            if "precision" in cell:
+                named[f"{place} error bar"] = {"value": cell["precision"], "state": "finite"}
     return named
 
 

@@ -61,7 +61,8 @@ def _cell(cell: Cell) -> dict[str, Any]:
     value, state = cell.recovery.value, cell.recovery.state.value
     rounded = None if value is None else round(value, 4)
     head = {} if cell.head is None else {"head": cell.head}
-    return {"layer": cell.layer, **head, "position": cell.position, "value": rounded, "state": state}
+    bar = {} if cell.precision is None else {"precision": round(cell.precision, 4)}
+    return {"layer": cell.layer, **head, "position": cell.position, "value": rounded, "state": state, **bar}
 
 
 def refuse_non_finite(document: Document) -> None:

@@ -28,7 +28,7 @@ def document() -> dict[str, Any]:
                 "component": "mlp_out", "metric": "l2",
                 "baseline": {"value": 10.0, "unit": "logits", "state": "finite"},
                 "recovery_unit": "%",
-                "recoveries": [{"layer": 3, "position": "all", "value": 50.0, "state": "finite"},
+                "recoveries": [{"layer": 3, "position": "all", "value": 50.0, "state": "finite", "precision": 2.0},
                                {"layer": 4, "position": "all", "value": None, "state": "undefined"}],
             }
         ],
@@ -88,6 +88,9 @@ def test_an_undefined_recovery_may_be_stored(document: dict[str, Any]) -> None:
         ((*FIRST, "value"), NAN, "mlp_out l2 layer 3"),
         ((*FIRST, "value"), None, "mlp_out l2 layer 3"),
         (("curves", 0, "recoveries", 1, "value"), 0.0, "mlp_out l2 layer 4"),
+        ((*FIRST, "precision"), 2.4, None),
+        ((*FIRST, "precision"), -2.0, "mlp_out l2 layer 3 error bar"),
+        (FIRST, {"layer": 3, "position": "all", "value": 50.0, "state": "finite"}, "mlp_out l2 layer 3 error bar"),
         ((*FIRST, "position"), "last", "mlp_out l2 layer 3"),
         (("curves",), [], "mlp_out l2 baseline"),
         (("tolerance", "recovery_points"), 5.0, "tolerance"),
