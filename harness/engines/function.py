@@ -20,6 +20,7 @@ from harness.engines.declaration import declared_by
 from harness.engines.foreign import ForeignEngine, Reply, Request
 from harness.engines.roles import Place
 from harness.errors import UsageError
+from harness.user_code import function_named
 
 _ALWAYS = ("model", "clean", "corrupted", "component", "layers", "metric")
 _IF_NAMED = ("positions", "direction", "answers", "tokenizer")
@@ -27,7 +28,7 @@ _IF_NAMED = ("positions", "direction", "answers", "tokenizer")
 
 def function_engine(name: str) -> ForeignEngine:
     """Import `module:callable` and return it as an engine. Raises UsageError with what is wrong with it."""
-    function = _imported(name)
+    function = function_named(name, "engine")
     asked = _arguments(name, function)
     declared = declared_by(name, getattr(function, "harness", None))
     about = (inspect.getdoc(function) or "a function of the user's own").splitlines()[0]
@@ -36,23 +37,6 @@ def function_engine(name: str) -> ForeignEngine:
         return _reply(function(**{key: _plain(getattr(request, key)) for key in asked}))
 
     return ForeignEngine(name, about, metrics=frozenset(declared.metrics), declared=declared, ask=ask)
-
-
-def _imported(name: str) -> Callable[..., Any]:
-    import importlib
-    import sys
-
-    # Like `python -m`: a function beside the cases is found from where the command runs.
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"the engine {name!r} cannot be imported: {error}") from error
-    if not callable(found):
-        raise UsageError(f"the engine {name!r} is a {type(found).__name__}, not a function")
-    return found  # type: ignore[no-any-return]  # checked one line above
 
 
 def _arguments(name: str, function: Callable[..., Any]) -> list[str]:

@@ -12,22 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from harness.errors import UsageError
 from harness.metrics.host import Row
+from harness.user_code import function_named
 
 
 @cache
 def load(name: str) -> Callable[[Row, Row], float | None]:
     """Return the function that a name means. Raises UsageError where it cannot be imported or called."""
-    import importlib
-
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"the metric {name!r} cannot be imported: {error}") from error
-    if not callable(found):
-        raise UsageError(f"the metric {name!r} is a {type(found).__name__}, not a function of (clean, x)")
+    found = function_named(name, "metric")
 
     def metric(clean: Row, x: Row) -> float | None:
         value = found(clean, x)

@@ -95,6 +95,17 @@ def test_code_is_refused_at_its_line_and_not_imported_unless_allowed(folder, key
     assert not Path("imported").exists()
 
 
+def test_a_metric_beside_the_case_is_found_from_the_command_line(tmp_path):
+    """Without an engine of the folder, which would have put the folder on the path."""
+    written(tmp_path, "mymetric.py", PYTHON[1])
+    case = CASE.replace(', "mypatch:patch"', "").replace("metrics: [l2]", 'metrics: ["mymetric:largest_difference"]')
+    written(tmp_path, "mine.case.yaml", case.replace("llama-2k-f32", "circuit-llama-2k-f32"))
+    command = [Path(sys.executable).with_name("harness"), "run", "--allow-code", "mine.case.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mymetric:largest_difference" in done.stdout
+
+
 def test_pytest_refuses_code_without_its_flag_and_runs_it_with_it(folder, monkeypatch):
     # `harness run` in this process leaves this behind for its own pytest.
     monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", raising=False)
@@ -119,13 +130,25 @@ GOOD = "{'units': 'percent', 'metrics': ['l2'], 'components': ['mlp']}"
     [
         ("", "cannot be imported: module 'm' has no attribute 'f'"),
         ("f = 3", "is a int, not a function"),
+        ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero"),
+        ("def f(:", "cannot be imported: SyntaxError"),
         ("def f(model): ...", "has no argument clean, corrupted, component, layers, metric"),
         ("def f(**about): ...", "m:f.harness is missing: a dict of units, metrics"),
         ("def f(**about): ...\nf.harness = {'units': 'percent'}", "says nothing of metrics, components"),
         (f"def f(**about): ...\nf.harness = {GOOD} | {{'units': 'permille'}}", "units: Input should be 'percent'"),
         (f"def f(**about): ...\nf.harness = {GOOD} | {{'colour': 'red'}}", "colour: Extra inputs are not permitted"),
     ],
-    ids=["no such name", "no function", "arguments", "no declaration", "half a declaration", "unit", "unknown key"],
+    ids=[
+        "no such name",
+        "no function",
+        "raises",
+        "no Python",
+        "arguments",
+        "no declaration",
+        "half a declaration",
+        "unit",
+        "unknown key",
+    ],
 )
 def test_a_function_that_is_no_engine_is_refused_with_the_reason(folder, source, said):
     written(folder, "m.py", source)
