@@ -8,6 +8,7 @@ somewhere, because rows that nothing has patched are equal too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -54,7 +55,7 @@ def _of_dtype(architecture: str, dtype: str) -> dict[str, str]:
             return dict.fromkeys(COMPONENTS, f"{dtype}: logits are NaN before any patch")
         return _cells(model, dtype)
     except Exception as error:  # noqa: BLE001  whatever a foreign forward pass raises is the reason
-        return dict.fromkeys(COMPONENTS, f"not run in {dtype}: {_line(error)}")
+        return dict.fromkeys(COMPONENTS, f"not run in {dtype}: {_why(architecture, error)}")
 
 
 def _cells(model: LoadedModel, dtype: str) -> dict[str, str]:
@@ -95,6 +96,11 @@ def _cell(model: LoadedModel, component: str, layers: tuple[int, ...], dtype: st
     if not moved > MATTERS:
         return f"{FAIL}no cell differs from the unpatched run"
     return f"{worst:.0e}" if worst <= EQUAL[DTYPES[dtype]] else f"{FAIL}differs from stepwise by {worst:.1e}"
+
+
+def _why(architecture: str, error: Exception) -> str:
+    known, seen = reasons.REASONS.get(architecture, {}).get("builds"), f"{type(error).__name__}: {error}"
+    return known.text if known and re.search(known.seen, seen) else _line(error)
 
 
 def _stays_behind(architecture: str, fallback: str) -> str:
