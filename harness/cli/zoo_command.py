@@ -54,10 +54,12 @@ def run_zoo(only: tuple[str, ...], clean: bool, json_file: Path | None, page_fil
 
     faults = _chosen(only)
     trials = _trials(faults)
-    alarms = _false_alarms() if clean else []
+    looked, alarms = _false_alarms() if clean else (0, [])
     _show(faults, trials)
     for said in alarms:
         click.echo(f"harness: false alarm: {said}", err=True)
+    if clean:
+        click.echo(f"models without a fault: {len(alarms)} of {looked} accused")
     if json_file:
         write_text(json_file, json.dumps(_document(trials, alarms if clean else None), indent=1) + "\n")
     if page_file:
@@ -84,15 +86,17 @@ def _trials(faults: Sequence[Fault]) -> list[Trial]:
     return trials
 
 
-def _false_alarms() -> list[str]:
+def _false_alarms() -> tuple[int, list[str]]:
+    """Return how many clean models were diagnosed, and what was said against any of them."""
     from harness.diagnosis import diagnose
     from harness.diagnosis.zoo.clean import examine, subjects
 
-    said = []
+    looked, said = 0, []
     for subject in subjects():
         click.echo(subject.name, err=True)
+        looked += 1
         said += [alarm] if (alarm := examine(subject, diagnose)) else []
-    return said
+    return looked, said
 
 
 def _show(faults: Sequence[Fault], trials: Sequence[Trial]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fabricated import at, right
 
 from harness.cli import exit_code_of
-from harness.diagnosis.zoo import ZOO, page, trial
+from harness.diagnosis.zoo import ZOO, clean, page, trial
 from harness.diagnosis.zoo.trial import judge
 
 PAGE = Path(__file__).parents[2] / "docs" / "zoo.md"
@@ -74,3 +75,14 @@ def test_a_page_is_written(tmp_path, diagnosing):
 def test_the_page_in_the_documentation_says_that_all_is_named():
     trials = [judge(fault, each, right(fault, each)) for fault in ZOO.values() for each in fault.plantings]
     assert page.markdown(ZOO, trials) == PAGE.read_text(), "run `harness zoo run --write docs/zoo.md`"
+
+
+@pytest.mark.parametrize(("accused", "code"), [(None, 0), ("small: DIA101 planted", 1)], ids=["none", "one"])
+def test_clean_models_are_counted_and_an_accusation_fails(accused, code, capsys, monkeypatch, diagnosing):
+    diagnosing(lambda said: said)
+    monkeypatch.setattr(clean, "subjects", lambda: [SimpleNamespace(name="small"), SimpleNamespace(name="other")])
+    monkeypatch.setattr(clean, "examine", lambda subject, diagnose: accused if subject.name == "small" else None)
+    assert exit_code_of(["zoo", "run", "--only", "F02", "--clean"]) == code
+    seen = capsys.readouterr()
+    assert f"models without a fault: {code} of 2 accused" in seen.out
+    assert ("false alarm: small: DIA101" in seen.err) == bool(code)
