@@ -176,6 +176,13 @@ def test_a_baseline_of_exactly_zero_has_no_recoveries_unless_it_is_a_score(
     assert [each.message.partition("; ")[2] for each in found.contradictions] == accused
 
 
+@pytest.mark.parametrize("metric", ["logit_diff", "log_prob"])
+def test_a_score_of_a_run_may_be_negative_and_recover_beyond_100_percent(tmp_path: Path, metric: str) -> None:
+    write(run(job(curves=(curve(300.0, -940.0, baseline=-13.2, metric=metric),))), tmp_path / "r.json")
+    (found,) = map(audit, read_tables(tmp_path / "r.json"))
+    assert found.contradictions == ()
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", "no json"])
 def test_what_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "r.json"
