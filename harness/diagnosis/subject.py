@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def tokens_of(model: LoadedModel, prompt: str | Sequence[int], name: str) -> Tok
     """Return a prompt as ids. Raises PromptError for text without a tokenizer and for an id that does not exist."""
     if not isinstance(prompt, str):
         try:
-            prompt = tuple(int(i) for i in prompt)
+            prompt = tuple(map(index, prompt))
         except (TypeError, ValueError) as error:
             raise PromptError(f"{name} {prompt!r} is neither text nor a list of token ids") from error
     return read(model, prompt, name)

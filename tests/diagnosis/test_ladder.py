@@ -278,6 +278,14 @@ def test_an_id_that_a_given_module_does_not_have_is_refused(make, vocab):
     assert diagnose(make(), prompt=[1, 2, 3]).subject["vocab"] == vocab
 
 
+def test_ids_may_be_an_array_and_are_never_rounded():
+    model = build()
+    for ids in (np.array([1, 2, 3]), mx.array([1, 2, 3])):
+        assert diagnose(model, prompt=ids).subject["prompts"] == {"clean": [1, 2, 3]}
+    with pytest.raises(PromptError, match="neither text nor a list of token ids"):
+        diagnose(model, prompt=[1.5, 2])
+
+
 def test_a_fault_of_the_corrupted_run_only_is_placed_there():
     model = build(dtype="float32")
     embedding = module_of(model, "model.embed_tokens")
