@@ -286,6 +286,12 @@ def test_ids_may_be_an_array_and_are_never_rounded():
         diagnose(model, prompt=[1.5, 2])
 
 
+def test_finite_float64_logits_are_never_called_infinite():
+    clean = np.arange(8.0)
+    with pytest.raises(UsageError, match="corrupted is float64, and 1 of its finite numbers are beyond float32"):
+        diagnose(logits=(clean, np.where(clean == 5, 1e39, clean)))
+
+
 def test_a_fault_of_the_corrupted_run_only_is_placed_there():
     model = build(dtype="float32")
     embedding = module_of(model, "model.embed_tokens")
