@@ -52,7 +52,8 @@ def _concordance(a: Curve, b: Curve, within: float) -> Concordance:
 def _order(values: Sequence[float], within: float) -> Order:
     """Return for each two of n values which is larger, `[n, n]`: 1, -1, or 0 for a tie."""
     all_of_them = np.asarray(values, np.float64)
-    rows = [np.sign(value - all_of_them) * (np.abs(value - all_of_them) > within) for value in all_of_them]
+    with np.errstate(over="ignore"):  # a difference beyond the floats has its sign, and is beyond `within`
+        rows = [np.sign(value - all_of_them) * (np.abs(value - all_of_them) > within) for value in all_of_them]
     # A row at a time as whole numbers of 8 bits: a grid of 5,000 cells stays within 25 MB.
     return np.array([row.astype(np.int8) for row in rows], np.int8).reshape(len(values), len(values))
 

@@ -59,6 +59,10 @@ def test_what_lies_within_the_tolerance_is_tied():
     assert tau_b([0.0, 0.05], [1.0, 2.0], within=0.05) is None
 
 
+def test_a_difference_beyond_floats_has_an_order_too():
+    assert tau_b([1.7e308, -1.7e308, 0.0], [3.0, 1.0, 2.0]) == pytest.approx(1.0)
+
+
 def test_every_two_metrics_of_a_component_are_compared():
     l2, mse, other = curve("l2", 1.0, 2.0, 3.0), curve("mse", 2.0, 4.0, 6.0), curve("l2", 1.0, component="attn")
     kl = curve("kl_divergence", 3.0, 2.0, 1.0)

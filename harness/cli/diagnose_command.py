@@ -67,6 +67,7 @@ def command(**given: Any) -> int:
     for file in (given["json_file"], given["plot_file"], given["case_file"]):
         if file and not file.absolute().parent.is_dir():
             raise UsageError(f"{file}: {file.parent} is not a folder")
+    _refuse_case(given)
     prompts = _prompts(given)
     with _progress() as progress:
         found = diagnose(
@@ -81,6 +82,14 @@ def command(**given: Any) -> int:
     _print(found, given["trail"])
     _write(found, given, prompts)
     return EXIT_FINDINGS if found.verdict == "fault" else EXIT_PASSED
+
+
+def _refuse_case(given: dict[str, Any]) -> None:
+    file: Path | None = given["case_file"]
+    if file and not file.name.endswith(".case.yaml"):
+        raise UsageError(f"{file}: a case file's name ends in .case.yaml")
+    if file and given["model"] is None:
+        raise UsageError("--save-case needs a model; two arrays alone make no case")
 
 
 def _prompts(given: dict[str, Any]) -> dict[str, Any]:
@@ -201,6 +210,7 @@ def _trail(frames: Sequence[Any]) -> Any:
 
 
 def _write(found: Diagnosis, given: dict[str, Any], prompts: dict[str, Any]) -> None:
+    from harness.cli.diagnosed_case import save
     from harness.files import write_text
 
     if given["json_file"]:
@@ -212,40 +222,4 @@ def _write(found: Diagnosis, given: dict[str, Any], prompts: dict[str, Any]) -> 
         draw(found, given["plot_file"])
         click.echo(f"drawn: {given['plot_file']}")
     if given["case_file"]:
-        _save_case(found, given, prompts)
-
-
-def _save_case(found: Diagnosis, given: dict[str, Any], prompts: dict[str, Any]) -> None:
-    from harness.casefile import load_case
-    from harness.diagnosis.case import table_file, written
-    from harness.files import write_text
-
-    file: Path = given["case_file"]
-    if not file.name.endswith(".case.yaml"):
-        raise UsageError(f"{file}: a case file's name ends in .case.yaml")
-    if given["model"] is None:
-        raise UsageError("--save-case needs a model; two arrays alone make no case")
-    if found.verdict == "clean":
-        click.echo("no case was written: nothing was found that it could hold")
-        return
-    clean = prompts["clean"] if prompts["prompt"] is None else prompts["prompt"]
-    corrupted = prompts["corrupted"] if prompts["prompt"] is None else prompts["prompt"]
-    text = written(found, file, _source(given), {"clean": clean or [0], "corrupted": corrupted or [0]})
-    write_text(file, text.case)
-    if text.table:
-        write_text(table_file(file), text.table)
-    load_case(file)
-    click.echo(f"case: {text.how}")
-
-
-def _source(given: dict[str, Any]) -> dict[str, Any]:
-    """The table row of a model that no table holds yet."""
-    from harness.models import bundled
-
-    if given["model"] in bundled():
-        row = bundled()[given["model"]].model_dump(exclude={"id", "dtype", "tags"}, exclude_defaults=True, mode="json")
-        return row if given["dtype"] else {}
-    folder = Path(given["model"]).expanduser()
-    if folder.is_dir():
-        return {"source": "path", "path": str(folder.resolve())}
-    return {"source": "hub", "repo": given["model"], "revision": "main"}
+        click.echo(save(found, given, prompts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from harness.comparison.runs import Comparison, CurveChange, JobChange
+from harness.comparison.runs import CellChange, Comparison, CurveChange, JobChange
 from harness.errors import UsageError, suggest
 from harness.findings import Severity
 from harness.vocabulary import Status
@@ -62,11 +62,15 @@ def _state(comparison: Comparison, _: float) -> Iterator[Breach]:
 
 
 def _missing(comparison: Comparison, _: float) -> Iterator[Breach]:
-    for name in comparison.only_base:
+    for name in comparison.gone:
         yield Breach("missing", name, "ran before, is not there now")
     for job in comparison.jobs:
-        if job.base.status is Status.PASSED and job.new.status is Status.SKIPPED:
+        if job.base.status is Status.SKIPPED:
+            continue
+        if job.new.status is Status.SKIPPED:
             yield Breach("missing", job.name, f"ran before, is skipped now: {job.new.reason}")
+        else:
+            yield from (Breach("missing", job.name, what) for what in job.lost)
 
 
 def _baseline(comparison: Comparison, limit: float) -> Iterator[Breach]:
@@ -75,10 +79,17 @@ def _baseline(comparison: Comparison, limit: float) -> Iterator[Breach]:
         if relative is not None and relative > limit:
             seen = f"{curve.base.text('.8g')} -> {curve.new.text('.8g')}"
             yield Breach("baseline", job.name, f"{_label(curve)}: {seen}, relative {relative:.2g} > {limit:g}")
+        elif curve.base.value is not None and curve.new.value is None:
+            seen = f"{curve.base.text('.8g')} is now {curve.new.text()}, beyond any limit"
+            yield Breach("baseline", job.name, f"{_label(curve)}: {seen}")
 
 
 def _recovery(comparison: Comparison, limit: float) -> Iterator[Breach]:
     for job, curve in _curves(comparison):
+        if lost := _lost(curve):
+            seen = f"{lost[0].base.text('.2f')} % is now {lost[0].new.text()}, beyond any limit"
+            yield Breach("recovery", job.name, f"{curve.metric} {lost[0].site}: {seen}")
+            continue
         for cell in curve.cells:
             if cell.points is not None and abs(cell.points) > limit:
                 seen = f"{cell.base.text('.2f')} % -> {cell.new.text('.2f')} %"
@@ -87,9 +98,17 @@ def _recovery(comparison: Comparison, limit: float) -> Iterator[Breach]:
                 break
 
 
+def _lost(curve: CurveChange) -> list[CellChange]:
+    """Return the recoveries that were numbers and are none now: no limit on a difference can hold them."""
+    return [cell for cell in curve.cells if cell.base.value is not None and cell.new.value is None]
+
+
 def _rank(comparison: Comparison, limit: float) -> Iterator[Breach]:
     for job, curve in _curves(comparison):
-        if curve.kendall is not None and curve.kendall < limit:
+        if lost := _lost(curve):
+            message = f"{_label(curve)}: {len(lost)} recoveries have no place in an order now, first {lost[0].site}"
+            yield Breach("rank", job.name, message)
+        elif curve.kendall is not None and curve.kendall < limit:
             yield Breach("rank", job.name, f"{_label(curve)}: Kendall's tau {curve.kendall:.2f} < {limit:g}")
 
 
@@ -108,10 +127,10 @@ LIMITS: Mapping[str, Limit] = {
         Limit("status", "a job that passed fails", "", _status),
         Limit("finding", "a new error", "", _finding),
         Limit("state", "a value that became inf, nan or undefined, or ceased to be", "", _state),
-        Limit("missing", "a job that ran is gone or skipped", "", _missing),
-        Limit("baseline", "a baseline that moved", "relative difference", _baseline),
-        Limit("recovery", "a recovery that moved", "percentage points", _recovery),
-        Limit("rank", "layers in another order", "Kendall's tau at least", _rank),
+        Limit("missing", "a job that ran, or a part of its curves, is gone or skipped", "", _missing),
+        Limit("baseline", "a baseline that moved, or is no number now", "relative difference", _baseline),
+        Limit("recovery", "a recovery that moved, or is no number now", "percentage points", _recovery),
+        Limit("rank", "layers in another order, or without a place in it", "Kendall's tau at least", _rank),
         Limit("time", "sweeps that take longer", "ratio, by the lower quartile", _time),
     )
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from harness.comparison.pairs import Match, Pair, pair
 from harness.ranks import tau_b
-from harness.vocabulary import Curve, Environment, Finding, JobResult, Reading, RunResult, Site
+from harness.vocabulary import Curve, Environment, Finding, JobResult, Reading, RunResult, Site, Status
 
 FASTEST_S = 0.05
 """Sweeps shorter than this say more about the clock and the first allocation than about the code."""
@@ -61,13 +61,17 @@ class CurveChange:
 
 @dataclass(frozen=True)
 class JobChange:
-    """A pair of jobs, both there: statuses, curves in common, curves of one side only, findings that came or went."""
+    """A pair of jobs, both there: statuses, curves in common, curves of one side only, findings that came or went.
+
+    `unmatched` are curves, or cells of one, that one side does not have; `lost` are those of them that the first has.
+    """
 
     name: str
     base: JobResult
     new: JobResult
     curves: tuple[CurveChange, ...]
     unmatched: tuple[str, ...]
+    lost: tuple[str, ...]
     appeared: tuple[Finding, ...]
     vanished: tuple[Finding, ...]
 
@@ -100,12 +104,13 @@ class TimeRatio:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that differs between two runs."""
+    """Everything that differs between two runs; `gone` are the jobs of `only_base` that were not skipped there."""
 
     environment: Mapping[str, tuple[str, str]]
     jobs: tuple[JobChange, ...]
     only_base: tuple[str, ...]
     only_new: tuple[str, ...]
+    gone: tuple[str, ...]
     time: TimeRatio | None
 
     @property
@@ -123,6 +128,9 @@ def compare(base: RunResult, new: RunResult, engines: Match | None = None, model
         jobs=jobs,
         only_base=tuple(each.name for each in pairs if each.new is None),
         only_new=tuple(each.name for each in pairs if each.base is None),
+        gone=tuple(
+            each.name for each in pairs if each.base and not each.new and each.base.status is not Status.SKIPPED
+        ),
         time=_time(pairs),
     )
 
@@ -144,12 +152,14 @@ def _facts(env: Environment) -> dict[str, str]:
 def _job(name: str, base: JobResult, new: JobResult) -> JobChange:
     left = {(curve.component, curve.metric): curve for curve in base.curves}
     right = {(curve.component, curve.metric): curve for curve in new.curves}
+    lost = tuple(_one_sided(left, right, "first"))
     return JobChange(
         name=name,
         base=base,
         new=new,
         curves=tuple(_curve(curve, right[key]) for key, curve in left.items() if key in right),
-        unmatched=(*_one_sided(left, right, "first"), *_one_sided(right, left, "second")),
+        unmatched=(*lost, *_one_sided(right, left, "second")),
+        lost=lost,
         appeared=_beyond(new.findings, base.findings),
         vanished=_beyond(base.findings, new.findings),
     )

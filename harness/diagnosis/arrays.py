@@ -104,7 +104,13 @@ def _from_host(given: Any, name: str) -> mx.array:
         raise UsageError(
             f"{name} is {values.dtype} {list(values.shape)}; [vocab] or [tokens, vocab] of floats is needed"
         )
-    return mx.array(values.astype(np.float32) if values.dtype.itemsize > 4 else values)
+    if values.dtype.itemsize <= 4:
+        return mx.array(values)
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    if lost := int((np.isinf(narrow) & np.isfinite(values)).sum()):
+        raise UsageError(f"{name} is {values.dtype}, and {lost:,} of its finite numbers are beyond float32")
+    return mx.array(narrow)
 
 
 def _not_finite(run: str, rows: mx.array) -> list[Observation]:

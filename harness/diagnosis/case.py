@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,12 @@ class Written:
 
     case: str
     table: str | None
-    how: str
-    """What to type to see it fail, and pass."""
+    command: str
+    """What to type to run it."""
+    choices: tuple[str, ...]
+    """The options that choose its jobs: the one that fails and, where the remedy is at hand, the one that passes."""
+    remedy: str
+    """What must happen for it to pass, where nothing at hand does."""
 
 
 def written(diagnosis: Diagnosis, file: Path, source: Mapping[str, Any], prompts: Mapping[str, Any]) -> Written:
@@ -60,13 +64,17 @@ def written(diagnosis: Diagnosis, file: Path, source: Mapping[str, Any], prompts
         f"metrics: [{given.get('metric', 'l2')}]",
     ]
     lines += _allowed(prompts)
-    return Written("\n".join(lines) + "\n", table, _how(file, engines, ids, table is not None))
+    beside = f" --models {table_file(file)}" if table else ""
+    remedy = "the prompts are of equal length" if cause.code == "DIA304" else "the model is repaired"
+    return Written("\n".join(lines) + "\n", table, f"harness run {file}{beside}", tuple(_choices(engines, ids)), remedy)
 
 
 def _models(stem: str, name: str, dtype: str, source: Mapping[str, Any], wider: bool) -> tuple[list[str], str | None]:
     """Return the ids of the case's models, and the table that holds them if the bundled one does not."""
     if not source:
         return [name], None
+    if not dtype:  # a folder whose weights are broken was not loaded, and runs in whatever dtype it has
+        return [stem], "models:\n" + _row({"id": stem, **source})
     dtypes = [dtype, "float32" if dtype == "bfloat16" else "bfloat16"] if wider and dtype != "float32" else [dtype]
     ids = [f"{stem}-{each}" for each in dtypes]
     rows = ({"id": each, **source, "dtype": kind} for each, kind in zip(ids, dtypes, strict=True))
@@ -82,14 +90,13 @@ def _allowed(prompts: Mapping[str, Any]) -> Sequence[str]:
     return ["expect:", "  may_find: [BAS001]"] if prompts.get("clean") == prompts.get("corrupted") else []
 
 
-def _how(file: Path, engines: Sequence[str], ids: Sequence[str], has_table: bool) -> str:
-    table = f" --models {table_file(file)}" if has_table else ""
-    run = f"harness run {file}{table}"
+def _choices(engines: Sequence[str], ids: Sequence[str]) -> Iterator[str]:
     if len(engines) > 1:
-        return f"{run} --engine {engines[0]}  fails, and with --engine {engines[1]} it passes"
-    if len(ids) > 1:
-        return f"{run} --model {ids[0]}  fails, and with --model {ids[1]} it passes"
-    return f"{run}  fails until the model is repaired"
+        yield from (f"--engine {each}" for each in engines)
+    elif len(ids) > 1:
+        yield from (f"--model {each}" for each in ids)
+    else:
+        yield ""
 
 
 def table_file(file: Path) -> Path:

@@ -103,6 +103,8 @@ class _Climb:
         self.subject: Subject = subject_of(request.model, request.tokenizer, request.dtype)
         self.frames: list[Frame] = []
         self.about: dict[str, Any] = {"model": self.subject.name, "engine": name_of(engine_of(request.engine))}
+        if request.dtype:
+            self.about["dtype"] = request.dtype
 
     def diagnosis(self) -> Diagnosis:
         self._climb()

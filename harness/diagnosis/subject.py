@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -72,20 +73,35 @@ def _named(name: str, dtype: str | None) -> Subject:
 
 
 def _wrapped(module: Any, tokenizer: Any) -> LoadedModel:
-    """Describe a module without running it: it may be what is broken."""
-    config = {"model_type": str(getattr(module, "model_type", type(module).__name__))}
+    """Describe a module without computing anything: it may be what is broken."""
+    architecture, vocab = str(getattr(module, "model_type", type(module).__name__)), _vocabulary(module)
     try:
-        card = card_of(module, config, "given", "given")
+        card = card_of(module, {"model_type": architecture, "vocab_size": vocab}, "given", "given")
     except (AttributeError, TypeError, ValueError):
-        card = ModelCard("given", "given", config["model_type"], len(getattr(module, "layers", ())), 0, "float32")
+        card = ModelCard("given", "given", architecture, len(getattr(module, "layers", ())), vocab, "float32")
     return LoadedModel(card, module, tokenizer)
+
+
+def _vocabulary(module: Any) -> int:
+    """Return how many logits a module gives, or 0 where it does not say: a shape is known before any value is."""
+    import mlx.core as mx
+
+    size = getattr(getattr(module, "args", None), "vocab_size", None)
+    if isinstance(size, int):
+        return size
+    try:
+        out = module(mx.array([[0]]))
+        logits = out[0] if isinstance(out, tuple) else out
+        return int(logits.shape[-1]) if logits.ndim == 3 else 0
+    except Exception:  # noqa: BLE001  a module that cannot run is told so with its own prompt
+        return 0
 
 
 def tokens_of(model: LoadedModel, prompt: str | Sequence[int], name: str) -> Tokens:
     """Return a prompt as ids. Raises PromptError for text without a tokenizer and for an id that does not exist."""
     if not isinstance(prompt, str):
         try:
-            prompt = tuple(int(i) for i in prompt)
+            prompt = tuple(map(index, prompt))
         except (TypeError, ValueError) as error:
             raise PromptError(f"{name} {prompt!r} is neither text nor a list of token ids") from error
     return read(model, prompt, name)

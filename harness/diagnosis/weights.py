@@ -75,6 +75,12 @@ def flat_place(index: Sequence[int], shape: Sequence[int]) -> tuple[int | None, 
     return int(np.ravel_multi_index(tuple(index[:-1]), tuple(shape[:-1]))), index[-1]
 
 
+def _element(row: int | None, column: int | None) -> str:
+    """Name an element of a tensor; a vector has no rows, and a number has no columns either."""
+    named = [f"{name} {value}" for name, value in (("row", row), ("column", column)) if value is not None]
+    return ", ".join(named) or "and only value"
+
+
 def _not_finite(found: Sequence[Census]) -> Iterator[Observation]:
     for each in found:
         if each.counts.finite or _is_scale(each.tensor.name, {other.tensor.name for other in found}):
@@ -83,9 +89,7 @@ def _not_finite(found: Sequence[Census]) -> Iterator[Observation]:
         if _rules_out(each):
             continue
         cast = each.tensor.dtype == "float16" and not each.counts.nan
-        message = (
-            f"{each.tensor.name} ({each.tensor.dtype}) holds {each.counts.text()}; first row {row}, column {column}"
-        )
+        message = f"{each.tensor.name} ({each.tensor.dtype}) holds {each.counts.text()}; first {_element(row, column)}"
         evidence: dict[str, Any] = {
             "nan": each.counts.nan,
             "pos_inf": each.counts.pos_inf,

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness.replay.numbers import ANY, NOTHING, Interval, Number, Part
-from harness.replay.relations import SCORES, Relation, bound, relations, sound
+from harness.replay.relations import SCORES, Relation, bound, relations, sound, squared
 from harness.replay.states import impossible, unfounded
 from harness.replay.table import Table
 
 EVERY, SOME, NONE = "✓", "~", "·"
+_PLAIN = 1e15
+"""From here on a float has no digit behind the point, and is written with an exponent."""
 _PARTNER = {"l2": "mse", "mse": "l2"}
 
 
@@ -116,6 +118,8 @@ def spelled(interval: Interval) -> str:
     if math.isinf(low) or math.isinf(high):
         return f"at most {high:.7g}" if math.isinf(low) else f"at least {low:.7g}"
     width = high - low
+    if max(abs(low), abs(high)) >= _PLAIN:
+        return f"{low:.7g} to {high:.7g}"
     places = max(0, 2 - math.floor(math.log10(width))) if width > 0 else 12
     return f"{low:,.{places}f} to {high:,.{places}f}"
 
@@ -125,7 +129,8 @@ def _logits(table: Table) -> Interval | None:
     if len(found) < 2 or not all(map(sound, found)):
         return None
     l2, mse = (number.quantity & Interval(0, math.inf) for number in found)
-    return Interval(l2.low**2 / mse.high if mse.high else 0.0, l2.high**2 / mse.low if mse.low else math.inf)
+    size = squared(l2)
+    return Interval(size.low / mse.high if mse.high else 0.0, size.high / mse.low if mse.low else math.inf)
 
 
 def _claim(table: Table, number: Number, ties: tuple[Relation, ...]) -> Claim:

@@ -107,16 +107,19 @@ class Number:
         """Return the numbers that could be printed here if the quantity is one of those allowed."""
         if allowed.empty:
             return NOTHING
-        low, high = (
-            (allowed.low - self._absolute) / (1 + self.error),
-            (allowed.high + self._absolute) * (1 + self.error),
-        )
+        low, high = self._spread(allowed.low - self._absolute, allowed.high + self._absolute)
         if self.part is Part.BASELINE:
             return Interval(low - self.half, high + self.half)
         return Interval(100 * (1 - high) - self.half, 100 * (1 - low) + self.half)
 
     def _widened(self, low: float, high: float) -> Interval:
-        return Interval(low / (1 + self.error) - self._absolute, high * (1 + self.error) + self._absolute)
+        low, high = self._spread(low, high)
+        return Interval(low - self._absolute, high + self._absolute)
+
+    def _spread(self, low: float, high: float) -> tuple[float, float]:
+        """Move two ends apart by the error's part of each: a score may be negative, and then its low end grows."""
+        factor = 1 + self.error
+        return min(low / factor, low * factor), max(high / factor, high * factor)
 
     @property
     def _absolute(self) -> float:

@@ -13,6 +13,7 @@ number here.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -83,8 +84,8 @@ def _size(l2: Number, mse: Number, logits: int | None) -> Relation:
     return Relation(
         law,
         (l2, mse),
-        lambda mse: Interval(math.sqrt(fewest * mse.low), math.sqrt(most * mse.high) if mse.high else 0.0),
-        lambda l2: Interval(l2.low**2 / most, l2.high**2 / fewest),
+        lambda mse: Interval(_root(fewest, mse.low), _root(most, mse.high) if mse.high else 0.0),
+        lambda l2: Interval(squared(l2).low / most, squared(l2).high / fewest),
     )
 
 
@@ -93,8 +94,19 @@ def _recoveries(l2: Number, mse: Number) -> Relation:
         "recovery_l2 = 1 - sqrt(1 - recovery_mse)",
         (l2, mse),
         lambda mse: Interval(math.sqrt(mse.low), math.sqrt(mse.high)),
-        lambda l2: Interval(l2.low**2, l2.high**2),
+        squared,
     )
+
+
+def squared(quantity: Interval) -> Interval:
+    """Return the squares of quantities; where floats end, what is beyond them stays possible."""
+    return Interval(min(quantity.low * quantity.low, sys.float_info.max), quantity.high * quantity.high)
+
+
+def _root(logits: float, mse: float) -> float:
+    """Return the root of the product, also where the product is beyond the floats and its root is not."""
+    product = logits * mse
+    return math.sqrt(product) if math.isfinite(product) else math.sqrt(logits) * math.sqrt(mse)
 
 
 def _largest(baseline: Number, recovery: Number, largest: float) -> Relation:

@@ -93,6 +93,29 @@ def test_jobs_of_one_side() -> None:
     ]
 
 
+def test_only_a_job_that_ran_can_be_missing() -> None:
+    skipped = replace(BEFORE, status=Status.SKIPPED, reason="no model", curves=())
+    other = job("other")
+    assert breaches(compare(run(skipped, other), run(other)), parse_limits([])) == []
+    assert [limit for limit, _ in broken(replace(BEFORE, status=Status.FAILED), skipped)] == ["missing"]
+
+
+def test_what_a_job_no_longer_measures_is_missing() -> None:
+    metrics = replace(BEFORE, curves=(*BEFORE.curves, curve(10.0, metric="mse")))
+    assert broken(metrics, BEFORE) == [("missing", "mlp_out mse only in the first")]
+    assert broken(BEFORE, metrics) == []
+    fewer = replace(BEFORE, curves=(replace(BEFORE.curves[0], cells=BEFORE.curves[0].cells[:1]),))
+    assert broken(BEFORE, fewer) == [("missing", "mlp_out l2: layer 1 mlp_out and 1 more only in the first")]
+
+
+@pytest.mark.parametrize("state", ["nan", "inf", "undefined"])
+def test_a_number_that_is_lost_is_beyond_any_limit_on_numbers(state: str) -> None:
+    after = replace(BEFORE, curves=(curve(10.0, state, 90.0, baseline=state),))
+    for word in ("recovery=1000", "baseline=1000", "rank=-1"):
+        assert [limit for limit, _ in broken(BEFORE, after, word)] == [word.partition("=")[0]]
+        assert broken(after, after, word) == []
+
+
 def test_curves_of_one_side_are_named() -> None:
     after = replace(BEFORE, curves=(curve(10.0, 50.0, 90.0, metric="mse"),))
     change = compare(run(BEFORE), run(after)).jobs[0]

@@ -89,6 +89,53 @@ def test_the_saved_case_of_a_range_fails_in_one_dtype_and_passes_in_the_other(sa
     capsys.readouterr()
 
 
+def test_the_saved_case_of_a_broken_folder_fails_until_it_is_repaired(say, tmp_path, capsys):
+    save_folder(build(dtype="float32"), tmp_path / "m", with_nan)
+    ids = ("--clean-ids", "1,5,6", "--corrupted-ids", "2,5,6")
+    code, out, _ = say("--model", "m", *ids, "--save-case", "nan.case.yaml")
+    assert code == 1
+    assert "case: harness run nan.case.yaml --models nan.models.yaml  fails until the model is repaired" in out
+    run = ["run", "nan.case.yaml", "--models", "nan.models.yaml"]
+    assert exit_code_of(run) == 1
+    save_folder(build(dtype="float32"), tmp_path / "m")
+    assert exit_code_of(run) == 0
+    capsys.readouterr()
+
+
+def test_the_saved_case_of_a_model_of_ones_own_table_names_its_source(say, tmp_path, capsys):
+    save_folder(build(dtype="float32"), tmp_path / "m", with_nan)
+    (tmp_path / "mine.yaml").write_text("models:\n  - {id: mine, source: path, path: m}\n")
+    ids = ("--clean-ids", "1,5,6", "--corrupted-ids", "2,5,6")
+    code, out, _ = say("--model", "mine", "--models", "mine.yaml", *ids, "--save-case", "own.case.yaml")
+    assert code == 1
+    assert "fails until the model is repaired" in out
+    assert exit_code_of(["run", "own.case.yaml", "--models", "own.models.yaml"]) == 1
+    capsys.readouterr()
+
+
+def test_the_saved_case_of_unequal_prompts_does_not_blame_the_model(say, tmp_path):
+    save_folder(build(dtype="float32"), tmp_path / "m")
+    ids = ("--clean-ids", "1,5,6", "--corrupted-ids", "2,5,6,7")
+    out = say("--model", "m", *ids, "--save-case", "unequal.case.yaml")[1]
+    assert "fails until the prompts are of equal length" in out
+
+
+def with_nan_that_nobody_reads(tensors):
+    tensors["model.embed_tokens.weight"] = put(tensors["model.embed_tokens.weight"], ((400, 2), np.nan))
+
+
+@pytest.mark.parametrize(
+    ("change", "corrupted"), [(with_nan_that_nobody_reads, "2,5,6"), (None, "1,5,6")], ids=["unread", "same prompt"]
+)
+def test_a_case_that_would_pass_is_not_saved(say, tmp_path, change, corrupted):
+    save_folder(build(dtype="float32"), tmp_path / "m", change)
+    ids = ("--clean-ids", "1,5,6", "--corrupted-ids", corrupted)
+    code, out, _ = say("--model", "m", *ids, "--save-case", "x.case.yaml")
+    assert code == 1
+    assert "no case was written: a run of it passes" in out
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["m"]
+
+
 def test_the_trail_is_drawn(say, tmp_path):
     pytest.importorskip("matplotlib")
     folder = save_folder(build(dtype="float32"), tmp_path / "m")

@@ -260,6 +260,38 @@ def test_the_json_of_a_fault_has_what_the_issue_names():
     assert document["place"] == wanted
 
 
+class Own(nn.Module):
+    """A model of nobody's library: no `args`, and a tuple for an answer."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.layers, self.head = nn.Embedding(64, 16), [nn.Linear(16, 16)], nn.Linear(16, 64)
+
+    def __call__(self, ids):
+        return self.head(self.layers[0](self.embed(ids))), None
+
+
+@pytest.mark.parametrize(("make", "vocab"), [(Own, 64), (lambda: build().module, 512)], ids=["own", "mlx-lm"])
+def test_an_id_that_a_given_module_does_not_have_is_refused(make, vocab):
+    with pytest.raises(PromptError, match=f"token id 9999 is outside the vocabulary of {vocab}"):
+        diagnose(make(), clean=[1, 2, 9999], corrupted=[2, 2, 9999])
+    assert diagnose(make(), prompt=[1, 2, 3]).subject["vocab"] == vocab
+
+
+def test_ids_may_be_an_array_and_are_never_rounded():
+    model = build()
+    for ids in (np.array([1, 2, 3]), mx.array([1, 2, 3])):
+        assert diagnose(model, prompt=ids).subject["prompts"] == {"clean": [1, 2, 3]}
+    with pytest.raises(PromptError, match="neither text nor a list of token ids"):
+        diagnose(model, prompt=[1.5, 2])
+
+
+def test_finite_float64_logits_are_never_called_infinite():
+    clean = np.arange(8.0)
+    with pytest.raises(UsageError, match="corrupted is float64, and 1 of its finite numbers are beyond float32"):
+        diagnose(logits=(clean, np.where(clean == 5, 1e39, clean)))
+
+
 def test_a_fault_of_the_corrupted_run_only_is_placed_there():
     model = build(dtype="float32")
     embedding = module_of(model, "model.embed_tokens")

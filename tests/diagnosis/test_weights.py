@@ -185,3 +185,10 @@ def _tensors(model):
 
 def test_scanning_nothing_finds_nothing():
     assert list(scan([], None)) == []
+
+
+def test_a_vector_has_no_rows_to_name():
+    model = build("qwen2", "bfloat16")
+    projection = module_of(model, "model.layers.1.self_attn.q_proj")
+    projection.bias = put(projection.bias, ((3,), math.inf))
+    assert diagnose(model).cause.message.endswith("holds 1 +inf of 64 values; first column 3")

@@ -176,6 +176,20 @@ def test_a_baseline_of_exactly_zero_has_no_recoveries_unless_it_is_a_score(
     assert [each.message.partition("; ")[2] for each in found.contradictions] == accused
 
 
+def test_numbers_whose_squares_are_beyond_floats_are_judged_like_others(ask: Ask) -> None:
+    fitting = ask("l2: {baseline: 1e200, recoveries: {0: -1e151}}", "mse: {baseline: 1e300, recoveries: {0: -1e300}}")
+    assert fitting[0] == []
+    messages, _ = ask("l2: {baseline: 1.00}", "mse: {baseline: 1.00e300}", top="vocab: 100000000000")
+    assert messages == ["mse baseline of 1.00e300 asks for l2 baseline of 3.154357e+155 to 3.170178e+155; printed 1.00"]
+
+
+@pytest.mark.parametrize("metric", ["logit_diff", "log_prob"])
+def test_a_score_of_a_run_may_be_negative_and_recover_beyond_100_percent(tmp_path: Path, metric: str) -> None:
+    write(run(job(curves=(curve(300.0, -940.0, baseline=-13.2, metric=metric),))), tmp_path / "r.json")
+    (found,) = map(audit, read_tables(tmp_path / "r.json"))
+    assert found.contradictions == ()
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", "no json"])
 def test_what_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "r.json"

@@ -135,6 +135,13 @@ def test_any_recovery_has_an_axis(reach: float) -> None:
     assert all(0 <= scale.y(tick) <= 100 for tick in ticks)
 
 
+@pytest.mark.parametrize("most", [1e45, 1.7e308])
+def test_recoveries_whose_span_is_beyond_floats_are_drawn_to_the_edges(most: float) -> None:
+    page = render(run(job(curves=(curve(most, -most, 50.0), curve(most, -most, 50.0, metric="mse")))))
+    for picture in SVG.findall(page):
+        assert shapes(picture).get("pos", 2) == 2
+
+
 def test_a_hundred_ordinary_jobs_are_under_a_megabyte() -> None:
     layers = [float(7 * i % 113) for i in range(28)]
     curves = tuple(curve(*layers, metric=metric) for metric in ("l2", "mse", "cosine"))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 STEPS = 5
 """Colour steps on each side of 0 %; the style sheet has a class for each."""
+LARGEST = 1e39
+"""Percent beyond which a value is drawn at the edge: a span of floats may itself be beyond them."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +22,14 @@ class Scale:
 
     @classmethod
     def around(cls, values: Iterable[float], top: float, height: float) -> Scale:
-        """Return a scale that holds 0 %, 100 % and all values, with a little air."""
-        held = [0.0, 100.0, *values]
+        """Return a scale that holds 0 %, 100 % and all values up to `LARGEST`, with a little air."""
+        held = [0.0, 100.0, *map(_drawn, values)]
         air = 0.04 * (max(held) - min(held))
         return cls(min(held) - air, max(held) + air, top, height)
 
     def y(self, percent: float) -> float:
         """Return the pixel row of a value."""
-        return self.top + self.height * (self.high - percent) / (self.high - self.low)
+        return self.top + self.height * (self.high - _drawn(percent)) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
         """Return a few round values between the ends, 0 and 100 among them."""
@@ -38,6 +40,10 @@ class Scale:
 
 # Divisors and multiples of 100, so that 100 % always has a line.
 _STEP_SIZES = [50.0, 100.0] + [factor * 10.0**power for power in range(2, 40) for factor in (2, 5, 10)]
+
+
+def _drawn(percent: float) -> float:
+    return max(-LARGEST, min(percent, LARGEST))
 
 
 def step(percent: float, reach: float) -> int:
