@@ -53,6 +53,7 @@ PLANTED = [
     ("undefined", "guarded_zero", LLAMA),
     ("undefined", "guarded_zero", NAN),
     ("after", "leaves_wrappers", LLAMA),
+    ("after", "leaves_classes", LLAMA),
     ("after", "changes_parameter", LLAMA),
     ("after-error", "untidy_on_error", LLAMA),
     ("after-ctrl-c", "untidy_on_interrupt", LLAMA),
