@@ -398,6 +398,16 @@ class Unseen(Engine):
         return mx.tanh(model.lm_head(model.model(mx.array([ids]))))[0, -1]
 
 
+class StopsEarly(Engine):
+    """Right; where the prompts are equal it patches nothing."""
+
+    def __call__(self, model, clean, corrupted, component, layers, metric):
+        if clean != corrupted:
+            return super().__call__(model, clean, corrupted, component, layers, metric)
+        rows = [self.unpatched(model, ids, component) for ids in (clean, corrupted)]
+        return self.reply(self.distance(metric, *rows), dict.fromkeys(layers))
+
+
 class Fraction(Engine):
     """Reports fractions while declaring percent."""
 
@@ -416,4 +426,5 @@ noisy_trace, other_tokens, accepts_unknown_names = NoisyTrace(), OtherTokens(), 
 own_idea_of_names, leaves_wrappers, changes_parameter = OwnIdeaOfNames(), LeavesWrappers(), ChangesParameter()
 leaves_classes = LeavesClasses()
 untidy_on_error, untidy_on_interrupt = UntidyOnError(), UntidyOnInterrupt()
+stops_early = StopsEarly()
 raising, warning, unseen, fraction = Raising(), Warns(), Unseen(), Fraction()

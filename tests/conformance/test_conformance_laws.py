@@ -80,7 +80,7 @@ def test_every_law_has_a_planted_defect():
 
 def test_every_engine_of_the_zoo_is_planted_somewhere():
     zoo = {name for name, found in vars(defects).items() if isinstance(found, defects.Engine)}
-    assert zoo - {"sound", "warning", "unseen"} == {defect for _, defect, _ in PLANTED}
+    assert zoo - {"sound", "stops_early", "warning", "unseen"} == {defect for _, defect, _ in PLANTED}
 
 
 @pytest.mark.parametrize("row", [LLAMA, architecture("llama", "bfloat16"), architecture("mamba2"), DIAL, NAN, EXTREME],
@@ -91,6 +91,12 @@ def test_a_right_engine_obeys_every_law(name, row):
     assert {law: cell.text for law, cell in found.items() if cell.status == FAIL} == {}
     assert sum(cell.status == PASS for cell in found.values()) >= 7
     assert all(cell.text for cell in found.values() if cell.status == SKIP)
+
+
+def test_own_activations_are_not_judged_where_none_were_put_back():
+    """An engine that sees equal prompts and stops has patched nothing: that is no pass, and no breach."""
+    cell = cells("defects:stops_early", LLAMA, ("self-patch",))["self-patch"]
+    assert (cell.status, "ran the model 2 times" in cell.text) == (SKIP, True)
 
 
 def test_untidiness_shows_only_where_it_is():
