@@ -72,8 +72,17 @@ def layers_with(model: LoadedModel, component: str) -> list[int]:
 
 def parts_of(model: LoadedModel, block: Any) -> list[Any]:
     """Return the modules of a block that mix tokens and that do not, as far as the architecture's row names them."""
+    return _named_by_row(model, block, ("attn_out", "self_attn", "mlp", "mlp_out"))
+
+
+def mixers_of(model: LoadedModel, block: Any) -> list[Any]:
+    """Return the modules of a block that mix tokens, as far as the architecture's row names them."""
+    return _named_by_row(model, block, ("attn_out", "self_attn"))
+
+
+def _named_by_row(model: LoadedModel, block: Any, components: Sequence[str]) -> list[Any]:
     row = architecture_of(model.card.architecture).of(block)
-    paths = [path for component in ("attn_out", "self_attn", "mlp", "mlp_out") for path in row.paths(component)]
+    paths = [path for component in components for path in row.paths(component)]
     found = {id(module): module for path in paths if _is_module(module := _walk(block, path))}
     return list(found.values())
 

@@ -93,10 +93,25 @@ def test_cells_that_cannot_reach_the_last_token_cost_no_row(plain):
         walker_rows.append(rows)
     (rows,) = walker_rows
     assert len(rows) == 12
-    computed = [patch for patch in patches if not one_pass._idle(patch, LAYERS, 4, 0)]
+    computed = [patch for patch in patches if not one_pass._idle(patch, LAYERS, 4, 0, late=True)]
     assert [(patch.point.component, patch.positions) for patch in computed] == [
         ("mlp", (3,)), *((component, (token,)) for component in ("self_attn", "resid_pre") for token in range(4)),
     ]  # fmt: skip
+
+
+class MlpFirst(Block):
+    """Attends after its MLP, so that a patch of the last layer's MLP still goes from token to token."""
+
+    def __call__(self, x):
+        x = x + self.mlp(x)
+        return x + self.self_attn(x)
+
+
+@pytest.mark.parametrize("positions", ["each", (0, 1)])
+def test_a_patch_before_the_last_attention_is_walked(plain, positions):
+    plain.layers[-1].__class__ = MlpFirst
+    asked = question(Sweep(("mlp", "resid_post"), None, positions=positions))
+    assert apart(loaded(plain), asked) <= EQUAL[mx.float32]
 
 
 @pytest.mark.parametrize(("rows", "walks"), [(1, 21), (5, 5), (1000, 1)])
