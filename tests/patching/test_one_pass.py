@@ -359,6 +359,24 @@ def test_a_planted_fault_is_seen_by_the_proof(plain, monkeypatch, fault):
         assert mx.array_equal(row, got[site])
 
 
+class Faint(Transformer):
+    """Its logits stand far from zero, and hardly apart: by less than a millionth of the largest."""
+
+    def __call__(self, inputs):
+        return super().__call__(inputs) / 4096 + 1000
+
+
+@pytest.mark.parametrize("fault", [None, wrong_donor, stale_row])
+def test_a_proof_tells_rows_apart_that_differ_by_less_than_rounding_may(plain, monkeypatch, fault):
+    plain.__class__ = Faint
+    if fault:
+        fault(monkeypatch)
+    model = loaded(plain)
+    steps, _ = rows_of(model, question(Sweep(("mlp",), None, positions="each")), "auto")
+    assert relative_difference(steps.clean, steps.corrupted) < 2e-6
+    assert (steps.strategy, bool(model.proven)) == (("stepwise", False) if fault else ("one-pass", True))
+
+
 def seen_by(model, name: str, asked: Question) -> list[tuple[int, int]]:
     """Return the rows and tokens that a walk gives each layer's module of this name."""
     shapes: list[tuple[int, int]] = []
