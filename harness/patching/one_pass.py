@@ -2,7 +2,8 @@
 
 A row depends on the others only through what is handed over, so the logits are those of `stepwise`, up to the rounding
 of a kernel that treats batches differently. What cannot grow this way (a block called twice, an input whose batch axis
-is not clear) raises OnePassImpossible, before or during the walk, and never yields a wrong number in silence.
+is not clear) raises OnePassImpossible, before or during the walk. What a walk cannot see itself, such as rows that a
+model mixes, is for the proof (`proof.py`) to find.
 """
 
 from __future__ import annotations
