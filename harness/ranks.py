@@ -40,7 +40,7 @@ def _pairs(curves: Sequence[Curve]) -> Iterator[tuple[Curve, Curve]]:
 def _concordance(a: Curve, b: Curve, within: float) -> Concordance:
     both = [
         (cell.layer, cell.recovery.value, other.recovery.value)
-        for cell, other in zip(a.cells, b.cells, strict=True)
+        for cell, other in a.paired(b)
         if cell.recovery.value is not None and other.recovery.value is not None
     ]
     orders = _order([one for _, one, _ in both], within), _order([other for _, _, other in both], within)

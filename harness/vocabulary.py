@@ -285,6 +285,12 @@ class Curve:
         """Return where one of the cells is."""
         return Site(self.component, cell.layer, cell.position, cell.head)
 
+    def paired(self, other: Curve) -> list[tuple[Cell, Cell]]:
+        """Return the cells that both curves have, in this one's order: an engine may leave some out of either."""
+        theirs = {(cell.layer, cell.position, cell.head): cell for cell in other.cells}
+        pairs = [(cell, theirs.get((cell.layer, cell.position, cell.head))) for cell in self.cells]
+        return [(cell, match) for cell, match in pairs if match is not None]
+
     def key(self, cell: Cell) -> int | tuple[int, ...]:
         """Return the layer; in a grid (layer, head), (layer, position) or (layer, head, position)."""
         if not self.is_grid:

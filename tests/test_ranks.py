@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,13 @@ def curve(metric: str, *values: float | None, component: str = "mlp") -> Curve:
     readings = [Reading.absent(State.NAN) if value is None else Reading.of(value) for value in values]
     cells = tuple(Cell(layer, "all", each, each) for layer, each in enumerate(readings))
     return Curve(component, metric, "", Reading.of(1.0), Reading.of(1.0), cells)
+
+
+def test_cells_that_one_metric_lacks_are_not_ranked():
+    """An engine may leave a layer out under one metric and not under the other."""
+    l2, mse = curve("l2", 9.0, 1.0, 2.0, 3.0), curve("mse", 0.0, 10.0, 20.0, 30.0)
+    (found,) = concordances([l2, replace(mse, cells=mse.cells[1:])])
+    assert found.tau == 1.0
 
 
 def test_the_value_of_scipys_documentation():

@@ -36,7 +36,7 @@ def _baselines(l2: Curve, mse: Curve, terms: int, relative: float) -> Iterator[F
 
 
 def _recoveries(l2: Curve, mse: Curve, points: float) -> Iterator[Finding]:
-    apart = [pair for pair in zip(l2.cells, mse.cells, strict=True) if _gap(*pair) > points]
+    apart = [pair for pair in l2.paired(mse) if _gap(*pair) > points]
     if apart:
         a, b = max(apart, key=lambda pair: _gap(*pair))
         yield Finding(

@@ -28,7 +28,8 @@ def with_error_bars(model: LoadedModel, question: Question, given: Answer) -> An
 
 
 def _barred(curve: Curve, wide: Curve) -> Curve:
-    return replace(curve, cells=tuple(map(_with_bar, curve.cells, wide.cells)))
+    barred = {cell: _with_bar(cell, other) for cell, other in curve.paired(wide)}
+    return replace(curve, cells=tuple(barred.get(cell, cell) for cell in curve.cells))
 
 
 def _with_bar(cell: Cell, wide: Cell) -> Cell:

@@ -64,9 +64,7 @@ def _baselines(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Findi
 
 def _recoveries(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Finding]:
     points = evidence.case.tolerance.reference_points
-    where = {(cell.layer, cell.position, cell.head): cell for cell in theirs.cells}
-    pairs = [(cell, where.get((cell.layer, cell.position, cell.head))) for cell in ours.cells]
-    both = [(cell, other) for cell, other in pairs if other is not None]
+    both = ours.paired(theirs)
     patched = [pair for pair in both if _points(pair[0].oracle, pair[1].oracle) > points]
     measured = [pair for pair in both if pair not in patched and _gap(*pair) > points]
     for code, apart in (("REF001", patched), ("REF002", measured)):

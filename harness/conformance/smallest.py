@@ -57,9 +57,9 @@ def _smaller(subject: Subject) -> Iterator[Subject]:
     for last in dict.fromkeys((end, len(pairs))):
         for one in (layers[:1], layers[-1:], layers):
             if last < len(pairs) or len(one) < len(layers):
-                yield replace(
-                    subject, clean=subject.clean[:last], corrupted=subject.corrupted[:last], layers=one, _fresh=None
-                )
+                shorter = replace(subject, clean=subject.clean[:last], corrupted=subject.corrupted[:last], layers=one)
+                shorter.discard()
+                yield shorter
 
 
 def _breach(subject: Subject, law: Law) -> str | None:

@@ -55,18 +55,24 @@ class Watch:
 
 @contextmanager
 def watched(module: Any) -> Iterator[Watch]:
-    """Note every forward pass of a model while the block runs; the model gets its classes back whatever happens."""
+    """Note every forward pass of a model while the block runs; then each module of ours gets its class back.
+
+    One that the engine left a class of its own on keeps it: whoever compares the model with what it was must see that.
+    """
     blocks = blocks_of(module)
     watch, stages = Watch(), _Stages(len(blocks) + 1)
-    originals = [(each, type(each)) for each in (module, *blocks)]
+    changed: list[tuple[Any, type, type]] = []
     try:
-        for block in blocks:
-            block.__class__ = _noting_input(type(block), stages)
-        module.__class__ = _noting_run(type(module), watch, stages)
+        for each in (*blocks, module):
+            original = type(each)
+            noting = _noting_run(original, watch, stages) if each is module else _noting_input(original, stages)
+            changed.append((each, original, noting))
+            each.__class__ = noting
         yield watch
     finally:
-        for each, original in reversed(originals):
-            each.__class__ = original
+        for each, original, noting in reversed(changed):
+            if type(each) is noting:
+                each.__class__ = original
 
 
 class _Stages:

@@ -37,7 +37,8 @@ class HookPoint:
 def resolve(model: LoadedModel, sweep: Sweep) -> list[HookPoint]:
     """Return the hook points of a sweep, components in order and layers within them.
 
-    Raises UnknownName or UsageError before any forward pass when a component or a layer does not exist.
+    Raises UnknownName or UsageError before any forward pass when a component or a layer does not exist, or when one
+    module is a component's in several layers: a tap is on the module, and would patch them all.
     """
     blocks = blocks_of(model.module)
     row = architecture_of(model.card.architecture)
@@ -46,12 +47,29 @@ def resolve(model: LoadedModel, sweep: Sweep) -> list[HookPoint]:
         having = layers_with(model, component)
         if having and (lacking := [layer for layer in layers if layer not in having]):
             raise UsageError(f"layer {lacking[0]} has no {component}; the layers that have it are {having}")
-    return [
+    points = [
         each
         for component in sweep.components
         for layer in layers
         for each in _points(model, blocks[layer], layer, component, row)
     ]
+    _refuse_shared(blocks, points)
+    return points
+
+
+def _refuse_shared(blocks: Sequence[Any], points: Sequence[HookPoint]) -> None:
+    """mlx-lm's experts share one activation between all layers; other models share blocks."""
+    holders: dict[int, list[int]] = {}
+    for layer, block in enumerate(blocks):
+        for key in {id(module) for _, module in block.named_modules()}:
+            holders.setdefault(key, []).append(layer)
+    for each in points:
+        layers = holders.get(id(each.module), [])
+        if len(layers) > 1:
+            raise UsageError(
+                f"layers {', '.join(map(str, layers))} share one module, the {each.component} of layer {each.layer}: "
+                f"patched in one layer it would be patched in all; name a module that each layer has for itself"
+            )
 
 
 def _points(model: LoadedModel, block: Any, layer: int, component: str, row: Architecture) -> list[HookPoint]:
@@ -72,8 +90,17 @@ def layers_with(model: LoadedModel, component: str) -> list[int]:
 
 def parts_of(model: LoadedModel, block: Any) -> list[Any]:
     """Return the modules of a block that mix tokens and that do not, as far as the architecture's row names them."""
+    return _named_by_row(model, block, ("attn_out", "self_attn", "mlp", "mlp_out"))
+
+
+def mixers_of(model: LoadedModel, block: Any) -> list[Any]:
+    """Return the modules of a block that mix tokens, as far as the architecture's row names them."""
+    return _named_by_row(model, block, ("attn_out", "self_attn"))
+
+
+def _named_by_row(model: LoadedModel, block: Any, components: Sequence[str]) -> list[Any]:
     row = architecture_of(model.card.architecture).of(block)
-    paths = [path for component in ("attn_out", "self_attn", "mlp", "mlp_out") for path in row.paths(component)]
+    paths = [path for component in components for path in row.paths(component)]
     found = {id(module): module for path in paths if _is_module(module := _walk(block, path))}
     return list(found.values())
 

@@ -68,8 +68,10 @@ def own_activations_change_nothing(subject: Subject) -> str | None:
     outcome = subject.ask(clean=subject.corrupted)
     if outcome.error:
         raise DoesNotApply(f"it refuses equal prompts: {outcome.error}")
-    bare = forward(subject.model, subject.corrupted)
-    changed = [run for run in _runs(subject, outcome) if not same_bits(run.logits, bare)]
+    runs, bare = _runs(subject, outcome), forward(subject.model, subject.corrupted)
+    if len(runs) <= len(subject.chosen_layers):
+        raise DoesNotApply(f"it patches nothing where the prompts are equal: it ran the model {len(runs)} times")
+    changed = [run for run in runs if not same_bits(run.logits, bare)]
     if not changed:
         return None
     return f"own activations put back move the logits by {relative_difference(bare, changed[0].logits):.1e}"

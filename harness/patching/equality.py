@@ -6,6 +6,7 @@ difference is at most this share of the largest logit. A wrong row, layer or pos
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,14 @@ def relative_difference(a: mx.array, b: mx.array) -> float:
     return float(apart.max()) / largest if largest else float(apart.max() > 0)
 
 
-def equal(a: mx.array, b: mx.array) -> bool:
-    """Return whether two rows are equal up to rounding in their dtype."""
-    return same_bits(a, b) or relative_difference(a, b) <= EQUAL.get(a.dtype, 1e-5)
+def equal(a: mx.array, b: mx.array, most: float = math.inf) -> bool:
+    """Return whether two rows are equal up to rounding in their dtype, and up to `most` of the largest logit."""
+    return same_bits(a, b) or relative_difference(a, b) <= min(EQUAL.get(a.dtype, 1e-5), most)
+
+
+def tellable(source: mx.array, target: mx.array) -> float:
+    """Return what two rows may differ by, as a share of the largest logit, where these are to be told apart.
+
+    Where the unpatched runs of a sweep are hardly apart, rows that are wrong differ by less than rounding may.
+    """
+    return relative_difference(source, target) / 4

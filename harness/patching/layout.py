@@ -67,6 +67,11 @@ class Layout:
             return -1.0 if point.is_input else float("inf")
         return call.began if point.is_input else call.ended
 
+    def after(self, layer: int, mixers: Iterable[Any]) -> float:
+        """Return when all of a layer's `mixers` have been called: infinity where that cannot be told."""
+        calls = [self.parts[layer].get(id(mixer)) for mixer in mixers]
+        return max((float("inf") if call is None else call.ended for call in calls), default=float("inf"))
+
 
 def layout_of(
     model: LoadedModel, blocks: Sequence[Any], ids: Sequence[int], points: Iterable[HookPoint], prefix: Prefix

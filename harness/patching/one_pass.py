@@ -2,7 +2,8 @@
 
 A row depends on the others only through what is handed over, so the logits are those of `stepwise`, up to the rounding
 of a kernel that treats batches differently. What cannot grow this way (a block called twice, an input whose batch axis
-is not clear) raises OnePassImpossible, before or during the walk, and never yields a wrong number in silence.
+is not clear) raises OnePassImpossible, before or during the walk. What a walk cannot see itself, such as rows that a
+model mixes, is for the proof (`proof.py`) to find.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import mlx.core as mx
 
 from harness.intercept import resolve_positions
+from harness.intercept.hookpoints import mixers_of
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
 from harness.models.prefix import run_prefix
@@ -37,7 +39,12 @@ def one_pass(
         blocks = blocks_of(model.module)
         prefix = _prefix(model, len(blocks), target[:shared])
         layout = layout_of(model, blocks, target, [patch.point for patch in patches], prefix)
-        walked = [patch for patch in patches if not _idle(patch, len(blocks), len(target), shared)]
+        quiet = layout.after(len(blocks) - 1, mixers_of(model, blocks[-1]))
+        walked = [
+            patch
+            for patch in patches
+            if not _idle(patch, len(blocks), len(target), shared, late=layout.moment(patch.point) >= quiet)
+        ]
         ordered = sorted(walked, key=lambda patch: patch.point.layer)
         chunks = [ordered[i : i + limit] for i in range(0, len(ordered), limit)] or [[]]
         for i, chunk in enumerate(chunks):
@@ -59,17 +66,18 @@ def one_pass(
 
 
 _PER_TOKEN = frozenset({"mlp_out", "mlp", "resid_post", "output"})
-"""Components after which no block mixes tokens. Attention is not among them: some blocks attend twice (longcat_flash),
-some shift tokens in their MLP (rwkv7)."""
+"""Components after which no block mixes tokens, where they come after its attention. Attention is not among them: some
+blocks attend twice (longcat_flash), some shift tokens in their MLP (rwkv7)."""
 
 
-def _idle(patch: Patch, layers: int, tokens: int, shared: int) -> bool:
+def _idle(patch: Patch, layers: int, tokens: int, shared: int, *, late: bool) -> bool:
     """Return whether a patch cannot reach the last token.
 
-    Before the prompts' first difference it puts in what is there; after the last MLP, tokens keep to themselves.
+    Before the prompts' first difference it puts in what is there; after the last MLP, tokens keep to themselves, if the
+    last block was `late` by then: had called what mixes them.
     """
     places = resolve_positions(patch.positions, tokens)
-    at_the_end = patch.point.layer == layers - 1 and patch.point.component in _PER_TOKEN
+    at_the_end = late and patch.point.layer == layers - 1 and patch.point.component in _PER_TOKEN
     return max(places) < shared or (at_the_end and tokens - 1 not in places)
 
 

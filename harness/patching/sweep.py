@@ -161,7 +161,7 @@ def _one_pass(plan: Plan, shared: int, meter: Meter, *, trusted: bool) -> Runs:
     ends, rows = next(walks)
     _prove(plan, chosen, ends, rows, shared)
     if shared:
-        prove_sharing(plan.model, plan.target, ends[1])
+        prove_sharing(plan.model, plan.target, ends)
     runs = Runs(ends[0], ends[1], (), "one-pass", plan.memory, meter)
     runs.cells = _walked(plan, runs, rows, walks)
     return runs

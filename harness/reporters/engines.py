@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.vocabulary import Cell, Curve, JobResult, Reading
+from harness.vocabulary import JobResult, Reading
 
 _REFERENCE = "native"
 
@@ -60,16 +60,9 @@ def _rows(job: JobResult, native: JobResult) -> Iterator[tuple[str, ...]]:
             yield (
                 job.case, job.model, job.engine, curve.component, curve.metric,
                 _largest([(cell.recovery, cell.oracle) for cell in curve.cells]),
-                _largest([(cell.oracle, match.oracle) for cell, match in _pairs(curve, other)]),
+                _largest([(cell.oracle, match.oracle) for cell, match in curve.paired(other)]),
                 str(unknown) if unknown else "",
             )  # fmt: skip
-
-
-def _pairs(curve: Curve, other: Curve) -> Iterator[tuple[Cell, Cell]]:
-    cells = {(cell.layer, cell.position, cell.head): cell for cell in other.cells}
-    for cell in curve.cells:
-        if match := cells.get((cell.layer, cell.position, cell.head)):
-            yield cell, match
 
 
 def _largest(pairs: Sequence[tuple[Reading, Reading]]) -> str:

@@ -107,6 +107,23 @@ def test_baselines_agree_over_the_tokens_that_count(mse, suppressed, wanted):
     assert codes("agreement", *pair, suppressed=suppressed) == wanted
 
 
+def test_every_baseline_that_an_engine_says_is_looked_at():
+    """Somebody else's engine says one with every component: the second may be wrong where the first is right."""
+    right = curve("l2", 10.0)
+    wrong, broken = (replace(curve("l2", said), component="attn_out") for said in (20.0, State.NAN))
+    assert codes("oracle", right, wrong) == codes("oracle", right, broken) == ["ORC001"]
+    assert codes("oracle", wrong, wrong) == ["ORC001"]
+    assert codes("finiteness", right, broken) == codes("finiteness", broken, broken) == ["FIN004"]
+
+
+def test_two_metrics_are_compared_at_the_cells_that_both_have():
+    """An engine may leave a layer out under one metric and not under the other."""
+    l2, mse = curve("l2", 10.0, cells=[(50.0, 50.0), (20.0, 20.0)]), curve("mse", 1.0, cells=[(0, 0), (36.0, 36.0)])
+    assert codes("agreement", l2, replace(mse, cells=mse.cells[1:])) == []
+    assert codes("agreement", replace(l2, cells=l2.cells[1:]), mse) == []
+    assert codes("agreement", l2, replace(mse, cells=mse.cells[:1])) == ["AGR001"]
+
+
 def test_finiteness_counts_what_it_saw():
     (finding,) = found("finiteness", clean=RowSummary(3, 0, 1, 60_000.0, 7))
     assert finding.message == "3 nan, 1 -inf of 100 clean logits; first at token id 7, largest finite |logit| 6e+04"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import faulty_models as faulty
 import mlx.core as mx
 import pytest
@@ -9,10 +11,12 @@ from bench import codes, dial, run
 from faulty_models import Sound, loaded
 
 from harness import models
+from harness.checks.error_bars import with_error_bars
+from harness.engines import answer, engine_named
 from harness.errors import ModelUnavailable
 from harness.models import bundled
 from harness.models.tokens import read
-from harness.vocabulary import Direction
+from harness.vocabulary import Direction, Question, Sweep, Tokens
 
 
 def bars(result, metric="l2"):
@@ -28,6 +32,17 @@ def test_a_bar_reaches_from_what_was_reported_to_the_recovery_without_rounding(d
     (curve,) = result.curves
     assert bars(result) == [pytest.approx(abs(cell.recovery.value - exact), abs=1e-3) for cell in curve.cells]
     assert max(bars(result)) > 1
+
+
+def test_a_bar_belongs_to_its_cell_where_an_engine_left_some_out():
+    model = dial(dtype="float16")
+    asked = Question(Tokens((0,), ("a",)), Tokens((1,), ("b",)), Sweep(("mlp",)), ("l2",))
+    (curve,) = (given := answer(engine_named("native"), model, asked)).curves
+    (whole,) = with_error_bars(model, asked, given).curves
+    for cells in (curve.cells[1:], curve.cells[::-1]):
+        (barred,) = with_error_bars(model, asked, replace(given, curves=(replace(curve, cells=cells),))).curves
+        assert {cell.layer: cell for cell in barred.cells}.items() <= {cell.layer: cell for cell in whole.cells}.items()
+        assert len(barred.cells) == len(cells)
 
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])

@@ -327,6 +327,15 @@ class LeavesWrappers(Engine):
         return super().__call__(model, clean, corrupted, component, layers, metric)
 
 
+class LeavesClasses(Engine):
+    """Gives the model and a block classes of its own for good: the numbers stay right."""
+
+    def __call__(self, model, clean, corrupted, component, layers, metric):
+        for each in (model, model.layers[0]):
+            each.__class__ = tapping(type(each), lambda out: out)
+        return super().__call__(model, clean, corrupted, component, layers, metric)
+
+
 class ChangesParameter(Engine):
     """Casts a parameter to float32 on the way and forgets to cast it back; the values stay."""
 
@@ -389,6 +398,16 @@ class Unseen(Engine):
         return mx.tanh(model.lm_head(model.model(mx.array([ids]))))[0, -1]
 
 
+class StopsEarly(Engine):
+    """Right; where the prompts are equal it patches nothing."""
+
+    def __call__(self, model, clean, corrupted, component, layers, metric):
+        if clean != corrupted:
+            return super().__call__(model, clean, corrupted, component, layers, metric)
+        rows = [self.unpatched(model, ids, component) for ids in (clean, corrupted)]
+        return self.reply(self.distance(metric, *rows), dict.fromkeys(layers))
+
+
 class Fraction(Engine):
     """Reports fractions while declaring percent."""
 
@@ -405,5 +424,7 @@ drifting, leaking, aliasing = Drifting(), Leaking(), Aliasing()
 constant_in_metric, first_tokens_only, mse_like_l2 = ConstantInMetric(), FirstTokensOnly(), MseLikeL2()
 noisy_trace, other_tokens, accepts_unknown_names = NoisyTrace(), OtherTokens(), AcceptsUnknownNames()
 own_idea_of_names, leaves_wrappers, changes_parameter = OwnIdeaOfNames(), LeavesWrappers(), ChangesParameter()
+leaves_classes = LeavesClasses()
 untidy_on_error, untidy_on_interrupt = UntidyOnError(), UntidyOnInterrupt()
+stops_early = StopsEarly()
 raising, warning, unseen, fraction = Raising(), Warns(), Unseen(), Fraction()

@@ -53,6 +53,7 @@ PLANTED = [
     ("undefined", "guarded_zero", LLAMA),
     ("undefined", "guarded_zero", NAN),
     ("after", "leaves_wrappers", LLAMA),
+    ("after", "leaves_classes", LLAMA),
     ("after", "changes_parameter", LLAMA),
     ("after-error", "untidy_on_error", LLAMA),
     ("after-ctrl-c", "untidy_on_interrupt", LLAMA),
@@ -79,7 +80,7 @@ def test_every_law_has_a_planted_defect():
 
 def test_every_engine_of_the_zoo_is_planted_somewhere():
     zoo = {name for name, found in vars(defects).items() if isinstance(found, defects.Engine)}
-    assert zoo - {"sound", "warning", "unseen"} == {defect for _, defect, _ in PLANTED}
+    assert zoo - {"sound", "stops_early", "warning", "unseen"} == {defect for _, defect, _ in PLANTED}
 
 
 @pytest.mark.parametrize("row", [LLAMA, architecture("llama", "bfloat16"), architecture("mamba2"), DIAL, NAN, EXTREME],
@@ -90,6 +91,12 @@ def test_a_right_engine_obeys_every_law(name, row):
     assert {law: cell.text for law, cell in found.items() if cell.status == FAIL} == {}
     assert sum(cell.status == PASS for cell in found.values()) >= 7
     assert all(cell.text for cell in found.values() if cell.status == SKIP)
+
+
+def test_own_activations_are_not_judged_where_none_were_put_back():
+    """An engine that sees equal prompts and stops has patched nothing: that is no pass, and no breach."""
+    cell = cells("defects:stops_early", LLAMA, ("self-patch",))["self-patch"]
+    assert (cell.status, "ran the model 2 times" in cell.text) == (SKIP, True)
 
 
 def test_untidiness_shows_only_where_it_is():
@@ -107,6 +114,13 @@ def test_the_formula_of_the_report_is_caught_and_its_fix_where_it_still_fails():
 def test_the_smallest_question_is_smaller():
     small = cells("defects:hook_never_fires", LLAMA, ("taps",))["taps"].smallest
     assert (small.clean, small.corrupted, small.layers) == ((3, 7), (3, 8), (0,))
+
+
+def test_the_smallest_question_is_the_one_that_was_asked():
+    """A law about answers is asked of the smaller question too, and not again of the one that it was found by."""
+    small = cells("defects:constant_in_metric", LLAMA, ("scale",))["scale"].smallest
+    assert (small.clean, small.layers) == ((3, 7), (0,))
+    assert cells("defects:leaking", LLAMA, ("order",))["order"].smallest.layers == (0, 1, 2, 3)
 
 
 def test_where_an_engine_does_not_answer_nothing_else_is_asked():

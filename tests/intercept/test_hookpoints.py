@@ -10,6 +10,7 @@ from toy_model import IDS, Gain, loaded
 from harness import models
 from harness.errors import UnknownName, UsageError
 from harness.intercept import forward, record, replace, resolve
+from harness.models import miniatures
 from harness.models.spec import SyntheticRow
 from harness.vocabulary import Sweep
 
@@ -133,6 +134,17 @@ def test_a_known_component_that_this_model_lacks_says_where_it_was_looked_for(to
     assert "layer 0 has no attn_out" in str(raised.value)
     assert "none of self_attn, attn, attention, linear_attn, mamba" in str(raised.value)
     assert "is in ToyBlock, which has mlp" in str(raised.value)
+
+
+def test_a_module_that_several_layers_share_is_no_place_in_one_of_them(toy):
+    """A tap is on the module: a patch "in layer 0" would be made in all of them, and every layer read the same."""
+    toy.layers[2].mlp = toy.layers[0].mlp
+    with pytest.raises(UsageError, match="layers 0, 2 share one module, the mlp of layer 0: patched"):
+        resolve(loaded(toy), Sweep(("mlp",), (0,)))
+    assert [point.layer for point in resolve(loaded(toy), Sweep(("mlp",), (1,)))] == [1]
+    assert len(resolve(loaded(toy), Sweep(("resid_post",)))) == 3
+    with pytest.raises(UsageError, match="layers 0, 1, 2, 3 share one module"):
+        resolve(miniatures.load("qwen3_moe"), Sweep(("mlp.switch_mlp.activation",)))
 
 
 def test_a_model_without_blocks_says_what_is_missing():

@@ -93,10 +93,25 @@ def test_cells_that_cannot_reach_the_last_token_cost_no_row(plain):
         walker_rows.append(rows)
     (rows,) = walker_rows
     assert len(rows) == 12
-    computed = [patch for patch in patches if not one_pass._idle(patch, LAYERS, 4, 0)]
+    computed = [patch for patch in patches if not one_pass._idle(patch, LAYERS, 4, 0, late=True)]
     assert [(patch.point.component, patch.positions) for patch in computed] == [
         ("mlp", (3,)), *((component, (token,)) for component in ("self_attn", "resid_pre") for token in range(4)),
     ]  # fmt: skip
+
+
+class MlpFirst(Block):
+    """Attends after its MLP, so that a patch of the last layer's MLP still goes from token to token."""
+
+    def __call__(self, x):
+        x = x + self.mlp(x)
+        return x + self.self_attn(x)
+
+
+@pytest.mark.parametrize("positions", ["each", (0, 1)])
+def test_a_patch_before_the_last_attention_is_walked(plain, positions):
+    plain.layers[-1].__class__ = MlpFirst
+    asked = question(Sweep(("mlp", "resid_post"), None, positions=positions))
+    assert apart(loaded(plain), asked) <= EQUAL[mx.float32]
 
 
 @pytest.mark.parametrize(("rows", "walks"), [(1, 21), (5, 5), (1000, 1)])
@@ -342,6 +357,24 @@ def test_a_planted_fault_is_seen_by_the_proof(plain, monkeypatch, fault):
     assert not model.proven
     for site, row in wanted.items():
         assert mx.array_equal(row, got[site])
+
+
+class Faint(Transformer):
+    """Its logits stand far from zero, and hardly apart: by less than a millionth of the largest."""
+
+    def __call__(self, inputs):
+        return super().__call__(inputs) / 4096 + 1000
+
+
+@pytest.mark.parametrize("fault", [None, wrong_donor, stale_row])
+def test_a_proof_tells_rows_apart_that_differ_by_less_than_rounding_may(plain, monkeypatch, fault):
+    plain.__class__ = Faint
+    if fault:
+        fault(monkeypatch)
+    model = loaded(plain)
+    steps, _ = rows_of(model, question(Sweep(("mlp",), None, positions="each")), "auto")
+    assert relative_difference(steps.clean, steps.corrupted) < 2e-6
+    assert (steps.strategy, bool(model.proven)) == (("stepwise", False) if fault else ("one-pass", True))
 
 
 def seen_by(model, name: str, asked: Question) -> list[tuple[int, int]]:
