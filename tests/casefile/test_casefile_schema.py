@@ -188,6 +188,8 @@ def test_a_file_name_that_is_no_id_asks_for_one(tmp_path: Path, minimal: str) ->
          "6:10: expect.baselines: are compared by the check 'known-answer', which `checks` leaves out\n"
          "6:58: expect.recoveries: are compared by the check 'known-answer', which `checks` leaves out\n"
          "7:1: reference: is asked by the check 'reference', which `checks` leaves out"),
+        ("tags: [fine, skip]",
+         "5:14: tags[1]: 'skip' cannot be a tag: pytest acts on a mark of this name; choose another"),
         ("sweep: {layers: [1, 2]}\nexpect: {recoveries: [{component: mlp_out, layer: 3, metric: l2, value: 1, "
          "within: 0}]}",
          "6:51: expect.recoveries[0].layer: layer 3 is not in this case's sweep.layers"),
