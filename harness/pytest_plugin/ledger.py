@@ -307,6 +307,8 @@ def _refusal(config: pytest.Config, jobs: Collection[Job]) -> str | None:
     from harness.shards import Shard
     from harness.snapshots import refuse_in_ci, refuse_mixing
 
+    if not config.pluginmanager.has_plugin("syrupy"):
+        return "case files need the plugin syrupy, which stores and compares snapshots; leave out `-p no:syrupy`"
     if config.getoption("update_snapshots") and ledger_of(config).narrowed:
         return "a run narrowed by --metric or --component stores no snapshots; leave them out to update"
     try:

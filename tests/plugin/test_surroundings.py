@@ -118,6 +118,12 @@ def test_snapshots_that_cannot_be_written_fail_with_the_reason(project: Project)
     assert "[Errno 20]" in " ".join(got.out.split())
 
 
+def test_without_syrupy_pytest_says_what_is_needed(project: Project) -> None:
+    project.case("good")
+    got = project.run("-pno:syrupy", door="pytest")
+    assert (got.code, "need the plugin syrupy" in got.out + got.err) == (4, True)
+
+
 def test_the_keyword_narrows(project: Project) -> None:
     project.case("c", models="good, other", engines="native, published")
     assert set(project.run_inside("-k", "published and other").statuses) == {"c[published@other]"}
