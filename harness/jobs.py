@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness import models, progress
-from harness.casefile import ALWAYS_ON, Case, Exemption, Names, load_cases
+from harness.casefile import ALWAYS_ON, Case, Exemption, Names, OfJobs, load_cases
 from harness.checks import CHECKS, Evidence, gather
-from harness.engines import NAMES, Engine, answer, engine_named
+from harness.engines import ENGINES, NAMES, Engine, answer, engine_named
 from harness.environment import environment
 from harness.errors import (
+    CaseFileError,
     EngineUnavailable,
     FindingError,
     HarnessError,
     JobInterrupted,
     ModelUnavailable,
+    Problem,
     SweepFailed,
     SweepInterrupted,
     TapError,
@@ -75,8 +77,39 @@ def jobs_in(path: Path, table: Mapping[str, ModelRow], allow_code: bool = False)
 
     An engine or a metric that is code of the user's own is wrong in it, unless `allow_code`.
     """
-    names = names_of(table, allow_code)
-    return [job for case in load_cases(path, names) for job in plan(case, table, allow_code)]
+    cases = load_cases(path, names_of(table, allow_code))
+    if problems := list(_unanswerable(cases)):
+        raise CaseFileError(problems)
+    return [job for case in cases for job in plan(case, table, allow_code)]
+
+
+def _unanswerable(cases: Sequence[Case]) -> Iterator[Problem]:
+    """Yield what is expected of a metric that none of the engines meant has: no job would ever look at it."""
+    stated = [(case, key, index, entry) for case in cases for key, index, entry in _of_metrics(case)]
+    # What one variant of a case answers, the others need not.
+    answered = {
+        (key, entry) for case, key, _, entry in stated if any(_has(name, entry.metric) for name in _meant(case, entry))
+    }
+    for case, key, index, entry in stated:
+        if (key, entry) not in answered:
+            message = f"{' and '.join(_meant(case, entry))} cannot answer {entry.metric!r}, so nothing is compared"
+            yield case.problem(message, ("expect", key, index, "metric"))
+
+
+def _of_metrics(case: Case) -> Iterator[tuple[str, int, Any]]:
+    for key, entries in case.expect:
+        for index, entry in enumerate(entries if isinstance(entries, tuple) else ()):
+            if getattr(entry, "metric", None) is not None:
+                yield key, index, entry
+
+
+def _meant(case: Case, entry: OfJobs) -> list[str]:
+    return [name for name in case.engines if entry.engine in (None, name)]
+
+
+def _has(engine: str, metric: str) -> bool:
+    # Code of the user's own is not imported to be asked, and what is not installed cannot be.
+    return engine not in ENGINES or ENGINES[engine].knows(metric)
 
 
 def names_of(table: Mapping[str, ModelRow], allow_code: bool = False) -> Names:

@@ -131,11 +131,22 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+PYTEST_MARKS = ("filterwarnings", "parametrize", "skip", "skipif", "usefixtures", "xfail")
+
+
+def _tag(name: str) -> str:
+    if name in PYTEST_MARKS:
+        raise refuse([Refusal((), f"{name!r} cannot be a tag: pytest acts on a mark of this name; choose another")])
+    return name
+
+
 DISTINCT = Distinct()
 AMOUNT = AfterValidator(_amount)
 TEXT, NUMBER, FLAG, LIST, MAPPING = (Tag(kind) for kind in ("text", "number", "flag", "list", "mapping"))
 
 Slug = Annotated[str, Field(pattern=SLUG)]
+# Tags become marks, for `-m`; one that pytest acts on would skip a job unseen.
+TagName = Annotated[Slug, AfterValidator(_tag)]
 Component = Annotated[str, Field(pattern=COMPONENT)]
 Engine = Annotated[str, Field(pattern=ENGINE)]
 ModelPattern = Annotated[str, Field(pattern=MODEL)]

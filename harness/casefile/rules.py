@@ -116,8 +116,20 @@ def _foreign_engines(case: CaseFile) -> Iterator[Refusal]:
             yield Refusal(("expect", "engines", engine), message, at_key=True)
 
 
+_ASKED_BY_A_CHECK = (
+    (("expect", "baselines"), "known-answer", "are compared"),
+    (("expect", "recoveries"), "known-answer", "are compared"),
+    (("reference",), "reference", "is asked"),
+)
+"""What a case may state -> the check without which it would be stated in vain."""
+
+
 def unchecked(case: CaseFile) -> Iterator[Refusal]:
-    """Yield findings that must appear although their check is switched off."""
+    """Yield what must come out although the check that would look is switched off."""
+    for path, check, asked in _ASKED_BY_A_CHECK:
+        stated = getattr(case.expect, path[-1]) if path[0] == "expect" else case.reference
+        if stated and check not in case.checks:
+            yield Refusal(path, f"{asked} by the check {check!r}, which `checks` leaves out", at_key=True)
     yield from _switched_off(case, ("expect",), case.expect)
     for engine, expectation in case.expect.engines.items():
         yield from _switched_off(case, ("expect", "engines", engine), expectation)

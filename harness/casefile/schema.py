@@ -33,6 +33,7 @@ from harness.casefile.fields import (
     Refusal,
     Size,
     Slug,
+    TagName,
     Text,
     TokenId,
     either,
@@ -122,7 +123,7 @@ class CaseFile(Part):
 
     id: Slug | None = Field(default=None, description="defaults to the file's name without .case.yaml")
     about: str = Field(default="", description="what the case is for, in a sentence")
-    tags: Annotated[tuple[Slug, ...], DISTINCT] = Field(default=(), description="words to select cases by (`-t`)")
+    tags: Annotated[tuple[TagName, ...], DISTINCT] = Field(default=(), description="words to select cases by (`-t`)")
     include: Includes | None = Field(default=None, description="files beside the case whose `defaults` it takes")
     models: Annotated[tuple[Models, ...], Field(min_length=1), DISTINCT] = Field(
         description="the models to run on: ids, patterns such as `qwen3-*`, or `tag:moe`"

@@ -85,7 +85,8 @@ def _orders(evidence: Evidence) -> Iterator[Finding]:
             best = _by_layer(curve)
             wanted = _resolved(evidence, entry.layers)
             values = [_of(best, layer) for layer in wanted]
-            if not all(a > b for a, b in itertools.pairwise(values)):
+            # A layer that was not swept has no place in the order, the last one neither.
+            if not (best.keys() >= {*wanted} and all(a > b for a, b in itertools.pairwise(values))):
                 yield _order_finding("EXP006", curve, best, f"the case states {_listed(wanted)}, in this order", wanted)
 
 

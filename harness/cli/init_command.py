@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def command(folder: Path) -> None:
         click.echo(line)
     click.echo("\nnext:")
     for command, why in (
-        *([(f"cd {folder}", "")] if folder != Path() else []),
+        *([(shlex.join(["cd", str(folder)]), "")] if folder != Path() else []),
         ("harness run", "the case passes, and warns that no numbers are stored"),
         ("harness run --snapshot-update", "store its numbers under snapshots/, to be committed"),
     ):

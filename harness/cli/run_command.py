@@ -183,7 +183,8 @@ def _again(chosen: Chosen, strict: bool) -> tuple[str, ...]:
     given = configuration().values
     tables = () if list(chosen.tables) == given.get("models") else chosen.tables
     words = [word for name in tables for word in ("--models", name)]
-    return (*words, *(["--strict"] if strict and not given.get("strict") else []))
+    code = ["--allow-code"] if chosen.allow_code else []
+    return (*words, *code, *(["--strict"] if strict and not given.get("strict") else []))
 
 
 class _Screen:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.selection import Chosen, allow_code_option, jobs_of, refuse_installed, selection_options, tables_option
+from harness.cli.selection import (
+    Chosen,
+    allow_code_option,
+    configured,
+    jobs_of,
+    refuse_installed,
+    selection_options,
+    tables_option,
+)
 from harness.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, UsageError
 
 if TYPE_CHECKING:
@@ -112,8 +120,8 @@ def update(chosen: Chosen, missing: bool, **options: Any) -> Any:
     ids = [job.id for job in jobs if standing(_expected(job, place_of(job)))[0] not in done]
     if not ids:
         raise NothingToRun("every selected job has its snapshot" if missing and jobs else "no selected job stores one")
-    whole = {"paths": chosen.paths, "tables": chosen.tables, "ids": tuple(ids), "allow_code": chosen.allow_code}
-    return click.get_current_context().invoke(run, **whole, snapshot_update=True, **options)
+    # The whole selection again, not the ids alone: what is left open here `run` would fill from the configuration.
+    return click.get_current_context().invoke(run, **vars(chosen), ids=tuple(ids), snapshot_update=True, **options)
 
 
 @command.command("prune")
@@ -121,6 +129,7 @@ def update(chosen: Chosen, missing: bool, **options: Any) -> Any:
 @tables_option
 @allow_code_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@configured
 def prune(paths: tuple[Path, ...], tables: tuple[str, ...], allow_code: bool, yes: bool) -> int:
     """Remove snapshots that no job is compared with, after listing them.
 

@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from harness.casefile.fields import TagName
+
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
 DType = Literal["float32", "float16", "bfloat16"]
 
@@ -27,7 +29,7 @@ class Row(BaseModel):
 
     id: Slug
     about: str = ""
-    tags: tuple[str, ...] = ()
+    tags: tuple[TagName, ...] = ()
 
 
 class WheelRow(Row):

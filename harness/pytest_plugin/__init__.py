@@ -16,7 +16,7 @@ import pytest
 
 from harness.pytest_plugin.collecting import CaseFile
 from harness.pytest_plugin.configuring import apply_configuration
-from harness.pytest_plugin.items import CASE_SUFFIX
+from harness.pytest_plugin.items import CASE_SUFFIX, nodeid_of
 from harness.pytest_plugin.ledger import LEDGER, Ledger
 
 
@@ -52,5 +52,5 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseFile | None:
     if file_path.name.endswith(CASE_SUFFIX):
-        return CaseFile.from_parent(parent, path=file_path)
+        return CaseFile.from_parent(parent, path=file_path, nodeid=nodeid_of(file_path, parent.config.rootpath))
     return None

@@ -20,6 +20,14 @@ def job_of(item: pytest.Item) -> Job | None:
     return callspec.params.get("harness_job") if callspec is not None else None
 
 
+def nodeid_of(file: Path, root: Path) -> str:
+    """Return the node id of a case file: below pytest's root its path from there, elsewhere its whole path.
+
+    pytest itself gives a file outside its root an empty one, by which no report of it could be told.
+    """
+    return (file.relative_to(root) if file.is_relative_to(root) else file).as_posix()
+
+
 def names_of(nodeid: str) -> tuple[str, str, str] | None:
     """Return (case file, engine, model) of a case item's node id, or None for any other item."""
     file, found, job = nodeid.partition(f"{CASE_SUFFIX}::job[")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -300,13 +300,15 @@ def ledger_of(config: pytest.Config) -> Ledger:
     return ledger
 
 
-def _refusal(config: pytest.Config, jobs: Iterable[Job]) -> str | None:
+def _refusal(config: pytest.Config, jobs: Collection[Job]) -> str | None:
     """Return why these jobs cannot be run in one session, if they cannot."""
     from harness.errors import UsageError
     from harness.jobs import refuse_shared_ids
     from harness.shards import Shard
-    from harness.snapshots import refuse_in_ci
+    from harness.snapshots import refuse_in_ci, refuse_mixing
 
+    if not config.pluginmanager.has_plugin("syrupy"):
+        return "case files need the plugin syrupy, which stores and compares snapshots; leave out `-p no:syrupy`"
     if config.getoption("update_snapshots") and ledger_of(config).narrowed:
         return "a run narrowed by --metric or --component stores no snapshots; leave them out to update"
     try:
@@ -315,6 +317,8 @@ def _refusal(config: pytest.Config, jobs: Iterable[Job]) -> str | None:
         if shard := config.getoption("harness_shard"):
             Shard.parse(shard)
         refuse_shared_ids(jobs)
+        for file in {job.case.path for job in jobs}:
+            refuse_mixing(Path(config.getoption("harness_results")), file)
     except UsageError as error:
         return str(error)
     return None

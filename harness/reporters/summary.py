@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.verdict import fails
-from harness.vocabulary import Finding, JobResult, RunResult, Status
+from harness.vocabulary import Finding, JobResult, RunResult, Status, is_code
 
 BAD = (Status.FAILED, Status.REFUSED, Status.CRASHED, Status.INTERRUPTED)
 
@@ -42,7 +42,8 @@ def unexpected(job: JobResult) -> list[Finding]:
 def again(job: JobResult) -> str:
     """Return the command that runs one job again, from the folder this process is in."""
     words = ["harness", "run", relative(job.case_file), "--engine", job.engine, "--model", job.model]
-    return shlex.join(words)
+    code = any(map(is_code, (job.engine, *(curve.metric for curve in job.curves))))
+    return shlex.join([*words, *(["--allow-code"] if code else [])])
 
 
 def relative(path: str) -> str:

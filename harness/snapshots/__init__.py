@@ -14,7 +14,7 @@ from harness.snapshots.comparison import Difference, differences
 from harness.snapshots.document import Document, document, refuse_non_finite
 from harness.snapshots.extension import JobSnapshot
 from harness.snapshots.parts import compare_part
-from harness.snapshots.places import Place, folder_of, location_of, refuse_in_ci
+from harness.snapshots.places import Place, folder_of, location_of, refuse_in_ci, refuse_mixing
 from harness.snapshots.steps import compare
 
 __all__ = [
@@ -29,5 +29,6 @@ __all__ = [
     "folder_of",
     "location_of",
     "refuse_in_ci",
+    "refuse_mixing",
     "refuse_non_finite",
 ]

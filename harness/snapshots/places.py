@@ -44,7 +44,11 @@ class Place:
         return replace(self, backend=backend)
 
     def candidate(self, results: Path) -> Path:
-        """Return where new numbers wait for a review. A case's id is unique in a run, its file's name need not be."""
+        """Return where new numbers wait for a review. A case's id is unique in a run, its file's name need not be.
+
+        Raises UsageError as `refuse_mixing` does.
+        """
+        refuse_mixing(results, self.case_file)
         return results / "snapshots" / self.case / self.location.name
 
     def everywhere(self, results: Path | None = None) -> list[Place]:
@@ -54,6 +58,12 @@ class Place:
         names = sorted(file.name for file in folder.glob("*.json") if file.name.startswith(start))
         backends = [name.removeprefix(start).removesuffix(".json") for name in names]
         return [self.on(backend) for backend in backends if "." not in backend]
+
+
+def refuse_mixing(results: Path, case_file: Path) -> None:
+    """Raise UsageError where candidates would lie among a case's snapshots: a run would replace or remove those."""
+    if (results / "snapshots").resolve() == folder_of(case_file).resolve():
+        raise UsageError(f"{results}/snapshots holds the snapshots of {case_file}; give another folder for results")
 
 
 def refuse_in_ci() -> None:

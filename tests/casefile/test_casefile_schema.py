@@ -34,7 +34,7 @@ sweep:
   direction: noising
   positions: [3, -1]
 metrics: [l2, logit_diff]
-checks: [finiteness, oracle]
+checks: [finiteness, oracle, known-answer]
 tolerance:
   recovery_points: 1
   oracle_relative: 1e-3
@@ -65,7 +65,7 @@ def test_a_full_case_is_read_into_nouns(tmp_path: Path) -> None:
     assert case.sweep == Sweep(
         ("mlp_out", "attn_out", "mlp.gate_proj", "layers.0.feed_forward"), (0, 23, -1), Direction.NOISING, (3, -1)
     )
-    assert (case.metrics, case.checks) == (("l2", "logit_diff"), ("finiteness", "oracle"))
+    assert (case.metrics, case.checks) == (("l2", "logit_diff"), ("finiteness", "oracle", "known-answer"))
     assert (case.tolerance.recovery_points, case.tolerance.oracle_relative) == (1.0, 0.001)
     assert case.expect.baselines[0].within == 0.01
     assert (case.expect.recoveries[0].layer, case.expect.recoveries[0].value) == (23, -72.0)
@@ -183,6 +183,13 @@ def test_a_file_name_that_is_no_id_asks_for_one(tmp_path: Path, minimal: str) ->
          "6:37: expect.findings[2]: ORC001 comes from the check 'oracle', which `checks` leaves out"),
         ("checks: [oracle]\nexpect: {engines: {native: {findings: [AGR001]}}}",
          "6:40: expect.engines.native.findings[0]: AGR001 comes from the check 'agreement', which `checks` leaves out"),
+        ("checks: [oracle]\nexpect: {baselines: [{metric: l2, value: 1, within: 0}], recoveries: [{component: mlp_out, "
+         "layer: 1, metric: l2, value: 1, within: 0}]}\nreference: published",
+         "6:10: expect.baselines: are compared by the check 'known-answer', which `checks` leaves out\n"
+         "6:58: expect.recoveries: are compared by the check 'known-answer', which `checks` leaves out\n"
+         "7:1: reference: is asked by the check 'reference', which `checks` leaves out"),
+        ("tags: [fine, skip]",
+         "5:14: tags[1]: 'skip' cannot be a tag: pytest acts on a mark of this name; choose another"),
         ("sweep: {layers: [1, 2]}\nexpect: {recoveries: [{component: mlp_out, layer: 3, metric: l2, value: 1, "
          "within: 0}]}",
          "6:51: expect.recoveries[0].layer: layer 3 is not in this case's sweep.layers"),

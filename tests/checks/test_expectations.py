@@ -78,6 +78,7 @@ def test_a_layer_of_a_grid_counts_with_its_best_cell():
         ((1, 2, 2, 4), (3, 1, 2), ["EXP006"]),
         ((1, 2, 3, State.NAN), (2, 3), []),
         ((1, 2, State.NAN, State.NAN), (2, 3), ["EXP006"]),
+        ((1, 2, 3, 4), (3, 9), ["EXP006"]),
     ],
     ids=str,
 )

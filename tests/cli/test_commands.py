@@ -30,6 +30,17 @@ def test_validate_counts(project: Project) -> None:
     assert (got.code, got.out.splitlines()[0]) == (0, "1 case files are valid; they make 2 jobs.")
 
 
+def test_an_expectation_that_no_engine_can_answer_is_a_mistake(project: Project) -> None:
+    stated = "metrics: [l2, kl_divergence]\nexpect: {minimum_recovery: [{metric: kl_divergence, at_least: 1000%s}]}\n"
+    file = project.case("a", engines="legacy, native", more=stated % ", engine: legacy")
+    for command in ("validate", "run"):
+        got = project.inside(command, *TABLE, file)
+        assert (got.code, "6:38: expect.minimum_recovery[0].metric: legacy cannot answer" in got.err) == (4, True)
+    assert project.inside("validate", *TABLE, project.case("a", engines="legacy, native", more=stated % "")).code == 0
+    varied = stated % "" + "matrix: {by: {one: {engines: [legacy]}, two: {engines: [native]}}}\n"
+    assert project.inside("validate", *TABLE, project.case("a", more=varied)).code == 0
+
+
 def test_validate_says_every_problem_of_every_file(project: Project) -> None:
     project.case("a", models="goood, otter", engines="nativ")
     project.write("cases/b.case.yaml", "models: [good]\nprompt: 3\nmetrics: [l3]\n")

@@ -46,6 +46,25 @@ def test_tags_are_configured_and_the_command_line_wins(project: Project) -> None
     assert set(project.run_inside("--tag", "slow").statuses) == {"b[native@good]"}
 
 
+def test_snapshots_update_stores_what_the_command_line_selects(project: Project) -> None:
+    project.case("a", engines="native, published", more="tags: [fast]\n")
+    project.case("b", more="tags: [slow]\n")
+    configure(project, 'models = ["m.yaml"]\ntags = ["fast"]\nengines = ["native"]\n')
+    assert project.inside("snapshots", "update", "-e", "published").code == 0
+    assert project.inside("snapshots", "update", "-t", "slow").code == 0
+    assert set(project.snapshots) == {"snapshots/a/published@good.cpu.json", "snapshots/b/native@good.cpu.json"}
+
+
+def test_prune_knows_the_configured_models(project: Project) -> None:
+    project.write("m.yaml", "models: [{id: dial-nan-mine, source: groundtruth, kind: dial, vocab: 64, weights: [0.5]}]")
+    project.case("a", models='"dial-nan-*"')
+    configure(project, 'models = ["m.yaml"]\n')
+    assert project.inside("snapshots", "update", "--model", "dial-nan-mine").code == 0
+    before = project.snapshots
+    assert "no snapshot is without a job" in project.inside("snapshots", "prune", "--yes").out
+    assert project.snapshots == before != {}
+
+
 def test_require_models_and_results_are_configured(project: Project) -> None:
     project.case("a", models="absent")
     configure(project, "require-models = true\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -29,6 +30,11 @@ def test_what_it_writes_passes_and_is_stored(empty: Project) -> None:
     assert (got.code, got.statuses, got.codes) == (0, {"first[native@llama-2k-f32]": "passed"}, {"SNP002"})
     assert empty.inside("run", "--snapshot-update").code == 0
     assert empty.inside("run", "--strict").code == 0
+
+
+def test_the_folder_to_go_to_can_be_pasted(empty: Project) -> None:
+    (line,) = [line for line in empty.inside("init", "bob's new repo").out.splitlines() if line.startswith("  cd ")]
+    assert shlex.split(line) == ["cd", "bob's new repo"]
 
 
 def test_a_second_time_changes_nothing_and_says_so(empty: Project) -> None:

@@ -52,6 +52,24 @@ def test_the_documented_example_runs_beside_native_and_agrees(folder):
         assert theirs.oracle.value == pytest.approx(ours.recovery.value, abs=0.01)
 
 
+def test_what_is_printed_to_run_again_may_run_the_code(folder, capsys):
+    written(
+        folder,
+        "mypatch.py",
+        "def patch(*asked, **more):\n    raise ValueError('planted')\n\n\n"
+        "patch.harness = {'units': 'percent', 'metrics': ['l2'], 'components': ['mlp_out'], 'version': '1'}\n",
+    )
+    written(
+        folder,
+        "mine.case.yaml",
+        "models: [dial-tiny-f32]\nengines: ['mypatch:patch']\nprompts: {clean: [0], corrupted: [1]}\nmetrics: [l2]\n",
+    )
+    assert exit_code_of(["run", "--allow-code", "-o", "out.md", "mine.case.yaml"]) == 1
+    printed = re.findall(r"^ *(harness run .*)$", capsys.readouterr().out, re.MULTILINE)
+    reported = re.findall(r"`(harness run .*)`", Path("out.md").read_text(encoding="utf-8"))
+    assert [line.count("--allow-code") for line in (*printed, *reported)] == [1, 1]
+
+
 def test_the_documented_example_obeys_the_laws_it_can(folder, capsys):
     written(folder, "mypatch.py", PYTHON[0])
     laws = ("answers", "after", "traced", "self-patch", "taps", "repetition", "order", "scale", "after-ctrl-c")

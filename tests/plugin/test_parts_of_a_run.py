@@ -119,6 +119,13 @@ def test_what_is_no_result_is_refused_by_name(six: Project, content: str | None,
     assert said in got.err
 
 
+def test_merge_writes_over_none_of_the_shards(six: Project) -> None:
+    files = shards(six, 2)
+    before = files[0].read_bytes()
+    got = six.inside("merge", *files, "-o", files[0])
+    assert (got.code, files[0].read_bytes()) == (4, before)
+
+
 def test_merge_demands_jobs_too(six: Project) -> None:
     files = shards(six, 2)
     assert "6 jobs ran" not in merge(six, *files, args=("--min-jobs", "6")).out

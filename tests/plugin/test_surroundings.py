@@ -78,6 +78,37 @@ def test_case_files_outside_the_working_folder(project: Project, tmp_path_factor
     assert [file.name for file in elsewhere.iterdir()] == ["results"]
 
 
+DIE = """\
+from harness import jobs
+
+def run(job, *rest):
+    raise RuntimeError("the worker dies")
+
+jobs.run = run
+"""
+
+
+@pytest.mark.parametrize("door", ["run", "pytest"])
+def test_a_job_outside_the_root_that_crashes_is_in_the_result(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, door: str
+) -> None:
+    file = project.case("c")
+    project.write("sitecustomize.py", DIE)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "pytest.ini").write_text("[pytest]\n")
+    args = (file,) if door == "run" else (f"--rootdir={elsewhere}",)
+    got = project.run(*args, door=door, where=str(file), cwd=elsewhere, PYTHONPATH=str(project.folder))
+    assert (got.code, got.statuses) == (3, {"c[native@good]": "crashed"})
+
+
+def test_a_bad_case_file_outside_the_root_is_wrong_usage(
+    project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = project.case("c", more="nonsense: 1\n")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    assert project.run(f"--rootdir={elsewhere}", door="pytest", where=str(file), cwd=elsewhere).code == 4
+
+
 def test_snapshots_that_cannot_be_written_fail_with_the_reason(project: Project) -> None:
     project.case("good")
     project.write("snapshots", "a file where the folder should be")
@@ -85,6 +116,12 @@ def test_snapshots_that_cannot_be_written_fail_with_the_reason(project: Project)
     assert (got.code, got.codes) == (1, {"SNP005"})
     assert "cannot be written" in got.out
     assert "[Errno 20]" in " ".join(got.out.split())
+
+
+def test_without_syrupy_pytest_says_what_is_needed(project: Project) -> None:
+    project.case("good")
+    got = project.run("-pno:syrupy", door="pytest")
+    assert (got.code, "need the plugin syrupy" in got.out + got.err) == (4, True)
 
 
 def test_the_keyword_narrows(project: Project) -> None:

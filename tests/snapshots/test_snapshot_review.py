@@ -201,3 +201,14 @@ def test_one_key_at_a_terminal(moved: Project) -> None:
     os.close(theirs)
     assert (process.returncode, out.splitlines()[-1]) == (0, "1 accepted, 1 rejected")
     assert [value(moved.snapshot(job)) for job in JOBS] == ["old", "new"]
+
+
+@pytest.mark.parametrize("door", ["run", "pytest"])
+def test_a_results_folder_whose_candidates_are_the_snapshots_is_refused(moved: Project, door: str) -> None:
+    before = moved.snapshots
+    option = "--results" if door == "run" else "--harness-results"
+    assert moved.through(door, f"{option}=.").code == 4
+    for command in (("review", "--accept-all"), ("status",)):
+        got = moved.inside("snapshots", *command, "--models", "m.yaml", "--results", ".")
+        assert (got.code, "give another folder" in got.err) == (4, True)
+    assert moved.snapshots == before
