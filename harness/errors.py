@@ -182,7 +182,7 @@ class SnapshotRefused(HarnessError):
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the nearest known name, or the list of all of them when none is near."""
-    options = sorted(map(str, known))
+    options = sorted({*map(str, known)} - {name})
     near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]!r}?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -144,12 +145,27 @@ def tolerances(case: Case) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def refuse_shared_ids(jobs: Iterable[Job]) -> None:
-    """Raise UsageError when two case files have the same id: reports and snapshots could not tell them apart."""
-    owner: dict[str, Path] = {}
+    """Raise UsageError when two case files have the same id or store in the same folder: reports and snapshots could
+    not tell them apart.
+    """
+    by_id: dict[str, Path] = {}
+    by_name: dict[str, set[Path]] = {}
     for job in jobs:
-        other = owner.setdefault(job.case.id, job.case.path)
-        if other != job.case.path:
-            raise UsageError(f"{job.case.path} and {other} have the same id {job.case.id!r}; give one another `id`")
+        file = job.case.path
+        if (other := by_id.setdefault(job.case.id, file)) != file:
+            raise UsageError(f"{file} and {other} have the same id {job.case.id!r}; give one another `id`")
+        by_name.setdefault(file.name, set()).add(file)
+    for files in by_name.values():
+        if len(files) > 1:
+            _refuse_shared_folders(sorted(files))
+
+
+def _refuse_shared_folders(files: Sequence[Path]) -> None:
+    from harness.snapshots import folder_of
+
+    for file, other in itertools.combinations(files, 2):
+        if (folder := folder_of(file).resolve()) == folder_of(other).resolve():
+            raise UsageError(f"{file} and {other} store the same snapshots in {folder}; give one another name")
 
 
 class ModelShelf:

@@ -141,6 +141,14 @@ def test_two_case_files_of_one_id_are_refused(project: Project, door: tuple[str,
     assert "have the same id 'same'" in got.out + got.err
 
 
+def test_two_case_files_that_would_store_in_one_folder_are_refused(project: Project) -> None:
+    project.case("c")
+    file = project.write("c.case.yaml", (project.folder / "cases" / "c.case.yaml").read_text() + "id: other\n")
+    got = project.run("cases", str(file))
+    assert got.code == 4
+    assert "store the same snapshots in" in got.err
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -219,6 +227,8 @@ def test_a_worker_that_dies_is_a_crash_and_the_others_go_on(project: Project) ->
     got = project.run("-n", "2", PYTHONPATH=str(project.folder))
     assert got.code == 3
     assert got.statuses == {"own-id[native@good]": "passed", "own-id[native@other]": "crashed"}
+    assert got.result is not None
+    assert len(got.result.jobs) == 2, "the job that killed a worker was tried again"
     assert "Traceback" not in got.out + got.err
 
 
