@@ -52,7 +52,7 @@ def resolved(jobs: Sequence[Job]) -> dict[str, Any]:
 
 def _job(job: Job) -> dict[str, Any]:
     must, may = job.case.expectation(job.engine)
-    file = location_of(job.case.path, f"{job.engine}@{job.row.id}", backend())
+    file = location_of(job.case.path, job.name, backend())
     return {
         "id": job.id,
         "model": job.row.id,

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness import models
-from harness.casefile import find_cases, load_case
+from harness.casefile import find_cases
 from harness.errors import ModelUnavailable
-from harness.jobs import Job, plan
+from harness.jobs import Job, jobs_in
 from harness.models import bundled
 from harness.snapshots import location_of
 
@@ -20,11 +20,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def jobs() -> list[Job]:
-    return [job for file in find_cases([ROOT / "cases"]) for job in plan(load_case(file), bundled())]
+    return [job for file in find_cases([ROOT / "cases"]) for job in jobs_in(file, bundled())]
 
 
 def location(job: Job) -> Path:
-    return location_of(job.case.path, f"{job.engine}@{job.row.id}", "cpu")
+    return location_of(job.case.path, job.name, "cpu")
 
 
 def without_snapshot(job: Job) -> bool:

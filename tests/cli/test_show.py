@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +73,14 @@ def test_jobs_say_what_they_must_find_and_where_their_snapshot_is(project: Proje
     assert (jobs["legacy"]["must_find"], jobs["legacy"]["snapshot"]) == (["ORC001"], None)
     assert jobs["native"]["snapshot"] == str(project.snapshot())
     assert jobs["native"]["stored"] is True
+
+
+def test_the_snapshot_of_a_variant_is_its_own(project: Project) -> None:
+    project.case("v", more="matrix: {direction: [denoising, noising]}\n")
+    project.run_inside("--snapshot-update")
+    (job,) = shown(project, "v.noising")["jobs"]
+    assert Path(job["snapshot"]).name == "noising~native@good.cpu.json"
+    assert job["stored"] is True
 
 
 def test_a_model_that_is_not_here_or_cannot_be_asked_does_not_hide_the_others(project: Project) -> None:
