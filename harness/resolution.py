@@ -26,7 +26,7 @@ from harness.vocabulary import Question, metric_named, site_position
 
 
 def resolved(jobs: Sequence[Job]) -> dict[str, Any]:
-    """Return everything about the jobs of one case."""
+    """Return everything about the jobs of one case: of one variant, if it has several."""
     case = jobs[0].case
     rows = {job.row.id: job.row for job in jobs}
     return {

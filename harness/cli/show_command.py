@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from harness.errors import UnknownName
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from harness.jobs import Job
 
 Resolved = Mapping[str, Any]
 
@@ -35,31 +38,37 @@ def command(
 ) -> None:  # fmt: skip
     """Show a case resolved: jobs, tokens, sites, snapshots.
 
-    CASE is a case file, or the id of a case of ./cases or of the bundled ones. Models that are on this machine are
-    loaded, and nothing is run.
+    CASE is a case file, or the id of a case of ./cases or of the bundled ones, or of one of its variants. Models that
+    are on this machine are loaded, and nothing is run. JSON is a list, of one case or of every variant.
     """
     from harness.cli.screen import waiting
     from harness.reporters.terminal import console
     from harness.resolution import resolved
 
-    paths = (_file_of(case),)
-    jobs = jobs_of(Chosen(paths, tuple(tables), models=models, engines=engines, allow_code=allow_code))
+    chosen = Chosen((), tuple(tables), models=models, engines=engines, allow_code=allow_code)
+    jobs = _jobs_of(case, chosen)
+    variants = dict.fromkeys(job.case.id for job in jobs)
     with waiting():
-        found = resolved(jobs)
+        found = [resolved([job for job in jobs if job.case.id == variant]) for variant in variants]
     if as_json:
         print_json(found)
     else:
-        _print(found, console())
+        for each in found:
+            _print(each, console())
 
 
-def _file_of(case: str) -> Path:
-    """Return the file of a case given by path or by id. Raises UnknownName with the nearest id."""
+def _jobs_of(case: str, chosen: Chosen) -> list[Job]:
+    """Return the jobs of a case given by path or by id. Raises UnknownName with the nearest id."""
     if case.endswith(".case.yaml") or Path(case).exists():
-        return Path(case)
+        return jobs_of(replace(chosen, paths=(Path(case),)))
     files = {file.name.removesuffix(".case.yaml"): file for file in case_files(())}
-    if case not in files:
-        raise UnknownName("case", case, files)
-    return files[case]
+    if case in files:
+        return jobs_of(replace(chosen, paths=(files[case],)))
+    jobs = jobs_of(chosen)
+    found = [job for job in jobs if job.case.id == case or job.case.id.startswith(f"{case}.")]
+    if not found:
+        raise UnknownName("case", case, {*files, *(job.case.id for job in jobs)})
+    return found
 
 
 def _print(case: Resolved, screen: Console) -> None:

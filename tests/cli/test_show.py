@@ -15,7 +15,8 @@ from harness.cli.show_command import _ranges
 def shown(project: Project, *args: str) -> Any:
     got = project.inside("show", *args, "--models", "m.yaml", "--json")
     assert got.code == 0, got.err
-    return json.loads(got.out)
+    (case,) = json.loads(got.out)
+    return case
 
 
 def words(text: str) -> str:
@@ -81,6 +82,18 @@ def test_the_snapshot_of_a_variant_is_its_own(project: Project) -> None:
     (job,) = shown(project, "v.noising")["jobs"]
     assert Path(job["snapshot"]).name == "noising~native@good.cpu.json"
     assert job["stored"] is True
+    assert shown(project, "v.noising")["sweep"]["direction"] == "noising"
+
+
+def test_every_variant_is_shown(project: Project) -> None:
+    project.case("v", more="id: own\nmatrix: {direction: [denoising, noising]}\n")
+    for name in ("own", "cases/v.case.yaml"):
+        got = project.inside("show", name, "--models", "m.yaml", "--json")
+        cases = {case["id"]: case["sweep"]["direction"] for case in json.loads(got.out)}
+        assert cases == {"own.denoising": "denoising", "own.noising": "noising"}
+        assert all(len(case["jobs"]) == 1 for case in json.loads(got.out))
+    missing = project.inside("show", "own.noisin", "--models", "m.yaml")
+    assert (missing.code, "did you mean 'own.noising'?" in missing.err) == (4, True)
 
 
 def test_a_model_that_is_not_here_or_cannot_be_asked_does_not_hide_the_others(project: Project) -> None:
