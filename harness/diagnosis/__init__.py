@@ -53,9 +53,10 @@ def diagnose(
 
     `model` is an `nn.Module`, a `LoadedModel`, an mlx-lm folder, the id of a model of the table, or a repository of the
     hub; `dtype` casts it. Prompts are text or token ids: `prompt` alone asks about one forward pass, `clean` and
-    `corrupted` about patching `component` (default `mlp_out`) under `metric` (default `l2`) by `engine`: a name, an
-    `Engine`, or an EngineFunction. `logits` is (clean, corrupted), each `[vocab]` or `[tokens, vocab]`, in place of a
-    model. `before` is a folder with the weights that `model` was quantised or cast from.
+    `corrupted` about patching `component` (default `mlp_out`, or `attn_out` where there is none) under `metric`
+    (default `l2`) by `engine`: a name, an `Engine`, or an EngineFunction. `logits` is (clean, corrupted), each
+    `[vocab]` or `[tokens, vocab]`, in place of a model. `before` is a folder with the weights that `model` was
+    quantised or cast from.
 
     `compare_compile`, `compare_device`, `lengths` = (shortest, longest) and `repeat` ask for more runs. `progress` is
     called with (what, done, of how many).

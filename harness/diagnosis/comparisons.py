@@ -127,8 +127,9 @@ def _why(model: LoadedModel, ids: Sequence[int], length: int) -> str:
     kernel sees a small size.
     """
     prompt = _repeated_ids(ids, length)
-    row = _row(model.module, prompt)
-    found = counts(row)
+    rows = _logits(model.module(mx.array([prompt])))[0]
+    # Without attention nothing carries a fault of an earlier token to the last one.
+    found, row = counts(rows), rows[-1]
     if found.nan or found.pos_inf:
         return found.text()
     pieces = _in_pieces(model, prompt)
@@ -159,12 +160,6 @@ def _broken_part(model: LoadedModel, prompt: Sequence[int]) -> tuple[str | None,
         return suspect.module, (suspect.frame.first or (None, None))[0]
     pieces = _in_pieces(model, prompt)
     return (first_difference(bare(model.module, prompt), pieces, last=True) if pieces else None), len(prompt) - 1
-
-
-def _row(root: Any, ids: Sequence[int]) -> mx.array:
-    row = _logits(root(mx.array([list(ids)])))[0, -1]
-    mx.eval(row)
-    return row
 
 
 def _repeated_ids(ids: Sequence[int], length: int) -> list[int]:

@@ -14,6 +14,7 @@ import mlx.core as mx
 
 from harness.diagnosis.masks import UNTRACEABLE, Masks, arguments, arrays, is_causal
 from harness.diagnosis.statistics import Counts, Probe, counts, dtype_name, layout_of
+from harness.errors import UsageError
 from harness.intercept import Tap, tapped
 
 HELD_BYTES = 32 << 20
@@ -120,12 +121,16 @@ class Watcher:
 def watch(root: Any, ids: Sequence[int], inner: Sequence[Tap] = ()) -> tuple[Watcher, mx.array]:
     """Run the model once over token ids and return what was seen and the logits as the model returned them.
 
-    `inner` are taps of the caller's, such as a patch; what they change is seen.
+    `inner` are taps of the caller's, such as a patch; what they change is seen. Raises UsageError for a model that
+    returns anything but logits.
     """
     watcher = Watcher(root)
     with tapped(root, [*inner, *watcher.taps()]), watcher.masks.of_fused_attention(lambda: watcher.open[-1]):
         logits = root(mx.array([list(ids)]))
         watcher.flush()
     logits = logits[0] if isinstance(logits, tuple) else logits
+    if not isinstance(logits, mx.array):
+        kind = type(logits).__name__
+        raise UsageError(f"the model returned a {kind}; logits [batch, tokens, vocab] are needed, or first in a tuple")
     mx.eval(logits)
     return watcher, logits

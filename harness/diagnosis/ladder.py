@@ -21,6 +21,7 @@ from harness.diagnosis.shadow import Shadow, shadow
 from harness.diagnosis.subject import Subject, cast_to, subject_of, tokens_of
 from harness.diagnosis.trail import Trail, trail
 from harness.errors import FindingError, HarnessError, TapError, UnknownName, UsageError
+from harness.intercept.hookpoints import layers_with
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import METRICS, Question, Sweep, Tokens
 
@@ -220,7 +221,7 @@ class _Climb:
             self.report.add("comparisons", found, summary)
 
     def _patched(self, model: LoadedModel, prompts: dict[str, Tokens], trails: dict[str, Trail], broken: bool) -> None:
-        metric, component = self.request.metric or "l2", self.request.component or "mlp_out"
+        metric, component = self.request.metric or "l2", self.request.component or _usual(model)
         self.about |= {"metric": metric, "component": component}
         question = Question(prompts["clean"], prompts["corrupted"], Sweep((component,)), (metric,))
         engine = engine_of(self.request.engine)
@@ -287,3 +288,9 @@ def _forward_summary(each: Trail) -> str:
     if each.suppressed:
         text += f", {len(each.suppressed)} ids ruled out by -inf"
     return text
+
+
+def _usual(model: LoadedModel) -> str:
+    """Return what is patched where nobody says what: a model of mixers alone has no MLP."""
+    usual = ("mlp_out", "attn_out", "resid_post")
+    return next((component for component in usual if layers_with(model, component)), usual[0])

@@ -392,3 +392,40 @@ def test_diagnosis_without_a_prompt_is_about_the_weights(architecture):
     found = diagnose(build(architecture, dtype="float32"))
     assert found.verdict == "clean"
     assert [rung.state for rung in found.rungs][:3] == ["ok", "ok", "skipped"]
+
+
+def test_a_model_of_mixers_alone_is_patched_where_it_can_be():
+    found = diagnose(build("mamba", dtype="float32"), clean=CLEAN, corrupted=CORRUPTED)
+    assert found.verdict == "clean"
+    assert "patched attn_out at" in next(rung.summary for rung in found.rungs if rung.name == "patched")
+
+
+def test_a_length_at_which_an_earlier_token_fails_is_found_where_nothing_carries_it_to_the_last():
+    class Tokenwise(nn.Module):
+        """Logits `[batch, tokens, 16]` of each token by itself, and NaN at token 16 of what is longer."""
+
+        def __init__(self):
+            super().__init__()
+            self.layers = [nn.Linear(16, 16)]
+
+        def __call__(self, ids, cache=None):
+            logits = self.layers[0](mx.eye(16)[ids % 16])
+            broken = (mx.arange(ids.shape[1]) == 16)[None, :, None]
+            return mx.where(broken, mx.array(np.nan), logits)
+
+    found = diagnose(Tokenwise(), prompt=(1, 2, 3), lengths=(1, 40))
+    assert ("DIA601" in codes(found), found.place.token) == (True, 16)
+    assert next(rung.summary for rung in found.rungs if rung.name == "comparisons") == "16 tokens pass, 17 fail"
+
+
+def test_a_model_that_returns_no_logits_is_told_what_is_needed():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = [nn.Linear(4, 4)]
+
+        def __call__(self, ids):
+            return {"logits": mx.zeros((1, ids.shape[1], 4))}
+
+    with pytest.raises(UsageError, match=r"returned a dict; logits \[batch, tokens, vocab\] are needed"):
+        diagnose(Named(), prompt=(1, 2))
