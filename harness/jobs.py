@@ -73,7 +73,7 @@ class Job:
         return "snapshot" in self.case.checks and not must
 
 
-def jobs_in(path: Path, table: Mapping[str, ModelRow], allow_code: bool = False) -> list[Job]:
+def jobs_in(path: Path, table: Mapping[str, ModelRow], allow_code: bool = False, also: Sequence[str] = ()) -> list[Job]:
     """Return the jobs of a case file. Raises CaseFileError with all that is wrong in it, UsageError for no file.
 
     An engine or a metric that is code of the user's own is wrong in it, unless `allow_code`.
@@ -81,7 +81,7 @@ def jobs_in(path: Path, table: Mapping[str, ModelRow], allow_code: bool = False)
     cases = load_cases(path, names_of(table, allow_code))
     if problems := list(_unanswerable(cases)):
         raise CaseFileError(problems)
-    return [job for case in cases for job in plan(case, table, allow_code)]
+    return [job for case in cases for job in plan(case, table, allow_code, also)]
 
 
 def _unanswerable(cases: Sequence[Case]) -> Iterator[Problem]:
@@ -118,13 +118,17 @@ def names_of(table: Mapping[str, ModelRow], allow_code: bool = False) -> Names:
     return Names({row.id: row.tags for row in table.values()}, NAMES, allow_code)
 
 
-def plan(case: Case, table: Mapping[str, ModelRow], allow_code: bool = False) -> list[Job]:
+def plan(case: Case, table: Mapping[str, ModelRow], allow_code: bool = False, also: Sequence[str] = ()) -> list[Job]:
     """Return the jobs of a case whose models and engines are known: a model each time it is named, once.
 
-    Nothing that a case names as code is imported here; `allow_code` goes along with each job.
+    `also` are engines that are asked although the case does not name them: a guest has no snapshots. Nothing that a
+    case names as code is imported here; `allow_code` goes along with each job.
     """
     models = names_of(table).models_of(case.models)
-    return [Job(case, table[model], engine, allow_code) for model in models for engine in case.engines]
+    guests = [engine for engine in dict.fromkeys(also) if engine not in case.engines]
+    for_guests = replace(case, checks=tuple(check for check in case.checks if check != "snapshot"))
+    asked = [*((case, engine) for engine in case.engines), *((for_guests, engine) for engine in guests)]
+    return [Job(part, table[model], engine, allow_code) for model in models for part, engine in asked]
 
 
 def metrics_of(job: Job) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli import completers
 from harness.cli.run_conditions import LAST, chosen_ids, refuse_other_device, remember
 from harness.cli.selection import (
     Chosen,
@@ -33,6 +34,14 @@ CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 
 @click.command("run")
 @selection_options
+@click.option(
+    "--with-engine",
+    "also",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completers.engines,
+    help="Ask this engine too, in every case; it has no snapshots.",
+)
 @click.option(
     "-k", "keyword", metavar="EXPRESSION", help="Only jobs whose name matches, as in pytest: 'dial and not f16'."
 )
@@ -112,6 +121,7 @@ def command(
         *(["--harness-download"] if download else []),
         *(["--harness-require-models"] if require_models else []),
         *(["--harness-allow-code"] if chosen.allow_code else []),
+        *(f"--harness-with-engine={name}" for name in chosen.also),
         *([f"--harness-json={json_file}"] if json_file else []),
         *([f"--junit-xml={junit}"] if junit else []),
         *([f"--harness-shard={shard}"] if shard else []),
@@ -183,6 +193,7 @@ def _again(chosen: Chosen, strict: bool) -> tuple[str, ...]:
     given = configuration().values
     tables = () if list(chosen.tables) == given.get("models") else chosen.tables
     words = [word for name in tables for word in ("--models", name)]
+    words += [word for name in chosen.also for word in ("--with-engine", name)]
     code = ["--allow-code"] if chosen.allow_code else []
     return (*words, *code, *(["--strict"] if strict and not given.get("strict") else []))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from harness.cli import completers
-from harness.errors import CaseFileError, Problem, UsageError, suggest
+from harness.errors import CaseFileError, EngineUnavailable, Problem, UsageError, suggest
 
 if TYPE_CHECKING:
     from harness.configuration import Configuration
@@ -58,6 +59,7 @@ class Chosen:
     tags: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     components: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     allow_code: bool = False
 
     @property
@@ -154,7 +156,7 @@ def tags_of(jobs: Iterable[Job]) -> set[str]:
 
 
 def planned_jobs(
-    files: Sequence[Path], tables: Sequence[str], allow_code: bool = False
+    files: Sequence[Path], tables: Sequence[str], allow_code: bool = False, also: Sequence[str] = ()
 ) -> tuple[list[Job], set[Problem]]:
     """Return the jobs of the files that are in order, and every problem of those that are not."""
     from harness.jobs import jobs_in
@@ -165,7 +167,7 @@ def planned_jobs(
     problems: list[Problem] = []
     for file in files:
         try:
-            planned += jobs_in(file, table, allow_code)
+            planned += jobs_in(file, table, allow_code, also)
         except CaseFileError as error:
             problems += error.problems
     return planned, set(problems)
@@ -177,10 +179,20 @@ def refuse_installed(paths: Sequence[Path]) -> None:
         raise UsageError("the bundled cases belong to the installed package; copy them and give the copy's folder")
 
 
+def refuse_unknown_engines(names: Sequence[str], allow_code: bool) -> None:
+    """Raise UnknownName or UsageError for an engine that cannot be asked; one that is not installed is skipped."""
+    from harness.engines import engine_named
+
+    for name in names:
+        with contextlib.suppress(EngineUnavailable):
+            engine_named(name, allow_code)
+
+
 def _planned(chosen: Chosen) -> list[Job]:
     from harness.jobs import refuse_shared_ids
 
-    planned, problems = planned_jobs(case_files(chosen.paths), chosen.tables, chosen.allow_code)
+    refuse_unknown_engines(chosen.also, chosen.allow_code)
+    planned, problems = planned_jobs(case_files(chosen.paths), chosen.tables, chosen.allow_code, chosen.also)
     if problems:
         raise CaseFileError(problems)
     refuse_shared_ids(planned)
@@ -198,7 +210,8 @@ def _asked(chosen: Chosen) -> str:
 def _refuse_unknown(kind: str, names: Sequence[str], known: set[str]) -> None:
     for name in names:
         if name not in known:
-            raise UsageError(f"no case here has the {kind} {name!r}; {suggest(name, known)}")
+            guest = f"; `harness run --with-engine {name}` asks it in every case" if kind == "engine" else ""
+            raise UsageError(f"no case here has the {kind} {name!r}; {suggest(name, known)}{guest}")
 
 
 def bundled_cases() -> Path:

@@ -31,6 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--harness-allow-code", action="store_true", help="run engines and metrics that cases name as module:function"
     )
+    group.addoption(
+        "--harness-with-engine", action="append", default=[], metavar="NAME", help="ask this engine too, in every case"
+    )
     group.addoption("--harness-device", choices=("cpu", "gpu"), help="compute on this device, not on MLX's own choice")
     group.addoption("--harness-strict", action="store_true", help="warnings fail a job")
     group.addoption("--harness-shard", metavar="I/N", help="only the I-th of N parts of the jobs; see `harness merge`")

@@ -57,7 +57,8 @@ class Ledger:
 
         if self._table is None:
             self._table = load_table(Path(name) for name in self.config.getoption("harness_models"))
-        jobs = jobs_in(path, self._table, self.config.getoption("harness_allow_code"))
+        option = self.config.getoption
+        jobs = jobs_in(path, self._table, option("harness_allow_code"), option("harness_with_engine"))
         return narrowed_jobs(jobs, self._only("metric"), self._only("component"))
 
     def _only(self, kind: str) -> set[str]:

@@ -1,0 +1,64 @@
+"""`--with-engine`: an engine that the cases do not name is asked too, beside those that they do."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+from project import Project
+
+GUARDED = """\
+def patch(model, clean, corrupted, component, layers, metric):
+    return {layer: 0.0 for layer in layers}
+
+
+patch.harness = {"units": "percent", "metrics": ["l2"], "components": ["mlp"]}
+"""
+
+
+@pytest.mark.parametrize("door", ["run", "pytest"])
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_a_guest_answers_every_case_and_has_no_snapshot(project: Project, door: str, workers: tuple[str, ...]) -> None:
+    project.case("one")
+    project.case("two", engines="native, published")
+    option = "--with-engine" if door == "run" else "--harness-with-engine"
+    got = project.run(f"{option}=published", "--snapshot-update", *workers, door=door)
+    assert got.code == 0, got.out + got.err
+    names = ("one[native@good]", "one[published@good]", "two[native@good]", "two[published@good]")
+    assert got.statuses == dict.fromkeys(names, "passed")
+    stored = {str(file.relative_to(project.folder)) for file in (project.folder / "snapshots").rglob("*.json")}
+    assert stored == {f"snapshots/{name}@good.cpu.json" for name in ("one/native", "two/native", "two/published")}
+    again = project.run(f"{option}=published", door=door)
+    assert again.codes == set()
+
+
+def test_a_wrong_guest_fails_and_the_command_to_run_it_again_names_it(project: Project) -> None:
+    project.case("c", more="metrics: [l2]\n")
+    project.write("mine.py", GUARDED)
+    got = project.inside("run", "--models", "m.yaml", "--with-engine", "mine:patch", "--allow-code", "-e", "mine:patch")
+    assert got.code == 1
+    assert "c[mine:patch@good]" in got.out
+    assert "native@good" not in got.out
+    assert "--with-engine mine:patch" in got.out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--with-engine", "nativ"), "did you mean 'native'?"),
+        (("--with-engine", "mine:patch"), "runs only with --allow-code"),
+        (("-e", "published"), "`harness run --with-engine published` asks it in every case"),
+    ],
+)
+def test_an_engine_that_cannot_be_asked_is_named(project: Project, options: tuple[str, ...], said: str) -> None:
+    project.case("c")
+    got = project.inside("run", "--models", "m.yaml", *options)
+    assert (got.code, said in got.err) == (4, True), got.err
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlxterp") is not None, reason="mlxterp is installed")
+def test_a_guest_that_is_not_installed_is_skipped_with_how_to_install_it(project: Project) -> None:
+    project.case("c")
+    got = project.run("--with-engine", "mlxterp")
+    assert (got.code, got.statuses) == (0, {"c[mlxterp@good]": "skipped", "c[native@good]": "passed"})
+    assert "pip install" in got.out
