@@ -20,6 +20,7 @@ from harness.cli.selection import (
     refuse_installed,
     selection_options,
     tags_of,
+    typed,
 )
 from harness.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_NOTHING_RAN, UsageError, suggest
 from harness.reporters.outputs import REPORTS, check_writable, kind_of, write
@@ -190,12 +191,8 @@ def _filters(chosen: Chosen) -> Iterator[str]:
 
 def _again(chosen: Chosen, strict: bool) -> tuple[str, ...]:
     """Return the options that a command must repeat to see the same: those that the configuration does not give."""
-    given = configuration().values
-    tables = () if list(chosen.tables) == given.get("models") else chosen.tables
-    words = [word for name in tables for word in ("--models", name)]
-    words += [word for name in chosen.also for word in ("--with-engine", name)]
-    code = ["--allow-code"] if chosen.allow_code else []
-    return (*words, *code, *(["--strict"] if strict and not given.get("strict") else []))
+    words = typed(chosen, "tables", "also")
+    return (*words, *(["--strict"] if strict and not configuration().values.get("strict") else []))
 
 
 class _Screen:

@@ -89,6 +89,23 @@ _SETTINGS = {
 """Parameter of a command -> key of `[tool.harness]`."""
 
 
+_WORDS = {
+    "tables": "--models", "models": "--model", "engines": "--engine", "tags": "--tag", "metrics": "--metric",
+    "components": "--component", "also": "--with-engine",
+}  # fmt: skip
+
+
+def typed(chosen: Chosen, *fields: str) -> list[str]:
+    """Return the words that choose the same again, of all `fields` or of those named; not what is configured."""
+    given, words = configuration().values, list[str]()
+    for field in fields or ("paths", *_WORDS):
+        names = [str(name) for name in getattr(chosen, field)]
+        if names != [str(name) for name in given.get(_SETTINGS.get(field, ""), ())]:
+            option = _WORDS.get(field)
+            words += names if option is None else [word for name in names for word in (option, name)]
+    return [*words, *(["--allow-code"] if chosen.allow_code else [])]
+
+
 def configured(command: Callable[..., Any]) -> Callable[..., Any]:
     """Fill what the command line leaves open from `[tool.harness]` of the nearest pyproject.toml."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from harness.cli.selection import (
     refuse_installed,
     selection_options,
     tables_option,
+    typed,
 )
 from harness.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, UsageError
 
@@ -49,16 +51,23 @@ def status(chosen: Chosen, results: str, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
     else:
-        _print_rows(rows)
+        _print_rows(rows, chosen)
     return EXIT_FINDINGS if {row["state"] for row in rows} & set(_OPEN) else EXIT_PASSED
 
 
 _OPEN = {
-    "missing": "store them with `harness snapshots update --missing`",
-    "stale": "store them again with `harness snapshots update --missing`",
-    "candidate": "look at them with `harness snapshots review`",
-    "orphan": "remove them with `harness snapshots prune`",
+    "missing": ("store them with", "update --missing"),
+    "stale": ("store them again with", "update --missing"),
+    "candidate": ("look at them with", "review"),
+    "orphan": ("remove them with", "prune"),
 }
+"""State -> what to do about it, and the command that does."""
+
+
+def _remedy(state: str, chosen: Chosen) -> str:
+    what, action = _OPEN[state]
+    words = typed(chosen, "paths", "tables") if action == "prune" else typed(chosen)
+    return f"{what} `{' '.join(['harness snapshots', action, *map(shlex.quote, words)])}`"
 
 
 def _row(job: Job, results: Path) -> dict[str, str]:
@@ -77,7 +86,7 @@ def _row(job: Job, results: Path) -> dict[str, str]:
     return {"job": job.id, "state": state.value, "why": why, "file": str(place.location)}
 
 
-def _print_rows(rows: list[dict[str, str]]) -> None:
+def _print_rows(rows: list[dict[str, str]], chosen: Chosen) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -99,7 +108,7 @@ def _print_rows(rows: list[dict[str, str]]) -> None:
     click.echo(", ".join(f"{count} {state}" for state, count in counts.items()) + f" (backend {_backend()})")
     for state in counts:
         if state in _OPEN:
-            click.echo(f"{state}: {_OPEN[state]}")
+            click.echo(f"{state}: {_remedy(state, chosen)}")
 
 
 @command.command("update")

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.selection import allow_code_option, case_files, configured, planned_jobs, tables_option
+from harness.cli.selection import (
+    Chosen,
+    allow_code_option,
+    case_files,
+    configured,
+    planned_jobs,
+    tables_option,
+    typed,
+)
 from harness.errors import EXIT_PASSED, EXIT_USAGE, CaseFileError, Problem
 
 if TYPE_CHECKING:
@@ -41,18 +50,19 @@ def command(paths: tuple[Path, ...], tables: tuple[str, ...], allow_code: bool, 
         return EXIT_USAGE if problems else EXIT_PASSED
     if problems:
         raise CaseFileError(problems)
-    _say(len(files), len(jobs), report)
+    store = ["harness", "run", *typed(Chosen(paths, tuple(tables), allow_code=allow_code)), "--snapshot-update"]
+    _say(len(files), len(jobs), report, shlex.join(store))
     return EXIT_PASSED
 
 
-def _say(files: int, jobs: int, report: Report) -> None:
+def _say(files: int, jobs: int, report: Report, store: str) -> None:
     click.echo(f"{files} case files are valid; they make {jobs} jobs.")
     for each in report.not_checked:
         click.echo(f"not checked: {each}")
     if report.without_snapshot:
         shown = ", ".join(report.without_snapshot[:3])
         more = f" and {len(report.without_snapshot) - 3} more" if len(report.without_snapshot) > 3 else ""
-        click.echo(f"no snapshot yet: {shown}{more}; `harness run --snapshot-update` stores them")
+        click.echo(f"no snapshot yet: {shown}{more}; `{store}` stores them")
 
 
 def _plain(files: int, jobs: int, problems: set[Problem], report: Report) -> dict[str, object]:

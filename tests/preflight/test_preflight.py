@@ -186,7 +186,8 @@ def test_validate_says_what_it_did_not_check(project: Project) -> None:  # noqa:
         "1 case files are valid; they make 2 jobs.",
         "not checked: components of 1 job (absent is not on this machine)",
         "not checked: tokens of 1 job (absent is not on this machine)",
-        "no snapshot yet: a[native@good], a[native@absent]; `harness run --snapshot-update` stores them",
+        "no snapshot yet: a[native@good], a[native@absent]; "
+        "`harness run --models m.yaml --snapshot-update` stores them",
     ])  # fmt: skip
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import time
 from pathlib import Path
 
@@ -54,7 +56,10 @@ def test_missing_and_jobs_that_store_nothing(stored: Project) -> None:
         "none[native@good]": "none",
     }  # fmt: skip
     assert states(stored, "--model", "good")[0] == 0
-    assert "missing: store them with `harness snapshots update --missing`" in snapshots(stored, "status").out
+    (command,) = re.findall(r"missing: store them with `harness (.*)`", snapshots(stored, "status", "cases").out)
+    assert command == f"snapshots update --missing cases --models {stored.folder / 'm.yaml'}"
+    assert stored.inside(*shlex.split(command)).code == 0
+    assert "missing" not in states(stored)[1].values()
 
 
 @pytest.mark.parametrize(
