@@ -24,7 +24,7 @@ def same_bits(a: mx.array, b: mx.array) -> bool:
     """Return whether two rows agree in shape, dtype and every bit; NaN equals itself here."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
-    word = {2: mx.uint16, 4: mx.uint32}[a.dtype.size]
+    word = {2: mx.uint16, 4: mx.uint32, 8: mx.uint64}[a.dtype.size]
     return bool(mx.array_equal(a.view(word), b.view(word)))
 
 
