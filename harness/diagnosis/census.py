@@ -68,6 +68,15 @@ def census(tensor: Tensor, dtype: str | None = None) -> Census:
     return Census(tensor, counts, zero, over, flushed, first_over, _is_fresh(tensor, counts))
 
 
+def not_finite(tensor: Tensor) -> Iterator[int]:
+    """Yield the flat index of every value that is not finite, a piece at a time."""
+    layout = LAYOUTS[tensor.dtype]
+    for start, piece in tensor.pieces():
+        for at in range(0, piece.size, CHUNK):
+            found = np.flatnonzero((piece[at : at + CHUNK] & layout.unsigned_mask) >= layout.infinity)
+            yield from (start + at + int(i) for i in found)
+
+
 def _is_fresh(tensor: Tensor, counts: Counts) -> bool:
     """Whether a matrix fills [-1/sqrt(inputs), 1/sqrt(inputs)] to the edge and evenly: kurtosis 1.8."""
     if (

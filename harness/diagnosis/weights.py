@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.census import Census
+from harness.diagnosis.census import Census, not_finite
 from harness.diagnosis.outcome import SUSPECTED, Observation, Place
 from harness.diagnosis.statistics import LAYOUTS
 from harness.diagnosis.trail import layer_of
@@ -81,6 +81,15 @@ def _element(row: int | None, column: int | None) -> str:
     return ", ".join(named) or "and only value"
 
 
+def _others(each: Census) -> str:
+    """Name the elements after the first, where they are few."""
+    count = each.counts.nan + each.counts.pos_inf + each.counts.neg_inf
+    if not 1 < count <= MOST_NAMED:
+        return ""
+    rest = [_element(*_unraveled(index, each.tensor.shape)) for index in not_finite(each.tensor)][1:]
+    return f", then {'; '.join(rest)}"
+
+
 def _not_finite(found: Sequence[Census]) -> Iterator[Observation]:
     for each in found:
         if each.counts.finite or _is_scale(each.tensor.name, {other.tensor.name for other in found}):
@@ -90,6 +99,7 @@ def _not_finite(found: Sequence[Census]) -> Iterator[Observation]:
             continue
         cast = each.tensor.dtype == "float16" and not each.counts.nan
         message = f"{each.tensor.name} ({each.tensor.dtype}) holds {each.counts.text()}; first {_element(row, column)}"
+        message += _others(each)
         evidence: dict[str, Any] = {
             "nan": each.counts.nan,
             "pos_inf": each.counts.pos_inf,

@@ -52,6 +52,9 @@ def test_a_tensor_of_a_file_is_counted_as_one_of_memory(tmp_path):
     layer.weight = put(layer.weight, ((3, 17), np.inf), ((5, 2), np.nan))
     from_file, from_memory = diagnose(folder, prompt=CLEAN), diagnose(model, prompt=CLEAN)
     assert from_file.findings[0].message == from_memory.findings[0].message
+    assert (
+        "1 NaN, 1 +inf of 8,192 values; first row 3, column 17, then row 5, column 2" in from_file.findings[0].message
+    )
     assert from_file.place == from_memory.place
     assert (from_file.place.module, from_file.place.token, from_file.place.dimension) == (DOWN, 3, 17)
 
