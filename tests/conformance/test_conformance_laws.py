@@ -12,8 +12,10 @@ from harness import models
 from harness.conformance.matrix import FAIL, PASS, SKIP, row_cells
 from harness.conformance.rows import ModelRow, architecture
 from harness.engines import engine_named
+from harness.errors import DoesNotApply
 from harness.findings import FINDINGS
 from harness.laws import FIRST, LAWS
+from harness.laws.subject import Outcome
 from harness.models.spec import DialRow
 
 
@@ -127,3 +129,15 @@ def test_where_an_engine_does_not_answer_nothing_else_is_asked():
     found = cells("defects:raising", LLAMA)
     assert found[FIRST].status == FAIL
     assert {cell.text for law, cell in found.items() if law != FIRST} == {"it does not answer here"}
+
+
+def test_the_identity_of_l2_and_mse_is_not_passed_where_there_is_nothing_to_compare():
+    class Silent:
+        def needs(self, metric):
+            """It claims to have every metric."""
+
+        def ask(self, metric):
+            return Outcome()
+
+    with pytest.raises(DoesNotApply, match="no layer has a finite recovery under both"):
+        LAWS["identity"].of_engine(Silent())

@@ -45,6 +45,12 @@ def test_a_dtype_that_the_model_does_not_run_in_is_a_reason() -> None:
     }
 
 
+@pytest.mark.parametrize("architecture", ["bitnet", "prism_hadamard_qwen35"])
+def test_an_architecture_that_cannot_be_built_has_its_reason(architecture: str) -> None:
+    reason = REASONS[architecture]["builds"].text
+    assert set(cells_of(architecture, ["float32"])["float32"].values()) == {f"not run in float32: {reason}"}
+
+
 def test_a_wrong_donor_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walker, "SOURCE", 1)
     table = {"llama": cells_of("llama", ["float32"])}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from results import HERE, curve, job
 
 from harness.errors import SnapshotRefused
 from harness.snapshots import JobSnapshot, differences, folder_of, location_of, refuse_non_finite
+from harness.snapshots.document import document as job_document
 from harness.snapshots.document import dumps
 
 NAN, INF = float("nan"), float("inf")
@@ -137,3 +140,11 @@ def test_one_reading_a_line(document: dict[str, Any]) -> None:
     lines = dumps(document).splitlines()
     assert sum('"layer"' in line for line in lines) == 2
     assert max(map(len, lines)) <= 120
+
+
+def test_the_error_bar_of_a_recovery_is_in_the_document() -> None:
+    plain = curve(50.0, 25.0)
+    barred = replace(plain, cells=(replace(plain.cells[0], precision=-1.25), plain.cells[1]))
+    (stored,) = job_document(job(curves=(barred,)), HERE, {})["curves"]
+    assert [cell.get("precision") for cell in stored["recoveries"]] == [-1.25, None]
+    assert "precision" not in stored["recoveries"][1]
