@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from project import Project, environment, project  # noqa: F401
 
 from harness.casefile import find_cases
