@@ -16,14 +16,14 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from harness.diagnosis.trail import trail
+from harness.diagnosis.trail.flow import trail
 from harness.engines import ENGINES, answer
-from harness.errors import HarnessError
 from harness.intercept import Tap, resolve, tapped
 from harness.metrics import host_row, measure
 from harness.models import LoadedModel
 from harness.patching import walk
 from harness.vocabulary import Question, Sweep, Tokens
+from harness.vocabulary.errors import HarnessError
 
 Rows = Sequence[Any] | Mapping[int, float] | None
 """Last-token logits `[vocab]` of every cell, NumPy or MLX; or the l2 recovery (percent) of each layer; or nothing."""

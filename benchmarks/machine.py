@@ -18,7 +18,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from harness.doctor import blas, gflops
+from harness.environment.doctor import blas, gflops
 from harness.models import LoadedModel
 from harness.models.architectures import blocks_of
 

@@ -27,9 +27,9 @@ from machine import Machine, Timing, examine, product_seconds, roofline, timed
 from settings import Setting, settings
 from table import markdown
 
-from harness.environment import environment
-from harness.errors import HarnessError
+from harness.environment.facts import environment
 from harness.models import LoadedModel, load
+from harness.vocabulary.errors import HarnessError
 
 SCHEMA = "mlx-patch-harness/benchmark/1"
 EQUAL = 1e-5

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from harness.casefile import DefaultsFile, expected, schema
+from harness.casefile import DefaultsFile
+from harness.casefile.language import expected, schema
 
 MARKS = re.compile(r"(<!-- keys of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PARTS: dict[str, type[BaseModel]] = {

@@ -51,10 +51,10 @@ def _python(body: str) -> Iterator[str]:
 
 def _case(body: str, tables: list[str]) -> Iterator[str]:
     """Yield what is wrong with a case, whose models are the bundled ones and those of the page's own tables."""
-    from harness.errors import HarnessError
-    from harness.jobs import jobs_in
+    from harness.jobs.preflight import inspect
+    from harness.jobs.run import jobs_in
     from harness.models import load_table
-    from harness.preflight import inspect
+    from harness.vocabulary.errors import HarnessError
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "example.case.yaml")
@@ -127,7 +127,7 @@ def stale(file: Path, text: str, write: bool) -> Iterator[str]:
 
 def stale_index(write: bool) -> Iterator[str]:
     """The list of codes in docs/findings/README.md is generated, below its last comment."""
-    from harness.findings import FINDINGS
+    from harness.vocabulary.findings import FINDINGS
 
     file = ROOT / "docs" / "findings" / "README.md"
     written = file.read_text(encoding="utf-8")

@@ -9,6 +9,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from harness.support.version import VERSION
+
 # M5 GPUs multiply float32 at about 11 bits unless told otherwise, and MLX reads this once, when it starts.
 os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from harness.api import InterpretableModel, PatchingResult, activation_patching, recommend_metric
     from harness.diagnosis import diagnose
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "InterpretableModel",
     "PatchingResult",

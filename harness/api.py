@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.engines import answer, engine_named
-from harness.errors import BaselineError, PromptError, UnknownName, UsageError
 from harness.intercept import forward
 from harness.metrics import recommend_metric as recommend_metric
 from harness.models.architectures import blocks_of
@@ -40,6 +39,7 @@ from harness.vocabulary import (
     Sweep,
     bytes_of,
 )
+from harness.vocabulary.errors import BaselineError, PromptError, UnknownName, UsageError
 
 Prompt = str | Sequence[int]
 
@@ -118,7 +118,7 @@ class PatchingResult(Mapping[Key, float]):
 
     def plot(self, file: str | Path | None = None, figsize: tuple[float, float] = (12, 8), cmap: str = "RdBu_r") -> Any:
         """Draw the recoveries and return the matplotlib figure; written to `file` if one is given."""
-        from harness.plotting import draw
+        from harness.results.plots import draw
 
         return draw([self.curve], file=file, figsize=figsize, cmap=cmap)
 
@@ -186,7 +186,7 @@ class InterpretableModel:
         )
         check_question(model, question)
         if plot:
-            from harness.plotting import colours, show
+            from harness.results.plots import colours, show
 
             colours(cmap)
         given = answer(engine_named("native"), model, question)

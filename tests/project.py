@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.cli import exit_code_of
-from harness.reporters.json import dump_job, read
+from harness.results.json import dump_job, read
 from harness.vocabulary import RunResult
 
 # wide has the report's own distance: rms 0.805 over 151,936 logits is an L2 of 313.8, above the 255.97 of float16.

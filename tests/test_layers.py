@@ -43,12 +43,12 @@ def test_a_new_module_must_be_given_a_layer(checkout: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "line", "broken"),
     [
-        ("errors.py", "import harness.vocabulary", "The layers"),
-        ("vocabulary.py", "import harness.verdict", "The layers"),
+        ("vocabulary/errors.py", "import harness.support", "The layers"),
+        ("casefile/case.py", "import harness.models", "The layers"),
         ("patching/stepwise.py", "from harness.engines import ENGINES", "The layers"),
         ("metrics/host.py", "import harness.intercept", "The layers"),
         ("cli/list_command.py", "import harness.pytest_plugin", "The layers"),
-        ("reporters/json.py", "import mlx.core", "A result can be read"),
+        ("results/json.py", "import mlx.core", "A result can be read"),
         ("casefile/case.py", "import mlx_lm", "A result can be read"),
         ("engines/legacy.py", "import mlx_lm", "Only models imports mlx_lm"),
     ],

@@ -8,14 +8,22 @@ Read `schema.py` for what a case file may say.
 """
 
 from harness.casefile.case import SUFFIX, Case, load_case, load_cases
+from harness.casefile.compose.include import DefaultsFile
 from harness.casefile.discovery import find_cases
-from harness.casefile.expected import Exemption, Expect, Expectation, KnownBaseline, KnownRecovery, OfCurves, OfJobs
-from harness.casefile.fields import Slug
-from harness.casefile.include import DefaultsFile
-from harness.casefile.names import Names
-from harness.casefile.rules import ALWAYS_ON
-from harness.casefile.schema import CHECKS, CaseFile, Prompts, Tolerance
-from harness.casefile.validation import load_yaml_as
+from harness.casefile.language.expected import (
+    Exemption,
+    Expect,
+    Expectation,
+    KnownBaseline,
+    KnownRecovery,
+    OfCurves,
+    OfJobs,
+)
+from harness.casefile.language.fields import Slug
+from harness.casefile.language.names import Names
+from harness.casefile.language.rules import ALWAYS_ON
+from harness.casefile.language.schema import CHECKS, CaseFile, Prompts, Tolerance
+from harness.casefile.validation.validate import load_yaml_as
 
 __all__ = [
     "ALWAYS_ON",

@@ -10,18 +10,18 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from harness.casefile.document import MAX_PROBLEMS, Document, KeyPath, dotted, shown
-from harness.casefile.expected import Exemption, Expect, exemptions
-from harness.casefile.fields import PATTERN_WORDS, SLUG, Refusal
-from harness.casefile.include import with_includes
-from harness.casefile.names import Names, unknown_names
-from harness.casefile.rules import beside_the_point, narrowed
-from harness.casefile.schema import CaseFile, Prompts, SweepFields, Tolerance
-from harness.casefile.validation import validate
-from harness.casefile.variants import expanded
-from harness.casefile.yamlfile import load_document
-from harness.errors import CaseFileError, Problem, UsageError
+from harness.casefile.compose.include import with_includes
+from harness.casefile.compose.variants import expanded
+from harness.casefile.language.expected import Exemption, Expect, exemptions
+from harness.casefile.language.fields import PATTERN_WORDS, SLUG, Refusal
+from harness.casefile.language.names import Names, unknown_names
+from harness.casefile.language.rules import beside_the_point, narrowed
+from harness.casefile.language.schema import CaseFile, Prompts, SweepFields, Tolerance
+from harness.casefile.syntax.document import MAX_PROBLEMS, Document, KeyPath, dotted, shown
+from harness.casefile.syntax.yamlfile import load_document
+from harness.casefile.validation.validate import validate
 from harness.vocabulary import Sweep, bytes_of
+from harness.vocabulary.errors import CaseFileError, Problem, UsageError
 
 SUFFIX = ".case.yaml"
 MAX_ID = 80

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from harness.casefile.case import SUFFIX
-from harness.casefile.yamlfile import nearest_path
-from harness.errors import UsageError
+from harness.casefile.syntax.yamlfile import nearest_path
+from harness.vocabulary.errors import UsageError
 
 
 def find_cases(paths: Iterable[Path]) -> list[Path]:

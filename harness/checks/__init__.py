@@ -1,6 +1,6 @@
 """Checks: questions asked of an answer, each in one file, and the table that names them.
 
-A check yields findings and judges nothing: what a finding means for the verdict is `harness.verdict`'s business.
+A check yields findings and judges nothing: what a finding means for the verdict, `vocabulary/verdict.py` says.
 """
 
 from __future__ import annotations

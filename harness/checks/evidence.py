@@ -8,7 +8,7 @@ from harness.casefile import Case
 from harness.checks.error_bars import with_error_bars
 from harness.engines import Engine
 from harness.models.loaded import LoadedModel
-from harness.ranks import concordances
+from harness.results.ranks import concordances
 from harness.vocabulary import Answer, Question
 
 

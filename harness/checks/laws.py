@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 from harness.checks.evidence import Evidence
 from harness.engines import ForeignEngine, answer
-from harness.errors import DoesNotApply, EngineUnavailable, HarnessError, TapError
 from harness.laws import LAWS, Situation
 from harness.patching import check_question
 from harness.vocabulary import Finding
+from harness.vocabulary.errors import DoesNotApply, EngineUnavailable, HarnessError, TapError
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import click
 
-from harness import __version__
-from harness.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_PASSED, EXIT_USAGE, HarnessError, suggest
+from harness.support.version import VERSION
+from harness.vocabulary.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_PASSED, EXIT_USAGE, HarnessError, suggest
 
 COMMANDS = {
     "run": "Run case files and give a verdict.",
@@ -61,7 +61,7 @@ class _Lazy(click.Group):
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="harness")
+@click.version_option(VERSION, prog_name="harness")
 def cli() -> None:
     """Diagnostic and regression tests for activation patching on MLX language models.
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from harness.comparison import DEFAULT, LIMITS, Match, breaches, compare, parse_limits
-from harness.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UsageError
-from harness.files import write_text
-from harness.reporters import differences
-from harness.reporters.json import read
-from harness.reporters.outputs import check_writable
-from harness.reporters.terminal import console
+from harness.results.compare import DEFAULT, LIMITS, Match, breaches, compare, parse_limits
+from harness.results.json import read
+from harness.results.reports import differences
+from harness.results.reports.outputs import check_writable
+from harness.results.reports.terminal import console
+from harness.support.files import write_text
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UsageError
 
 _RENDER = {".md": differences.render, ".json": differences.dumps}
 _WORDS = "\n\n".join(

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.findings import FINDINGS
 from harness.vocabulary import COMPONENTS, METRICS
+from harness.vocabulary.findings import FINDINGS
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -90,8 +90,8 @@ def _starting(incomplete: str, names: Iterable[str]) -> list[str]:
 
 
 def _tables(ctx: click.Context) -> list[Path]:
-    from harness import configuration
-    from harness.errors import HarnessError
+    from harness.support import configuration
+    from harness.vocabulary.errors import HarnessError
 
     given = [Path(name) for name in ctx.params.get("tables") or ()]
     try:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UnknownName
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UnknownName
 
 if TYPE_CHECKING:
-    from harness.conformance.report import Conformance
+    from harness.laws.conformance.report import Conformance
 
 
 @click.command("conformance")
@@ -35,9 +35,9 @@ def command(
 
     No oracle is needed: the laws hold for every correct patcher, on every shape of model.
     """
-    from harness.conformance import report as reports
-    from harness.files import write_text
-    from harness.reporters.outputs import check_writable
+    from harness.laws.conformance import report as reports
+    from harness.results.reports.outputs import check_writable
+    from harness.support.files import write_text
 
     for wanted in filter(None, (json_file, junit, output)):
         check_writable(wanted)
@@ -54,11 +54,11 @@ def command(
 def _asked(name: str, allow_code: bool, every: bool, names: Sequence[str], only: Sequence[str]) -> Conformance:
     from dataclasses import asdict
 
-    from harness.conformance.report import Conformance
-    from harness.conformance.rows import all_rows, rows_named, usual_rows
     from harness.engines import engine_named
-    from harness.environment import environment
+    from harness.environment.facts import environment
     from harness.laws import LAWS
+    from harness.laws.conformance.report import Conformance
+    from harness.laws.conformance.rows import all_rows, rows_named, usual_rows
 
     for law in only:
         if law not in LAWS:
@@ -75,7 +75,7 @@ def _asked(name: str, allow_code: bool, every: bool, names: Sequence[str], only:
 
 
 def _rows(engine: Any, name: str, allow_code: bool, every: bool, rows: Any, laws: Any) -> Iterator[list[Any]]:
-    from harness.conformance.matrix import in_processes, row_cells
+    from harness.laws.conformance.matrix import in_processes, row_cells
 
     found = (
         in_processes(name, allow_code, rows, laws) if every else (list(row_cells(engine, row, laws)) for row in rows)
@@ -91,10 +91,10 @@ def _print(report: Conformance, verbose: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from harness.conformance.report import mark, reasons_of
-    from harness.findings import FINDINGS
     from harness.laws import LAWS
-    from harness.reporters.terminal import console
+    from harness.laws.conformance.report import mark, reasons_of
+    from harness.results.reports.terminal import console
+    from harness.vocabulary.findings import FINDINGS
 
     screen, reasons = console(), reasons_of(report)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

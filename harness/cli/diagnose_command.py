@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def command(**given: Any) -> int:
     from harness.diagnosis import diagnose
 
     if given["plot_file"]:
-        from harness.diagnosis.draw import pyplot
+        from harness.diagnosis.outcome.draw import pyplot
 
         pyplot()  # matplotlib is there, before the model is loaded
     for file in (given["json_file"], given["plot_file"], given["case_file"]):
@@ -122,7 +122,7 @@ def _range(text: str | None) -> tuple[int, int] | None:
 def _arrays(files: Sequence[Path] | None) -> tuple[Any, Any] | None:
     if not files:
         return None
-    from harness.diagnosis.arrays import read_logits
+    from harness.diagnosis.engine.arrays import read_logits
 
     return read_logits(files[0], "clean"), read_logits(files[1], "corrupted")
 
@@ -160,7 +160,7 @@ def _print(found: Diagnosis, whole: bool) -> None:
     from rich import box
     from rich.table import Table
 
-    from harness.reporters.terminal import console
+    from harness.results.reports.terminal import console
 
     screen = console()
     click.echo(found.paragraph)
@@ -211,13 +211,13 @@ def _trail(frames: Sequence[Any]) -> Any:
 
 def _write(found: Diagnosis, given: dict[str, Any], prompts: dict[str, Any]) -> None:
     from harness.cli.diagnosed_case import save
-    from harness.files import write_text
+    from harness.support.files import write_text
 
     if given["json_file"]:
         write_text(given["json_file"], json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
         click.echo(f"written: {given['json_file']}")
     if given["plot_file"]:
-        from harness.diagnosis.draw import draw
+        from harness.diagnosis.outcome.draw import draw
 
         draw(found, given["plot_file"])
         click.echo(f"drawn: {given['plot_file']}")

@@ -6,12 +6,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from harness.verdict import fails
 from harness.vocabulary import Status
+from harness.vocabulary.verdict import fails
 
 if TYPE_CHECKING:
     from harness.diagnosis import Diagnosis
-    from harness.diagnosis.case import Written
+    from harness.diagnosis.outcome.case import Written
     from harness.vocabulary import JobResult
 
 _FAILS = (Status.FAILED, Status.REFUSED)
@@ -23,8 +23,8 @@ def save(found: Diagnosis, given: dict[str, Any], prompts: dict[str, Any]) -> st
     `given` are the options of the command, `prompts` its prompts. Some faults are in no number that a case looks at,
     such as a broken weight that these prompts do not read: so the case is run before it is kept.
     """
-    from harness.diagnosis.case import table_file, written
-    from harness.files import write_text
+    from harness.diagnosis.outcome.case import table_file, written
+    from harness.support.files import write_text
 
     if found.verdict == "clean":
         return "no case was written: nothing was found that it could hold"
@@ -43,8 +43,8 @@ def save(found: Diagnosis, given: dict[str, Any], prompts: dict[str, Any]) -> st
 
 def _tried(text: Written, name: str, given: dict[str, Any]) -> list[JobResult]:
     """Run the case where nobody sees it, and return its jobs: the one that should fail, and the remedy's, if any."""
-    from harness.diagnosis.case import table_file
-    from harness.jobs import ModelShelf, jobs_in, run
+    from harness.diagnosis.outcome.case import table_file
+    from harness.jobs.run import ModelShelf, jobs_in, run
     from harness.models import load_table
 
     with TemporaryDirectory() as folder:

@@ -7,14 +7,14 @@ from dataclasses import asdict
 import click
 
 from harness.cli.output import print_json
-from harness.errors import EXIT_FINDINGS, EXIT_PASSED
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED
 
 
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(as_json: bool) -> int:
     """Show versions and device, and test the detectors."""
-    from harness.doctor import examine
+    from harness.environment.doctor import examine
 
     report = examine()
     if as_json:

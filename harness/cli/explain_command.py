@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.completers import codes
-from harness.errors import UnknownName, UsageError
-from harness.findings import FINDINGS
+from harness.vocabulary.errors import UnknownName, UsageError
+from harness.vocabulary.findings import FINDINGS
 
 if TYPE_CHECKING:
-    from harness.findings.pages import Page
+    from harness.vocabulary.findings.pages import Page
 
 
 @click.command("explain")
@@ -26,14 +26,14 @@ def command(what: tuple[str, ...]) -> None:
     if not asked:
         _print_list(list(FINDINGS))
         return
-    from harness.findings.pages import page
+    from harness.vocabulary.findings.pages import page
 
     _print(page(asked.upper()) if asked.upper() in FINDINGS else _found(asked))
 
 
 def _found(asked: str) -> Page | list[str]:
     """Return the page, or the codes, of what was seen. Raises UsageError where nothing fits."""
-    from harness.findings.pages import search
+    from harness.vocabulary.findings.pages import search
 
     if asked.isalnum() and asked[-1].isdecimal() and " " not in asked:
         raise UnknownName("finding code", asked.upper(), FINDINGS)
@@ -46,7 +46,7 @@ def _found(asked: str) -> Page | list[str]:
 def _print(found: Page | list[str]) -> None:
     from rich.markdown import Markdown
 
-    from harness.reporters.terminal import console
+    from harness.results.reports.terminal import console
 
     screen = console()
     if isinstance(found, list):

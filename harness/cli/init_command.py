@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from harness.configuration import FILE, load
-from harness.errors import UsageError
-from harness.files import write_text
+from harness.support.configuration import FILE, load
+from harness.support.files import write_text
+from harness.vocabulary.errors import UsageError
 
 _SCAFFOLD = Path(__file__).with_name("scaffold")
 _CASE, _WORKFLOW = Path("cases/first.case.yaml"), Path(".github/workflows/harness.yml")

@@ -10,7 +10,7 @@ from harness.cli.output import print_json
 from harness.cli.selection import Chosen, jobs_of, selection_options
 
 if TYPE_CHECKING:
-    from harness.jobs import Job
+    from harness.jobs.run import Job
 
 
 @click.command("list")
@@ -44,7 +44,7 @@ def _print(jobs: list[Job]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from harness.reporters.terminal import console
+    from harness.results.reports.terminal import console
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     names = ("case", "model", "engine", "metrics", "components", "tags")

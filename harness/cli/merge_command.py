@@ -19,11 +19,11 @@ def command(files: tuple[Path, ...], json_file: Path | None, min_jobs: int | Non
     FILES are the results of `harness run --shard 1/N --json FILE` to `--shard N/N`. The verdict and the exit code are
     those of the whole run. A shard that is missing, given twice or cut from another run is refused.
     """
-    from harness.errors import UsageError
-    from harness.reporters.json import read, write
-    from harness.reporters.outputs import check_writable
-    from harness.reporters.terminal import console, print_run
-    from harness.shards import merged, with_floor
+    from harness.results.json import read, write
+    from harness.results.reports.outputs import check_writable
+    from harness.results.reports.terminal import console, print_run
+    from harness.results.shards import merged, with_floor
+    from harness.vocabulary.errors import UsageError
 
     if json_file:
         if json_file.resolve() in {file.resolve() for file in files}:

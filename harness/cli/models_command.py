@@ -9,10 +9,10 @@ import click
 
 from harness.cli import completers
 from harness.cli.selection import configured, tables_option
-from harness.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError, suggest
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError, suggest
 
 if TYPE_CHECKING:
-    from harness.matrix.rows import Row
+    from harness.laws.architectures.rows import Row
     from harness.models import ModelRow
 
 
@@ -32,7 +32,7 @@ def list_models(tables: tuple[str, ...], as_json: bool) -> None:
 
     from harness.cli.output import print_json
     from harness.models import availability, load_table
-    from harness.reporters.terminal import console
+    from harness.results.reports.terminal import console
 
     rows = load_table(Path(name) for name in tables).values()
     if as_json:
@@ -71,10 +71,10 @@ def fetch_models(tables: tuple[str, ...], ids: tuple[str, ...]) -> None:
 @click.option("--write", "file", metavar="FILE", help="Write the table as Markdown.")
 def check_architectures(only: tuple[str, ...], file: str | None) -> int:
     """Check what holds on every architecture of mlx-lm, each small and in a process of its own (about 5 minutes)."""
-    from harness.files import write_text
-    from harness.matrix import page
-    from harness.matrix.rows import rows
-    from harness.models.synthetic import architectures
+    from harness.laws.architectures import page
+    from harness.laws.architectures.rows import rows
+    from harness.models.sources.synthetic import architectures
+    from harness.support.files import write_text
 
     known = architectures()
     for name in only:
@@ -99,11 +99,11 @@ def check_architectures(only: tuple[str, ...], file: str | None) -> int:
 @click.option("--write", "file", metavar="FILE", help="Write the tables as Markdown.")
 def check_equality(only: tuple[str, ...], dtypes: tuple[str, ...], file: str | None) -> int:
     """Hold the one-pass sweep against the stepwise one on every architecture of mlx-lm (about 20 minutes)."""
-    from harness.files import write_text
-    from harness.matrix import equality_page, page
-    from harness.matrix.equality import DTYPES
-    from harness.matrix.rows import equalities
-    from harness.models.synthetic import architectures
+    from harness.laws.architectures import equality_page, page
+    from harness.laws.architectures.equality import DTYPES
+    from harness.laws.architectures.rows import equalities
+    from harness.models.sources.synthetic import architectures
+    from harness.support.files import write_text
 
     for kind, names, known in (("model architecture", only, architectures()), ("dtype", dtypes, tuple(DTYPES))):
         for name in names:
@@ -133,9 +133,9 @@ def _show(table: list[Row]) -> None:
     from rich import box
     from rich.table import Table
 
-    from harness.matrix.page import counts, mark, numbered
-    from harness.matrix.rows import COLUMNS
-    from harness.reporters.terminal import console
+    from harness.laws.architectures.page import counts, mark, numbered
+    from harness.laws.architectures.rows import COLUMNS
+    from harness.results.reports.terminal import console
 
     shown, reasons = Table(box=box.SIMPLE_HEAD, pad_edge=False), numbered(table)
     for name in ("architecture", *COLUMNS):

@@ -9,8 +9,8 @@ import click
 
 from harness.cli import completers
 from harness.cli.selection import allow_code_option, configured, tables_option
-from harness.errors import UsageError, suggest
 from harness.vocabulary import bytes_of
+from harness.vocabulary.errors import UsageError, suggest
 
 _TIE = 0.05
 """Points within which two recoveries are tied in a ranking: what a case counts as equal unless it says otherwise."""
@@ -57,10 +57,10 @@ def command(**given: Any) -> None:
     """Run one sweep and print its table."""
     from harness.cli.screen import waiting
     from harness.engines import answer, engine_named
-    from harness.errors import SweepFailed, SweepInterrupted, UnknownName
     from harness.patching import forecast
-    from harness.reporters.terminal import console
+    from harness.results.reports.terminal import console
     from harness.vocabulary import code_refusal, is_code, prediction
+    from harness.vocabulary.errors import SweepFailed, SweepInterrupted, UnknownName
 
     engine = engine_named(given["engine"], given["allow_code"])
     for metric in given["metrics"]:
@@ -69,7 +69,7 @@ def command(**given: Any) -> None:
         if not engine.knows(metric):
             raise UnknownName(f"metric of {engine.name}", metric, engine.metrics)
     if given["plot"]:
-        from harness.plotting import colours, draw
+        from harness.results.plots import colours, draw
 
         colours("RdBu_r")  # matplotlib is there, before the model is loaded
     memory = _amount(given["memory"])
@@ -108,7 +108,7 @@ def _amount(text: str | None) -> int | None:
 def _load(name: str, tables: tuple[str, ...], download: bool) -> Any:
     from harness.models import load, load_table
     from harness.models.spec import PathRow
-    from harness.progress import say
+    from harness.support.progress import say
 
     table = load_table(Path(each) for each in tables)
     say(f"loading {name}")
@@ -120,9 +120,9 @@ def _load(name: str, tables: tuple[str, ...], download: bool) -> Any:
 
 
 def _question(model: Any, given: dict[str, Any], memory: int | None) -> Any:
-    from harness.errors import UnknownName
     from harness.models.tokens import read, single
     from harness.vocabulary import Answers, Direction, Question, Sweep
+    from harness.vocabulary.errors import UnknownName
 
     if given["direction"] not in list(Direction):
         raise UnknownName("direction", given["direction"], list(Direction))
@@ -185,7 +185,7 @@ def _table(curves: Any) -> Any:
 
 
 def _print_concordances(curves: Any) -> None:
-    from harness.ranks import concordances
+    from harness.results.ranks import concordances
 
     for each in concordances(curves, _TIE):
         if each.layers:

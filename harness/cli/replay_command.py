@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harness.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError
 
 
 @click.command("replay")
@@ -30,8 +30,8 @@ def command(file: str, error: float | None, everything: bool, as_json: bool) -> 
     if error is not None and math.isnan(error):
         raise UsageError("--error: nan is not a part of a distance; give a number such as 1e-4")
     from harness.cli.output import print_json
-    from harness.replay import audit, plain, print_audits, read_tables
-    from harness.reporters.terminal import console
+    from harness.results.replay import audit, plain, print_audits, read_tables
+    from harness.results.reports.terminal import console
 
     audits = [audit(table) for table in read_tables(_file_of(file), error)]
     if as_json:
@@ -44,7 +44,7 @@ def command(file: str, error: float | None, everything: bool, as_json: bool) -> 
 def _file_of(file: str) -> Path:
     """Return the file given by path or by the name of a bundled table. Raises UnknownName with the nearest name."""
     from harness.cli.selection import bundled_cases
-    from harness.replay import SUFFIX
+    from harness.results.replay import SUFFIX
 
     if "." in file or "/" in file or Path(file).exists():
         return Path(file)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from harness.errors import UsageError
-from harness.reporters.json import read
-from harness.reporters.outputs import REPORTS, check_writable, kind_of, write
-from harness.reporters.terminal import console, print_run
+from harness.results.json import read
+from harness.results.reports.outputs import REPORTS, check_writable, kind_of, write
+from harness.results.reports.terminal import console, print_run
+from harness.vocabulary.errors import UsageError
 
 
 @click.command("report")

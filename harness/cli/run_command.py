@@ -22,13 +22,13 @@ from harness.cli.selection import (
     tags_of,
     typed,
 )
-from harness.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_NOTHING_RAN, UsageError, suggest
-from harness.reporters.outputs import REPORTS, check_writable, kind_of, write
-from harness.shards import Shard
+from harness.results.reports.outputs import REPORTS, check_writable, kind_of, write
+from harness.results.shards import Shard
 from harness.vocabulary import RunResult, bytes_of
+from harness.vocabulary.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_NOTHING_RAN, UsageError, suggest
 
 if TYPE_CHECKING:
-    from harness.jobs import Job
+    from harness.jobs.run import Job
 
 CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 
@@ -207,7 +207,7 @@ def _pytest(arguments: list[str], screen: _Screen, results: Path) -> tuple[int, 
 
     from harness.cli import unread_output_dropped
     from harness.cli.watching import watching
-    from harness.reporters.terminal import console, print_run
+    from harness.results.reports.terminal import console, print_run
 
     # Neither the caller's options nor other people's plugins have a say in a verdict.
     for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):

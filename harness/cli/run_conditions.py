@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.errors import DeviceUnavailable, NothingToRun, UsageError, suggest
+from harness.vocabulary.errors import DeviceUnavailable, NothingToRun, UsageError, suggest
 
 if TYPE_CHECKING:
     from harness.vocabulary import RunResult
@@ -39,7 +39,7 @@ def chosen_ids(jobs: Sequence[Any], ids: Sequence[str], failed_in: Path | None) 
 
 def _failed(file: Path) -> list[str]:
     """Return the jobs that failed, and those that an interrupted run or one with -x did not reach."""
-    from harness.reporters.json import read
+    from harness.results.json import read
     from harness.vocabulary import Status
 
     if not file.exists():
@@ -53,8 +53,8 @@ def _failed(file: Path) -> list[str]:
 
 def remember(run: RunResult, results: Path) -> None:
     """Keep a run's result for `--failed`. Where that is not possible it is said, and the verdict stands."""
-    from harness.files import make_results_folder
-    from harness.reporters.json import write
+    from harness.results.json import write
+    from harness.support.files import make_results_folder
 
     try:
         make_results_folder(results)
@@ -70,7 +70,7 @@ def refuse_other_device(wanted: str | None, asked: str | None = None) -> None:
 
     Raises DeviceUnavailable unless MLX then runs on `cpu`, any `gpu`, or a device or backend with that name in it.
     """
-    from harness.environment import environment, use_device
+    from harness.environment.facts import environment, use_device
 
     if asked is not None:
         use_device(asked)

@@ -10,13 +10,13 @@ import click
 
 
 def _case() -> dict[str, Any]:
-    from harness.casefile.published import case_schema
+    from harness.casefile.language.published import case_schema
 
     return case_schema()
 
 
 def _defaults() -> dict[str, Any]:
-    from harness.casefile.published import defaults_schema
+    from harness.casefile.language.published import defaults_schema
 
     return defaults_schema()
 
@@ -28,7 +28,7 @@ def _models() -> dict[str, Any]:
 
 
 def _result() -> dict[str, Any]:
-    from harness.reporters.json import schema
+    from harness.results.json import schema
 
     return schema()
 
@@ -53,7 +53,7 @@ def command(name: str) -> None:
 
     In a case file, `# yaml-language-server: $schema=FILE` as the first line gives an editor completion and errors.
     """
-    from harness.errors import UnknownName
+    from harness.vocabulary.errors import UnknownName
 
     if name not in SCHEMAS:
         raise UnknownName("schema", name, SCHEMAS)

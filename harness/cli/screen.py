@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from harness import progress
+from harness.support import progress
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def told(what: str, done: int, total: int) -> str:
-    """Return one line of what `harness.progress` says."""
+    """Return one line of what `harness.support.progress` says."""
     return f"{what} {done}/{total}" if total else what
 
 
@@ -38,7 +38,7 @@ def waiting() -> Iterator[None]:
     """Show on a terminal what is going on inside the block, for a command that runs no jobs."""
     from rich.status import Status
 
-    from harness.reporters.terminal import console
+    from harness.results.reports.terminal import console
 
     with own_stderr() as stream:
         if not is_terminal(stream):

@@ -13,11 +13,11 @@ import click
 from click.core import ParameterSource
 
 from harness.cli import completers
-from harness.errors import CaseFileError, EngineUnavailable, Problem, UsageError, suggest
+from harness.vocabulary.errors import CaseFileError, EngineUnavailable, Problem, UsageError, suggest
 
 if TYPE_CHECKING:
-    from harness.configuration import Configuration
-    from harness.jobs import Job
+    from harness.jobs.run import Job
+    from harness.support.configuration import Configuration
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "cases"
 
@@ -123,7 +123,7 @@ def configured(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def configuration() -> Configuration:
     """Return what applies in the current folder."""
-    from harness import configuration as file
+    from harness.support import configuration as file
 
     return file.load(Path.cwd())
 
@@ -147,7 +147,7 @@ def case_files(paths: Sequence[Path]) -> list[Path]:
 
 def jobs_of(chosen: Chosen) -> list[Job]:
     """Return the selected jobs. Raises CaseFileError with every file's problems, UsageError for an empty selection."""
-    from harness.narrowing import narrowed_jobs
+    from harness.jobs.narrowing import narrowed_jobs
 
     planned = _planned(chosen)
     _refuse_unknown("model", chosen.models, {job.row.id for job in planned})
@@ -176,7 +176,7 @@ def planned_jobs(
     files: Sequence[Path], tables: Sequence[str], allow_code: bool = False, also: Sequence[str] = ()
 ) -> tuple[list[Job], set[Problem]]:
     """Return the jobs of the files that are in order, and every problem of those that are not."""
-    from harness.jobs import jobs_in
+    from harness.jobs.run import jobs_in
     from harness.models import load_table
 
     table = load_table(Path(name) for name in tables)
@@ -206,7 +206,7 @@ def refuse_unknown_engines(names: Sequence[str], allow_code: bool) -> None:
 
 
 def _planned(chosen: Chosen) -> list[Job]:
-    from harness.jobs import refuse_shared_ids
+    from harness.jobs.run import refuse_shared_ids
 
     refuse_unknown_engines(chosen.also, chosen.allow_code)
     planned, problems = planned_jobs(case_files(chosen.paths), chosen.tables, chosen.allow_code, chosen.also)

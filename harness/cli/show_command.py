@@ -13,13 +13,13 @@ import click
 from harness.cli import completers
 from harness.cli.output import print_json
 from harness.cli.selection import Chosen, allow_code_option, case_files, configured, jobs_of, tables_option
-from harness.errors import UnknownName
+from harness.vocabulary.errors import UnknownName
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from harness.jobs import Job
+    from harness.jobs.run import Job
 
 Resolved = Mapping[str, Any]
 
@@ -42,8 +42,8 @@ def command(
     are on this machine are loaded, and nothing is run. JSON is a list, of one case or of every variant.
     """
     from harness.cli.screen import waiting
-    from harness.reporters.terminal import console
-    from harness.resolution import resolved
+    from harness.jobs.preview import resolved
+    from harness.results.reports.terminal import console
 
     chosen = Chosen((), tuple(tables), models=models, engines=engines, allow_code=allow_code)
     jobs = _jobs_of(case, chosen)

@@ -13,10 +13,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from harness.errors import EXIT_FINDINGS, EXIT_PASSED, EXIT_USAGE, UsageError
-from harness.reporters.terminal import console
+from harness.results.reports.terminal import console
 from harness.snapshots import Document, candidates, differences
 from harness.snapshots.places import REFERENCE_BACKEND, Place
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:
     from harness.snapshots import Difference

@@ -21,10 +21,10 @@ from harness.cli.selection import (
     tables_option,
     typed,
 )
-from harness.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, UsageError
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, UsageError
 
 if TYPE_CHECKING:
-    from harness.jobs import Job
+    from harness.jobs.run import Job
     from harness.snapshots import Place
 
 _RESULTS = click.option("--results", default="results", show_default=True, help="Folder with the candidates.")
@@ -91,7 +91,7 @@ def _print_rows(rows: list[dict[str, str]], chosen: Chosen) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from harness.reporters.terminal import console
+    from harness.results.reports.terminal import console
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("state", "job", "why", "file"):
@@ -201,13 +201,13 @@ def place_of(job: Job) -> Place:
 
 
 def _backend() -> str:
-    from harness.environment import backend
+    from harness.environment.facts import backend
 
     return backend()
 
 
 def _expected(job: Job, place: Place) -> Any:
-    from harness.jobs import metrics_of
+    from harness.jobs.run import metrics_of
     from harness.snapshots.inventory import Expected
 
     metrics = metrics_of(job)
@@ -216,7 +216,7 @@ def _expected(job: Job, place: Place) -> Any:
 
 
 def _tolerances(job: Job) -> tuple[dict[str, float], dict[str, float]]:
-    from harness.jobs import tolerances
+    from harness.jobs.run import tolerances
 
     return tolerances(job.case)
 

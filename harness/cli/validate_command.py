@@ -10,19 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.selection import (
-    Chosen,
-    allow_code_option,
-    case_files,
-    configured,
-    planned_jobs,
-    tables_option,
-    typed,
-)
-from harness.errors import EXIT_PASSED, EXIT_USAGE, CaseFileError, Problem
+from harness.cli.selection import Chosen, allow_code_option, case_files, configured, planned_jobs, tables_option, typed
+from harness.vocabulary.errors import EXIT_PASSED, EXIT_USAGE, CaseFileError, Problem
 
 if TYPE_CHECKING:
-    from harness.preflight import Report
+    from harness.jobs.preflight import Report
 
 
 @click.command("validate")
@@ -37,8 +29,8 @@ def command(paths: tuple[Path, ...], tables: tuple[str, ...], allow_code: bool, 
     Names, layers, components, token counts and answers are checked as far as the model tables, the source code of
     mlx-lm and the tokenizers on this machine reach; what was not checked is said.
     """
-    from harness.jobs import refuse_shared_ids
-    from harness.preflight import inspect
+    from harness.jobs.preflight import inspect
+    from harness.jobs.run import refuse_shared_ids
 
     files = case_files(paths)
     jobs, problems = planned_jobs(files, tables, allow_code)

@@ -13,8 +13,8 @@ from typing import Any, TextIO
 
 import pytest
 
-from harness import progress
 from harness.cli.screen import is_terminal, own_stderr, told
+from harness.support import progress
 
 
 @contextmanager
@@ -87,7 +87,7 @@ class _Bar(_NoBar):
     def __init__(self, stream: TextIO):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        from harness.reporters.terminal import console
+        from harness.results.reports.terminal import console
 
         self.progress = Progress(
             SpinnerColumn(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName
 
 if TYPE_CHECKING:
     from harness.diagnosis.zoo import Fault
@@ -31,7 +31,7 @@ def list_faults(only: tuple[str, ...]) -> None:
     from rich import box
     from rich.table import Table
 
-    from harness.reporters.terminal import console
+    from harness.results.reports.terminal import console
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("fault", "what goes wrong", "seen in", "class", "planted in", "a diagnosis must say"):
@@ -50,7 +50,7 @@ def list_faults(only: tuple[str, ...]) -> None:
 def run_zoo(only: tuple[str, ...], clean: bool, json_file: Path | None, page_file: Path | None) -> int:
     """Plant every fault, diagnose it, and print the confusion table; exit code 1 if anything is named wrongly."""
     from harness.diagnosis.zoo import ZOO, page
-    from harness.files import write_text
+    from harness.support.files import write_text
 
     faults = _chosen(only)
     trials = _trials(faults)
@@ -104,7 +104,7 @@ def _show(faults: Sequence[Fault], trials: Sequence[Trial]) -> None:
     from rich.table import Table
 
     from harness.diagnosis.zoo.page import PARTS, scores, total
-    from harness.reporters.terminal import console
+    from harness.results.reports.terminal import console
 
     rows = scores(faults, trials)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

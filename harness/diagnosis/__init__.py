@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.diagnosis.outcome import Diagnosis, Frame, Observation, Place, Rung
+from harness.diagnosis.outcome.nouns import Diagnosis, Frame, Observation, Place, Rung
 
 Prompt = str | Sequence[int]
 

@@ -9,15 +9,15 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from harness.diagnosis.asked import Pass, bare, compiled, observed
-from harness.diagnosis.operations import uncompiled
-from harness.diagnosis.outcome import PROVEN, Observation, Place
-from harness.diagnosis.patched import apart, by_call, first_difference, same
-from harness.diagnosis.statistics import counts
-from harness.diagnosis.trail import layer_of, trail
-from harness.errors import UsageError
+from harness.diagnosis.engine.asked import Pass, bare, compiled, observed
+from harness.diagnosis.engine.patched import apart, by_call, first_difference, same
+from harness.diagnosis.outcome.nouns import PROVEN, Observation, Place
+from harness.diagnosis.trail.flow import layer_of, trail
+from harness.diagnosis.trail.operations import uncompiled
+from harness.diagnosis.trail.statistics import counts
 from harness.models.loaded import LoadedModel
 from harness.models.prompt_cache import prompt_cache
+from harness.vocabulary.errors import UsageError
 
 Said = tuple[list[Observation], str]
 

@@ -13,9 +13,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from harness.diagnosis.outcome import Observation, Place
-from harness.diagnosis.statistics import LAYOUTS, Probe, counts
-from harness.environment import environment
+from harness.diagnosis.outcome.nouns import Observation, Place
+from harness.diagnosis.trail.statistics import LAYOUTS, Probe, counts
+from harness.environment.facts import environment
 
 WIDTHS = (1, 7, 1024, 4099)
 """Below, at and above what a vectorised kernel takes in one step, and the remainder of one."""

@@ -9,21 +9,21 @@ from typing import Any
 import mlx.core as mx
 
 from harness.diagnosis import environment as environment_rung
-from harness.diagnosis import metric as metric_rung
-from harness.diagnosis import patched as patched_rung
-from harness.diagnosis import recovery as recovery_rung
-from harness.diagnosis import storage
-from harness.diagnosis.asked import Asked, ask, engine_of, name_of
-from harness.diagnosis.cause import cause_of
-from harness.diagnosis.forward import hidden, silent_masks, silent_norms
-from harness.diagnosis.outcome import RUNGS, Diagnosis, Frame, Observation, Rung
-from harness.diagnosis.shadow import Shadow, shadow
+from harness.diagnosis.causes.cause import cause_of
+from harness.diagnosis.engine import metric as metric_rung
+from harness.diagnosis.engine import patched as patched_rung
+from harness.diagnosis.engine import recovery as recovery_rung
+from harness.diagnosis.engine.asked import Asked, ask, engine_of, name_of
+from harness.diagnosis.outcome.nouns import RUNGS, Diagnosis, Frame, Observation, Rung
 from harness.diagnosis.subject import Subject, cast_to, subject_of, tokens_of
-from harness.diagnosis.trail import Trail, trail
-from harness.errors import FindingError, HarnessError, TapError, UnknownName, UsageError
+from harness.diagnosis.trail.flow import Trail, trail
+from harness.diagnosis.trail.forward import hidden, silent_masks, silent_norms
+from harness.diagnosis.trail.shadow import Shadow, shadow
+from harness.diagnosis.weights import storage
 from harness.intercept.hookpoints import layers_with
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import METRICS, Question, Sweep, Tokens
+from harness.vocabulary.errors import FindingError, HarnessError, TapError, UnknownName, UsageError
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def climb(request: Request) -> Diagnosis:
     """Climb the ladder. Raises UsageError for a request that makes no sense."""
     _refuse(request)
     if request.logits is not None:
-        from harness.diagnosis.arrays import climb_arrays
+        from harness.diagnosis.engine.arrays import climb_arrays
 
         return climb_arrays(request)
     return _Climb(request).diagnosis()

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from harness import models
-from harness.errors import PromptError, UsageError, suggest
-from harness.models.folder import card_of, problem
 from harness.models.loaded import LoadedModel
+from harness.models.sources.folder import card_of, problem
 from harness.models.spec import HubRow, PathRow
 from harness.models.tokens import read
 from harness.vocabulary import ModelCard, Tokens
+from harness.vocabulary.errors import PromptError, UsageError, suggest
 
 DTYPES = ("float32", "float16", "bfloat16")
 

@@ -16,9 +16,9 @@ from harness.engines.formula import Engine
 from harness.engines.legacy import LEGACY
 from harness.engines.native import NATIVE
 from harness.engines.published import PUBLISHED
-from harness.errors import UnknownName, UsageError
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Answer, Question, code_refusal, is_code
+from harness.vocabulary.errors import UnknownName, UsageError
 
 ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (NATIVE, LEGACY, PUBLISHED)}
 INSTALLED = ("mlxterp",)

@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.errors import UnknownName, UsageError
 from harness.intercept import HookPoint, resolve
 from harness.intercept.hookpoints import layers_with
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Sweep
+from harness.vocabulary.errors import UnknownName, UsageError
 
 _PATHS = "paths"
 

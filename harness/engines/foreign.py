@@ -25,10 +25,9 @@ from typing import Any
 from harness import intercept, metrics
 from harness.engines.declaration import Declaration
 from harness.engines.formula import Engine, Run, oracle_baseline, summary, with_answers
-from harness.engines.observer import Seen, watched
 from harness.engines.roles import Bare, Place, alone, prove
-from harness.errors import EngineUnavailable
 from harness.intercept import HookPoint
+from harness.intercept.observer import Seen, watched
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.patching import check_question
 from harness.patching.equality import equal, relative_difference
@@ -48,6 +47,7 @@ from harness.vocabulary import (
     metric_named,
     site_position,
 )
+from harness.vocabulary.errors import EngineUnavailable
 
 Row = metrics.Row
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from harness import metrics, progress
-from harness.errors import FindingError, SweepFailed, SweepInterrupted
+from harness import metrics
 from harness.models.loaded import LoadedModel
 from harness.patching import Walk, walk
+from harness.support import progress
 from harness.vocabulary import (
     METRICS,
     Answer,
@@ -31,6 +31,7 @@ from harness.vocabulary import (
     is_code,
     metric_named,
 )
+from harness.vocabulary.errors import FindingError, SweepFailed, SweepInterrupted
 
 Row = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -19,8 +19,8 @@ from typing import Any
 from harness.engines.declaration import declared_by
 from harness.engines.foreign import ForeignEngine, Reply, Request
 from harness.engines.roles import Place
-from harness.errors import UsageError
-from harness.user_code import function_named
+from harness.support.user_code import function_named
+from harness.vocabulary.errors import UsageError
 
 _ALWAYS = ("model", "clean", "corrupted", "component", "layers", "metric")
 _IF_NAMED = ("positions", "direction", "answers", "tokenizer")

@@ -26,8 +26,8 @@ from typing import Any
 from harness.engines.declaration import Declaration
 from harness.engines.foreign import ForeignEngine, Reply, Request
 from harness.engines.roles import Place
-from harness.errors import EngineUnavailable
 from harness.models.loaded import Tokenizer
+from harness.vocabulary.errors import EngineUnavailable
 
 INSTALL = "mlxterp is not installed; pip install git+https://github.com/coairesearch/mlxterp"
 

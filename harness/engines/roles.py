@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import mlx.core as mx
 
-from harness.engines.observer import Seen
+from harness.intercept.observer import Seen
 from harness.patching.equality import same_bits
 
 Place = tuple[int, int | None]

@@ -11,11 +11,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from harness.errors import TapError, UsageError
 from harness.intercept.hookpoints import HookPoint
 from harness.intercept.taps import Handler, Tap, tapped
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Positions
+from harness.vocabulary.errors import TapError, UsageError
 
 Recording = Mapping[HookPoint, Sequence[mx.array]]
 """For every hook point the activations `[1, tokens, width]` in the order the module was called."""

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.errors import UnknownName, UsageError, suggest
 from harness.models.architectures import Architecture, architecture_of, blocks_of, heads_of
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import COMPONENTS, Sweep
+from harness.vocabulary.errors import UnknownName, UsageError, suggest
 
 _BLOCK_OUTPUTS = ("resid_post", "output")
 

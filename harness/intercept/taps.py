@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import TapError
 from harness.intercept.interrupts import deferred
+from harness.vocabulary.errors import TapError
 
 Handler = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 """Called instead of the module with (the module's own call, args, kwargs); returns what the caller gets."""

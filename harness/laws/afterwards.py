@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from harness.engines import ForeignEngine
-from harness.errors import DoesNotApply
 from harness.intercept import forward
 from harness.laws.conduct import SAME
 from harness.laws.subject import Fresh, Subject
 from harness.models.architectures import blocks_of
 from harness.models.fingerprint import fingerprint
 from harness.patching.equality import same_bits
+from harness.vocabulary.errors import DoesNotApply
 
 
 class Planted(Exception):

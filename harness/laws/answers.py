@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from harness.errors import DoesNotApply
 from harness.intercept import output_changed
 from harness.laws.situation import Situation
 from harness.vocabulary import Answer, Reading, Site
+from harness.vocabulary.errors import DoesNotApply
 
 HOMOGENEOUS = ("l2", "mse", "cosine", "logit_diff")
 """Metrics whose recoveries do not depend on the unit of the logits. KL and log probabilities do: softmax has a unit."""

@@ -12,15 +12,15 @@ from typing import Any
 import mlx.core as mx
 
 from harness.engines import ForeignEngine, answer
-from harness.engines.observer import Seen
-from harness.errors import DoesNotApply, TapError
 from harness.intercept import forward, output_changed, record
 from harness.intercept.hookpoints import HookPoint, layers_with, resolve
+from harness.intercept.observer import Seen
 from harness.laws.runs import self_patch_changes_nothing, traced_is_bare
 from harness.laws.subject import Outcome, Subject
 from harness.models.architectures import blocks_of
 from harness.patching.equality import relative_difference, same_bits
 from harness.vocabulary import METRICS, Sweep
+from harness.vocabulary.errors import DoesNotApply, TapError
 
 Change = Callable[[mx.array], mx.array]
 

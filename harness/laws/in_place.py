@@ -12,12 +12,12 @@ from dataclasses import replace
 import mlx.core as mx
 import mlx.nn as nn
 
-from harness.errors import DoesNotApply, HarnessError
 from harness.laws.answers import SAME, first_difference, recoveries
 from harness.laws.situation import Situation
 from harness.models.loaded import LoadedModel
-from harness.models.weights import uniform
+from harness.models.sources.weights import uniform
 from harness.vocabulary import Answers, ModelCard, Question, Sweep, Tokens
+from harness.vocabulary.errors import DoesNotApply, HarnessError
 
 _WIDTH, _VOCAB, _LAYERS, _GAIN = 8, 16, 2, 0.5
 _COMPONENTS = ("resid_pre", "attn_out", "mlp_out", "resid_post", "self_attn", "attn", "mlp", "output")

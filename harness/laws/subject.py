@@ -15,14 +15,14 @@ import mlx.core as mx
 
 from harness.engines import Engine, ForeignEngine, answer
 from harness.engines.foreign import Request, hear
-from harness.engines.observer import Seen
-from harness.errors import DoesNotApply, HarnessError, UsageError
 from harness.intercept import forward, resolve
 from harness.intercept.hookpoints import layers_with
+from harness.intercept.observer import Seen
 from harness.laws.situation import Situation
 from harness.models.fingerprint import Fingerprint, fingerprint
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Question, Reading, State, Sweep, Tokens
+from harness.vocabulary.errors import DoesNotApply, HarnessError, UsageError
 
 CANDIDATES = ("mlp", "self_attn", "mlp_out", "attn_out", "resid_post")
 """Components to ask about, the first that every layer and the engine have."""

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import HarnessError
 from harness.metrics import function
 from harness.metrics.baselines import NORM_LIMITS, headroom, shift_share
 from harness.metrics.distances import cosine, l2, mse
@@ -25,6 +24,7 @@ from harness.metrics.host import Row, host_row, summarize, suppressed
 from harness.metrics.recommendation import Recommendation, recommend_metric
 from harness.metrics.recoveries import recovery
 from harness.vocabulary import Answers, Metric, Reading, State, is_code, metric_named
+from harness.vocabulary.errors import HarnessError
 
 Mask = npt.NDArray[np.bool_]
 

@@ -12,8 +12,8 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import HarnessError
 from harness.vocabulary import RowSummary
+from harness.vocabulary.errors import HarnessError
 
 Row = npt.NDArray[np.float64]
 

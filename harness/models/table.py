@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from harness.casefile import load_yaml_as
-from harness.errors import UsageError
 from harness.models.spec import ModelRow, PathRow
+from harness.vocabulary.errors import UsageError
 
 BUNDLED = Path(__file__).with_name("table.yaml")
 

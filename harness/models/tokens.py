@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.errors import PromptError
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.vocabulary import Tokens
+from harness.vocabulary.errors import PromptError
 
 
 def read(model: LoadedModel, prompt: str | Sequence[int], name: str = "prompt") -> Tokens:

@@ -14,10 +14,10 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from harness.errors import HarnessError
 from harness.intercept import HookPoint, Tap, tapped
 from harness.intercept.hookpoints import parts_of
 from harness.models.loaded import LoadedModel
+from harness.vocabulary.errors import HarnessError
 
 
 class OnePassImpossible(HarnessError):

@@ -15,10 +15,10 @@ from pathlib import Path
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from harness.errors import UsageError
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Memory, size_text
+from harness.vocabulary.errors import UsageError
 
 USUAL_BUDGET = 1 << 30
 SHARE_OF_FREE = 4

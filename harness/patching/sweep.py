@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import mlx.core as mx
 
 from harness import intercept
-from harness.errors import AlignmentError, UnknownName
 from harness.intercept import HookPoint, Recording, resolve, resolve_positions
 from harness.models.loaded import LoadedModel
 from harness.patching.layout import OnePassImpossible
@@ -16,17 +15,8 @@ from harness.patching.memory import BASE_ROWS, Meter, plan_memory, plan_stepwise
 from harness.patching.one_pass import one_pass
 from harness.patching.patch import Patch, patches_of
 from harness.patching.proof import prove, prove_sharing, unproven
-from harness.vocabulary import (
-    STRATEGIES,
-    Direction,
-    Finding,
-    Memory,
-    Question,
-    Site,
-    Sweep,
-    Tokens,
-    metric_named,
-)
+from harness.vocabulary import STRATEGIES, Direction, Finding, Memory, Question, Site, Sweep, Tokens, metric_named
+from harness.vocabulary.errors import AlignmentError, UnknownName
 
 WORTH_SHARING = 32
 """Token-rows below which running a common prefix by itself costs more than it saves, because it reads all weights once:

@@ -22,13 +22,13 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_map_with_path
 
-from harness import progress
 from harness.intercept import HookPoint, Tap, resolve_positions, slice_of, tapped
 from harness.intercept.hookpoints import mlp_of
 from harness.models.loaded import LoadedModel
 from harness.patching.equality import equal
 from harness.patching.layout import Call, Layout, OnePassImpossible, Prefix
 from harness.patching.patch import Patch
+from harness.support import progress
 
 SOURCE, TARGET = 0, 1
 FIRST = 2

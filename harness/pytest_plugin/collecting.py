@@ -11,7 +11,7 @@ import pytest
 from harness.pytest_plugin.ledger import ledger_of
 
 if TYPE_CHECKING:
-    from harness.jobs import Job
+    from harness.jobs.run import Job
     from harness.vocabulary import JobResult
 
 
@@ -19,7 +19,7 @@ class CaseFile(pytest.Module):
     """A case file, seen by pytest as a module whose one function is parametrized over the case's jobs."""
 
     def _getobj(self) -> ModuleType:
-        from harness.errors import UsageError
+        from harness.vocabulary.errors import UsageError
 
         try:
             jobs = ledger_of(self.config).jobs_of(self.path)

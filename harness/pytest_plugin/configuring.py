@@ -18,8 +18,8 @@ _OPTIONS = {
 
 def apply_configuration(config: pytest.Config) -> None:
     """Fill the options that have their default. Raises pytest.UsageError for a faulty file."""
-    from harness.configuration import load
-    from harness.errors import UsageError
+    from harness.support.configuration import load
+    from harness.vocabulary.errors import UsageError
 
     if config.option.harness_configured:
         return

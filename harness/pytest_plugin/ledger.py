@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.errors import EXIT_NOTHING_RAN, EXIT_PASSED
 from harness.pytest_plugin.items import CASE_SUFFIX, has_case_files, job_of, names_of, variant_of
+from harness.vocabulary.errors import EXIT_NOTHING_RAN, EXIT_PASSED
 
 if TYPE_CHECKING:
-    from harness.jobs import Job, ModelShelf
+    from harness.jobs.run import Job, ModelShelf
     from harness.vocabulary import Finding, JobResult, RunResult
 
 LEDGER = "harness-ledger"
@@ -51,9 +51,9 @@ class Ledger:
     # -- collecting -------------------------------------------------------------------------------------------------
 
     def jobs_of(self, path: Path) -> list[Job]:
-        from harness.jobs import jobs_in
+        from harness.jobs.narrowing import narrowed_jobs
+        from harness.jobs.run import jobs_in
         from harness.models import load_table
-        from harness.narrowing import narrowed_jobs
 
         if self._table is None:
             self._table = load_table(Path(name) for name in self.config.getoption("harness_models"))
@@ -89,7 +89,7 @@ class Ledger:
 
     def _sharded(self, selected: Mapping[pytest.Item, Job]) -> list[pytest.Item]:
         """Return the items of this run's part, and remember what all parts together have planned."""
-        from harness.shards import Shard, Task, members
+        from harness.results.shards import Shard, Task, members
 
         self.planned = tuple(sorted(job.id for job in selected.values()))
         if self.is_worker:
@@ -129,9 +129,9 @@ class Ledger:
     # -- running ----------------------------------------------------------------------------------------------------
 
     def run(self, job: Job, snapshot: Any, item: pytest.Item) -> JobResult:
-        from harness import jobs
-        from harness.environment import use_device
-        from harness.errors import JobInterrupted
+        from harness.environment.facts import use_device
+        from harness.jobs import run as jobs
+        from harness.vocabulary.errors import JobInterrupted
 
         if self._shelf is None:
             if device := self.config.getoption("harness_device"):
@@ -169,7 +169,7 @@ class Ledger:
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         if report.when == "call" and (result := item.stash.get(_RESULT, None)):
-            from harness.reporters.json import dump_job
+            from harness.results.json import dump_job
 
             report.harness_job = dump_job(result)  # type: ignore[attr-defined]  # xdist carries plain attributes over
         return report
@@ -178,7 +178,7 @@ class Ledger:
         if self.is_worker:
             return
         if sent := getattr(report, "harness_job", None):
-            from harness.reporters.json import load_job
+            from harness.results.json import load_job
 
             self.results.append(load_job(sent))
         elif report.failed and names_of(report.nodeid):
@@ -189,7 +189,7 @@ class Ledger:
     # -- ending -----------------------------------------------------------------------------------------------------
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        from harness.errors import JobInterrupted
+        from harness.vocabulary.errors import JobInterrupted
 
         # pytest's own way to stop after a fault in collecting is a KeyboardInterrupt of another type.
         self.interrupted = self.interrupted or excinfo.type in (KeyboardInterrupt, JobInterrupted)
@@ -220,7 +220,7 @@ class Ledger:
         return self.ordinary_tests_ran or status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
     def _write(self, run: RunResult, path: Path, session: pytest.Session) -> None:
-        from harness.reporters.json import write
+        from harness.results.json import write
 
         try:
             write(run, path)
@@ -237,10 +237,10 @@ class Ledger:
         )
 
     def _verdict(self, broken: bool) -> RunResult:
-        from harness.environment import environment
-        from harness.shards import with_floor
-        from harness.verdict import of_run
+        from harness.environment.facts import environment
+        from harness.results.shards import with_floor
         from harness.vocabulary import RunResult, Status
+        from harness.vocabulary.verdict import of_run
 
         besides = {Status.REFUSED: self.bad_case_file, Status.INTERRUPTED: self.interrupted, Status.CRASHED: broken}
         verdict, code = of_run(self.results, *(status for status, happened in besides.items() if happened))
@@ -267,7 +267,7 @@ class Ledger:
             terminalreporter.write_line(f"ERROR: {self.refusal}", red=True)
         if self.run_result is None or self.config.getoption("no_summary"):
             return
-        from harness.reporters.terminal import console, print_run
+        from harness.results.reports.terminal import console, print_run
 
         terminalreporter.write_sep("-", "harness")
         screen = console(terminalreporter._tw._file, terminalreporter._tw.fullwidth)
@@ -325,10 +325,10 @@ def ledger_of(config: pytest.Config) -> Ledger:
 
 def _refusal(config: pytest.Config, jobs: Collection[Job]) -> str | None:
     """Return why these jobs cannot be run in one session, if they cannot."""
-    from harness.errors import UsageError
-    from harness.jobs import refuse_shared_ids
-    from harness.shards import Shard
+    from harness.jobs.run import refuse_shared_ids
+    from harness.results.shards import Shard
     from harness.snapshots import refuse_in_ci, refuse_mixing
+    from harness.vocabulary.errors import UsageError
 
     if not config.pluginmanager.has_plugin("syrupy"):
         return "case files need the plugin syrupy, which stores and compares snapshots; leave out `-p no:syrupy`"
@@ -350,7 +350,7 @@ def _refusal(config: pytest.Config, jobs: Collection[Job]) -> str | None:
 def _required(result: JobResult, config: pytest.Config) -> JobResult:
     from dataclasses import replace
 
-    from harness.jobs import BY_CASE
+    from harness.jobs.run import BY_CASE
     from harness.vocabulary import Status
 
     wanting = result.status is Status.SKIPPED and not (result.reason or "").startswith(BY_CASE)
@@ -379,8 +379,8 @@ def _crashed(report: pytest.TestReport, root: Path) -> JobResult:
 
 
 def _compare_snapshot(job: Job, result: JobResult, syrupy: Any, config: pytest.Config, narrowed: bool) -> list[Finding]:
-    from harness.environment import environment
-    from harness.jobs import tolerances
+    from harness.environment.facts import environment
+    from harness.jobs.run import tolerances
     from harness.snapshots import Place, compare, compare_part, document
 
     (within, wide), here = tolerances(job.case), environment()

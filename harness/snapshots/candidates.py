@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from harness.errors import SnapshotRefused, UsageError
-from harness.files import make_results_folder, write_text
 from harness.snapshots.document import SNAPSHOT_SCHEMA, Document, dumps, refuse_non_finite
 from harness.snapshots.places import Place, refuse_in_ci
+from harness.support.files import make_results_folder, write_text
+from harness.vocabulary.errors import SnapshotRefused, UsageError
 
 
 def leave(place: Place, new: Document, results: Path) -> str:

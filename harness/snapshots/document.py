@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from harness.errors import SnapshotRefused
 from harness.vocabulary import Cell, Curve, Environment, JobResult
+from harness.vocabulary.errors import SnapshotRefused
 
 SNAPSHOT_SCHEMA = "mlx-patch-harness/snapshot/1"
 

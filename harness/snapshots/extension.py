@@ -15,10 +15,10 @@ from syrupy.data import SnapshotCollection, SnapshotCollections
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
 
-from harness.files import write_text
 from harness.snapshots.comparison import differences
 from harness.snapshots.document import dumps, refuse_non_finite
 from harness.snapshots.places import location_of
+from harness.support.files import write_text
 
 
 class JobSnapshot(SingleFileSnapshotExtension):

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.errors import UsageError
+from harness.vocabulary.errors import UsageError
 
 CASE_SUFFIX = ".case.yaml"
 REFERENCE_BACKEND = "cpu"

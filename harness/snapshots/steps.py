@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import SnapshotRefused
 from harness.snapshots.candidates import leave, withdraw
 from harness.snapshots.comparison import differences, origins
 from harness.snapshots.document import Document, refuse_non_finite
 from harness.snapshots.extension import JobSnapshot
 from harness.snapshots.places import REFERENCE_BACKEND, Place
 from harness.vocabulary import Finding
+from harness.vocabulary.errors import SnapshotRefused
 
 _SHOWN = 5
 

@@ -12,7 +12,10 @@ import pytest
 
 import harness
 from harness import InterpretableModel, models
-from harness.errors import (
+from harness.models.fingerprint import fingerprint
+from harness.models.spec import DialRow
+from harness.vocabulary import State
+from harness.vocabulary.errors import (
     AlignmentError,
     BaselineError,
     FindingError,
@@ -22,9 +25,6 @@ from harness.errors import (
     UnknownName,
     UsageError,
 )
-from harness.models.fingerprint import fingerprint
-from harness.models.spec import DialRow
-from harness.vocabulary import State
 
 
 class Overflowing(nn.Module):

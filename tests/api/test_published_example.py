@@ -11,8 +11,9 @@ import sys
 import pytest
 
 import harness
-from harness import InterpretableModel, models, plotting
+from harness import InterpretableModel, models
 from harness.models.spec import SyntheticRow
+from harness.results import plots as plotting
 
 EXAMPLE = """
 from harness import InterpretableModel

@@ -6,7 +6,7 @@ import mlx.core as mx
 import pytest
 
 from harness import recommend_metric
-from harness.errors import UnknownName, UsageError
+from harness.vocabulary.errors import UnknownName, UsageError
 
 
 @pytest.mark.parametrize(

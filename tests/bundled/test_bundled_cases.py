@@ -11,10 +11,10 @@ import pytest
 
 from harness import models
 from harness.casefile import find_cases
-from harness.errors import ModelUnavailable
-from harness.jobs import Job, jobs_in
+from harness.jobs.run import Job, jobs_in
 from harness.models import bundled
 from harness.snapshots import location_of
+from harness.vocabulary.errors import ModelUnavailable
 
 ROOT = Path(__file__).parents[2]
 

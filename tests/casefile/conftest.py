@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.casefile import load_case
-from harness.errors import CaseFileError
+from harness.vocabulary.errors import CaseFileError
 
 MINIMAL = """\
 models: [tiny]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.casefile import find_cases
-from harness.errors import UsageError
+from harness.vocabulary.errors import UsageError
 
 
 @pytest.fixture

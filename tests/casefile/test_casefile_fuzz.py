@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness.casefile import Case, Names, load_cases
-from harness.errors import CaseFileError, Problem
+from harness.vocabulary.errors import CaseFileError, Problem
 
 SEED = b"""\
 models: [tiny, "s*", "tag:big"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.casefile import Case, load_case
-from harness.errors import CaseFileError
+from harness.vocabulary.errors import CaseFileError
 
 CASE = "models: [tiny]\nprompts: {clean: a, corrupted: b}\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.casefile.scalars import plain_scalar
+from harness.casefile.syntax.scalars import plain_scalar
 
 
 @pytest.mark.parametrize(

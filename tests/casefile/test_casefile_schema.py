@@ -10,10 +10,10 @@ import pytest
 from pydantic import TypeAdapter
 
 from harness.casefile import CHECKS, Case, CaseFile, Prompts, Tolerance, load_case
-from harness.casefile.rules import ALWAYS_ON
-from harness.errors import CaseFileError
-from harness.findings import FINDINGS
+from harness.casefile.language.rules import ALWAYS_ON
 from harness.vocabulary import Direction, Sweep
+from harness.vocabulary.errors import CaseFileError
+from harness.vocabulary.findings import FINDINGS
 
 Problems = Callable[..., list[str]]
 

@@ -11,8 +11,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from harness.casefile import load_yaml_as
-from harness.errors import CaseFileError
 from harness.models.spec import ModelRow
+from harness.vocabulary.errors import CaseFileError
 
 Problems = Callable[..., list[str]]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.casefile import Case, load_case, load_cases
-from harness.errors import UsageError
 from harness.vocabulary import Direction
+from harness.vocabulary.errors import UsageError
 
 Problems = Callable[..., list[str]]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.casefile.builder import MAX_DEPTH
-from harness.casefile.document import Document
-from harness.casefile.yamlfile import MAX_BYTES, load_document
-from harness.errors import CaseFileError, UsageError
+from harness.casefile.syntax.builder import MAX_DEPTH
+from harness.casefile.syntax.document import Document
+from harness.casefile.syntax.yamlfile import MAX_BYTES, load_document
+from harness.vocabulary.errors import CaseFileError, UsageError
 
 Problems = Callable[..., list[str]]
 

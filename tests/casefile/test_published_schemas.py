@@ -11,8 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from harness.casefile import find_cases, load_cases
-from harness.casefile.published import case_schema, defaults_schema
-from harness.casefile.yamlfile import load_document
+from harness.casefile.language.published import case_schema, defaults_schema
+from harness.casefile.syntax.yamlfile import load_document
 from harness.models import table
 
 Problems = Callable[..., list[str]]

@@ -1,12 +1,13 @@
-"""Jobs made in memory: a case, a model and an engine, run by `harness.jobs` as they would be from a file."""
+"""Jobs made in memory: a case, a model and an engine, run by `harness.jobs.run` as they would be from a file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from harness import jobs, models
+from harness import models
 from harness.casefile import Case, CaseFile
+from harness.jobs import run as jobs
 from harness.models.fingerprint import fingerprint
 from harness.models.loaded import LoadedModel
 from harness.models.spec import DialRow

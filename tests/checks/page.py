@@ -22,8 +22,8 @@ HEAD = """\
 
 Every check has planted faults that it must catch and clean models that it must leave alone. This page is written by
 `python tests/checks/page.py --write`, from a run of `tests/checks/test_planted_faults.py`. What a code means is in
-[findings](findings), how bad it is in `harness/findings`: an error fails a job, a warning only under `--strict`, a note
-never.
+[findings](findings), how bad it is in `harness/vocabulary/findings`: an error fails a job, a warning only under
+`--strict`, a note never.
 """
 
 Outcome = Callable[[str], str]
@@ -63,7 +63,7 @@ def text(outcome: Outcome) -> str:
 def _faults(outcome: Outcome) -> Iterator[str]:
     from planted_faults import FAULTS
 
-    from harness.findings import FINDINGS
+    from harness.vocabulary.findings import FINDINGS
 
     flagged = _flagged(outcome)
     yield "## Planted faults"
@@ -122,7 +122,7 @@ def job_id(name: str, direction: str) -> str:
 
 def fault_id(fault: Any) -> str:
     """Return what pytest calls a planted fault."""
-    from harness.findings import FINDINGS
+    from harness.vocabulary.findings import FINDINGS
 
     return f"{FINDINGS[fault.code].check}: {fault.code} {fault.name}"
 

@@ -15,23 +15,23 @@ import numpy as np
 from bench import codes, dial, run
 from faulty_models import loaded
 
-import harness.environment
+import harness.environment.facts
 from harness.checks import reference
-from harness.conformance.matrix import row_cells
-from harness.conformance.rows import architecture
 from harness.engines import ENGINES, answer, engine_named
 from harness.engines.formula import Engine, Formula
-from harness.errors import TapError
 from harness.intercept import capture
 from harness.intercept import replace as replace_runs
 from harness.laws import LAWS
+from harness.laws.conformance.matrix import row_cells
+from harness.laws.conformance.rows import architecture
 from harness.metrics import host_row, measure
-from harness.models import miniatures
+from harness.models.sources import miniatures
 from harness.patching.patch import Patch
 from harness.patching.sweep import Plan
 from harness.vocabulary import Direction
+from harness.vocabulary.errors import TapError
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "laws" / "conformance"))
 
 L2 = {"metrics": ("l2",)}
 SAME = {"prompts": {"clean": (0,), "corrupted": (0,)}}
@@ -181,8 +181,8 @@ def snapshot_moved(bench: Any) -> set[str]:
 def snapshot_of_another_backend(bench: Any) -> set[str]:
     pytest_codes(bench, "--snapshot-update")
     stored(bench).rename(stored(bench).with_name("native@tiny.cpu.json"))
-    here = replace(harness.environment.environment(), backend="elsewhere")
-    bench.monkeypatch.setattr(harness.environment, "environment", lambda: here)
+    here = replace(harness.environment.facts.environment(), backend="elsewhere")
+    bench.monkeypatch.setattr(harness.environment.facts, "environment", lambda: here)
     found = pytest_codes(bench)
     assert [file.name for file in bench.pytester.path.glob("results/**/*.json")] == ["native@tiny.elsewhere.json"]
     return found

@@ -13,10 +13,10 @@ from faulty_models import Sound, loaded
 from harness import models
 from harness.checks.error_bars import with_error_bars
 from harness.engines import answer, engine_named
-from harness.errors import ModelUnavailable
 from harness.models import bundled
 from harness.models.tokens import read
 from harness.vocabulary import Direction, Question, Sweep, Tokens
+from harness.vocabulary.errors import ModelUnavailable
 
 
 def bars(result, metric="l2"):

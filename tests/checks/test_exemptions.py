@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from bench import dial, run
 
-from harness import jobs
+from harness.jobs import run as jobs
 
 BROKEN = {"metrics": ("l2",), "expect": {"top_layers": ({"layers": (0,)},)}}
 

@@ -14,8 +14,8 @@ from page import fault_id
 from planted_faults import FAULTS, Fault
 
 from harness.checks import CHECKS
-from harness.findings import FINDINGS, Severity
 from harness.vocabulary import METRICS, Direction
+from harness.vocabulary.findings import FINDINGS, Severity
 
 pytest_plugins = ["pytester"]
 

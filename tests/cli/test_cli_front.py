@@ -14,7 +14,7 @@ from project import Project, environment
 
 from harness import cli
 from harness.cli import COMMANDS, exit_code_of
-from harness.reporters import terminal
+from harness.results.reports import terminal
 
 HARNESS = [sys.executable, "-m", "harness"]
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 from project import Project
 
-from harness.findings import FINDINGS
-from harness.findings.pages import page
+from harness.vocabulary.findings import FINDINGS
+from harness.vocabulary.findings.pages import page
 
 
 def test_a_code_prints_its_page_as_it_is_where_nobody_reads_a_screen(project: Project) -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from project import Project
 
-from harness.configuration import KEYS
+from harness.support.configuration import KEYS
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ import json
 import pytest
 from project import Project
 
-from harness import environment
+from harness.environment import facts as environment
 
 DOORS = {
     "run": ("run", ("--metric", "l2")),

@@ -125,7 +125,7 @@ def _save_model(folder: Path) -> None:
     from mlx.utils import tree_flatten
     from mlx_lm.models import llama
 
-    from harness.models.weights import fill
+    from harness.models.sources.weights import fill
 
     config = {
         "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 4, "intermediate_size": 128,

@@ -9,10 +9,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from example_results import curve, job, run
 from project import Outcome, Project
-from results import curve, job, run
 
-from harness.reporters.json import write
+from harness.results.json import write
 from harness.vocabulary import RunResult
 
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from project import Project
 
-from harness.reporters.json import dumps, schema
+from harness.results.json import dumps, schema
 from harness.vocabulary import RESULT_SCHEMA
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.diagnosis.outcome import Diagnosis, Observation, Place
+from harness.diagnosis.outcome.nouns import Diagnosis, Observation, Place
 from harness.diagnosis.zoo.models import names_in
 from harness.diagnosis.zoo.trial import required_place
 

@@ -16,12 +16,12 @@ from planting import CLEAN, CORRUPTED, behave, build, module_of, put, returning,
 import harness
 from harness import models
 from harness.diagnosis import Diagnosis, comparisons, diagnose
-from harness.diagnosis.outcome import RUNGS
-from harness.diagnosis.shadow import minimal
-from harness.errors import PromptError, UnknownName, UsageError
-from harness.findings import FINDINGS
-from harness.findings.diagnosis import FAULT_OF
+from harness.diagnosis.outcome.nouns import RUNGS
+from harness.diagnosis.trail.shadow import minimal
 from harness.models.spec import DialRow
+from harness.vocabulary.errors import PromptError, UnknownName, UsageError
+from harness.vocabulary.findings import FINDINGS
+from harness.vocabulary.findings.diagnosis import FAULT_OF
 
 
 def dial(**row):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.diagnosis.statistics import LAYOUTS, Probe, counts, element, host_values, layout_of
+from harness.diagnosis.trail.statistics import LAYOUTS, Probe, counts, element, host_values, layout_of
 
 FAULTS = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 

@@ -14,9 +14,9 @@ import pytest
 from planting import CLEAN, build, module_of, put, save_folder
 
 from harness.diagnosis import diagnose
-from harness.diagnosis.census import census, scan
-from harness.diagnosis.statistics import LAYOUTS
-from harness.diagnosis.tensors import BrokenFile, of_file, of_folder
+from harness.diagnosis.trail.statistics import LAYOUTS
+from harness.diagnosis.weights.census import census, scan
+from harness.diagnosis.weights.tensors import BrokenFile, of_file, of_folder
 
 DOWN = "model.layers.1.mlp.down_proj.weight"
 
@@ -153,8 +153,8 @@ def test_large_files_are_read_in_little_memory(tmp_path):
     script = """
 import resource, sys
 from pathlib import Path
-from harness.diagnosis.tensors import of_folder
-from harness.diagnosis.census import scan
+from harness.diagnosis.weights.tensors import of_folder
+from harness.diagnosis.weights.census import scan
 tensors, _ = of_folder(Path(sys.argv[1]))
 list(scan(tensors[:1], None))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -181,7 +181,7 @@ def test_progress_counts_every_byte():
 
 
 def _tensors(model):
-    from harness.diagnosis.tensors import of_module
+    from harness.diagnosis.weights.tensors import of_module
 
     return of_module(model.module)
 

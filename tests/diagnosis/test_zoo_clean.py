@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness.diagnosis import diagnose
-from harness.diagnosis.outcome import Diagnosis, Observation, Place
+from harness.diagnosis.outcome.nouns import Diagnosis, Observation, Place
 from harness.diagnosis.zoo.clean import Subject, examine, subjects
-from harness.errors import ModelUnavailable
+from harness.vocabulary.errors import ModelUnavailable
 
 SUBJECTS = [
     pytest.param(subject, id=subject.name, marks=[] if subject.cheap else [pytest.mark.slow]) for subject in subjects()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fabricated import at, right, saying
 
-from harness.diagnosis.outcome import Diagnosis, Observation, Place
+from harness.diagnosis.outcome.nouns import Diagnosis, Observation, Place
 from harness.diagnosis.zoo import KINDS, ZOO
 from harness.diagnosis.zoo.page import markdown, scores, total
 from harness.diagnosis.zoo.trial import attempt, judge, required_place

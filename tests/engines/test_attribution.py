@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from harness.engines import answer, engine_named
-from harness.models import miniatures
+from harness.models.sources import miniatures
 from harness.vocabulary import Question, State, Sweep, Tokens
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "laws" / "conformance"))
 
 CLEAN, CORRUPTED = Tokens((3, 7, 11, 5), ("",) * 4), Tokens((3, 8, 11, 6), ("",) * 4)
 

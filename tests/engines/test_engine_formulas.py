@@ -14,9 +14,9 @@ import pytest
 
 from harness import models
 from harness.engines import ENGINES, answer, engine_named
-from harness.errors import UnknownName
 from harness.models.spec import DialRow
 from harness.vocabulary import Answer, Cell, Curve, Direction, Question, Reading, State, Sweep, Tokens
+from harness.vocabulary.errors import UnknownName
 
 WEIGHTS = (0.25, 0.5, 0.75, 1.0)
 DISTANCES = ("l2", "mse", "cosine")

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from harness.cli import exit_code_of
-from harness.conformance.matrix import FAIL, PASS, row_cells
-from harness.conformance.rows import rows_named
 from harness.engines import engine_named
-from harness.errors import UsageError
 from harness.laws import LAWS
-from harness.reporters.json import read
+from harness.laws.conformance.matrix import FAIL, PASS, row_cells
+from harness.laws.conformance.rows import rows_named
+from harness.results.json import read
+from harness.vocabulary.errors import UsageError
 
 DOCS = (Path(__file__).parents[2] / "docs" / "engines.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"^```python\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)

@@ -14,11 +14,11 @@ import pytest
 
 from harness.engines import answer, engine_named
 from harness.engines.mlxterp import printed_baseline, revision_of
-from harness.errors import EngineUnavailable
-from harness.models import miniatures
+from harness.models.sources import miniatures
 from harness.vocabulary import Question, Sweep, Tokens
+from harness.vocabulary.errors import EngineUnavailable
 
-ZOO = Path(__file__).parents[1] / "conformance"
+ZOO = Path(__file__).parents[1] / "laws" / "conformance"
 CLEAN, CORRUPTED = Tokens((3, 7, 11, 5), ("",) * 4), Tokens((3, 8, 11, 6), ("",) * 4)
 
 METHOD = """

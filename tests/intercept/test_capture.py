@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from toy_model import IDS, Toy, ToyBlock, loaded, portrait
 
-from harness.errors import TapError, UsageError
 from harness.intercept import forward, record, replace, resolve_positions
 from harness.intercept.hookpoints import HookPoint, point
 from harness.models.architectures import Architecture
+from harness.vocabulary.errors import TapError, UsageError
 
 OTHER = (4, 5, 6)
 

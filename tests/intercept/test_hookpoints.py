@@ -8,11 +8,11 @@ import pytest
 from toy_model import IDS, Gain, loaded
 
 from harness import models
-from harness.errors import UnknownName, UsageError
 from harness.intercept import forward, record, replace, resolve
-from harness.models import miniatures
+from harness.models.sources import miniatures
 from harness.models.spec import SyntheticRow
 from harness.vocabulary import Sweep
+from harness.vocabulary.errors import UnknownName, UsageError
 
 POST_NORM = ("gemma2", "gemma3_text", "olmo2")
 PLAIN = ("llama", "qwen3", "gpt2")

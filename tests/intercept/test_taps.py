@@ -11,8 +11,8 @@ import pytest
 from mlx.utils import tree_flatten
 from toy_model import IDS, Gain, Toy, portrait
 
-from harness.errors import TapError
 from harness.intercept import Tap, output_changed, tapped
+from harness.vocabulary.errors import TapError
 
 
 def doubled(call, args, kwargs):

@@ -8,12 +8,12 @@ import pytest
 
 from harness import models
 from harness.engines import answer, engine_named
-from harness.errors import DoesNotApply
 from harness.intercept import capture, resolve
 from harness.laws import LAWS, Situation
 from harness.models.fingerprint import fingerprint
 from harness.models.spec import DialRow, SyntheticRow
 from harness.vocabulary import METRICS, Direction, Question, Reading, Sweep, Tokens
+from harness.vocabulary.errors import DoesNotApply
 
 LAW = {law.code: law.of_job for law in LAWS.values() if law.of_answers}
 

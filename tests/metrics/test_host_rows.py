@@ -8,9 +8,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from harness.errors import HarnessError
 from harness.metrics import host_row, summarize
 from harness.vocabulary import RowSummary
+from harness.vocabulary.errors import HarnessError
 
 EDGES = {
     "float16": [0.0, -0.0, 1.5, 65504.0, -65504.0, 2.0**-24, math.inf, -math.inf, math.nan],

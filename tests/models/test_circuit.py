@@ -8,10 +8,10 @@ import plain_patching
 import pytest
 from pydantic import ValidationError
 
-from harness.errors import ModelUnavailable, UsageError
-from harness.models.groundtruth import load
+from harness.models.sources.groundtruth import load
 from harness.models.spec import CircuitRow
 from harness.vocabulary import Answers, Direction, Question, Reading, State, Sweep, Tokens
+from harness.vocabulary.errors import ModelUnavailable, UsageError
 
 POINTS = {"float32": 1e-4, "float16": 0.01, "bfloat16": 0.1}
 FACTORS, GATED = {2: 0.75, 3: 0.5, 5: -0.25}, {2: 0.75, 3: 0.5, 5: 4.0}

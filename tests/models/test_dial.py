@@ -8,11 +8,11 @@ import plain_patching
 import pytest
 from pydantic import ValidationError
 
-from harness.errors import UsageError
-from harness.models.groundtruth import load
-from harness.models.groundtruth.closed_form import recovery
+from harness.models.sources.groundtruth import load
+from harness.models.sources.groundtruth.closed_form import recovery
 from harness.models.spec import DialRow
 from harness.vocabulary import Answers, Direction, Question, Reading, State, Sweep, Tokens
+from harness.vocabulary.errors import UsageError
 
 POINTS = {"float32": 1e-4, "float16": 0.01, "bfloat16": 0.1}
 QUARTERS, HALVES = (1.0, 0.5, 0.25, 0.75, 0.0), (0.5, 1.0, 0.5)

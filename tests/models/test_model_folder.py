@@ -9,9 +9,9 @@ import pytest
 from model_helpers import last_logits
 
 from harness import models
-from harness.errors import UsageError
-from harness.models import synthetic
+from harness.models.sources import synthetic
 from harness.models.spec import PathRow, SyntheticRow
+from harness.vocabulary.errors import UsageError
 
 SMALL = SyntheticRow(id="small", source="synthetic", architecture="llama", vocab=96, layers=2)
 

@@ -11,10 +11,10 @@ import time
 import pytest
 
 from harness import models
-from harness.errors import ModelUnavailable, UsageError
-from harness.models import hub, synthetic
-from harness.models.folder import problem
+from harness.models.sources import hub, synthetic
+from harness.models.sources.folder import problem
 from harness.models.spec import HubRow, SyntheticRow
+from harness.vocabulary.errors import ModelUnavailable, UsageError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ROW = HubRow(id="remote", source="hub", repo="someone/model", revision=COMMIT)
@@ -95,7 +95,7 @@ def test_python_files_are_fetched_only_for_a_row_that_trusts_them(monkeypatch, h
 
 def test_an_unreachable_hub_is_unavailable_in_one_line_and_soon(tmp_path):
     code = (
-        "from harness import models; from harness.errors import ModelUnavailable\n"
+        "from harness import models; from harness.vocabulary.errors import ModelUnavailable\n"
         "try: models.load(models.bundled()['qwen3-30b-a3b-thinking-2507-4bit'], download=True)\n"
         "except ModelUnavailable as error: print(error)"
     )

@@ -6,8 +6,8 @@ import pytest
 from model_helpers import fetch_or_skip
 
 from harness import models
-from harness.errors import ModelUnavailable
-from harness.models.qwen_tokenizer import QWEN, RANKS, QwenTokenizer
+from harness.models.sources.qwen_tokenizer import QWEN, RANKS, QwenTokenizer
+from harness.vocabulary.errors import ModelUnavailable
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from model_helpers import fetch_or_skip, last_logits
 
 from harness import models
-from harness.models.smollm2 import SMOLLM2, parameter_name
+from harness.models.sources.smollm2 import SMOLLM2, parameter_name
 
 ROWS = ["smollm2-135m-f32", "smollm2-135m-f16", "smollm2-135m-bf16", "smollm2-135m-q4"]
 CAPITAL = [504, 3575, 282, 4649, 314]

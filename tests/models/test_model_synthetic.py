@@ -10,10 +10,10 @@ import pytest
 from model_helpers import fetch_or_skip, last_logits
 
 from harness import models
-from harness.errors import UnknownName, UsageError
-from harness.models import synthetic, weights
-from harness.models.qwen_tokenizer import QWEN
+from harness.models.sources import synthetic, weights
+from harness.models.sources.qwen_tokenizer import QWEN
 from harness.models.spec import SyntheticRow
+from harness.vocabulary.errors import UnknownName, UsageError
 
 ROWS = [row for row in models.bundled().values() if isinstance(row, SyntheticRow)]
 LADDER = [row for row in ROWS if "families" not in row.tags]

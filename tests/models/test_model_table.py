@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from harness import models
-from harness.errors import CaseFileError, UsageError
 from harness.models.spec import DialRow, PathRow, SyntheticRow
 from harness.models.table import BUNDLED
+from harness.vocabulary.errors import CaseFileError, UsageError
 
 USER = "models:\n  - {id: mine, source: synthetic, architecture: llama, vocab: 64}\n"
 

@@ -19,9 +19,9 @@ from dataclasses import replace
 import pytest
 from model_helpers import fetch_or_skip
 
-from harness.errors import ModelUnavailable, UsageError
-from harness.models import cache, wheel
-from harness.models.qwen_tokenizer import QWEN
+from harness.models.sources import cache, wheel
+from harness.models.sources.qwen_tokenizer import QWEN
+from harness.vocabulary.errors import ModelUnavailable, UsageError
 
 NAME = "tiny_model-1.0-py3-none-any.whl"
 

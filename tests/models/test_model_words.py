@@ -6,7 +6,7 @@ import binascii
 
 import pytest
 
-from harness.models.words import WordTokenizer
+from harness.models.sources.words import WordTokenizer
 
 
 def test_ids_are_the_crc_of_the_pieces():

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from test_one_pass import apart, rows_of, sentences, small
 
-from harness.errors import UsageError
 from harness.intercept import Tap, record, replace, resolve, tapped
 from harness.intercept.capture import _at
-from harness.models import miniatures
 from harness.models.architectures import HEADS
+from harness.models.sources import miniatures
 from harness.patching import sweep
 from harness.patching.equality import EQUAL, relative_difference
 from harness.vocabulary import Direction, Sweep
+from harness.vocabulary.errors import UsageError
 
 IDS = (3, 5, 7, 11, 2)
 

@@ -11,11 +11,11 @@ import pytest
 from plain_transformer import loaded
 from test_one_pass import small
 
-from harness.errors import UsageError
 from harness.models import load
 from harness.models.spec import SyntheticRow
 from harness.patching import memory, walk
 from harness.vocabulary import Question, Sweep, Tokens
+from harness.vocabulary.errors import UsageError
 
 MEASURE = """
 import json, resource, sys

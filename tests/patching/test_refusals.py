@@ -6,12 +6,12 @@ import pytest
 from plain_transformer import CLEAN, CORRUPTED, VOCAB, loaded
 
 from harness.engines import answer, engine_named
-from harness.errors import AlignmentError, FindingError, PromptError, UnknownName, UsageError
+from harness.models.sources.words import WordTokenizer
 from harness.models.tokens import read, single
-from harness.models.words import WordTokenizer
 from harness.patching import walk
 from harness.patching.sweep import check_alignment
 from harness.vocabulary import Answers, Question, State, Sweep, Tokens
+from harness.vocabulary.errors import AlignmentError, FindingError, PromptError, UnknownName, UsageError
 
 
 def tokens(ids) -> Tokens:

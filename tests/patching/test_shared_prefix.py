@@ -6,8 +6,8 @@ import mlx.core as mx
 import pytest
 from test_one_pass import apart, rows_of, small
 
-from harness.models import miniatures
 from harness.models import prefix as prefixes
+from harness.models.sources import miniatures
 from harness.patching import one_pass, sweep
 from harness.patching.equality import EQUAL, relative_difference
 from harness.patching.proof import SHARING

@@ -9,7 +9,7 @@ import mlx.core as mx
 import pytest
 from project import Project
 
-from harness import environment
+from harness.environment import facts as environment
 
 UPDATE = "--snapshot-update"
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from results import HERE, curve, job
+from example_results import HERE, curve, job
 
-from harness.errors import SnapshotRefused
 from harness.snapshots import JobSnapshot, differences, folder_of, location_of, refuse_non_finite
 from harness.snapshots.document import document as job_document
 from harness.snapshots.document import dumps
+from harness.vocabulary.errors import SnapshotRefused
 
 NAN, INF = float("nan"), float("inf")
 

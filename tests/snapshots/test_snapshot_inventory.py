@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from project import Outcome, Project
 
-from harness import environment
 from harness.cli import selection
+from harness.environment import facts as environment
 
 UPDATE = "--snapshot-update"
 

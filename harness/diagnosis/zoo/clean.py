@@ -12,12 +12,13 @@ from typing import Any
 
 from harness.diagnosis.zoo.injection import HALF
 from harness.diagnosis.zoo.models import VOCAB, both, build
-from harness.errors import ModelUnavailable
 from harness.intercept.hookpoints import layers_with
-from harness.models import bundled, load, synthetic
+from harness.models import bundled, load
 from harness.models.loaded import LoadedModel
-from harness.models.miniatures import reasons
+from harness.models.sources import synthetic
+from harness.models.sources.miniatures import reasons
 from harness.models.spec import CircuitRow, DialRow, HubRow, ModelRow
+from harness.vocabulary.errors import ModelUnavailable
 
 SMALL = 10_000
 """A vocabulary below this makes a subject cheap."""

@@ -15,7 +15,7 @@ from harness.diagnosis.zoo.models import CLEAN, CORRUPTED, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, behave, change_output
 from harness.engines.formula import Engine, Formula
 from harness.engines.legacy import guarded_recovery
-from harness.models import groundtruth
+from harness.models.sources import groundtruth
 from harness.models.spec import DialRow
 
 Arguments = Mapping[str, Any]

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.models import miniatures as architectures
-from harness.models import synthetic
-from harness.models.folder import card_of, cast
 from harness.models.loaded import LoadedModel
-from harness.models.miniatures.overrides import OVERRIDES, TEXT
+from harness.models.sources import miniatures as architectures
+from harness.models.sources import synthetic
+from harness.models.sources.folder import card_of, cast
+from harness.models.sources.miniatures.overrides import OVERRIDES, TEXT
 from harness.models.spec import DType, SyntheticRow
 
 VOCAB = 256

@@ -11,7 +11,7 @@ import numpy as np
 from harness.diagnosis.zoo.fault import Fault, on
 from harness.diagnosis.zoo.models import CLEAN, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, change_output, put
-from harness.models import groundtruth
+from harness.models.sources import groundtruth
 from harness.models.spec import DialRow
 
 Arguments = Mapping[str, Any]

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import diagnosis
-from harness.diagnosis.outcome import Diagnosis, Observation
+from harness.diagnosis.outcome.nouns import Diagnosis, Observation
 from harness.diagnosis.zoo.fault import TOLERANCE, Fault, Planting
 from harness.diagnosis.zoo.models import names_in
-from harness.findings import FINDINGS
+from harness.vocabulary.findings import FINDINGS
 
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?", re.IGNORECASE)
 

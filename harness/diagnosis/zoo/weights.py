@@ -16,8 +16,8 @@ from mlx.utils import tree_flatten
 from harness.diagnosis.zoo.fault import Fault, on
 from harness.diagnosis.zoo.models import BLOCK, LAYERS, VOCAB, both, build, names_in
 from harness.diagnosis.zoo.surgery import at
-from harness.models import synthetic
-from harness.models.folder import load_folder
+from harness.models.sources import synthetic
+from harness.models.sources.folder import load_folder
 from harness.models.spec import DType, SyntheticRow
 
 Arguments = Mapping[str, Any]

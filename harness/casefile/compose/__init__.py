@@ -1,0 +1,1 @@
+"""One case out of several texts: `include:` lays documents over each other, `matrix:` makes variants."""

@@ -1,0 +1,170 @@
+"""What a case expects: known values, properties of the numbers, findings, and jobs that are skipped or fail.
+
+Every entry may be narrowed to one engine and to models; those about recoveries also to a component and a metric. An
+entry that is not narrowed speaks of every job and every curve of the case.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from harness.casefile.language.fields import (
+    DISTINCT,
+    FLAG,
+    LIST,
+    TEXT,
+    Component,
+    Engine,
+    ModelPattern,
+    NameOf,
+    Number,
+    Part,
+    Refusal,
+    Size,
+    Text,
+    either,
+    refuse,
+)
+from harness.vocabulary import METRICS
+from harness.vocabulary.findings import FINDINGS
+
+# An expectation about expectations would be circular.
+EXPECTABLE = tuple(code for code, kind in FINDINGS.items() if kind.check != "expectation" and "/" not in kind.check)
+BACKENDS = ("cpu", "metal", "cuda")
+
+MetricName = Annotated[str, NameOf("a metric", tuple(METRICS), or_code=True)]
+FindingCode = Annotated[str, NameOf("a finding to expect", EXPECTABLE)]
+FindingCodes = Annotated[tuple[FindingCode, ...], DISTINCT]
+
+
+class OfJobs(Part):
+    """Something said of every job of the case, or of those on one engine or some models."""
+
+    engine: Engine | None = Field(default=None, description="only this engine")
+    model: ModelPattern | None = Field(default=None, description="only this model, or those that match a pattern")
+
+    def meant(self, engine: str, model: str) -> bool:
+        """Return whether a job on this engine and model is spoken of."""
+        return self.engine in (None, engine) and (self.model is None or fnmatchcase(model, self.model))
+
+
+class OfCurves(OfJobs):
+    """Something said of every curve of such jobs, or of those of one component or metric."""
+
+    component: Component | None = Field(default=None, description="only this component")
+    metric: MetricName | None = Field(default=None, description="only this metric")
+
+
+class Known(OfJobs):
+    """A value that is known beforehand."""
+
+    metric: MetricName = Field(description="the metric")
+    value: Number = Field(description="what it is")
+    within: Size = Field(description="how far it may be away")
+
+
+class KnownBaseline(Known):
+    """A known baseline; `value` and `within` are in the metric's own unit."""
+
+    component: Component | None = Field(default=None, description="the component; a baseline is that of all")
+
+
+class KnownRecovery(Known):
+    """A known recovery of one component at one layer; `value` is in percent, `within` in percentage points."""
+
+    component: Component = Field(description="the component")
+    layer: int = Field(description="the layer; negative numbers count from the end")
+    position: int | None = Field(default=None, description="the token, in a sweep with positions: each")
+    head: int | None = Field(default=None, description="the head, of the component z")
+
+
+class BaselineRange(OfJobs):
+    """The range that a baseline must stand in, in the metric's own unit."""
+
+    metric: MetricName = Field(description="the metric")
+    at_least: Number | None = Field(default=None, description="the lower end")
+    at_most: Number | None = Field(default=None, description="the upper end")
+
+    @model_validator(mode="after")
+    def _has_a_bound(self) -> Self:
+        if self.at_least is None and self.at_most is None:
+            raise refuse([Refusal((), "needs at_least, at_most or both")])
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise refuse([Refusal(("at_most",), f"is below at_least, {self.at_least:g}")])
+        return self
+
+
+class TopLayers(OfCurves):
+    """The layers that recover most, in any order: exactly these, or these among more."""
+
+    layers: Annotated[tuple[int, ...], Field(min_length=1), DISTINCT] = Field(description="the layers, in any order")
+    among: int | None = Field(default=None, ge=1, description="how many are looked at; as many as are named")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.among is not None and self.among < len(self.layers):
+            raise refuse([Refusal(("among",), f"{len(self.layers)} layers are named, so at least that many")])
+        return self
+
+
+class MinimumRecovery(OfCurves):
+    """The recovery (percent) that one layer, or the best one, must reach."""
+
+    at_least: Number = Field(description="percent")
+    layer: int | None = Field(default=None, description="this layer; the best one without it")
+
+
+class RankOrder(OfCurves):
+    """Layers, from the one that recovers most to the one that recovers least; no two the same."""
+
+    layers: Annotated[tuple[int, ...], Field(min_length=2), DISTINCT] = Field(description="the highest first")
+
+
+class Expectation(Part):
+    """Findings that must appear and findings that may appear; any other error fails the job."""
+
+    findings: FindingCodes = Field(default=(), description="codes that must be found")
+    may_find: FindingCodes = Field(default=(), description="codes that may be found")
+
+
+class Expect(Expectation):
+    """What a case expects. An engine named under `engines` gets those findings instead of the case's own."""
+
+    baselines: tuple[KnownBaseline, ...] = Field(default=(), description="known baselines")
+    recoveries: tuple[KnownRecovery, ...] = Field(default=(), description="known recoveries")
+    finite: Annotated[
+        Annotated[bool, FLAG] | Annotated[tuple[OfCurves, ...], LIST],
+        either("true, false, or a list of what must be finite"),
+    ] = Field(default=False, description="every baseline and recovery has a value; `true`, or which ones")
+    baseline_range: tuple[BaselineRange, ...] = Field(default=(), description="ranges that baselines stand in")
+    top_layers: tuple[TopLayers, ...] = Field(default=(), description="the layers that recover most, in any order")
+    minimum_recovery: tuple[MinimumRecovery, ...] = Field(default=(), description="recoveries that are reached")
+    rank_order: tuple[RankOrder, ...] = Field(default=(), description="layers by recovery, the highest first")
+    engines: dict[Engine, Expectation] = Field(default_factory=dict, description="findings of one engine")
+
+    def must_be_finite(self) -> tuple[OfCurves, ...]:
+        """Return what must be finite: everything is an entry that is not narrowed."""
+        if isinstance(self.finite, bool):
+            return (OfCurves(),) if self.finite else ()
+        return self.finite
+
+
+class Exemption(OfJobs):
+    """Jobs that are skipped, or known to fail, and why."""
+
+    reason: Text = Field(description="why; shown with the job")
+    backend: Annotated[str, NameOf("a backend", BACKENDS)] | None = Field(default=None, description="only there")
+
+
+Exemptions = Annotated[
+    Annotated[Text, TEXT] | Annotated[tuple[Exemption, ...], Field(min_length=1), LIST],
+    either("the reason, or a list of jobs with a reason each"),
+]
+
+
+def exemptions(written: str | tuple[Exemption, ...]) -> tuple[Exemption, ...]:
+    """Return the entries of a `skip` or `xfail`; the reason alone is one for every job."""
+    return (Exemption(reason=written),) if isinstance(written, str) else written

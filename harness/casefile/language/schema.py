@@ -1,0 +1,154 @@
+"""A case file as it is written: the pydantic models behind it, and the rules between its fields.
+
+    id: capital-smollm2              # optional; the file's name without .case.yaml
+    about: The Eiffel Tower is in Paris, the Colosseum in Rome.
+    models: [smollm2-135m-f32]
+    prompts:
+      clean: "The Eiffel Tower is in the city of"
+      corrupted: "The Colosseum is in the city of"
+      answer: " Paris"
+      wrong: " Rome"
+
+Everything else has a default. `harness.casefile.case` turns this into the `Case` that the harness works with.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from harness.casefile.compose.include import Includes
+from harness.casefile.compose.variants import Matrix
+from harness.casefile.language.expected import Exemptions, Expect, MetricName
+from harness.casefile.language.fields import (
+    AMOUNT,
+    DISTINCT,
+    LIST,
+    NUMBER,
+    TEXT,
+    Component,
+    Engine,
+    Models,
+    NameOf,
+    Part,
+    Refusal,
+    Size,
+    Slug,
+    TagName,
+    Text,
+    TokenId,
+    either,
+    refuse,
+)
+from harness.casefile.language.rules import ALWAYS_ON, unchecked
+from harness.vocabulary import STRATEGIES, Direction
+from harness.vocabulary.findings import FINDINGS
+
+# What a diagnosis finds is nothing that a case asks for: its checks are rungs, `diagnosis/weights` and so on.
+CHECKS = tuple(
+    dict.fromkeys(kind.check for kind in FINDINGS.values() if kind.check not in ALWAYS_ON and "/" not in kind.check)
+)
+
+CheckName = Annotated[str, NameOf("a check", CHECKS)]
+TokenIds = Annotated[tuple[TokenId, ...], Field(min_length=1), LIST]
+Indices = Annotated[tuple[int, ...], Field(min_length=1), DISTINCT, LIST]
+Prompt = Annotated[Annotated[Text, TEXT] | TokenIds, either("text or a list of token ids")]
+AnswerToken = Annotated[Annotated[Text, TEXT] | Annotated[TokenId, NUMBER], either("text or a token id")]
+Layers = Annotated[
+    Annotated[str, NameOf("a choice of layers", ("all",)), TEXT] | Indices,
+    either("'all' or a list of layers"),
+]
+Positions = Annotated[
+    Annotated[str, NameOf("a choice of positions", ("all", "last", "each")), TEXT] | Indices,
+    either("'all', 'last', 'each' or a list of token positions"),
+]
+
+
+class Prompts(Part):
+    """Two prompts of equal token length, as text or token ids, and the tokens that `logit_diff` and `log_prob` read.
+
+    Without answers the most likely token of each run is its answer.
+    """
+
+    clean: Prompt = Field(description="text, or a list of token ids")
+    corrupted: Prompt = Field(description="text, or a list of token ids, as many tokens as `clean` has")
+    answer: AnswerToken | None = Field(default=None, description="one token, as text or id: the right answer")
+    wrong: AnswerToken | None = Field(default=None, description="one token, as text or id: the wrong answer")
+
+    @model_validator(mode="after")
+    def _answers_come_in_pairs(self) -> Self:
+        if (self.answer is None) != (self.wrong is None):
+            given, lacking = ("answer", "wrong") if self.wrong is None else ("wrong", "answer")
+            raise refuse([Refusal((given,), f"{given!r} needs {lacking!r} beside it; give both or neither")])
+        if self.answer is not None and self.answer == self.wrong:
+            raise refuse([Refusal(("wrong",), "is the same as 'answer'; no metric could tell them apart")])
+        return self
+
+
+class SweepFields(Part):
+    """The grid to walk: components x layers, patched at some positions; negative numbers count from the end."""
+
+    components: Annotated[tuple[Component, ...], Field(min_length=1), DISTINCT] = Field(
+        default=("mlp_out",), description="what is patched: `attn_out`, `mlp_out`, `z`, `mlp.gate_proj`, ..."
+    )
+    layers: Layers = Field(default="all", description="`all`, or a list of layers")
+    direction: Direction = Field(
+        default=Direction.DENOISING, description="`denoising`: the clean value into the corrupted run; or `noising`"
+    )
+    positions: Positions = Field(
+        default="all", description="`all`, `last`, a list of tokens, or `each`: a layer x position grid"
+    )
+    strategy: Annotated[str, NameOf("a strategy", STRATEGIES)] = Field(
+        default="auto", description="the order of work: `one-pass`, `stepwise`, or whichever is proven to do"
+    )
+    memory: Annotated[str, AMOUNT] | None = Field(default=None, description="what a walk's rows may take, as in `2GB`")
+
+
+class Tolerance(Part):
+    """How far numbers may be away: recoveries in percentage points, baselines relative to their size."""
+
+    recovery_points: Size = Field(default=0.05, description="a recovery from its snapshot")
+    baseline_relative: Size = Field(default=1e-4, description="a baseline from its snapshot")
+    cross_backend_points: Size = Field(default=5.0, description="a recovery from another backend's snapshot")
+    cross_backend_relative: Size = Field(default=0.05, description="a baseline from another backend's snapshot")
+    oracle_points: Size = Field(default=0.5, description="a recovery from float64 on the same logits")
+    oracle_relative: Size = Field(default=0.005, description="a baseline from float64 on the same logits")
+    reference_points: Size = Field(default=0.5, description="a recovery from the reference engine's")
+    reference_relative: Size = Field(default=0.005, description="a baseline from the reference engine's")
+
+
+class CaseFile(Part):
+    """A case: prompts and a sweep, run on every model through every engine, and what must come out."""
+
+    id: Slug | None = Field(default=None, description="defaults to the file's name without .case.yaml")
+    about: str = Field(default="", description="what the case is for, in a sentence")
+    tags: Annotated[tuple[TagName, ...], DISTINCT] = Field(default=(), description="words to select cases by (`-t`)")
+    include: Includes | None = Field(default=None, description="files beside the case whose `defaults` it takes")
+    models: Annotated[tuple[Models, ...], Field(min_length=1), DISTINCT] = Field(
+        description="the models to run on: ids, patterns such as `qwen3-*`, or `tag:moe`"
+    )
+    engines: Annotated[tuple[Engine, ...], Field(min_length=1), DISTINCT] = Field(
+        default=("native",), description="who answers the sweep"
+    )
+    reference: Engine | None = Field(default=None, description="an engine whose recoveries every job must match")
+    prompts: Prompts = Field(description="what the model reads")
+    sweep: SweepFields = Field(default=SweepFields(), description="what is patched")
+    metrics: Annotated[tuple[MetricName, ...], Field(min_length=1), DISTINCT] = Field(
+        default=("l2", "mse", "cosine"), description="how the outputs are compared"
+    )
+    checks: Annotated[tuple[CheckName, ...], Field(min_length=1), DISTINCT] = Field(
+        default=CHECKS, description="the questions asked of the answer; all of them without this"
+    )
+    tolerance: Tolerance = Field(default=Tolerance(), description="how far numbers may be away")
+    precision: bool = Field(default=False, description="sweep again in float32, which gives each recovery an error bar")
+    matrix: Matrix | None = Field(default=None, description="what varies: a case for every combination")
+    skip: Exemptions | None = Field(default=None, description="jobs that are not run, and why")
+    xfail: Exemptions | None = Field(default=None, description="jobs that are known to fail, and why; passing fails")
+    expect: Expect = Field(default=Expect(), description="what must come out")
+
+    @model_validator(mode="after")
+    def _expects_what_it_checks(self) -> Self:
+        if refusals := [*unchecked(self)]:
+            raise refuse(refusals)
+        return self

@@ -1,0 +1,1 @@
+"""From the first suspect of a trail to its cause, with the evidence for it."""

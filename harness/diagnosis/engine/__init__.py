@@ -1,0 +1,1 @@
+"""What the engine did with the model: the question asked again, its metric, its patches, its recoveries."""

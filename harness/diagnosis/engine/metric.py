@@ -1,0 +1,205 @@
+"""The metric rung: the number recomputed in float64 from the logits, next to what narrower formulas make of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+
+from harness import metrics
+from harness.diagnosis.outcome.nouns import Observation, Place
+from harness.diagnosis.trail.statistics import LAYOUTS, dtype_name
+from harness.engines.formula import oracle_baseline
+from harness.engines.legacy import LEGACY
+from harness.engines.legacy import distance as legacy_distance
+from harness.engines.published import distance as published_distance
+from harness.vocabulary import Answers, Reading, State
+
+PLACE = Place("metric", "metric")
+WRONG = 0.01
+"""Relative error from which a metric is an error: the tolerance that a stored baseline has across devices."""
+DOUBTFUL = 1e-3
+SHIFT_SHARE = 0.999
+"""Share of the squared change from which only a shift is left; rounding `logits + 5` to float16 leaves 0.9999993."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric on two rows: the truth, and what each formula says of them."""
+
+    metric: str
+    dtype: str
+    vocab: int
+    true: Reading
+    said: Mapping[str, float]
+    suppressed: tuple[int, ...]
+    shift: float
+    shift_share: float | None
+    scale: float | None
+    identical: bool
+
+    @property
+    def limit(self) -> float | None:
+        """Where a sum in the logits' own dtype overflows: an L2 whose square rounds to infinity."""
+        if self.metric != "l2" or self.dtype not in LAYOUTS:
+            return None
+        layout = LAYOUTS[self.dtype]
+        step = 2.0 ** (math.floor(math.log2(layout.limit)) + 1 - layout.mantissa)
+        return math.sqrt(layout.limit + step / 2)
+
+    @property
+    def summary(self) -> str:
+        said = ", ".join(f"{name} says {value:.6g}" for name, value in self.said.items())
+        room = f"; a {self.dtype} L2 overflows at {self.limit:.5g}" if self.limit else ""
+        share = "" if self.shift_share is None else f"; {100 * self.shift_share:.1f} % of the change is a uniform shift"
+        return f"{self.metric} in float64 {self.true.text('.6g')}" + (f", {said}" if said else "") + room + share
+
+    def evidence(self) -> dict[str, Any]:
+        """Return the numbers as JSON types."""
+        return {
+            "metric": self.metric,
+            "dtype": self.dtype,
+            "vocab": self.vocab,
+            "true": self.true.value,
+            "state": self.true.state.value,
+            "said": dict(self.said),
+            "limit": self.limit,
+            "headroom": self.limit / self.true.value if self.limit and self.true.value else None,
+            "suppressed": list(self.suppressed[:16]),
+            "shift": self.shift,
+            "shift_share": self.shift_share,
+            "scale": self.scale,
+        }
+
+
+def measured(metric: str, clean: mx.array, corrupted: mx.array, answers: Answers | None = None) -> Measured:
+    """Measure two rows `[vocab]` of the model's own dtype."""
+    a, b = metrics.host_row(clean), metrics.host_row(corrupted)
+    ends = metrics.measure(metric, a, a, answers), metrics.measure(metric, a, b, answers)
+    good = np.isfinite(a) & np.isfinite(b)
+    shift, share, scale = _shift_and_scale(a[good], b[good])
+    said = {}
+    if metric in LEGACY.metrics:
+        said = {
+            "legacy": legacy_distance(metric, clean, corrupted),
+            "published": published_distance(metric, clean, corrupted),
+        }
+    elif metric == "kl_divergence":
+        said = {"legacy": _naive_kl(clean, corrupted)}
+    return Measured(
+        metric,
+        dtype_name(clean),
+        a.size,
+        oracle_baseline(*ends),
+        said,
+        metrics.suppressed(a, b),
+        shift,
+        share,
+        scale,
+        identical=bool(np.array_equal(a, b)),
+    )
+
+
+def about_the_rows(found: Measured) -> list[Observation]:
+    """Return what the rows themselves say: nothing to recover, or nothing that softmax can see."""
+    if found.true.state is State.ZERO_BASELINE:
+        same = "the logits are the same, bit for bit" if found.identical else "the metric is the same on both runs"
+        return [
+            Observation.of(
+                "DIA501",
+                f"{same}, so the baseline is 0 and a recovery is undefined, not 0 %",
+                Place("recovery", "recovery"),
+                **found.evidence(),
+            )
+        ]
+    if found.shift_share is not None and found.shift_share >= SHIFT_SHARE and found.true.finite:
+        return [
+            Observation.of(
+                "DIA405",
+                f"corrupted is clean {found.shift:+.4g} at every id ({100 * found.shift_share:.2f} % of the squared "
+                f"change): {found.metric} is {found.true.text('.6g')}, and softmax gives the same distribution",
+                PLACE,
+                **found.evidence(),
+            )
+        ]
+    return []
+
+
+def about_the_formula(found: Measured, name: str, said: float | None, clean: mx.array) -> list[Observation]:
+    """Return what is wrong with the baseline that an engine reports, if the logits give one in float64."""
+    true = found.true.value
+    if said is None or true is None:
+        return []
+    if not math.isfinite(said):
+        return [_not_finite(found, name, said, clean)]
+    error = abs(said - true) / abs(true) if true else 0.0
+    if error <= DOUBTFUL:
+        return []
+    if found.limit and true >= found.limit:
+        return [_not_finite(found, name, said, clean)]
+    bits = max(0.0, LAYOUTS[found.dtype].mantissa + math.log2(error)) if found.dtype in LAYOUTS else None
+    lost = "" if bits is None else f", which leaves {max(0.0, -math.log2(error)):.0f} of its bits"
+    code = "DIA404" if error > WRONG else "DIA406"
+    message = f"{name} says {said:.6g}, float64 on the same logits {true:.6g}: off by {100 * error:.3g} %{lost}"
+    return [Observation.of(code, message, PLACE, engine=name, relative_error=error, bits_lost=bits, **found.evidence())]
+
+
+def _not_finite(found: Measured, name: str, said: float, clean: mx.array) -> Observation:
+    true = found.true.text(".6g")
+    start = f"{name} says {said:g} for {found.metric}, though the logits are fit to be measured: float64 gives {true}"
+    if found.suppressed and math.isnan(said):
+        ids = ", ".join(map(str, found.suppressed[:8]))
+        return Observation.of(
+            "DIA403",
+            f"{start} over the {found.vocab - len(found.suppressed):,} finite ids; {len(found.suppressed)} ids "
+            f"are -inf in both runs ({ids}), which is legal, and -inf minus -inf is NaN",
+            PLACE,
+            engine=name,
+            ids=list(found.suppressed[:64]),
+            **found.evidence(),
+        )
+    if found.metric == "kl_divergence":
+        zero = np.flatnonzero(np.array(mx.softmax(clean, axis=-1).astype(mx.float32)) == 0)
+        return Observation.of(
+            "DIA402",
+            f"{start}; {zero.size:,} ids have probability 0 in {found.dtype} ({', '.join(map(str, zero[:8]))}), "
+            "where 0 x log 0 is 0 and not NaN",
+            PLACE,
+            engine=name,
+            ids=[int(i) for i in zero[:64]],
+            **found.evidence(),
+        )
+    limit = f"; a {found.dtype} L2 overflows when the true distance reaches {found.limit:.2f}" if found.limit else ""
+    room = f" (headroom {found.limit / found.true.value:.3g})" if found.limit and found.true.value else ""
+    return Observation.of(
+        "DIA401",
+        f"{start}{limit}{room}; the logits are {found.dtype}, {found.vocab:,} wide, and finite",
+        PLACE,
+        engine=name,
+        **found.evidence(),
+    )
+
+
+def _shift_and_scale(
+    a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]
+) -> tuple[float, float | None, float | None]:
+    """Return the mean change, its share of the squared change, and the factor from clean to corrupted."""
+    if not a.size:
+        return 0.0, None, None
+    change = b - a
+    size = np.abs(change).max()
+    shift = float(change.mean())
+    share = float(a.size * (shift / size) ** 2 / np.sum((change / size) ** 2)) if size > 0 else None
+    square = float(np.dot(a, a))
+    return shift, share, float(np.dot(a, b)) / square if square and math.isfinite(square) else None
+
+
+def _naive_kl(clean: mx.array, x: mx.array) -> float:
+    """KL as it is written down: sum p (log p - log q), in the logits' own dtype."""
+    p, q = mx.softmax(clean, axis=-1), mx.softmax(x, axis=-1)
+    return float(mx.sum(p * (mx.log(p) - mx.log(q))))

@@ -1,0 +1,1 @@
+"""The trail of one forward pass: what every module was given and returned, in order of execution."""

@@ -1,0 +1,162 @@
+"""What can be wrong in a forward pass whose logits are finite: a hidden fault, an empty row, a norm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+
+from harness.diagnosis.outcome.nouns import DISAPPEARS, PROVEN, Observation, Place
+from harness.diagnosis.trail.flow import Trail, layer_of
+from harness.diagnosis.trail.masks import UNTRACEABLE
+from harness.diagnosis.trail.statistics import LAYOUTS, dtype_name, host_values
+from harness.intercept import Tap, tapped
+
+Values = npt.NDArray[np.float64]
+
+CANCELS = 1e-3
+"""Relative error from which a norm has lost its digits, if it is also more than ROUNDINGS of its dtype."""
+ROUNDINGS = 16
+SHARE_LOST = 0.01
+"""Share of a variance that a rounding of the squared mean must be, for cancellation to be the reason."""
+
+
+def hidden(trail: Trail) -> Iterator[Observation]:
+    """Yield where a value that is not finite disappears before the logits: they are numbers, and wrong ones."""
+    if not trail.hidden:
+        return
+    last = next((frame for frame in reversed(trail.frames) if frame.flow == DISAPPEARS and frame.module), None)
+    where = last.module if last else "the model"
+    yield Observation.of(
+        "DIA210",
+        f"what is not finite disappears in {where}: the logits of the {trail.run} run are finite all the same",
+        Place("forward", trail.run, where, layer_of(where)),
+        PROVEN,
+    )
+
+
+def silent_masks(trail: Trail) -> Iterator[Observation]:
+    """Yield the first mask with a row that blocks every key, although nothing became NaN."""
+    empty = trail.empty_rows
+    if empty is None:
+        return
+    rows = ", ".join(map(str, empty.rows[:8])) + (" ..." if len(empty.rows) > 8 else "")
+    yield Observation.of(
+        "DIA205",
+        f"{empty.module}: of {empty.tokens} queries {rows} may see no key; the output there is finite, an average "
+        "over values that the mask hides",
+        Place("forward", trail.run, empty.module, layer_of(empty.module), empty.rows[0]),
+        PROVEN,
+        rows=list(empty.rows),
+        boolean=empty.boolean,
+    )
+
+
+def silent_norms(root: Any, trail: Trail) -> list[Observation]:
+    """Return the norm that is furthest from float64 on its own input, if it has lost most of its digits.
+
+    Every module with an epsilon is held against both norms, with and without the mean; one that is neither is left
+    alone.
+    """
+    norms = {name: module for name, module in root.named_modules() if _epsilon(module) is not None}
+    found: list[tuple[float, str, str, int, float]] = []
+
+    def held(name: str) -> Callable[..., Any]:
+        def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            x = next((a for a in (*args, *kwargs.values()) if isinstance(a, mx.array)), None)
+            given = None if x is None else mx.array(x)
+            out = call(*args, **kwargs)
+            if given is not None and isinstance(out, mx.array) and out.shape == given.shape:
+                with suppress(*UNTRACEABLE):
+                    error = norm_error(norms[name], given, out)
+                    if error is not None:
+                        found.append((error[0], name, dtype_name(out), error[1], error[2]))
+            return out
+
+        return handler
+
+    with tapped(root, _taps(norms, held)):
+        mx.eval(root(mx.array([list(trail.ids)])))
+    return list(_worst(found, trail.run))
+
+
+def _taps(norms: dict[str, Any], held: Callable[[str], Any]) -> list[Tap]:
+    unique = {id(module): name for name, module in reversed(norms.items())}
+    return [Tap(norms[name], held(name)) for name in unique.values()]
+
+
+def _worst(found: list[tuple[float, str, str, int, float]], run: str) -> Iterator[Observation]:
+    bad = [each for each in found if _cancels(each[0], each[4], LAYOUTS[each[2]].mantissa)]
+    if not bad:
+        return
+    error, name, dtype, token, ratio = bad[0]
+    bits = max(0.0, -math.log2(error)) if error < 1 else 0.0
+    yield Observation.of(
+        "DIA208",
+        f"{name}: its output is off by {100 * error:.3g} % of float64 on the same input, {bits:.0f} bits of "
+        f"{LAYOUTS[dtype].mantissa} are left; the mean is {ratio:.3g} times the deviation, so the variance cancels",
+        Place("forward", run, name, layer_of(name), token),
+        PROVEN,
+        relative_error=error,
+        bits_left=bits,
+        mean_over_deviation=ratio,
+        dtype=dtype,
+        modules=[each[1] for each in bad[:8]],
+    )
+
+
+def _cancels(error: float, ratio: float, mantissa: int) -> bool:
+    rounding = 2.0**-mantissa
+    return error > max(CANCELS, ROUNDINGS * rounding) and ratio**2 * rounding > SHARE_LOST
+
+
+def norm_error(norm: Any, x: mx.array, out: mx.array) -> tuple[float, int, float] | None:
+    """Return (relative error against the norm in float64, token, |mean| / deviation), or None for another function."""
+    if dtype_name(x) not in LAYOUTS or dtype_name(out) not in LAYOUTS or not x.size or x.ndim < 2:
+        return None
+    values, got = host_values(x), host_values(out)
+    width = values.shape[-1]
+    values, got = values.reshape(-1, width), got.reshape(-1, width)
+    if not (np.isfinite(values).all() and np.isfinite(got).all()):
+        return None
+    best: tuple[float, Values] | None = None
+    for wanted in _candidates(norm, values):
+        size = np.abs(wanted).max(axis=-1)
+        error = np.abs(got - wanted).max(axis=-1) / np.where(size > 0, size, 1.0)
+        likeness = float((got * wanted).sum() / max(np.linalg.norm(got) * np.linalg.norm(wanted), 1e-300))
+        if best is None or likeness > best[0]:
+            best = (likeness, error)
+    if best is None or best[0] < 0.9:
+        return None
+    row = int(best[1].argmax())
+    deviation = values[row].std()
+    return float(best[1][row]), row, float(abs(values[row].mean()) / deviation) if deviation > 0 else math.inf
+
+
+def _candidates(norm: Any, x: Values) -> Iterator[Values]:
+    eps = _epsilon(norm) or 0.0
+    weight, bias = (_vector(norm, name, x.shape[-1]) for name in ("weight", "bias"))
+    centred = x - x.mean(axis=-1, keepdims=True)
+    plain = x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + eps)
+    layer = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + eps)
+    for normed in (plain, layer):
+        for gain in (weight, 1 + weight) if weight is not None else (1.0,):
+            yield normed * gain + (bias if bias is not None else 0.0)
+
+
+def _vector(norm: Any, name: str, width: int) -> Values | None:
+    value = getattr(norm, name, None)
+    return host_values(value) if isinstance(value, mx.array) and value.shape == (width,) else None
+
+
+def _epsilon(module: Any) -> float | None:
+    for name in ("eps", "epsilon", "variance_epsilon"):
+        value = getattr(module, name, None)
+        if isinstance(value, float):
+            return value
+    return None

@@ -1,0 +1,1 @@
+"""Every stored tensor, from files or from memory, and what is wrong in it."""

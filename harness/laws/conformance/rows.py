@@ -1,0 +1,101 @@
+"""The models an engine is asked about, from the smallest: architectures, dtypes, and models known in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from harness import models
+from harness.models.loaded import LoadedModel
+from harness.models.sources import miniatures
+from harness.models.sources.folder import cast
+from harness.models.sources.miniatures import reasons
+from harness.vocabulary.errors import UnknownName
+
+CLEAN, CORRUPTED = (3, 7, 11, 200, 5, 9), (3, 8, 11, 200, 6, 9)
+"""Prompts that differ at an early and at a late token and agree in the first and the last."""
+
+USUAL = (
+    "llama", "qwen2", "qwen3", "qwen3_moe", "gpt2", "gpt_neox", "gemma2", "gemma3_text", "phi3", "mixtral", "olmo2",
+    "lfm2", "qwen3_next", "mamba2",
+)  # fmt: skip
+"""Architectures of the default set: the families people patch, norms after modules, experts, hybrids, no attention."""
+
+HALVES = ("llama", "qwen3", "gemma2")
+"""Architectures also asked about in float16 and bfloat16."""
+
+_KNOWN = (
+    "dial-152k-f32", "dial-152k-f16", "dial-152k-bf16", "dial-mean10-f32", "dial-extreme-f16", "dial-huge-f32",
+    "dial-huge-bf16", "dial-tiny-f32", "dial-parallel-f32", "dial-suppressed-f16", "dial-nan-f16", "dial-inf-f16",
+    "circuit-llama-2k-f32", "circuit-qwen3-152k-f32", "circuit-qwen3-152k-f16", "circuit-qwen3-152k-bf16",
+)  # fmt: skip
+_UNDEFINED = ("nan", "inf")
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model: how it is built, the prompts, and which laws it cannot be held to, with the reason."""
+
+    id: str
+    build: Callable[[], LoadedModel]
+    clean: tuple[int, ...] = CLEAN
+    corrupted: tuple[int, ...] = CORRUPTED
+    undefined: bool = False
+    exempt: Mapping[str, reasons.Reason] | None = None
+
+    def reason(self, law: str) -> str | None:
+        """Return why a law does not hold here for anybody."""
+        known = self.exempt or {}
+        for column in ("builds", *_COLUMNS.get(law, ("traced",))):
+            if column in known:
+                return known[column].text
+        return None
+
+
+_COLUMNS = {"residual": ("residual",), "self-patch": ("traced", "self-patch"), "taps": ("traced", "stepwise")}
+"""Law -> the columns of the matrix of architectures whose reasons excuse it."""
+
+
+def usual_rows() -> list[ModelRow]:
+    """Return the default set."""
+    halves = [architecture(name, dtype) for name in HALVES for dtype in ("float16", "bfloat16")]
+    return [*(architecture(name) for name in USUAL), *halves, *(known(name) for name in _KNOWN)]
+
+
+def all_rows() -> list[ModelRow]:
+    """Return the default set and every other architecture of the installed mlx-lm."""
+    others = [architecture(name) for name in miniatures.architectures() if name not in USUAL]
+    return [*usual_rows(), *others]
+
+
+def rows_named(names: Iterable[str]) -> list[ModelRow]:
+    """Return rows by id. Raises UnknownName."""
+    every = {row.id: row for row in all_rows()}
+    for name in names:
+        if name not in every:
+            raise UnknownName("row", name, every)
+    return [every[name] for name in names]
+
+
+def architecture(name: str, dtype: str = "float32") -> ModelRow:
+    """Return the small model of an architecture."""
+    short = {"float32": "", "float16": "-f16", "bfloat16": "-bf16"}[dtype]
+    return ModelRow(name + short, partial(_small, name, dtype), exempt=reasons.REASONS.get(name))
+
+
+def known(name: str) -> ModelRow:
+    """Return a ground-truth model of the bundled table."""
+    row = models.bundled()[name]
+    clean, corrupted = ((0,), (1,)) if name.startswith("dial") else ((1, 5, 6, 7), (2, 5, 6, 7))
+    return ModelRow(
+        name, partial(models.load, row), clean, corrupted, undefined=any(part in name for part in _UNDEFINED)
+    )
+
+
+def _small(name: str, dtype: str) -> LoadedModel:
+    model = miniatures.load(name)
+    if dtype == "float32":
+        return model
+    cast(model.module, dtype)
+    return replace(model, card=replace(model.card, dtype=dtype))

@@ -1,0 +1,69 @@
+"""The smallest question that still shows a breach: one layer instead of all, and the shortest pair of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.laws import Law
+from harness.laws.subject import Subject
+from harness.vocabulary.errors import HarnessError
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """A question, and what it shows."""
+
+    model: str
+    clean: tuple[int, ...]
+    corrupted: tuple[int, ...]
+    component: str
+    layers: tuple[int, ...]
+    seen: str
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Smallest:
+        """Read one back from JSON types."""
+        given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}
+        return cls(**given)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.component} at layers {list(self.layers)}, clean {list(self.clean)}, "
+            f"corrupted {list(self.corrupted)}: {self.seen}"
+        )
+
+
+def smallest(subject: Subject, law: Law, seen: str) -> Smallest:
+    """Return the smallest of a few smaller questions at which the law is still broken."""
+    best, text = subject, seen
+    for smaller in _smaller(subject):
+        if breach := _breach(smaller, law):
+            best, text = smaller, breach
+            break
+    try:
+        component = best.component
+    except HarnessError:
+        component = "-"
+    return Smallest(subject.model.card.id, best.clean, best.corrupted, component, best.chosen_layers, text)
+
+
+def _smaller(subject: Subject) -> Iterator[Subject]:
+    """Yield smaller questions, the smallest first, on models of their own."""
+    pairs = list(zip(subject.clean, subject.corrupted, strict=True))
+    end = next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs) - 1) + 1
+    layers = subject.chosen_layers
+    for last in dict.fromkeys((end, len(pairs))):
+        for one in (layers[:1], layers[-1:], layers):
+            if last < len(pairs) or len(one) < len(layers):
+                shorter = replace(subject, clean=subject.clean[:last], corrupted=subject.corrupted[:last], layers=one)
+                shorter.discard()
+                yield shorter
+
+
+def _breach(subject: Subject, law: Law) -> str | None:
+    try:
+        return law.of_engine(subject)
+    except HarnessError:
+        return None

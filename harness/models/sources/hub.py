@@ -1,0 +1,66 @@
+"""Models on a model hub, at a pinned revision.
+
+The snapshot is looked up in the hub's own local cache first; the network is touched only when a download is allowed.
+Python files are neither fetched nor run unless the row says `trust_remote_code`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.models.loaded import LoadedModel
+from harness.models.sources.folder import load_folder, one_line, problem
+from harness.models.spec import HubRow
+from harness.vocabulary.errors import ModelUnavailable
+
+# What mlx-lm reads of a repository, without Python and without weights in other formats.
+PATTERNS = ["*.json", "model*.safetensors", "tokenizer.model", "*.tiktoken", "*.txt", "*.jsonl", "*.jinja"]
+# Seconds for the first answer; an unreachable hub must not hold up a run.
+PATIENCE = 10
+
+
+def load(row: HubRow, *, download: bool = False) -> LoadedModel:
+    """Load the snapshot; raises ModelUnavailable if it is not cached and may not, or cannot, be downloaded."""
+    folder = cached(row)
+    if folder is None:
+        if not download:
+            raise ModelUnavailable(
+                f"{row.id}: {row.repo} at {row.revision} is not in the hub's cache; "
+                f"pass --download, or run `harness models fetch {row.id}`"
+            )
+        folder = fetch(row)
+    return load_folder(folder, row.id, "hub", row.dtype, trust_remote_code=row.trust_remote_code)
+
+
+def cached(row: HubRow) -> Path | None:
+    """Return the snapshot's folder if it is on this machine and complete enough to load."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        folder = Path(
+            snapshot_download(row.repo, revision=row.revision, allow_patterns=_patterns(row), local_files_only=True)
+        )
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError):
+        return None
+    return folder if problem(folder) is None else None
+
+
+def fetch(row: HubRow) -> Path:
+    """Download the snapshot and return its folder; raises ModelUnavailable with the cause in one line."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                row.repo, revision=row.revision, allow_patterns=_patterns(row), etag_timeout=PATIENCE, max_workers=4
+            )
+        )
+    except Exception as error:  # whatever a network stack raises means the same here: not available
+        raise ModelUnavailable(
+            f"{row.id}: {row.repo} at {row.revision} cannot be downloaded: {type(error).__name__}: {one_line(error)}"
+        ) from error
+
+
+def _patterns(row: HubRow) -> list[str]:
+    return [*PATTERNS, "*.py"] if row.trust_remote_code else PATTERNS

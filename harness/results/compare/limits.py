@@ -1,0 +1,178 @@
+"""`--fail-on`: which differences between two runs are too many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from harness.results.compare.runs import CellChange, Comparison, CurveChange, JobChange
+from harness.vocabulary.errors import UsageError, suggest
+from harness.vocabulary.findings import Severity
+from harness.vocabulary import Status
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A difference beyond its limit: which limit, where, and what was seen."""
+
+    limit: str
+    where: str
+    message: str
+
+
+Search = Callable[[Comparison, float], Iterator[Breach]]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One word of `--fail-on`; `number` says what its number means, empty where it takes none."""
+
+    name: str
+    about: str
+    number: str
+    search: Search
+
+
+def _status(comparison: Comparison, _: float) -> Iterator[Breach]:
+    for job in comparison.jobs:
+        if job.base.status is Status.PASSED and job.new.status not in (Status.PASSED, Status.SKIPPED):
+            yield Breach("status", job.name, f"passed before, {job.new.status} now")
+
+
+def _finding(comparison: Comparison, _: float) -> Iterator[Breach]:
+    for job in comparison.jobs:
+        for finding in job.appeared:
+            if finding.severity is Severity.ERROR and not finding.expected:
+                yield Breach("finding", job.name, f"new {finding.code}: {finding.message}")
+
+
+def _state(comparison: Comparison, _: float) -> Iterator[Breach]:
+    for job, curve in _curves(comparison):
+        if curve.base.state is not curve.new.state:
+            yield Breach("state", job.name, f"{_label(curve)} baseline {curve.base.text()} is now {curve.new.text()}")
+        changed = [cell for cell in curve.cells if cell.base.state is not cell.new.state]
+        if changed:
+            first = changed[0]
+            yield Breach(
+                "state",
+                job.name,
+                f"{len(changed)} recoveries of {_label(curve)} changed state, first {first.site}: "
+                f"{first.base.text()} is now {first.new.text()}",
+            )
+
+
+def _missing(comparison: Comparison, _: float) -> Iterator[Breach]:
+    for name in comparison.gone:
+        yield Breach("missing", name, "ran before, is not there now")
+    for job in comparison.jobs:
+        if job.base.status is Status.SKIPPED:
+            continue
+        if job.new.status is Status.SKIPPED:
+            yield Breach("missing", job.name, f"ran before, is skipped now: {job.new.reason}")
+        else:
+            yield from (Breach("missing", job.name, what) for what in job.lost)
+
+
+def _baseline(comparison: Comparison, limit: float) -> Iterator[Breach]:
+    for job, curve in _curves(comparison):
+        relative = curve.baseline_relative
+        if relative is not None and relative > limit:
+            seen = f"{curve.base.text('.8g')} -> {curve.new.text('.8g')}"
+            yield Breach("baseline", job.name, f"{_label(curve)}: {seen}, relative {relative:.2g} > {limit:g}")
+        elif curve.base.value is not None and curve.new.value is None:
+            seen = f"{curve.base.text('.8g')} is now {curve.new.text()}, beyond any limit"
+            yield Breach("baseline", job.name, f"{_label(curve)}: {seen}")
+
+
+def _recovery(comparison: Comparison, limit: float) -> Iterator[Breach]:
+    for job, curve in _curves(comparison):
+        if lost := _lost(curve):
+            seen = f"{lost[0].base.text('.2f')} % is now {lost[0].new.text()}, beyond any limit"
+            yield Breach("recovery", job.name, f"{curve.metric} {lost[0].site}: {seen}")
+            continue
+        for cell in curve.cells:
+            if cell.points is not None and abs(cell.points) > limit:
+                seen = f"{cell.base.text('.2f')} % -> {cell.new.text('.2f')} %"
+                message = f"{curve.metric} {cell.site}: {seen}, {abs(cell.points):.2f} points > {limit:g}"
+                yield Breach("recovery", job.name, message)
+                break
+
+
+def _lost(curve: CurveChange) -> list[CellChange]:
+    """Return the recoveries that were numbers and are none now: no limit on a difference can hold them."""
+    return [cell for cell in curve.cells if cell.base.value is not None and cell.new.value is None]
+
+
+def _rank(comparison: Comparison, limit: float) -> Iterator[Breach]:
+    for job, curve in _curves(comparison):
+        if lost := _lost(curve):
+            message = f"{_label(curve)}: {len(lost)} recoveries have no place in an order now, first {lost[0].site}"
+            yield Breach("rank", job.name, message)
+        elif curve.kendall is not None and curve.kendall < limit:
+            yield Breach("rank", job.name, f"{_label(curve)}: Kendall's tau {curve.kendall:.2f} < {limit:g}")
+
+
+def _time(comparison: Comparison, limit: float) -> Iterator[Breach]:
+    time = comparison.time
+    # One slow median may be chance; quartiles beyond the limit are most of the jobs.
+    if time and time.low > limit:
+        yield Breach(
+            "time", "all jobs", f"{time.median:.2f} times as long, quartiles {time.low:.2f} to {time.high:.2f}"
+        )
+
+
+LIMITS: Mapping[str, Limit] = {
+    limit.name: limit
+    for limit in (
+        Limit("status", "a job that passed fails", "", _status),
+        Limit("finding", "a new error", "", _finding),
+        Limit("state", "a value that became inf, nan or undefined, or ceased to be", "", _state),
+        Limit("missing", "a job that ran, or a part of its curves, is gone or skipped", "", _missing),
+        Limit("baseline", "a baseline that moved, or is no number now", "relative difference", _baseline),
+        Limit("recovery", "a recovery that moved, or is no number now", "percentage points", _recovery),
+        Limit("rank", "layers in another order, or without a place in it", "Kendall's tau at least", _rank),
+        Limit("time", "sweeps that take longer", "ratio, by the lower quartile", _time),
+    )
+}
+DEFAULT = ("status", "finding", "state", "missing")
+
+
+def parse_limits(words: Iterable[str], default: Iterable[str] = DEFAULT) -> dict[str, float]:
+    """Return limit -> number of words such as `status` or `recovery=0.5`. Raises UsageError.
+
+    No word means the default: what passed still passes, without new errors. `none` alone asks for no limit.
+    """
+    given = [part for word in words for part in word.split(",") if part]
+    if not given:
+        return dict.fromkeys(default, 0.0)
+    return {} if given == ["none"] else dict(_parsed(part) for part in given)
+
+
+def breaches(comparison: Comparison, limits: Mapping[str, float]) -> list[Breach]:
+    """Return every difference beyond its limit, in the order of the limits."""
+    return [breach for name, number in limits.items() for breach in LIMITS[name].search(comparison, number)]
+
+
+def _parsed(part: str) -> tuple[str, float]:
+    name, given, number = part.partition("=")
+    if name not in LIMITS:
+        raise UsageError(f"--fail-on {part}: {name!r} is not a limit; {suggest(name, [*LIMITS, 'none'])}")
+    wanted = LIMITS[name].number
+    if bool(given) != bool(wanted):
+        right = f"{name}=NUMBER ({wanted})" if wanted else f"{name} takes no number"
+        raise UsageError(f"--fail-on {part}: {right}")
+    try:
+        value = float(number) if given else 0.0
+    except ValueError:
+        raise UsageError(f"--fail-on {part}: {number!r} is not a number ({wanted})") from None
+    if value != value or value in (float("inf"), float("-inf")):
+        raise UsageError(f"--fail-on {part}: a limit is a finite number ({wanted})")
+    return name, value
+
+
+def _curves(comparison: Comparison) -> Iterator[tuple[JobChange, CurveChange]]:
+    return ((job, curve) for job in comparison.jobs for curve in job.curves)
+
+
+def _label(curve: CurveChange) -> str:
+    return f"{curve.component} {curve.metric}"

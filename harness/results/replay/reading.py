@@ -1,0 +1,117 @@
+"""Tables out of files: a small YAML file with numbers as they were printed, or the result that a run wrote.
+
+In YAML the text of a number counts: 0.6480 is known to 0.00005 and 0.648 to 0.0005. In a result nothing was rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+
+from harness.casefile import load_yaml_as
+from harness.casefile.syntax.document import described, shown
+from harness.casefile.language.fields import NameOf, Refusal, refuse
+from harness.vocabulary.errors import UsageError, suggest
+from harness.results.replay.numbers import Number, Part, state_of
+from harness.results.replay.table import Column, Table
+from harness.vocabulary import METRICS, Curve, JobResult, Reading, State
+
+SUFFIX = ".replay.yaml"
+ERROR = 1e-6
+"""What float32 may be off by in a distance, ten roundings of it; sums over a large vocabulary can be worse."""
+
+_WORDS = tuple(state.value for state in State if state is not State.FINITE)
+
+
+def _number(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise refuse([Refusal((), f"expected a number, found {described(value)}")])
+    if state_of(value) is None:
+        raise refuse([Refusal((), f"{shown(value)} is not a number, nor a state; {suggest(value, _WORDS)}")])
+    return value
+
+
+Printed = Annotated[str, BeforeValidator(_number)]
+# The numbers of such a file arrive as the text that is written, also those whose digits do not matter.
+Whole = Annotated[int, Field(ge=1, strict=False)]
+Share = Annotated[float, Field(ge=0, lt=1, strict=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Numbers(_Part):
+    """What one metric says: its baseline, and recoveries in percent by layer."""
+
+    baseline: Printed
+    recoveries: dict[Annotated[int, Field(ge=0)], Printed] = Field(default_factory=dict)
+
+
+class ReplayFile(_Part):
+    """The content of a replay file."""
+
+    about: str = ""
+    vocab: Whole | None = None
+    error: Share = ERROR
+    metrics: dict[Annotated[str, NameOf("a metric", tuple(METRICS))], Numbers] = Field(min_length=1)
+
+
+_ADAPTER = TypeAdapter(ReplayFile)
+
+
+def read_tables(path: Path, error: float | None = None) -> tuple[Table, ...]:
+    """Return the table of a YAML file, or those of a result: one for each component of each job.
+
+    `error` is the part of a distance that its arithmetic may be off by, instead of what the file says or `ERROR`.
+    Raises CaseFileError with every fault of a YAML file, UsageError for any other file and for a result without curves.
+    """
+    return _of_run(path, ERROR if error is None else error) if path.suffix == ".json" else (_of_yaml(path, error),)
+
+
+def _of_yaml(path: Path, error: float | None) -> Table:
+    file = load_yaml_as(_ADAPTER, path, as_written=True)
+    error = file.error if error is None else error
+    columns = {metric: _column(metric, numbers, error) for metric, numbers in file.metrics.items()}
+    return Table(path.name.removesuffix(SUFFIX), columns, file.vocab, file.about)
+
+
+def _column(metric: str, numbers: Numbers, error: float) -> Column:
+    recoveries = {f"layer {layer}": text for layer, text in sorted(numbers.recoveries.items())}
+    return Column(
+        Number.printed(metric, Part.BASELINE, "", numbers.baseline, error),
+        {site: Number.printed(metric, Part.RECOVERY, site, text, error) for site, text in recoveries.items()},
+    )
+
+
+def _of_run(path: Path, error: float) -> tuple[Table, ...]:
+    from harness.results.json import read
+
+    tables = tuple(table for job in read(path).jobs for table in _of_job(job, error))
+    if not tables:
+        raise UsageError(f"{path}: no job of this result has numbers; every one was skipped, or ended before its sweep")
+    return tables
+
+
+def _of_job(job: JobResult, error: float) -> Iterator[Table]:
+    logits = job.card.vocab - len(job.suppressed) if job.card else None
+    for component in dict.fromkeys(curve.component for curve in job.curves):
+        curves = [curve for curve in job.curves if curve.component == component]
+        yield Table(f"{job.id} {component}", {curve.metric: _of_curve(curve, error) for curve in curves}, logits)
+
+
+def _of_curve(curve: Curve, error: float) -> Column:
+    # The component is in the title.
+    sites = {str(curve.site(cell)).replace(f" {curve.component}", "", 1): cell.recovery for cell in curve.cells}
+    return Column(
+        _computed(curve.metric, Part.BASELINE, "", curve.baseline, error),
+        {site: _computed(curve.metric, Part.RECOVERY, site, reading, error) for site, reading in sites.items()},
+    )
+
+
+def _computed(metric: str, part: Part, site: str, reading: Reading, error: float) -> Number:
+    text = reading.state.value if reading.value is None else repr(reading.value)
+    return Number(metric, part, site, text, 0.0, error)

@@ -1,0 +1,200 @@
+"""Curves as SVG: bars over layers, heat maps, metrics over each other.
+
+Negative and positive recoveries differ in side and in texture, not by colour alone. Where there is no number the place
+is outlined, crossed and named: an undefined recovery is never an empty plot. Each picture says in words, for who cannot
+see it, what it shows; the table beside it has the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+
+from markupsafe import Markup, escape
+
+from harness.results.reports.html.scales import STEPS, Scale, number, step
+from harness.vocabulary import Cell, Curve, Reading
+
+WIDTH = 640
+LONGEST = 28
+"""Characters of a row's name in a heat map; a dotted path may be longer than the picture is wide."""
+LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 20
+
+
+def bars(curve: Curve) -> Markup:
+    """Return a bar for each layer; layers whose recovery is no number are crossed out and named."""
+    height = 170
+    known = [(cell.recovery.value, cell.precision or 0.0) for cell in curve.cells if cell.recovery.value is not None]
+    ends = [value + sign * error for value, error in known for sign in (-1, 1)]
+    scale = Scale.around(ends, TOP, height - TOP - BOTTOM)
+    slot = (WIDTH - LEFT - RIGHT) / max(len(curve.cells), 1)
+    shapes = {"pos": "", "neg": "", "undef": "", "error": ""}
+    for index, cell in enumerate(curve.cells):
+        x = LEFT + slot * (index + 0.12)
+        if cell.recovery.value is None:
+            shapes["undef"] += _crossed(x, TOP, slot * 0.76, height - TOP - BOTTOM)
+        else:
+            side = "pos" if cell.recovery.value >= 0 else "neg"
+            shapes[side] += _bar(x, slot * 0.76, scale.y(0), scale.y(cell.recovery.value))
+            shapes["error"] += _error_bar(x + slot * 0.38, cell, scale)
+    body = _frame(scale) + _paths(shapes)
+    body += _layer_ticks([cell.layer for cell in curve.cells], slot, height)
+    body += _named_states(curve.cells, slot, height)
+    return _svg(height, _bars_in_words(curve), body)
+
+
+def heat(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[Reading | None]]) -> Markup:
+    """Return a heat map of recoveries `[rows, columns]` in percent, first row at the bottom; None leaves a gap."""
+    rows = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in rows]
+    left, size = 12 + 7 * max(map(len, rows), default=1), 14 if len(rows) > 12 else 20
+    wide = min(40.0, (WIDTH - left - RIGHT) / max(len(columns), 1))
+    height = TOP + size * len(rows) + BOTTOM
+    known = [each.value for row in cells for each in row if each and each.value is not None]
+    reach = max([100.0, *map(abs, known)])
+    shapes: dict[str, str] = {f"q{k}": "" for k in range(-STEPS, STEPS + 1)} | {"neg hatch": "", "undef": ""}
+    for i, row in enumerate(cells):
+        y = TOP + size * (len(rows) - 1 - i)
+        for j, reading in enumerate(row):
+            x = left + wide * j
+            if reading is None:
+                continue
+            if reading.value is None:
+                shapes["undef"] += _crossed(x + 1, y + 1, wide - 2, size - 2)
+                continue
+            shapes[f"q{step(reading.value, reach)}"] += _box(x, y, wide, size)
+            if reading.value < 0:
+                shapes["neg hatch"] += _box(x, y, wide, size)
+    middle = TOP + size * (len(rows) - 0.5) + 4
+    body = _column(left - 5, [(middle - size * i, name) for i, name in _some(rows, 28)])
+    body += _row(height - 5, [(left + wide * (j + 0.5), name) for j, name in _some(columns, 20)])
+    return _svg(height, _heat_in_words(rows, columns, cells), _paths(shapes) + body)
+
+
+def lines(curves: Sequence[Curve]) -> Markup:
+    """Return the recoveries of several metrics over the same layers, each with a dash of its own."""
+    height = 190
+    values = [cell.recovery.value for curve in curves for cell in curve.cells if cell.recovery.value is not None]
+    scale = Scale.around(values, TOP, height - TOP - BOTTOM)
+    slot = (WIDTH - LEFT - RIGHT) / max(len(curves[0].cells), 1)
+    body = _frame(scale)
+    for index, curve in enumerate(curves):
+        path = _broken_line(curve.cells, lambda i: LEFT + slot * (i + 0.5), scale)
+        body += f'<path class="line m{index}" d="{path}"/>'
+    body += _layer_ticks([cell.layer for cell in curves[0].cells], slot, height)
+    named = ", ".join(curve.metric for curve in curves)
+    return _svg(height, f"Recovery over layers by {named}; the table below has the numbers.", body)
+
+
+def _broken_line(cells: Sequence[Cell], x: Callable[[int], float], scale: Scale) -> str:
+    """Return a path with a gap wherever there is no number; a number between two gaps is a dot."""
+    path = ""
+    for finite, run in groupby(enumerate(cells), key=lambda each: each[1].recovery.value is not None):
+        points = [f"{number(x(i))} {number(scale.y(cell.recovery.value or 0.0))}" for i, cell in run] if finite else []
+        if points:
+            path += f"M{points[0]}" + "".join(f"L{point}" for point in points[1:] or points)
+    return path
+
+
+def _bars_in_words(curve: Curve) -> str:
+    undefined = [cell for cell in curve.cells if cell.recovery.value is None]
+    finite = [cell for cell in curve.cells if cell.recovery.value is not None]
+    words = f"{curve.component} by {curve.metric}."
+    if finite:
+        top = max(finite, key=lambda cell: cell.recovery.value or 0.0)
+        low = min(finite, key=lambda cell: cell.recovery.value or 0.0)
+        words += (
+            f" Highest {top.recovery.text('.1f')} % at {top.layer}, lowest {low.recovery.text('.1f')} % at {low.layer}."
+        )
+    if undefined:
+        states = ", ".join(sorted({cell.recovery.state.value for cell in undefined}))
+        words += f" No number for {len(undefined)} of {len(curve.cells)} layers: {states}."
+    return words
+
+
+def _heat_in_words(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[Reading | None]]) -> str:
+    known = [
+        (each.value, rows[i], columns[j])
+        for i, row in enumerate(cells)
+        for j, each in enumerate(row)
+        if each and each.value is not None
+    ]
+    words = f"Heat map of recoveries, {len(rows)} by {len(columns)}."
+    if known:
+        value, row, column = max(known)
+        words += f" Highest {value:.1f} % at {row}, {column}."
+    gaps = sum(each is not None and each.value is None for row in cells for each in row)
+    return words + (f" {gaps} cells have no number." if gaps else "")
+
+
+def _svg(height: float, words: str, body: str) -> Markup:
+    label = escape(words)
+    return Markup(f'<svg viewBox="0 0 {WIDTH} {number(height)}" role="img" aria-label="{label}">{body}</svg>')
+
+
+def _frame(scale: Scale) -> str:
+    ticks = scale.ticks()
+    grid = "".join(f"M{LEFT} {number(scale.y(tick))}H{WIDTH - RIGHT}" for tick in ticks if tick)
+    body = f'<path class="grid" d="{grid}"/><path class="zero" d="M{LEFT} {number(scale.y(0))}H{WIDTH - RIGHT}"/>'
+    return body + _column(LEFT - 5, [(scale.y(tick) + 4, f"{tick:g}") for tick in ticks])
+
+
+def _layer_ticks(layers: Sequence[int], slot: float, height: float) -> str:
+    return _row(height - 5, [(LEFT + slot * (i + 0.5), layer) for i, layer in _some(layers, 13)])
+
+
+def _named_states(cells: Sequence[Cell], slot: float, height: float) -> str:
+    """Write the state once over each run of neighbours that share it."""
+    body, start = "", 0
+    for state, group in groupby(cell.recovery.state for cell in cells):
+        count = len(list(group))
+        if state != "finite":
+            body += f'<g class="state">{_text(LEFT + slot * (start + count / 2), height / 2, state.value)}</g>'
+        start += count
+    return body
+
+
+def _paths(shapes: dict[str, str]) -> str:
+    return "".join(f'<path class="{name}" d="{d}"/>' for name, d in shapes.items() if d)
+
+
+def _bar(x: float, width: float, zero: float, y: float) -> str:
+    return f"M{number(x)} {number(zero)}V{number(y)}h{number(width)}V{number(zero)}z"
+
+
+def _error_bar(x: float, cell: Cell, scale: Scale) -> str:
+    """Return a line as far up and down as the recovery's error, in the picture; nothing where no error is known."""
+    if cell.precision is None or cell.recovery.value is None:
+        return ""
+    low, high = (scale.y(cell.recovery.value + sign * cell.precision) for sign in (-1, 1))
+    return f"M{number(x)} {number(low)}V{number(high)}m-3 0h6"
+
+
+def _box(x: float, y: float, width: float, height: float) -> str:
+    return f"M{number(x)} {number(y)}h{number(width)}v{number(height)}h{number(-width)}z"
+
+
+def _crossed(x: float, y: float, width: float, height: float) -> str:
+    w, h = number(width), number(height)
+    return f"{_box(x, y, width, height)}m0 0l{w} {h}m0 -{h}l-{w} {h}"
+
+
+def _text(x: float, y: float, words: str) -> str:
+    return f'<text x="{number(x)}" y="{number(y)}">{escape(words)}</text>'
+
+
+def _row(y: float, words: Iterable[tuple[float, str]]) -> str:
+    """Return words side by side; the group holds what they share, since labels are most of a picture's size."""
+    body = "".join(f'<text x="{number(x)}">{escape(word)}</text>' for x, word in words)
+    return f'<g transform="translate(0 {number(y)})">{body}</g>'
+
+
+def _column(x: float, words: Iterable[tuple[float, str]]) -> str:
+    """Return words above each other that end at `x`."""
+    body = "".join(f'<text y="{number(y)}">{escape(word)}</text>' for y, word in words)
+    return f'<g class="end" transform="translate({number(x)})">{body}</g>'
+
+
+def _some(names: Sequence[object], most: int) -> Iterable[tuple[int, str]]:
+    """Return index and text of every name, or of every second, third, ... where they would touch."""
+    every = -(-len(names) // most) or 1
+    return [(i, str(name)) for i, name in enumerate(names) if i % every == 0]

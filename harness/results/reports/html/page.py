@@ -1,0 +1,188 @@
+"""From a result to the page: what the template shows, computed here so that the template only lays out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import zip_longest
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from harness.results.reports.html import charts
+from harness.results.reports.marks import SIGN
+from harness.results.reports.summary import BAD, again, counts, failures, relative
+from harness.results.reports.terminal import strongest
+from harness.vocabulary.verdict import fails
+from harness.vocabulary import Curve, JobResult, Reading, RunResult, Tokens, site_position
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One position of the two prompts: the token on each side, and whether they differ."""
+
+    clean: str
+    corrupted: str
+    differs: bool
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with its caption, and the lines in it by name where there are several."""
+
+    caption: str
+    svg: Markup
+    key: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class JobView:
+    """One job as the page shows it."""
+
+    anchor: str
+    job: JobResult
+    effect: str
+    command: str
+    grave: bool
+
+    @property
+    def codes(self) -> list[str]:
+        """The codes found, each once; expected ones in brackets."""
+        return sorted({f"({each.code})" if each.expected else each.code for each in self.job.findings})
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """The prompts token by token; a shorter one is filled up with nothing."""
+        if self.job.clean is None or self.job.corrupted is None:
+            return []
+        pairs = zip_longest(_tokens(self.job.clean), _tokens(self.job.corrupted), fillvalue=(None, ""))
+        return [Piece(a[1], b[1], a[0] != b[0]) for a, b in pairs]
+
+    @property
+    def figures(self) -> list[Figure]:
+        return list(_figures(self.job.curves))
+
+    @property
+    def agreement(self) -> list[tuple[str, str, str]]:
+        """Metric, metric, Kendall's tau of their recoveries, for each pair of metrics of a component."""
+        return [
+            (
+                f"{each.component} {each.metrics[0]}",
+                each.metrics[1],
+                "not defined" if each.tau is None else f"{each.tau:.2f}",
+            )
+            for each in self.job.concordances
+        ]
+
+    @property
+    def numbers(self) -> tuple[list[str], list[list[str]]]:
+        """The recoveries as a table: a row a site, a column a metric; grids by component, layer and position."""
+        metrics = list(dict.fromkeys(curve.metric for curve in self.job.curves))
+        rows: dict[str, dict[str, Reading]] = {}
+        for curve in self.job.curves:
+            for cell in curve.cells:
+                rows.setdefault(str(curve.site(cell)), {})[curve.metric] = cell.recovery
+        shown = [[site, *(row[m].text(".2f") if m in row else "" for m in metrics)] for site, row in rows.items()]
+        return metrics, shown
+
+
+def render(run: RunResult) -> str:
+    """Return the whole page."""
+    views = [JobView(f"job-{i}", job, _effect(job), again(job), job.status in BAD) for i, job in enumerate(run.jobs)]
+    found = {each.job.id: each for each in failures(run)}
+    return _template().render(
+        run=run,
+        views=views,
+        failed=[(view, found[view.job.id]) for view in views if view.grave],
+        matrix=_matrix(views),
+        engines=list(dict.fromkeys(job.engine for job in run.jobs)),
+        counts=counts(run),
+        sign=SIGN,
+        fails=fails,
+        relative=relative,
+        site_position=site_position,
+        css=_asset("report.css"),
+        js=_asset("report.js"),
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string((files(__package__) / "report.html.j2").read_text(encoding="utf-8"))
+
+
+def _asset(name: str) -> Markup:
+    """Return one of our own files, which is markup and not data."""
+    return Markup((files(__package__) / name).read_text(encoding="utf-8"))
+
+
+def _matrix(views: Sequence[JobView]) -> dict[str, dict[str, list[JobView]]]:
+    """Return case -> engine -> the jobs on each model."""
+    matrix: dict[str, dict[str, list[JobView]]] = {}
+    for view in views:
+        matrix.setdefault(view.job.case, {}).setdefault(view.job.engine, []).append(view)
+    return matrix
+
+
+def _effect(job: JobResult) -> str:
+    return strongest(job, job.curves[0]) if job.curves else job.reason or ""
+
+
+def _tokens(tokens: Tokens) -> list[tuple[int | None, str]]:
+    return list(zip(tokens.ids, tokens.texts, strict=True))
+
+
+def _figures(curves: Sequence[Curve]) -> Iterator[Figure]:
+    plain = [curve for curve in curves if not curve.is_grid]
+    for curve in curves:
+        if curve.is_grid or _stands_alone(curve, plain):
+            caption = f"{curve.component}, {curve.metric}: baseline {curve.baseline.text('.6g')} {curve.unit}"
+            picture = _grid(curve) if curve.is_grid else charts.bars(curve)
+            yield Figure(f"{caption}; recovery (%) over {_across(curve)}", picture)
+    components = list(dict.fromkeys(curve.component for curve in plain))
+    if len(components) > 1:
+        yield _components([curve for curve in plain if curve.metric == plain[0].metric])
+    for component in components:
+        alike = [curve for curve in plain if curve.component == component and curve.cells]
+        if len(alike) > 1:
+            names = tuple(curve.metric for curve in alike)
+            yield Figure(f"{component}: every metric; recovery (%) over layers", charts.lines(alike), names)
+
+
+def _stands_alone(curve: Curve, plain: Sequence[Curve]) -> bool:
+    """Return whether a curve has bars of its own: the first of its component, and any that is not all numbers.
+
+    The others are in the lines over each other and in the table; three pictures of nearly the same shape say no more.
+    """
+    first = next(each for each in plain if each.component == curve.component)
+    return curve is first or not all(cell.recovery.finite for cell in curve.cells)
+
+
+def _components(curves: Sequence[Curve]) -> Figure:
+    layers = sorted({cell.layer for curve in curves for cell in curve.cells})
+    found = {(curve.component, cell.layer): cell.recovery for curve in curves for cell in curve.cells}
+    names = [curve.component for curve in curves]
+    cells = [[found.get((name, layer)) for layer in layers] for name in names]
+    svg = charts.heat(names, [str(layer) for layer in layers], cells)
+    return Figure(f"{curves[0].metric}: recovery (%) over components and layers", svg)
+
+
+def _grid(curve: Curve) -> Markup:
+    """Layers up, heads or positions across."""
+    found = {key: cell.recovery for cell in curve.cells if isinstance(key := curve.key(cell), tuple)}
+    layers = sorted({key[0] for key in found})
+    columns = sorted({key[1:] for key in found})
+    cells = [[found.get((layer, *column)) for column in columns] for layer in layers]
+    return charts.heat([str(each) for each in layers], [".".join(map(str, each)) for each in columns], cells)
+
+
+def _across(curve: Curve) -> str:
+    if not curve.is_grid:
+        return "layers"
+    key = curve.key(curve.cells[0])
+    by_both = isinstance(key, tuple) and len(key) > 2
+    by_head = "heads" if curve.cells[0].head is not None else "positions"
+    return f"layers and {'heads.positions' if by_both else by_head}"

@@ -1,0 +1,107 @@
+"""Markdown for a pull request or a job summary: the verdict, what failed, then the rest folded away.
+
+Everything that a case file or a model can put into a result is escaped: a title stays text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from harness.results.reports.marks import SIGN
+from harness.results.reports.summary import counts, failures, unexpected
+from harness.results.reports.terminal import strongest
+from harness.vocabulary import Environment, JobResult, RunResult
+
+LONGEST = 60_000
+"""GitHub refuses a comment of more than 65,536 characters."""
+
+
+def render(run: RunResult) -> str:
+    """Return the report; where it would be too long for a comment, the folded part is cut and says so."""
+    head = "\n".join([*_verdict(run), *_failed(run), "", ""])
+    rest = "\n".join([*_jobs(run.jobs), "", *_environment(run.environment), ""])
+    if len(head) + len(rest) > LONGEST:
+        rest = f"The table of {len(run.jobs)} jobs is too long to stand here; it is in the JSON and HTML reports.\n"
+    if len(head) + len(rest) > LONGEST:
+        kept = head[: LONGEST - len(rest) - 200].rpartition("\n")[0]
+        head = f"{kept}\n\nMore failures than fit here; the JSON and HTML reports have them all.\n\n"
+    return head + rest
+
+
+def text(value: object) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    line = " ".join(str(value).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]()#|!~@])", r"\\\1", line)
+
+
+def code(value: object) -> str:
+    """Return a code span, whatever backticks the value holds; `|` would end a table's cell even there."""
+    line = " ".join(str(value).split()).replace("|", "\\|")
+    fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
+    pad = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table whose cells are Markdown already."""
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{'---|' * len(columns)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _verdict(run: RunResult) -> Iterator[str]:
+    yield f"## {SIGN[run.verdict]} harness: {run.verdict.value.upper()}"
+    yield ""
+    yield f"{counts(run)} in {run.duration_s:.1f} s, exit code {run.exit_code}."
+    for note in run.notes:
+        yield ""
+        yield text(note)
+
+
+def _failed(run: RunResult) -> Iterator[str]:
+    found = list(failures(run))
+    if not found:
+        return
+    yield ""
+    yield "### What failed"
+    for each in found:
+        yield ""
+        what = f"**{each.finding.code}** " if each.finding else ""
+        where = f" at {text(each.finding.site)}" if each.finding and each.finding.site else ""
+        more = f" ({each.others} more)" if each.others else ""
+        yield f"- {SIGN[each.job.status]} {code(each.job.id)} {what}{text(each.reason)}{where}{more}"
+        if each.finding:
+            yield f"  - {text(each.finding.kind.hint)}"
+        yield f"  - again: {code(each.command)}"
+
+
+def _jobs(jobs: Sequence[JobResult]) -> Iterator[str]:
+    yield f"<details><summary>{len(jobs)} jobs</summary>"
+    yield ""
+    yield from table(("", "case", "model", "engine", "baseline", "strongest effect", "findings"), map(_row, jobs))
+    yield ""
+    yield "</details>"
+
+
+def _row(job: JobResult) -> Sequence[str]:
+    curve = job.curves[0] if job.curves else None
+    expected = sorted({each.code for each in job.findings if each.expected})
+    codes = [*sorted({each.code for each in unexpected(job)}), *(f"({each})" for each in expected)]
+    return (
+        SIGN[job.status],
+        text(job.case),
+        text(job.model),
+        text(job.engine),
+        text(f"{curve.metric} {curve.baseline.text()}") if curve else "",
+        text(strongest(job, curve)) if curve else text(job.reason or ""),
+        " ".join(codes),
+    )
+
+
+def _environment(env: Environment) -> Iterator[str]:
+    packages = ", ".join(f"{name} {version}" for name, version in env.packages.items())
+    yield f"<sub>harness {text(env.harness)}, Python {text(env.python)}, {text(env.backend)} on {text(env.device)}, "
+    yield f"{text(env.platform)}; {text(packages)}</sub>"

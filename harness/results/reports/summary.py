@@ -1,0 +1,61 @@
+"""What every report says first: what failed, where, and the command to look at it again."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.vocabulary.verdict import fails
+from harness.vocabulary import Finding, JobResult, RunResult, Status, is_code
+
+BAD = (Status.FAILED, Status.REFUSED, Status.CRASHED, Status.INTERRUPTED)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One job that is not all right: the finding that weighs most, how many more there are, and what to type next."""
+
+    job: JobResult
+    finding: Finding | None
+    others: int
+    reason: str
+    command: str
+
+
+def failures(run: RunResult) -> Iterator[Failure]:
+    """Yield the jobs that failed, were refused, crashed or were interrupted, in the order of the run."""
+    for job in run.jobs:
+        if job.status in BAD:
+            grave = [each for each in job.findings if fails(each)] or unexpected(job)
+            first = grave[0] if grave else None
+            reason = job.reason or (f"{first.kind.title}: {first.message}" if first else job.status.value)
+            yield Failure(job, first, max(len(grave) - 1, 0), reason, again(job))
+
+
+def unexpected(job: JobResult) -> list[Finding]:
+    """Return the findings that the case did not ask for."""
+    return [each for each in job.findings if not each.expected]
+
+
+def again(job: JobResult) -> str:
+    """Return the command that runs one job again, from the folder this process is in."""
+    words = ["harness", "run", relative(job.case_file), "--engine", job.engine, "--model", job.model]
+    code = any(map(is_code, (job.engine, *(curve.metric for curve in job.curves))))
+    return shlex.join([*words, *(["--allow-code"] if code else [])])
+
+
+def relative(path: str) -> str:
+    """Return a path as seen from here when it lies below, as it is otherwise."""
+    try:
+        short = os.path.relpath(path)
+    except ValueError:  # another drive
+        return path
+    return path if short.startswith("..") else short
+
+
+def counts(run: RunResult) -> str:
+    """Return `2 failed, 30 passed, 1 skipped`."""
+    numbers = [(status, sum(job.status is status for job in run.jobs)) for status in Status]
+    return ", ".join(f"{count} {status}" for status, count in numbers if count) or "nothing ran"

@@ -1,0 +1,260 @@
+"""What a person reads when a run ends: first what failed, where, and what to type next; then what passed, in short.
+
+Jobs that failed alike are told once, with the names of the others, so that a hundred of them still fit a screen.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, TextIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.results.reports.engines import engines_table, print_engine_output
+from harness.vocabulary.verdict import fails
+from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Status
+
+_STYLE = {
+    Status.PASSED: "green",
+    Status.FAILED: "bold red",
+    Status.SKIPPED: "yellow",
+    Status.REFUSED: "bold red",
+    Status.CRASHED: "bold red",
+    Status.INTERRUPTED: "bold yellow",
+}
+
+
+class _Console(Console):
+    """A console whose reader may go away: rich would end the process, and with the exit code that means findings."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def console(file: TextIO | None = None, width: int | None = None) -> Console:
+    """Return a console on a file or standard output, as wide as the screen, or wide where there is none to fold for."""
+    if width is None and not sys.stdout.isatty():
+        width = 140
+    # rich takes NO_COLOR for a wish about colours and goes on writing escape codes for bold.
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    return _Console(file=file, width=width, highlight=False, color_system=colours)
+
+
+def print_run(
+    run: RunResult, console: Console, strict: bool = False, verbosity: int = 0, again: Sequence[str] = ()
+) -> None:
+    """Print what failed, where and what to type next; then what passed, in short; the verdict is the last line.
+
+    Verbosity 0 fits a screen whatever the number of jobs; 1 shows every job and finding; -1 what failed and the
+    verdict. `again` are options that a command must repeat to see the same, such as a model table.
+    """
+    bad = [job for job in run.jobs if job.status not in (Status.PASSED, Status.SKIPPED)]
+    _print_failures(bad, console, strict, verbosity, again)
+    if verbosity >= 0:
+        _print_jobs(run.jobs, console, everything=verbosity > 0)
+        if (table := engines_table(run.jobs)) is not None:
+            console.print(table)
+        _print_warnings(run.jobs, console, everything=verbosity > 0)
+        _print_reasons(run.jobs, console)
+    for job in run.jobs if verbosity > 0 else ():
+        print_engine_output(job, console)
+    for note in run.notes:
+        console.print(Text(note, style="yellow"))
+    console.print(verdict_line(run))
+
+
+def jobs_table(jobs: Sequence[JobResult]) -> Table:
+    """One row a job: case, model, engine, the baseline and strongest recovery of its first metric, and the status."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("case", "model", "engine"):
+        table.add_column(name, overflow="fold")
+    table.add_column("baseline", justify="right")
+    table.add_column("strongest effect", overflow="fold")
+    table.add_column("status")
+    for job in jobs:
+        curve = job.curves[0] if job.curves else None
+        table.add_row(
+            Text(job.case), Text(job.model), Text(job.engine),
+            Text(f"{curve.metric} {curve.baseline.text()}" if curve else ""),
+            Text(strongest(job, curve) if curve else ""),
+            _status(job),
+        )  # fmt: skip
+    return table
+
+
+def strongest(job: JobResult, curve: Curve) -> str:
+    """Return the cell that matters most: restoring most when denoising, harming most when noising; or what hides it."""
+    finite = [cell for cell in curve.cells if cell.recovery.finite]
+    if not finite:
+        return ", ".join(sorted({cell.recovery.state.value for cell in curve.cells}))
+    noising = job.sweep is not None and job.sweep.direction is Direction.NOISING
+    best = (min if noising else max)(finite, key=lambda cell: cell.recovery.value or 0.0)
+    site = curve.site(best if curve.is_grid else replace(best, position="all"))
+    return f"{best.recovery.text('.1f')} % {curve.component} {str(site).replace(f' {curve.component}', '')}"
+
+
+def verdict_line(run: RunResult) -> Text:
+    """`FAILED: 2 failed, 30 passed, 1 skipped in 12.3 s (exit code 1)`."""
+    shown = _counts(run.jobs) or "nothing ran"
+    text = f"{run.verdict.value.upper()}: {shown} in {run.duration_s:.1f} s (exit code {run.exit_code})"
+    return Text(text, style=_STYLE[run.verdict])
+
+
+def finding_text(finding: Finding) -> str:
+    """One finding as people read it: code, title, where, what was seen."""
+    where = f" at {finding.site}" if finding.site else ""
+    metric = f" ({finding.metric})" if finding.metric else ""
+    return f"{finding.code} {finding.kind.title}{metric}{where}: {finding.message}"
+
+
+_MOST_KINDS, _MOST_CODES, _MOST_NAMES = 3, 3, 6
+"""Kinds of failure, codes of each, and names of jobs alike: 3 x (3 x 2 + 6) lines leave room on a screen."""
+
+
+def _print_failures(
+    jobs: Sequence[JobResult], console: Console, strict: bool, verbosity: int, again: Sequence[str]
+) -> None:
+    """Print one job of each kind of failure in full, and beside it the names of those that failed alike."""
+    kinds: dict[tuple[object, ...], list[JobResult]] = {}
+    for job in jobs:
+        codes = dict.fromkeys(each.code for each in job.findings if fails(each, strict))
+        kinds.setdefault((job.id,) if verbosity > 0 else (job.status, job.reason, *codes), []).append(job)
+    most = len(kinds) if verbosity > 0 else _MOST_KINDS
+    for alike in list(kinds.values())[:most]:
+        _print_failure(alike[0], console, strict, verbosity, most_alike=1 if len(kinds) > 1 else 2)
+        if others := [job.id for job in alike[1:]]:
+            console.print(Text(f"  and {_named(others)}"))
+        for command in _next_commands(alike[0], strict, again):
+            console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
+        console.print()
+    if left := [job.id for kind in list(kinds.values())[most:] for job in kind]:
+        console.print(Text(f"Failed in other ways: {_named(left)}; -v shows all", style="bold red"))
+
+
+def _print_failure(job: JobResult, console: Console, strict: bool, verbosity: int, most_alike: int) -> None:
+    head = Text(f"{job.status.upper()} ", style=_STYLE[job.status])
+    console.print(head + Text(f"{job.id} {_near(job.case_file)}", style="bold"))
+    if job.reason:
+        console.print(Text(f"  {job.reason}", style="red"))
+    failing = [each for each in job.findings if fails(each, strict)]
+    by_code = {code: [each for each in failing if each.code == code] for code in dict.fromkeys(e.code for e in failing)}
+    codes = list(by_code.values()) if verbosity > 0 else list(by_code.values())[:_MOST_CODES]
+    for alike in codes:
+        shown = alike if verbosity > 0 else alike[:most_alike]
+        for finding in shown:
+            console.print(Text(f"  {finding_text(finding)}", style="red"))
+        more = f" ({len(alike) - len(shown)} more of {alike[0].code})" if len(alike) > len(shown) else ""
+        if verbosity >= 0:
+            console.print(Text(f"    {alike[0].kind.hint}{more}"))
+    if len(codes) < len(by_code):
+        console.print(Text(f"  and {' '.join(list(by_code)[len(codes) :])}", style="red"))
+
+
+_TO_SEE_TOKENS = ("alignment", "zero-baseline")
+
+
+def _next_commands(job: JobResult, strict: bool, again: Sequence[str]) -> list[str]:
+    """Return what to type: the job alone, its tokens where they are the question, and the first finding's page."""
+    file = _near(job.case_file)
+    commands = [shlex.join(["harness", "run", file, "--engine", job.engine, "--model", job.model, *again, "-v"])]
+    failing = [each for each in job.findings if fails(each, strict)]
+    if any(each.kind.check in _TO_SEE_TOKENS for each in failing):
+        tables = [word for word in again if word != "--strict"]
+        commands.append(shlex.join(["harness", "show", file, "--model", job.model, *tables]))
+    return [*commands, *(f"harness explain {each.code}" for each in failing[:1])]
+
+
+def _print_jobs(jobs: Sequence[JobResult], console: Console, everything: bool) -> None:
+    if everything or len(jobs) <= _MOST_ROWS:
+        if jobs:
+            console.print(jobs_table(jobs))
+        return
+    cases: dict[str, list[JobResult]] = {}
+    for job in jobs:
+        cases.setdefault(job.case, []).append(job)
+    if len(cases) <= _MOST_CASES and all(job.status in (Status.PASSED, Status.SKIPPED) for job in jobs):
+        console.print(cases_table(cases))
+    else:
+        passed = [name for name, group in cases.items() if all(job.status is Status.PASSED for job in group)]
+        console.print(Text(f"Passed in every job: {_named(passed) if passed else 'no case'}; -v shows all jobs"))
+
+
+_MOST_ROWS, _MOST_CASES = 20, 30
+"""Jobs and cases that a screen holds one a line, below what failed."""
+
+
+def cases_table(cases: Mapping[str, Sequence[JobResult]]) -> Table:
+    """One row a case: how many jobs on how many models, the first job's baseline and strongest effect, the statuses."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("case", overflow="fold")
+    for name in ("jobs", "models"):
+        table.add_column(name, justify="right")
+    table.add_column("engines", overflow="fold")
+    table.add_column("of the first: strongest effect", overflow="fold")
+    table.add_column("status", overflow="fold")
+    for name, jobs in cases.items():
+        curve = jobs[0].curves[0] if jobs[0].curves else None
+        table.add_row(
+            Text(name), str(len(jobs)), str(len({job.model for job in jobs})),
+            Text(" ".join(dict.fromkeys(job.engine for job in jobs))),
+            Text(f"{curve.metric} {strongest(jobs[0], curve)}" if curve else ""),
+            Text(_counts(jobs), style=_STYLE[max((job.status for job in jobs), key=list(Status).index)]),
+        )  # fmt: skip
+    return table
+
+
+def _print_warnings(jobs: Sequence[JobResult], console: Console, everything: bool) -> None:
+    """Print what passing jobs warn of: each code once, with the first job that has it, unless everything is asked."""
+    found = [(job, each) for job in jobs if job.status is Status.PASSED for each in job.findings if not each.expected]
+    by_code: dict[str, list[tuple[JobResult, Finding]]] = {}
+    for job, finding in found:
+        by_code.setdefault(finding.code, []).append((job, finding))
+    for alike in by_code.values():
+        for job, finding in alike if everything else alike[:1]:
+            console.print(Text(f"{job.id} {finding_text(finding)}", style="yellow"))
+        others = list(dict.fromkeys(job.id for job, _ in alike))[1:]
+        if others and not everything:
+            console.print(Text(f"  and {_named(others)}"))
+        console.print(Text(f"    {alike[0][1].kind.hint}"))
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMES])
+    return f"{shown} and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else shown
+
+
+def _near(file: str) -> str:
+    """Return a path as seen from here, where it lies below the current folder."""
+    relative = os.path.relpath(file)
+    return file if relative.startswith(os.pardir) else relative
+
+
+def _counts(jobs: Sequence[JobResult]) -> str:
+    counts = [(status, sum(job.status is status for job in jobs)) for status in Status]
+    return ", ".join(f"{count} {status}" for status, count in counts if count)
+
+
+def _print_reasons(jobs: Sequence[JobResult], console: Console) -> None:
+    """Print why jobs were skipped, failed as expected or went another way than asked, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for job in jobs:
+        if job.reason and job.status in (Status.SKIPPED, Status.PASSED):
+            reasons.setdefault(f"{job.status}: {job.reason}", []).append(job.id)
+        if job.fallback:
+            reasons.setdefault(f"went {job.strategy}: {job.fallback}", []).append(job.id)
+    for reason, ids in reasons.items():
+        console.print(Text(f"{ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''} {reason}"))
+
+
+def _status(job: JobResult) -> Text:
+    expected = sorted({each.code for each in job.findings if each.expected})
+    warned = sorted({each.code for each in job.findings if not each.expected})
+    note = (f", expected {' '.join(expected)}" if expected else "") + (f", {' '.join(warned)}" if warned else "")
+    return Text(f"{job.status}{note}", style=_STYLE[job.status])

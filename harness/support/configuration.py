@@ -1,0 +1,140 @@
+"""`[tool.harness]` in pyproject.toml: what a project wants of every run, so that nobody has to type it.
+
+    [tool.harness]
+    paths = ["cases"]                # case files or folders; relative to this file
+    models = ["cases/models.yaml"]   # model tables beside the bundled one
+    tags = ["fast"]                  # only cases or models with one of these tags
+    engines = ["native"]
+    workers = 2                      # or "auto"
+    strict = true                    # warnings fail a job
+    require-models = true            # a job skipped for want of its model fails
+    download = false
+    results = "results"              # where snapshot candidates go
+
+The nearest pyproject.toml with this table counts, from the current folder upwards. The command line wins over it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.vocabulary.errors import CaseFileError, Problem, UsageError, suggest
+
+FILE = "pyproject.toml"
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of the table: what it must be, in words and as a test, and whether it names files."""
+
+    expected: str
+    fits: Callable[[Any], bool]
+    is_path: bool = False
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) and each for each in value)
+
+
+def _workers(value: Any) -> bool:
+    return value in ("auto", "logical") or (type(value) is int and value >= 0)
+
+
+_LIST, _FLAG = "a list of texts", "true or false"
+
+KEYS: Mapping[str, Key] = {
+    "paths": Key(_LIST, _texts, is_path=True),
+    "models": Key(_LIST, _texts, is_path=True),
+    "tags": Key(_LIST, _texts),
+    "engines": Key(_LIST, _texts),
+    "workers": Key("a number of processes, or 'auto'", _workers),
+    "strict": Key(_FLAG, lambda value: isinstance(value, bool)),
+    "require-models": Key(_FLAG, lambda value: isinstance(value, bool)),
+    "download": Key(_FLAG, lambda value: isinstance(value, bool)),
+    "results": Key("the name of a folder", lambda value: isinstance(value, str) and bool(value), is_path=True),
+}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The values of the table that was found, paths resolved; without a file there are none."""
+
+    file: Path | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{_near(self.file)} [tool.harness]: {', '.join(self.values)}" if self.file else "none"
+
+
+def load(folder: Path) -> Configuration:
+    """Return the nearest table at or above a folder. Raises CaseFileError with every fault, as file:line:column."""
+    for parent in (folder, *folder.parents):
+        file = parent / FILE
+        if file.is_file():
+            text, table = _read(file)
+            if table is not None:
+                return Configuration(file, _checked(file, text, table))
+    return Configuration()
+
+
+def _read(file: Path) -> tuple[str, Any]:
+    """Return the text and the table in it, or None where it has none."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        tool = tomllib.loads(text).get("tool", {})
+    except tomllib.TOMLDecodeError as error:
+        raise CaseFileError([_undecodable(file, str(error))]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: cannot be read: {error}") from None
+    return text, tool.get("harness") if isinstance(tool, dict) else None
+
+
+def _undecodable(file: Path, said: str) -> Problem:
+    where = re.search(r" \(at line (\d+), column (\d+)\)", said)
+    line, column = (int(where[1]), int(where[2])) if where else (1, 1)
+    return Problem(_near(file), line, column, "", f"is not TOML: {said[: where.start()] if where else said}")
+
+
+def _checked(file: Path, text: str, table: Any) -> Mapping[str, Any]:
+    if not isinstance(table, dict):
+        raise CaseFileError([Problem(_near(file), *_place(text, "harness"), "tool.harness", "expected a table")])
+    if problems := list(_problems(file, text, table)):
+        raise CaseFileError(problems)
+    return {key: _anchored(value, file.parent) if KEYS[key].is_path else value for key, value in table.items()}
+
+
+def _problems(file: Path, text: str, table: Mapping[str, Any]) -> Iterator[Problem]:
+    for key, value in table.items():
+        where = (_near(file), *_place(text, key), f"tool.harness.{key}")
+        if key not in KEYS:
+            yield Problem(*where, f"is not a setting; {suggest(key, KEYS)}")
+        elif not KEYS[key].fits(value):
+            yield Problem(*where, f"expected {KEYS[key].expected}, found {value!r}")
+
+
+def _place(text: str, key: str) -> tuple[int, int]:
+    """Return line and column of a key, as far as text alone tells: tomllib does not keep them."""
+    lines = text.splitlines()
+    start = next((i for i, line in enumerate(lines) if re.match(r"\s*\[\s*tool\s*\.\s*harness\s*\]", line)), 0)
+    for i, line in enumerate(lines[start:], start + 1):
+        if found := re.match(rf"""(\s*(?:tool\.harness\.|harness\.)?)["']?{re.escape(key)}["']?\s*=""", line):
+            return i, len(found[1]) + 1
+    return start + 1, 1
+
+
+def _anchored(value: Any, folder: Path) -> Any:
+    if isinstance(value, list):
+        return [_anchored(each, folder) for each in value]
+    return _near(folder / Path(value).expanduser())
+
+
+def _near(path: Path) -> str:
+    """Return a path as seen from here: relative where it lies below the current folder."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith(os.pardir) else relative

@@ -1,0 +1,30 @@
+"""A function of the user's own, named `module:function`. Importing it runs code: permission was asked before."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from harness.vocabulary.errors import UsageError
+
+
+def function_named(name: str, kind: str) -> Callable[..., Any]:
+    """Import the function that `module:function` means; `kind` is what it is to be, for the message.
+
+    Raises UsageError where it cannot be imported, whatever its module raises, or is no function.
+    """
+    # Like `python -m`: a function beside the cases is found from where the command runs.
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"the {kind} {name!r} cannot be imported: {error}") from error
+    except Exception as error:
+        raise UsageError(f"the {kind} {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise UsageError(f"the {kind} {name!r} is a {type(found).__name__}, not a function")
+    return found  # type: ignore[no-any-return]  # checked one line above

@@ -1,0 +1,55 @@
+"""Findings about an engine: its metric against float64, its metrics against each other, its errors."""
+
+from harness.vocabulary.findings.kind import ERROR, WARNING, FindingKind
+
+KINDS = (
+    FindingKind(
+        "ORC001",
+        "oracle",
+        ERROR,
+        "the baseline differs from float64 on the engine's own logits",
+        "the metric is wrong, not the patch: widen before subtracting and before reducing",
+    ),
+    FindingKind(
+        "ORC002",
+        "oracle",
+        ERROR,
+        "a recovery differs from float64 on the engine's own logits",
+        "the metric is wrong, not the patch: widen before subtracting and before reducing",
+    ),
+    FindingKind(
+        "ORC003",
+        "oracle",
+        ERROR,
+        "a number stands where the value is undefined",
+        "a guard turns a zero or non-finite baseline into a number; report the state instead",
+    ),
+    FindingKind(
+        "AGR001",
+        "agreement",
+        ERROR,
+        "l2 and mse recoveries contradict each other",
+        "recovery_l2 = 1 - sqrt(1 - recovery_mse) holds for any logits; one of the two is wrong",
+    ),
+    FindingKind(
+        "AGR002",
+        "agreement",
+        ERROR,
+        "l2 and mse baselines contradict each other",
+        "l2² = vocabulary x mse holds for any logits; one of the two is wrong",
+    ),
+    FindingKind(
+        "ENG001",
+        "engine",
+        ERROR,
+        "the engine raised an error",
+        "the engine could not answer; its message is the evidence",
+    ),
+    FindingKind(
+        "STR001",
+        "strategy",
+        WARNING,
+        "the sweep did not go one-pass as the case asks",
+        "the numbers are right and took longer; ask for `strategy: auto` or `stepwise` on this model",
+    ),
+)

@@ -1,0 +1,20 @@
+"""Findings about two engines that should agree."""
+
+from harness.vocabulary.findings.kind import ERROR, FindingKind
+
+KINDS = (
+    FindingKind(
+        "REF001",
+        "reference",
+        ERROR,
+        "the engine patches differently from the reference engine",
+        "float64 on the logits of both differs: another site, position, direction or forward pass, not the metric",
+    ),
+    FindingKind(
+        "REF002",
+        "reference",
+        ERROR,
+        "the engine measures differently from the reference engine",
+        "float64 on the logits of both agrees: the patches are the same and one of the two metrics is wrong",
+    ),
+)

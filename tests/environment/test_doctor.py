@@ -1,0 +1,176 @@
+"""The self-test sees a blind detector and one that cries wolf, and says what this build of MLX does."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import harness.metrics
+from harness.environment import doctor
+from harness.environment.doctor import examine
+from harness.environment.facts import environment
+from harness.metrics import measure, summarize
+from harness.vocabulary import Reading
+
+
+def probe(name: str):
+    return next(probe for probe in examine().probes if probe.name == name)
+
+
+def test_this_machine_is_fit():
+    report = examine()
+    assert report.fit
+    assert [found.passed for found in report.probes] == [True, True]
+    # 3 dtypes x 3 faults x (1 + 3 + 3 + 3) places
+    assert "90 planted values found, none invented" in report.probes[0].detail
+
+
+def test_it_says_where_it_runs():
+    facts = examine().facts
+    assert {"harness", "python", "platform", "backend", "device", "mlx", "mlx-lm", "MLX_ENABLE_TF32"} <= set(facts)
+    assert all(facts.values())
+    assert facts["backend"] == environment().backend
+
+
+def test_a_detector_that_drops_nan_is_not_fit(monkeypatch):
+    monkeypatch.setattr(harness.metrics, "summarize", lambda row: summarize(np.where(np.isnan(row), 0.0, row)))
+    found = probe("finiteness detector")
+    assert not found.passed
+    assert found.detail.startswith("missed nan in mlx.core.float32 at 0 of 1; ")
+    assert not examine().fit
+
+
+def test_a_detector_that_misses_the_end_of_a_row_is_not_fit(monkeypatch):
+    monkeypatch.setattr(harness.metrics, "summarize", lambda row: summarize(row[:-1] if row.size > 1024 else row))
+    found = probe("finiteness detector")
+    assert not found.passed
+    assert "at 151935 of 151936" in found.detail
+
+
+def test_a_detector_that_flags_clean_values_is_not_fit(monkeypatch):
+    monkeypatch.setattr(harness.metrics, "summarize", lambda row: replace(summarize(row), nan=1))
+    found = probe("finiteness detector")
+    assert not found.passed
+    assert "flagged clean mlx.core.float32 width 1" in found.detail
+
+
+def test_a_metric_that_loses_digits_is_not_fit(monkeypatch):
+    def single(*about):
+        return Reading.of(float(np.float32(measure(*about).value)))
+
+    monkeypatch.setattr(harness.metrics, "measure", single)
+    found = probe("float64 metrics")
+    assert not found.passed
+    assert f"closed form {0.75 * 151_936**0.5:.10g}" in found.detail
+
+
+def test_it_says_what_a_float16_sum_does_here():
+    notes = [note for note in examine().notes if note.startswith("a float16 sum of 100,352 ones ")]
+    assert len(notes) == 1
+    assert "overflows to inf" in notes[0] or "a plausible wrong number" in notes[0]
+
+
+def test_it_says_how_fast_it_multiplies_and_with_what():
+    facts = examine().facts
+    assert float(facts["float32 GFLOP/s"]) > 0.05
+    assert facts["BLAS"]
+
+
+def test_the_speed_is_work_over_time(monkeypatch):
+    """A clock that moves 1 ms a look: 2 x 10 x 100 x 100 operations in one look are 0.2 GFLOP/s."""
+    ticks = iter(range(1_000_000))
+    monkeypatch.setattr(doctor.time, "perf_counter", lambda: next(ticks) * 1e-3)
+    assert doctor.gflops(10, 100, 0.02) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("speed", "backend", "system", "advised"),
+    [
+        (2.5, "cpu", "linux", True),
+        (19.9, "cpu", "linux", True),
+        (20.0, "cpu", "linux", False),
+        (160.0, "cpu", "linux", False),
+        (2.5, "metal", "darwin", False),
+        (2.5, "cpu", "darwin", False),
+        (2.5, "cuda", "linux", False),
+    ],
+)
+def test_a_faster_blas_is_advised_where_one_can_be_preloaded(monkeypatch, speed, backend, system, advised):
+    monkeypatch.setattr(sys, "platform", system)
+    line = doctor.faster_blas(speed, backend)
+    assert (line is not None) == advised
+    if line:
+        assert line.startswith(f"{speed:.2g} GFLOP/s is a slow BLAS")
+        assert "LD_PRELOAD=" in line
+        assert "\n" not in line
+
+
+def test_a_slow_machine_is_told_and_still_fit(monkeypatch):
+    monkeypatch.setattr(doctor, "gflops", lambda: 1.25)
+    monkeypatch.setattr(doctor, "faster_blas", lambda speed, backend: f"{speed} on {backend}")
+    report = examine()
+    assert report.notes[-1] == f"1.25 on {environment().backend}"
+    assert report.fit
+
+
+def test_what_is_advised_depends_on_the_processor(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert "pip install mkl" in doctor.preload_line()
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert "mkl" not in doctor.preload_line()
+    assert "LD_PRELOAD=libopenblas.so.0" in doctor.preload_line()
+
+
+@pytest.mark.parametrize(
+    ("files", "shown"),
+    [
+        (["/v/mlx_cpu.libs/libblas-1.so.3", "/v/lib/libmkl_rt.so.3"], "libmkl_rt.so.3 (preloaded)"),
+        (["/v/mlx_cpu.libs/libblas-1.so.3", "/usr/lib/libopenblas.so.0"], "libopenblas.so.0 (preloaded)"),
+        (["/v/numpy.libs/libopenblas64_-1.so", "/v/mlx_cpu.libs/libblas-1.so.3"], "libblas-1.so.3 (the reference one)"),
+        ([], "unknown"),
+    ],
+    ids=["mkl", "openblas", "NumPy's own is not MLX's", "nothing to see"],
+)
+def test_the_blas_is_named(monkeypatch, files, shown):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(doctor, "_loaded_libraries", lambda: [Path(file) for file in files])
+    assert doctor.blas() == shown
+
+
+def mkl_missing() -> str | None:
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return "MKL can be preloaded on Linux on x86 only"
+    if not list(Path(sys.prefix, "lib").glob("libmkl_rt.so.*")):
+        return "mkl is not installed in this environment (pip install mkl)"
+    return "pip is not installed" if importlib.util.find_spec("pip") is None else None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(mkl_missing()), reason=str(mkl_missing()))
+def test_the_line_it_prints_makes_the_products_faster():
+    """The advice is followed to the letter, in a shell of its own."""
+    bare = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "MKL_NUM_THREADS")}
+    show = f"{sys.executable} -m harness doctor"
+
+    def speed(script: str) -> tuple[float, str]:
+        done = subprocess.run(["bash", "-ec", script], env=bare, capture_output=True, text=True, timeout=120)
+        found = re.search(r"float32 GFLOP/s +([\d.]+)", done.stdout)
+        assert found, done.stdout + done.stderr
+        return float(found[1]), done.stdout
+
+    before, told = speed(show)
+    advice = re.search(r"to multiply 20 times faster or more: (.+)", told)
+    assert advice, told
+    after, told = speed(f"{advice[1]} && {show}")
+    assert "libmkl_rt.so" in told
+    assert "is a slow BLAS" not in told
+    assert after > 5 * before

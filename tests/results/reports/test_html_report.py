@@ -1,0 +1,154 @@
+"""The HTML file as text: self-contained, escaped, small, and no value that is missing without a word."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from hostile import hostile
+from example_results import curve, grid, job, run
+
+from harness.results.reports.html import charts, render
+from harness.results.reports.html.scales import STEPS, Scale, step
+from harness.vocabulary import Status
+
+SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
+
+
+class Tags(HTMLParser):
+    """Collects every start tag with its attributes."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_it_asks_the_network_for_nothing() -> None:
+    for tag, attributes in Tags(render(hostile())).seen:
+        assert tag not in ("link", "img", "iframe", "object", "embed", "base"), tag
+        assert "src" not in attributes
+        assert (attributes.get("href") or "#").startswith("#")
+        assert not [name for name in attributes if name.startswith("on")]
+
+
+def test_only_our_own_script_is_there() -> None:
+    page = render(hostile())
+    assert page.count("<script") == page.count("</script>") == 1
+    assert [tag for tag, _ in Tags(page).seen].count("script") == 1
+
+
+def test_every_link_leads_to_a_job() -> None:
+    seen = Tags(render(hostile())).seen
+    ids = {attributes["id"] for _, attributes in seen if "id" in attributes}
+    targets = {(attributes["href"] or "")[1:] for _, attributes in seen if attributes.get("href")}
+    assert targets <= ids
+    assert {f"job-{i}" for i in range(4)} == targets
+
+
+def test_pictures_are_well_formed_and_say_in_words_what_they_show() -> None:
+    pictures = SVG.findall(render(hostile()))
+    assert len(pictures) >= 5
+    for picture in pictures:
+        root = ET.fromstring(picture)  # our own output, not a stranger's
+        assert root.get("aria-hidden") == "true" or root.get("aria-label")
+
+
+def shapes(svg: str) -> dict[str, int]:
+    """Return how many outlines each class of path has."""
+    paths = ET.fromstring(svg).iter("path")
+    return {path.get("class", ""): path.get("d", "").count("M") for path in paths}
+
+
+def test_bars_up_and_down_and_no_number_differ_in_shape() -> None:
+    svg = charts.bars(curve(10.0, -20.0, "nan", 0.0, 130.0, "undefined"))
+    assert {name: shapes(svg)[name] for name in ("pos", "neg", "undef")} == {"pos": 3, "neg": 1, "undef": 2}
+    named = [
+        element.text for group in ET.fromstring(svg).iter("g") if group.get("class") == "state" for element in group
+    ]
+    assert named == ["nan", "undefined"]
+
+
+def test_a_bar_is_as_high_as_its_number() -> None:
+    svg = charts.bars(curve(50.0, 100.0, -50.0))
+    scale = Scale.around([50.0, 100.0, -50.0], charts.TOP, 170 - charts.TOP - charts.BOTTOM)
+    (up,) = [path.get("d", "") for path in ET.fromstring(svg).iter("path") if path.get("class") == "pos"]
+    heights = [int(zero) - int(top) for zero, top in re.findall(r"M\d+ (\d+)V(\d+)h", up)]
+    assert heights == pytest.approx([scale.y(0) - scale.y(50), scale.y(0) - scale.y(100)], abs=1)
+    assert heights[1] == pytest.approx(2 * heights[0], abs=1)
+
+
+def test_an_error_bar_reaches_as_far_as_the_error() -> None:
+    plain = curve(50.0, 100.0)
+    cells = (replace(plain.cells[0], precision=20.0), plain.cells[1])
+    svg = charts.bars(replace(plain, cells=cells))
+    (line,) = [path.get("d", "") for path in ET.fromstring(svg).iter("path") if path.get("class") == "error"]
+    ((low, high),) = re.findall(r"M\d+ (\d+)V(\d+)", line)
+    scale = Scale.around([100.0], charts.TOP, 170 - charts.TOP - charts.BOTTOM)
+    assert int(low) - int(high) == pytest.approx(scale.y(30) - scale.y(70), abs=1)
+
+
+@pytest.mark.parametrize("state", ["nan", "inf", "undefined", "zero-baseline"])
+def test_a_curve_without_any_number_is_never_an_empty_plot(state: str) -> None:
+    only = curve(state, state, state, baseline=state)
+    page = render(run(job(curves=(only,))))
+    picture = next(each for each in SVG.findall(page) if "aria-label" in each)
+    assert shapes(picture)["undef"] == 3
+    assert f">{state}</text>" in picture
+    assert f"No number for 3 of 3 layers: {state}." in picture
+
+
+def test_later_metrics_that_lose_numbers_get_bars_of_their_own() -> None:
+    fine, other, broken = curve(1.0, 2.0), curve(1.0, 2.0, metric="mse"), curve(1.0, "nan", metric="cosine")
+    page = render(run(job(curves=(fine, other, broken))))
+    captions = re.findall(r"<figcaption>(\w+, \w+|\w+: every)", page)
+    assert captions == ["mlp_out, l2", "mlp_out, cosine", "mlp_out: every"]
+
+
+def test_a_grid_marks_negative_cells_and_those_without_number() -> None:
+    one = grid([[1.0, -2.0, "nan"], [0.0, 55.0, 100.0]])
+    page = render(run(job(curves=(one,))))
+    picture = next(each for each in SVG.findall(page) if "Heat map" in each)
+    found = shapes(picture)
+    assert (found["neg hatch"], found["undef"]) == (1, 1)
+    assert sum(count for name, count in found.items() if name.startswith("q")) == 5
+    assert "1 cells have no number." in picture
+
+
+def test_colour_steps_are_symmetric_and_full_at_the_reach() -> None:
+    assert [step(x, 100.0) for x in (0, 1, 50, 100, 400)] == [0, 1, 3, STEPS, STEPS]
+    assert [step(-x, 100.0) for x in (1, 50, 100)] == [-1, -3, -STEPS]
+
+
+@pytest.mark.parametrize("reach", [1.0, 130.0, 1e3, 1e9, 1e30])
+def test_any_recovery_has_an_axis(reach: float) -> None:
+    scale = Scale.around([reach, -reach], 0, 100)
+    ticks = scale.ticks()
+    assert 0.0 in ticks
+    assert 1 <= len(ticks) <= 6
+    assert all(0 <= scale.y(tick) <= 100 for tick in ticks)
+
+
+@pytest.mark.parametrize("most", [1e45, 1.7e308])
+def test_recoveries_whose_span_is_beyond_floats_are_drawn_to_the_edges(most: float) -> None:
+    page = render(run(job(curves=(curve(most, -most, 50.0), curve(most, -most, 50.0, metric="mse")))))
+    for picture in SVG.findall(page):
+        assert shapes(picture).get("pos", 2) == 2
+
+
+def test_a_hundred_ordinary_jobs_are_under_a_megabyte() -> None:
+    layers = [float(7 * i % 113) for i in range(28)]
+    curves = tuple(curve(*layers, metric=metric) for metric in ("l2", "mse", "cosine"))
+    jobs = [job(f"case-{i}", curves=curves, timings={"sweep_s": 1.0}) for i in range(100)]
+    assert len(render(run(*jobs)).encode()) < 1_000_000
+
+
+@pytest.mark.parametrize("status", Status)
+def test_every_verdict_has_a_page(status: Status) -> None:
+    assert f"</span> {status.upper()}</h1>" in render(run(verdict=status))
