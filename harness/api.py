@@ -27,7 +27,7 @@ from harness.vocabulary import (
     COMPONENTS,
     METRICS,
     Answer,
-    Answers,
+    AnswerTokens,
     Curve,
     Direction,
     Finding,
@@ -39,7 +39,8 @@ from harness.vocabulary import (
     Sweep,
     bytes_of,
 )
-from harness.vocabulary.errors import BaselineError, PromptError, UnknownName, UsageError
+from harness.vocabulary.errors import PromptError, UnknownName, UsageError
+from harness.vocabulary.raised import BaselineError
 
 Prompt = str | Sequence[int]
 
@@ -59,7 +60,7 @@ class PatchingResult(Mapping[Key, float]):
 
     curve: Curve
     strategy: str
-    answers: Answers | None = None
+    answers: AnswerTokens | None = None
 
     @property
     def baseline(self) -> float:
@@ -265,10 +266,10 @@ def _whole(name: str, values: Sequence[int]) -> tuple[int, ...]:
         raise UsageError(f"{name} {values!r} must be a list of whole numbers") from error
 
 
-def _answers(model: LoadedModel, answers: tuple[str | int, str | int]) -> Answers:
+def _answers(model: LoadedModel, answers: tuple[str | int, str | int]) -> AnswerTokens:
     if isinstance(answers, str) or len(answers) != 2:
         raise PromptError(f"answers {answers!r} must be two: the answer and the wrong answer")
-    return Answers(single(model, answers[0], "answer"), single(model, answers[1], "wrong answer"))
+    return AnswerTokens(single(model, answers[0], "answer"), single(model, answers[1], "wrong answer"))
 
 
 def _usable(given: Answer) -> Curve:

@@ -13,7 +13,8 @@ from dataclasses import replace
 from harness.checks.evidence import Evidence
 from harness.engines import Engine, answer, engine_named
 from harness.vocabulary import Answer, Cell, Curve, Finding, Reading
-from harness.vocabulary.errors import FindingError, HarnessError, TapError
+from harness.vocabulary.errors import HarnessError, TapError
+from harness.vocabulary.raised import FindingError
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:

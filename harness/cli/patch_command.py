@@ -60,7 +60,8 @@ def command(**given: Any) -> None:
     from harness.patching import forecast
     from harness.results.reports.terminal import console
     from harness.vocabulary import code_refusal, is_code, prediction
-    from harness.vocabulary.errors import SweepFailed, SweepInterrupted, UnknownName
+    from harness.vocabulary.errors import UnknownName
+    from harness.vocabulary.raised import SweepFailed, SweepInterrupted
 
     engine = engine_named(given["engine"], given["allow_code"])
     for metric in given["metrics"]:
@@ -121,7 +122,7 @@ def _load(name: str, tables: tuple[str, ...], download: bool) -> Any:
 
 def _question(model: Any, given: dict[str, Any], memory: int | None) -> Any:
     from harness.models.tokens import read, single
-    from harness.vocabulary import Answers, Direction, Question, Sweep
+    from harness.vocabulary import AnswerTokens, Direction, Question, Sweep
     from harness.vocabulary.errors import UnknownName
 
     if given["direction"] not in list(Direction):
@@ -145,7 +146,7 @@ def _question(model: Any, given: dict[str, Any], memory: int | None) -> Any:
         metrics=tuple(given["metrics"]),
         answers=None
         if given["answer"] is None
-        else Answers(single(model, given["answer"], "--answer"), single(model, given["wrong"], "--wrong")),
+        else AnswerTokens(single(model, given["answer"], "--answer"), single(model, given["wrong"], "--wrong")),
     )
 
 

@@ -23,7 +23,8 @@ from harness.diagnosis.weights import storage
 from harness.intercept.hookpoints import layers_with
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import METRICS, Question, Sweep, Tokens
-from harness.vocabulary.errors import FindingError, HarnessError, TapError, UnknownName, UsageError
+from harness.vocabulary.errors import HarnessError, TapError, UnknownName, UsageError
+from harness.vocabulary.raised import FindingError
 
 
 @dataclass(frozen=True)

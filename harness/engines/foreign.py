@@ -33,7 +33,7 @@ from harness.patching import check_question
 from harness.patching.equality import equal, relative_difference
 from harness.vocabulary import (
     Answer,
-    Answers,
+    AnswerTokens,
     Cell,
     Curve,
     Direction,
@@ -65,7 +65,7 @@ class Request:
     metric: str
     positions: Positions = "all"
     direction: Direction = Direction.DENOISING
-    answers: Answers | None = None
+    answers: AnswerTokens | None = None
 
 
 @dataclass(frozen=True)

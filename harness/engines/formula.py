@@ -19,7 +19,7 @@ from harness.support import progress
 from harness.vocabulary import (
     METRICS,
     Answer,
-    Answers,
+    AnswerTokens,
     Cell,
     Curve,
     Finding,
@@ -31,7 +31,7 @@ from harness.vocabulary import (
     is_code,
     metric_named,
 )
-from harness.vocabulary.errors import FindingError, SweepFailed, SweepInterrupted
+from harness.vocabulary.raised import FindingError, SweepFailed, SweepInterrupted
 
 Row = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -243,7 +243,7 @@ def with_answers(question: Question, clean: Run, corrupted: Run) -> Question:
         return question
     answer, wrong = _top(clean.row), _top(corrupted.row)
     if answer is None or wrong is None:
-        return replace(question, answers=Answers(answer or 0, wrong or 0))
+        return replace(question, answers=AnswerTokens(answer or 0, wrong or 0))
     if answer == wrong:
         raise FindingError(
             Finding(
@@ -252,4 +252,4 @@ def with_answers(question: Question, clean: Run, corrupted: Run) -> Question:
                 evidence={"token": answer},
             )
         )
-    return replace(question, answers=Answers(answer, wrong))
+    return replace(question, answers=AnswerTokens(answer, wrong))

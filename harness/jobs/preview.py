@@ -22,7 +22,8 @@ from harness.patching import check_question
 from harness.snapshots import location_of
 from harness.support.progress import say
 from harness.vocabulary import Question, metric_named, site_position
-from harness.vocabulary.errors import AlignmentError, ModelUnavailable, UsageError
+from harness.vocabulary.errors import ModelUnavailable, UsageError
+from harness.vocabulary.raised import AlignmentError
 
 
 def resolved(jobs: Sequence[Job]) -> dict[str, Any]:

@@ -21,20 +21,17 @@ from harness.models.spec import ModelRow
 from harness.models.tokens import read, single
 from harness.patching import forecast
 from harness.support import progress
-from harness.vocabulary import Answer, Answers, Finding, JobResult, Question, Status, prediction
+from harness.vocabulary import Answer, AnswerTokens, Finding, JobResult, Question, Status, prediction
 from harness.vocabulary.errors import (
     CaseFileError,
     EngineUnavailable,
-    FindingError,
     HarnessError,
-    JobInterrupted,
     ModelUnavailable,
     Problem,
-    SweepFailed,
-    SweepInterrupted,
     TapError,
     UsageError,
 )
+from harness.vocabulary.raised import FindingError, JobInterrupted, SweepFailed, SweepInterrupted
 from harness.vocabulary.verdict import expect_failure, judge
 
 # A variant's name stands before its engine in names of jobs and of snapshots; neither can hold this character.
@@ -324,7 +321,7 @@ def question_of(case: Case, model: LoadedModel, metrics: Sequence[str]) -> Quest
     prompts = case.prompts
     answers = None
     if prompts.answer is not None and prompts.wrong is not None:
-        answers = Answers(single(model, prompts.answer, "answer"), single(model, prompts.wrong, "wrong answer"))
+        answers = AnswerTokens(single(model, prompts.answer, "answer"), single(model, prompts.wrong, "wrong answer"))
     return Question(
         clean=read(model, prompts.clean, "prompts.clean"),
         corrupted=read(model, prompts.corrupted, "prompts.corrupted"),

@@ -16,7 +16,7 @@ from harness.laws.answers import SAME, first_difference, recoveries
 from harness.laws.situation import Situation
 from harness.models.loaded import LoadedModel
 from harness.models.sources.weights import uniform
-from harness.vocabulary import Answers, ModelCard, Question, Sweep, Tokens
+from harness.vocabulary import AnswerTokens, ModelCard, Question, Sweep, Tokens
 from harness.vocabulary.errors import DoesNotApply, HarnessError
 
 _WIDTH, _VOCAB, _LAYERS, _GAIN = 8, 16, 2, 0.5
@@ -97,5 +97,5 @@ def _question(asked: Question) -> Question:
     components = tuple(name for name in asked.sweep.components if name in _COMPONENTS) or ("mlp_out",)
     sweep = Sweep(components, None, asked.sweep.direction, "all", "stepwise")
     return replace(
-        asked, clean=Tokens((1,), ("1",)), corrupted=Tokens((2,), ("2",)), sweep=sweep, answers=Answers(1, 2)
+        asked, clean=Tokens((1,), ("1",)), corrupted=Tokens((2,), ("2",)), sweep=sweep, answers=AnswerTokens(1, 2)
     )

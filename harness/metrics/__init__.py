@@ -23,7 +23,7 @@ from harness.metrics.distributions import kl_divergence, log_prob
 from harness.metrics.host import Row, host_row, summarize, suppressed
 from harness.metrics.recommendation import Recommendation, recommend_metric
 from harness.metrics.recoveries import recovery
-from harness.vocabulary import Answers, Metric, Reading, State, is_code, metric_named
+from harness.vocabulary import AnswerTokens, Metric, Reading, State, is_code, metric_named
 from harness.vocabulary.errors import HarnessError
 
 Mask = npt.NDArray[np.bool_]
@@ -50,14 +50,14 @@ DISTANCES: Mapping[str, Callable[[Row, Row], float | None]] = {
 }
 """Functions of (clean, row), both finite; None means undefined."""
 
-SCORES: Mapping[str, Callable[[Row, Answers], float]] = {
+SCORES: Mapping[str, Callable[[Row, AnswerTokens], float]] = {
     "logit_diff": lambda row, answers: float(row[answers.answer] - row[answers.wrong]),
     "log_prob": lambda row, answers: log_prob(row, answers.answer),
 }
 """Functions of (row, answers) in which -inf stands for a suppressed id."""
 
 
-def measure(metric: str, clean: Row, row: Row, answers: Answers | None = None) -> Reading:
+def measure(metric: str, clean: Row, row: Row, answers: AnswerTokens | None = None) -> Reading:
     """Return a metric of `row` with `clean` as the reference; both are float64 `[vocab]`.
 
     Ids that are -inf in both rows are left out (for mse also of the count). What else is not finite makes the reading
@@ -84,7 +84,7 @@ def measure(metric: str, clean: Row, row: Row, answers: Answers | None = None) -
     return Reading.absent(State.UNDEFINED) if value is None else Reading.of(value)
 
 
-def _answer_ids(metric: Metric, answers: Answers | None, vocab: int) -> list[int]:
+def _answer_ids(metric: Metric, answers: AnswerTokens | None, vocab: int) -> list[int]:
     """Return the ids the metric reads, each of them checked; none for a distance."""
     if not metric.needs_answers:
         return []

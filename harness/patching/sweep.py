@@ -16,7 +16,8 @@ from harness.patching.one_pass import one_pass
 from harness.patching.patch import Patch, patches_of
 from harness.patching.proof import prove, prove_sharing, unproven
 from harness.vocabulary import STRATEGIES, Direction, Finding, Memory, Question, Site, Sweep, Tokens, metric_named
-from harness.vocabulary.errors import AlignmentError, UnknownName
+from harness.vocabulary.errors import UnknownName
+from harness.vocabulary.raised import AlignmentError
 
 WORTH_SHARING = 32
 """Token-rows below which running a common prefix by itself costs more than it saves, because it reads all weights once:

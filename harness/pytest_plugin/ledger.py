@@ -131,7 +131,7 @@ class Ledger:
     def run(self, job: Job, snapshot: Any, item: pytest.Item) -> JobResult:
         from harness.environment.facts import use_device
         from harness.jobs import run as jobs
-        from harness.vocabulary.errors import JobInterrupted
+        from harness.vocabulary.raised import JobInterrupted
 
         if self._shelf is None:
             if device := self.config.getoption("harness_device"):
@@ -189,7 +189,7 @@ class Ledger:
     # -- ending -----------------------------------------------------------------------------------------------------
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        from harness.vocabulary.errors import JobInterrupted
+        from harness.vocabulary.raised import JobInterrupted
 
         # pytest's own way to stop after a fault in collecting is a KeyboardInterrupt of another type.
         self.interrupted = self.interrupted or excinfo.type in (KeyboardInterrupt, JobInterrupted)

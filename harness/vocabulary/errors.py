@@ -20,6 +20,8 @@
     └── SweepInterrupted            exit code 2  Ctrl-C during a sweep; holds the cells before it
         JobInterrupted              exit code 2  the same, with the result of the job it ended
 
+Errors that carry a noun (a finding, an answer, a result) are in `raised.py`.
+
 An error's text says where, what was seen, and what would be right; the CLI prints it without a traceback and
 ends with the error's exit code.
 """
@@ -29,10 +31,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from harness.vocabulary import Answer, Finding, JobResult
+from typing import ClassVar
 
 EXIT_PASSED = 0
 EXIT_FINDINGS = 1
@@ -128,50 +127,8 @@ class DeviceUnavailable(NothingToRun):
     """MLX runs on another device than the one that is required."""
 
 
-class FindingError(HarnessError):
-    """A finding that ends the request, for callers who get no result to put it in."""
-
-    exit_code = EXIT_FINDINGS
-
-    def __init__(self, finding: Finding):
-        self.finding = finding
-        super().__init__(str(finding))
-
-
-class AlignmentError(FindingError):
-    """Clean and corrupted prompt differ in token length, so positions do not correspond."""
-
-
-class BaselineError(FindingError):
-    """The baseline is zero or not finite, so no recovery is defined."""
-
-
 class TapError(HarnessError):
     """An interception did not fire as often as its recording, or met a model that is already tapped."""
-
-
-class SweepFailed(HarnessError):
-    """A forward pass of a sweep raised; `.answer` holds the cells that were finished, `__cause__` what was raised."""
-
-    def __init__(self, answer: Answer, cause: BaseException):
-        self.answer = answer
-        super().__init__(f"the sweep ended {answer.stopped}: {type(cause).__name__}: {cause}")
-
-
-class SweepInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a sweep; `.answer` holds the cells that were finished."""
-
-    def __init__(self, answer: Answer):
-        self.answer = answer
-        super().__init__(f"interrupted {answer.stopped}")
-
-
-class JobInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a job; `.result` holds what there is of it."""
-
-    def __init__(self, result: JobResult):
-        self.result = result
-        super().__init__(result.reason)
 
 
 class SnapshotRefused(HarnessError):

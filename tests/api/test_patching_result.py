@@ -15,16 +15,8 @@ from harness import InterpretableModel, models
 from harness.models.fingerprint import fingerprint
 from harness.models.spec import DialRow
 from harness.vocabulary import State
-from harness.vocabulary.errors import (
-    AlignmentError,
-    BaselineError,
-    FindingError,
-    PromptError,
-    SweepFailed,
-    SweepInterrupted,
-    UnknownName,
-    UsageError,
-)
+from harness.vocabulary.errors import PromptError, UnknownName, UsageError
+from harness.vocabulary.raised import AlignmentError, BaselineError, FindingError, SweepFailed, SweepInterrupted
 
 
 class Overflowing(nn.Module):

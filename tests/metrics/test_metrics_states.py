@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from harness.metrics import measure, suppressed
-from harness.vocabulary import METRICS, Answers, State
+from harness.vocabulary import METRICS, AnswerTokens, State
 from harness.vocabulary.errors import HarnessError, UnknownName
 
 DISTANCES = [name for name, metric in METRICS.items() if not metric.needs_answers]
 INF, NAN = math.inf, math.nan
-ANSWERS = Answers(1, 2)
+ANSWERS = AnswerTokens(1, 2)
 
 
 def row(*values: float) -> np.ndarray:
@@ -67,13 +67,13 @@ def test_suppressed_ids_are_named() -> None:
 @pytest.mark.parametrize(
     ("metric", "answers", "state"),
     [
-        ("log_prob", Answers(0, 1), State.UNDEFINED),
-        ("log_prob", Answers(1, 0), State.FINITE),
-        ("logit_diff", Answers(0, 1), State.UNDEFINED),
-        ("logit_diff", Answers(1, 0), State.UNDEFINED),
+        ("log_prob", AnswerTokens(0, 1), State.UNDEFINED),
+        ("log_prob", AnswerTokens(1, 0), State.FINITE),
+        ("logit_diff", AnswerTokens(0, 1), State.UNDEFINED),
+        ("logit_diff", AnswerTokens(1, 0), State.UNDEFINED),
     ],
 )
-def test_a_suppressed_answer_leaves_the_score_undefined(metric: str, answers: Answers, state: State) -> None:
+def test_a_suppressed_answer_leaves_the_score_undefined(metric: str, answers: AnswerTokens, state: State) -> None:
     assert measure(metric, row(-INF, 0, 1), row(-INF, 1, 1), answers).state is state
 
 
@@ -116,7 +116,7 @@ def test_f23_a_uniform_shift_moves_l2_and_not_kl(vocab: int) -> None:
 def test_a_value_beyond_float64_is_inf_not_an_error() -> None:
     assert measure("l2", row(-1.7e308, 0), row(1.7e308, 0)).state is State.INF
     assert measure("mse", row(0, 0), row(1e200, 0)).state is State.INF
-    assert measure("logit_diff", row(0, 0), row(1.7e308, -1.7e308), Answers(0, 1)).state is State.INF
+    assert measure("logit_diff", row(0, 0), row(1.7e308, -1.7e308), AnswerTokens(0, 1)).state is State.INF
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,13 @@ def test_a_value_beyond_float64_is_inf_not_an_error() -> None:
         pytest.param(("l2", np.ones((1, 2)), np.ones((1, 2))), HarnessError, r"one row \[vocab\]", id="rank"),
         pytest.param(("log_prob", row(1), row(1)), HarnessError, "log_prob: no answers", id="no-answers"),
         pytest.param(
-            ("logit_diff", row(1, 2), row(1, 2), Answers(0, 2)), HarnessError, "answer id 2; ids .* 0 to 1", id="beyond"
+            ("logit_diff", row(1, 2), row(1, 2), AnswerTokens(0, 2)),
+            HarnessError,
+            "answer id 2; ids .* 0 to 1",
+            id="beyond",
         ),
         pytest.param(
-            ("log_prob", row(1, 2), row(1, 2), Answers(-1, 0)),
+            ("log_prob", row(1, 2), row(1, 2), AnswerTokens(-1, 0)),
             HarnessError,
             "answer id -1; ids .* 0 to 1",
             id="negative",

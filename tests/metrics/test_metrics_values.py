@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from harness.metrics import measure
-from harness.vocabulary import METRICS, Answers, State
+from harness.vocabulary import METRICS, AnswerTokens, State
 
 DISTANCES = [name for name, metric in METRICS.items() if not metric.needs_answers]
 Pair = tuple[np.ndarray, np.ndarray]
@@ -117,7 +117,7 @@ def build(family: str, width: int) -> Pair:
 
 
 def assert_right(
-    metric: str, clean: np.ndarray, row: np.ndarray, want: Decimal, answers: Answers | None = None
+    metric: str, clean: np.ndarray, row: np.ndarray, want: Decimal, answers: AnswerTokens | None = None
 ) -> None:
     reading = measure(metric, clean, row, answers)
     error = exact_metrics.relative_error(reading.value, want)
@@ -135,7 +135,7 @@ def test_distance_equals_exact_arithmetic(metric: str, family: str, width: int) 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_scores_equal_exact_arithmetic(family: str) -> None:
     clean, row = build(family, 40)
-    for answers in (Answers(0, 1), Answers(int(row.argmax()), int(row.argmin()))):
+    for answers in (AnswerTokens(0, 1), AnswerTokens(int(row.argmax()), int(row.argmin()))):
         want = Decimal(row[answers.answer]) - Decimal(row[answers.wrong])
         assert_right("logit_diff", clean, row, want, answers)
         assert_right("log_prob", clean, row, exact_metrics.log_prob(row, answers.answer), answers)
@@ -158,7 +158,7 @@ def test_wide_distributions(family: str, width: int) -> None:
     pairs = np.stack(build(family, 40))
     clean, row = np.ascontiguousarray(pairs[:, np.random.default_rng(1).integers(0, 40, width)])
     assert_right("kl_divergence", clean, row, exact_metrics.kl_divergence(clean, row))
-    assert_right("log_prob", clean, row, exact_metrics.log_prob(row, 7), Answers(7, 8))
+    assert_right("log_prob", clean, row, exact_metrics.log_prob(row, 7), AnswerTokens(7, 8))
 
 
 @pytest.mark.skipif(not exact_metrics.LONG_DOUBLE_IS_WIDER, reason=exact_metrics.NO_LONG_DOUBLE)
@@ -184,7 +184,7 @@ def test_log_prob_near_certainty(gap: float) -> None:
     """The log of a probability 1 - e^-gap is -e^-gap, which 1 - e^-gap itself no longer shows."""
     row = np.array([0.0, gap, -1.0])
     for answer in range(3):
-        assert_right("log_prob", row, row, exact_metrics.log_prob(row, answer), Answers(answer, 0))
+        assert_right("log_prob", row, row, exact_metrics.log_prob(row, answer), AnswerTokens(answer, 0))
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e170, 1e300])
@@ -229,7 +229,7 @@ def test_distance_to_itself_is_zero(metric: str, family: str) -> None:
     ],
 )
 def test_closed_forms(metric: str, clean: list[float], row: list[float], want: float) -> None:
-    reading = measure(metric, np.array(clean, np.float64), np.array(row, np.float64), Answers(0, 1))
+    reading = measure(metric, np.array(clean, np.float64), np.array(row, np.float64), AnswerTokens(0, 1))
     assert reading.value == pytest.approx(want, rel=1e-14)
 
 

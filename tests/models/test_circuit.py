@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from harness.models.sources.groundtruth import load
 from harness.models.spec import CircuitRow
-from harness.vocabulary import Answers, Direction, Question, Reading, State, Sweep, Tokens
+from harness.vocabulary import AnswerTokens, Direction, Question, Reading, State, Sweep, Tokens
 from harness.vocabulary.errors import ModelUnavailable, UsageError
 
 POINTS = {"float32": 1e-4, "float16": 0.01, "bfloat16": 0.1}
@@ -231,7 +231,7 @@ def test_distribution_metrics_against_their_definitions(metric):
         "logit_diff": lambda i: logits[i][8] - logits[i][9],
     }[metric]
     expected = 100 * (value(2) - value(1)) / (value(0) - value(1))
-    for answers in (None, Answers(8, 9)):
+    for answers in (None, AnswerTokens(8, 9)):
         known = model.known.recovery(question(answers=answers), "mlp", 2, metric)
         assert known.value == pytest.approx(expected, abs=1e-4)
 

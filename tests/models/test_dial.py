@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from harness.models.sources.groundtruth import load
 from harness.models.sources.groundtruth.closed_form import recovery
 from harness.models.spec import DialRow
-from harness.vocabulary import Answers, Direction, Question, Reading, State, Sweep, Tokens
+from harness.vocabulary import AnswerTokens, Direction, Question, Reading, State, Sweep, Tokens
 from harness.vocabulary.errors import UsageError
 
 POINTS = {"float32": 1e-4, "float16": 0.01, "bfloat16": 0.1}
@@ -167,7 +167,7 @@ def test_suppressed_ids_are_left_out():
 
 def test_equal_rows_are_a_zero_baseline():
     known = dial().known
-    asked = question(clean=(0, 3), corrupted=(1, 11), answers=Answers(4, 5))
+    asked = question(clean=(0, 3), corrupted=(1, 11), answers=AnswerTokens(4, 5))
     assert known.recovery(asked, "mlp", 0, "l2") == Reading.absent(State.ZERO_BASELINE)
     assert known.recovery(asked, "mlp", 0, "logit_diff") == Reading.absent(State.ZERO_BASELINE)
 

@@ -10,8 +10,9 @@ from harness.models.sources.words import WordTokenizer
 from harness.models.tokens import read, single
 from harness.patching import walk
 from harness.patching.sweep import check_alignment
-from harness.vocabulary import Answers, Question, State, Sweep, Tokens
-from harness.vocabulary.errors import AlignmentError, FindingError, PromptError, UnknownName, UsageError
+from harness.vocabulary import AnswerTokens, Question, State, Sweep, Tokens
+from harness.vocabulary.errors import PromptError, UnknownName, UsageError
+from harness.vocabulary.raised import AlignmentError, FindingError
 
 
 def tokens(ids) -> Tokens:
@@ -94,7 +95,9 @@ def test_an_answer_of_two_tokens_is_an_error(plain):
 
 @pytest.mark.parametrize("metrics", [("l2",), ("l2", "mse", "cosine", "kl_divergence"), ("log_prob",)], ids=", ".join)
 def test_equal_prompts_are_a_zero_baseline_before_any_sweep(plain, metrics):
-    given = answer(engine_named("native"), loaded(plain), asked(CLEAN, CLEAN, metrics=metrics, answers=Answers(0, 1)))
+    given = answer(
+        engine_named("native"), loaded(plain), asked(CLEAN, CLEAN, metrics=metrics, answers=AnswerTokens(0, 1))
+    )
     assert plain.forwards == 2
     assert {curve.oracle_baseline.state for curve in given.curves} == {State.ZERO_BASELINE}
     assert {cell.recovery.state for curve in given.curves for cell in curve.cells} == {State.ZERO_BASELINE}
@@ -102,7 +105,7 @@ def test_equal_prompts_are_a_zero_baseline_before_any_sweep(plain, metrics):
 
 def test_answers_default_to_what_the_two_runs_prefer(plain):
     steps = walk(loaded(plain), asked())
-    wanted = Answers(int(steps.clean.argmax()), int(steps.corrupted.argmax()))
+    wanted = AnswerTokens(int(steps.clean.argmax()), int(steps.corrupted.argmax()))
     given = answer(engine_named("native"), loaded(plain), asked(metrics=("logit_diff",)))
     assert given.answers == wanted
     assert wanted.answer != wanted.wrong

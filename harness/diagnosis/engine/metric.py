@@ -18,7 +18,7 @@ from harness.engines.formula import oracle_baseline
 from harness.engines.legacy import LEGACY
 from harness.engines.legacy import distance as legacy_distance
 from harness.engines.published import distance as published_distance
-from harness.vocabulary import Answers, Reading, State
+from harness.vocabulary import AnswerTokens, Reading, State
 
 PLACE = Place("metric", "metric")
 WRONG = 0.01
@@ -77,7 +77,7 @@ class Measured:
         }
 
 
-def measured(metric: str, clean: mx.array, corrupted: mx.array, answers: Answers | None = None) -> Measured:
+def measured(metric: str, clean: mx.array, corrupted: mx.array, answers: AnswerTokens | None = None) -> Measured:
     """Measure two rows `[vocab]` of the model's own dtype."""
     a, b = metrics.host_row(clean), metrics.host_row(corrupted)
     ends = metrics.measure(metric, a, a, answers), metrics.measure(metric, a, b, answers)

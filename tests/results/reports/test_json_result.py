@@ -11,7 +11,7 @@ from test_terminal import FINDING, curve, job, run
 
 from harness.vocabulary.errors import UsageError
 from harness.results.json import dump_job, dumps, load_job, read, schema, write
-from harness.vocabulary import FINDINGS, Answers, Direction, ModelCard, Reading, RunResult, State, Status, Sweep, Tokens
+from harness.vocabulary import FINDINGS, AnswerTokens, Direction, ModelCard, Reading, RunResult, State, Status, Sweep, Tokens
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def full() -> RunResult:
         clean=Tokens((1, 2), (" Paris", "\ud7ff")),
         corrupted=Tokens((1, 3), (" Rome", "\0")),
         sweep=Sweep(("mlp_out",), (0, -1), Direction.NOISING, (0, 2)),
-        answers=Answers(5, 6),
+        answers=AnswerTokens(5, 6),
         suppressed=(7,),
         strategy="stepwise",
         curves=(curve(Reading.of(0.1 + 0.2), Reading.of(-1e-300), Reading.absent(State.INF)),),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.vocabulary import METRICS, Answers, Positions, Reading, State
+from harness.vocabulary import METRICS, AnswerTokens, Positions, Reading, State
 
 Row = NDArray[np.float64]
 
@@ -19,7 +19,7 @@ POINTS = {"float32": 1e-4, "float16": 0.01, "bfloat16": 0.1}
 """Percentage points a correct engine may be away from a closed form."""
 
 
-def recovery(metric: str, clean: Row, corrupted: Row, patched: Row, answers: Answers | None) -> Reading | None:
+def recovery(metric: str, clean: Row, corrupted: Row, patched: Row, answers: AnswerTokens | None) -> Reading | None:
     """Return the recovery (percent) of a patched row, or None where float64 cannot tell or the metric is unknown.
 
     Rows are `[vocab]`. Columns where both unpatched rows are -inf are suppressed tokens and left out. Any other
@@ -37,9 +37,9 @@ def recovery(metric: str, clean: Row, corrupted: Row, patched: Row, answers: Ans
     return _score_recovery(metric, clean, corrupted, patched, answers or top_answers(clean, corrupted))
 
 
-def top_answers(clean: Row, corrupted: Row) -> Answers:
+def top_answers(clean: Row, corrupted: Row) -> AnswerTokens:
     """Return the answers a question means when it names none: both argmaxes."""
-    return Answers(int(np.argmax(clean)), int(np.argmax(corrupted)))
+    return AnswerTokens(int(np.argmax(clean)), int(np.argmax(corrupted)))
 
 
 def patched_positions(positions: Positions, length: int) -> frozenset[int] | None:
@@ -53,7 +53,7 @@ def patched_positions(positions: Positions, length: int) -> frozenset[int] | Non
     return frozenset(index % length for index in positions)
 
 
-def _score_recovery(metric: str, clean: Row, corrupted: Row, patched: Row, answers: Answers) -> Reading | None:
+def _score_recovery(metric: str, clean: Row, corrupted: Row, patched: Row, answers: AnswerTokens) -> Reading | None:
     if answers.answer == answers.wrong:
         return None
     score = _logit_diff if metric == "logit_diff" else _log_prob
@@ -103,11 +103,11 @@ def _log_softmax(row: Row) -> Row:
     return np.asarray(shifted - np.log(np.sum(np.exp(shifted))))
 
 
-def _logit_diff(row: Row, answers: Answers) -> float:
+def _logit_diff(row: Row, answers: AnswerTokens) -> float:
     return float(row[answers.answer] - row[answers.wrong])
 
 
-def _log_prob(row: Row, answers: Answers) -> float:
+def _log_prob(row: Row, answers: AnswerTokens) -> float:
     return float(_log_softmax(row)[answers.answer])
 
 

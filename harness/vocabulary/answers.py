@@ -1,0 +1,151 @@
+"""What an engine answers: its own numbers beside those that float64 makes of the same logits, and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.vocabulary.findings import FINDINGS, FindingKind, Severity
+from harness.vocabulary.memory import Memory
+from harness.vocabulary.questions import AnswerTokens, Site
+from harness.vocabulary.readings import Reading
+
+
+@dataclass(frozen=True)
+class RowSummary:
+    """What a row of last-token logits `[vocab]` is made of, counted on the host after widening."""
+
+    nan: int
+    pos_inf: int
+    neg_inf: int
+    absmax: float | None
+    first: int | None
+
+    @property
+    def finite(self) -> bool:
+        return not (self.nan or self.pos_inf or self.neg_inf)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One patched run under one metric: what the engine reported, and what float64 makes of the same logits.
+
+    `precision` is the error bar: how many percentage points the oracle is away from that of the same model in float32.
+    None where nobody asked, where the model computes in float32 already, and where either has no value.
+    """
+
+    layer: int
+    position: str
+    recovery: Reading
+    oracle: Reading
+    head: int | None = None
+    precision: float | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One component under one metric: the baseline and the recovery (percent) of every cell.
+
+    `baseline` is what the engine reports, `oracle_baseline` what float64 makes of the same logits. `headroom` is a
+    ratio: the largest norm that a sum of squares in the logits' dtype holds, over the norm that this metric squares and
+    sums; below 1 it overflows. `shift_share` is the percentage of a squared distance that is one shift of all logits,
+    which softmax ignores. Both are None for metrics they mean nothing for, and where there is no baseline.
+    """
+
+    component: str
+    metric: str
+    unit: str
+    baseline: Reading
+    oracle_baseline: Reading
+    cells: tuple[Cell, ...] = ()
+    headroom: float | None = None
+    shift_share: float | None = None
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether a layer has several cells, one for each head or position."""
+        return len({cell.layer for cell in self.cells}) < len(self.cells)
+
+    def site(self, cell: Cell) -> Site:
+        """Return where one of the cells is."""
+        return Site(self.component, cell.layer, cell.position, cell.head)
+
+    def paired(self, other: Curve) -> list[tuple[Cell, Cell]]:
+        """Return the cells that both curves have, in this one's order: an engine may leave some out of either."""
+        theirs = {(cell.layer, cell.position, cell.head): cell for cell in other.cells}
+        pairs = [(cell, theirs.get((cell.layer, cell.position, cell.head))) for cell in self.cells]
+        return [(cell, match) for cell, match in pairs if match is not None]
+
+    def key(self, cell: Cell) -> int | tuple[int, ...]:
+        """Return the layer; in a grid (layer, head), (layer, position) or (layer, head, position)."""
+        if not self.is_grid:
+            return cell.layer
+        head = () if cell.head is None else (cell.head,)
+        by_position = len({each.position for each in self.cells}) > 1
+        return (cell.layer, *head, *((int(cell.position),) if by_position else ()))
+
+
+@dataclass(frozen=True)
+class Concordance:
+    """How far two metrics rank the cells of one component alike.
+
+    `tau` is Kendall's tau-b: 1 for the same order, -1 for the reverse; None where a metric puts no two cells in an
+    order. `layers` are those of the cells that stand in opposite order to most others, three cells at most.
+    """
+
+    component: str
+    metrics: tuple[str, str]
+    tau: float | None
+    layers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: a code of `FINDINGS`, where, what was seen, and the numbers behind it."""
+
+    code: str
+    message: str
+    site: Site | None = None
+    metric: str | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    expected: bool = False
+
+    @property
+    def kind(self) -> FindingKind:
+        return FINDINGS[self.code]
+
+    @property
+    def severity(self) -> Severity:
+        return self.kind.severity
+
+    def __str__(self) -> str:
+        where = f" {self.site}" if self.site else ""
+        metric = f" {self.metric}" if self.metric else ""
+        return f"{self.code}{where}{metric}: {self.message}; {self.kind.hint}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an engine answered to a question, with the evidence the checks need.
+
+    `curves` hold reported and float64 readings side by side; the summaries describe the engine's own logits, and
+    `dtype` is theirs. `attribution` is what watching somebody else's engine showed, and `printed` what it wrote to
+    standard output.
+    """
+
+    strategy: str
+    clean: RowSummary
+    corrupted: RowSummary
+    curves: tuple[Curve, ...]
+    patched: Mapping[Site, RowSummary] = field(default_factory=dict)
+    answers: AnswerTokens | None = None
+    suppressed: tuple[int, ...] = ()
+    fallback: str | None = None
+    dtype: str = ""
+    concordances: tuple[Concordance, ...] = ()
+    stopped: str | None = None
+    """`after 31 of 96 cells` where the sweep ended early; cells that were not computed are absent."""
+    memory: Memory | None = None
+    attribution: tuple[Finding, ...] = ()
+    printed: str = ""

@@ -1,0 +1,49 @@
+"""Errors that carry a noun: the finding a request ran into, or what a sweep or a job had finished before it ended."""
+
+from __future__ import annotations
+
+from harness.vocabulary.answers import Answer, Finding
+from harness.vocabulary.errors import EXIT_FINDINGS, HarnessError
+from harness.vocabulary.results import JobResult
+
+
+class FindingError(HarnessError):
+    """A finding that ends the request, for callers who get no result to put it in."""
+
+    exit_code = EXIT_FINDINGS
+
+    def __init__(self, finding: Finding):
+        self.finding = finding
+        super().__init__(str(finding))
+
+
+class AlignmentError(FindingError):
+    """Clean and corrupted prompt differ in token length, so positions do not correspond."""
+
+
+class BaselineError(FindingError):
+    """The baseline is zero or not finite, so no recovery is defined."""
+
+
+class SweepFailed(HarnessError):
+    """A forward pass of a sweep raised; `.answer` holds the cells that were finished, `__cause__` what was raised."""
+
+    def __init__(self, answer: Answer, cause: BaseException):
+        self.answer = answer
+        super().__init__(f"the sweep ended {answer.stopped}: {type(cause).__name__}: {cause}")
+
+
+class SweepInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a sweep; `.answer` holds the cells that were finished."""
+
+    def __init__(self, answer: Answer):
+        self.answer = answer
+        super().__init__(f"interrupted {answer.stopped}")
+
+
+class JobInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a job; `.result` holds what there is of it."""
+
+    def __init__(self, result: JobResult):
+        self.result = result
+        super().__init__(result.reason)

@@ -1,0 +1,106 @@
+"""The spine: the result of a job and of a run. Reports, snapshots, comparison and replay read these, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from harness.vocabulary.answers import Concordance, Curve, Finding
+from harness.vocabulary.memory import Memory
+from harness.vocabulary.questions import AnswerTokens, Sweep, Tokens
+
+RESULT_SCHEMA = "mlx-patch-harness/result/1"
+
+
+class Status(StrEnum):
+    """How a job, or a run, ended.
+
+    Refused: the case cannot be carried out as written on this model. Crashed: the harness itself is at fault.
+    Interrupted: Ctrl-C ended the run; the jobs that ended before it are kept.
+    """
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    REFUSED = "refused"
+    CRASHED = "crashed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a run happened: compared by `harness compare`, never by a snapshot."""
+
+    harness: str
+    python: str
+    platform: str
+    backend: str
+    device: str
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a result says of the model it ran on."""
+
+    id: str
+    source: str
+    architecture: str
+    layers: int
+    vocab: int
+    dtype: str
+    quantization: str | None = None
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """One case on one model through one engine."""
+
+    id: str
+    case: str
+    case_file: str
+    model: str
+    engine: str
+    status: Status
+    reason: str | None = None
+    case_line: int = 1  # where the case file names its models, for annotations
+    partial: bool = False
+    """The sweep ended early: cells are missing, no check has seen the others, and no snapshot is compared with them."""
+    about: str = ""
+    tags: tuple[str, ...] = ()
+    card: ModelCard | None = None
+    clean: Tokens | None = None
+    corrupted: Tokens | None = None
+    sweep: Sweep | None = None
+    answers: AnswerTokens | None = None
+    suppressed: tuple[int, ...] = ()
+    strategy: str | None = None
+    fallback: str | None = None
+    engine_version: str | None = None
+    printed: str = ""
+    curves: tuple[Curve, ...] = ()
+    concordances: tuple[Concordance, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+    memory: Memory | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Everything one run produced: the JSON file, and the source of every report.
+
+    `planned` are the ids of all jobs selected, those of other shards and those never reached among them. `notes` are
+    what a reader of the verdict must know besides the jobs.
+    """
+
+    verdict: Status
+    exit_code: int
+    environment: Environment
+    jobs: tuple[JobResult, ...]
+    started: str
+    duration_s: float
+    shard: str | None = None
+    planned: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    schema: str = RESULT_SCHEMA
