@@ -43,7 +43,7 @@ def test_a_new_module_must_be_given_a_layer(checkout: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "line", "broken"),
     [
-        ("vocabulary/errors.py", "import harness.support", "The layers"),
+        ("vocabulary/readings.py", "import harness.support.files", "The layers"),
         ("casefile/case.py", "import harness.models", "The layers"),
         ("patching/stepwise.py", "from harness.engines import ENGINES", "The layers"),
         ("metrics/host.py", "import harness.intercept", "The layers"),

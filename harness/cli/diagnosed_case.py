@@ -44,7 +44,7 @@ def save(found: Diagnosis, given: dict[str, Any], prompts: dict[str, Any]) -> st
 def _tried(text: Written, name: str, given: dict[str, Any]) -> list[JobResult]:
     """Run the case where nobody sees it, and return its jobs: the one that should fail, and the remedy's, if any."""
     from harness.diagnosis.outcome.case import table_file
-    from harness.jobs.run import ModelShelf, jobs_in, run
+    from harness.jobs.run import ModelCache, jobs_in, run
     from harness.models import load_table
 
     with TemporaryDirectory() as folder:
@@ -53,7 +53,7 @@ def _tried(text: Written, name: str, given: dict[str, Any]) -> list[JobResult]:
         if text.table:
             table_file(file).write_text(text.table, encoding="utf-8")
         jobs = jobs_in(file, load_table([table_file(file)] if text.table else []))
-        shelf = ModelShelf(given["download"])
+        shelf = ModelCache(given["download"])
         return [run(job, shelf) for job in jobs]
 
 

@@ -12,7 +12,7 @@ from harness.cli.selection import configured, tables_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError, suggest
 
 if TYPE_CHECKING:
-    from harness.laws.architectures.rows import Row
+    from harness.laws.architectures.rows import ArchitectureRow
     from harness.models import ModelRow
 
 
@@ -128,7 +128,7 @@ def _plain(row: ModelRow, ready: bool, why: str) -> dict[str, Any]:
     return {**row.model_dump(mode="json"), "ready": ready, "state": why}
 
 
-def _show(table: list[Row]) -> None:
+def _show(table: list[ArchitectureRow]) -> None:
     """Print a line an architecture, and below the table each reason once."""
     from rich import box
     from rich.table import Table

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from harness.results.reports.terminal import console
 from harness.snapshots import Document, candidates, differences
-from harness.snapshots.places import REFERENCE_BACKEND, Place
+from harness.snapshots.places import REFERENCE_BACKEND, SnapshotPlace
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Review:
         self.console = console()
         self.counts = dict.fromkeys(("accepted", "rejected", "skipped", "refused"), 0)
 
-    def of(self, waiting: Sequence[tuple[Place, Tolerances]]) -> int:
+    def of(self, waiting: Sequence[tuple[SnapshotPlace, Tolerances]]) -> int:
         """Return the exit code: 0 when all were decided."""
         for number, (place, tolerances) in enumerate(waiting, start=1):
             title = f"{number} of {len(waiting)}: {place.case}[{place.job}] on {place.backend}"
@@ -50,7 +50,7 @@ class Review:
             return EXIT_USAGE
         return EXIT_FINDINGS if self.counts["skipped"] else EXIT_PASSED
 
-    def _one(self, place: Place, tolerances: Tolerances) -> str:
+    def _one(self, place: SnapshotPlace, tolerances: Tolerances) -> str:
         try:
             new = candidates.read(place, self.results)
             self._show(place, new, tolerances)
@@ -63,13 +63,13 @@ class Review:
         self.counts[_KEYS[key]] += 1
         return key
 
-    def _decide(self, key: str, place: Place) -> None:
+    def _decide(self, key: str, place: SnapshotPlace) -> None:
         if key == "a":
             click.echo(f"stored as {candidates.accept(place, self.results)}")
         elif key == "r":
             candidates.withdraw(place, self.results)
 
-    def _show(self, place: Place, new: Document, tolerances: Tolerances) -> None:
+    def _show(self, place: SnapshotPlace, new: Document, tolerances: Tolerances) -> None:
         same, wide = tolerances
         name, old = _compared_with(place)
         if old is None:
@@ -98,7 +98,7 @@ def _plain(value: object) -> str:
     return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
-def _compared_with(place: Place) -> tuple[str, Document | None]:
+def _compared_with(place: SnapshotPlace) -> tuple[str, Document | None]:
     """Return what is stored for this backend, or else for the reference, with its name; or why there is neither."""
     for each in (place, place.on(REFERENCE_BACKEND)):
         if each.location.exists():

@@ -25,7 +25,7 @@ from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, 
 
 if TYPE_CHECKING:
     from harness.jobs.run import Job
-    from harness.snapshots import Place
+    from harness.snapshots import SnapshotPlace
 
 _RESULTS = click.option("--results", default="results", show_default=True, help="Folder with the candidates.")
 
@@ -193,11 +193,11 @@ def _whole_jobs(chosen: Chosen) -> list[Job]:
     return jobs_of(chosen)
 
 
-def place_of(job: Job) -> Place:
+def place_of(job: Job) -> SnapshotPlace:
     """Return where a job's snapshot on this machine's backend is."""
-    from harness.snapshots import Place
+    from harness.snapshots import SnapshotPlace
 
-    return Place(job.case.id, job.case.path, job.name, _backend())
+    return SnapshotPlace(job.case.id, job.case.path, job.name, _backend())
 
 
 def _backend() -> str:
@@ -206,7 +206,7 @@ def _backend() -> str:
     return backend()
 
 
-def _expected(job: Job, place: Place) -> Any:
+def _expected(job: Job, place: SnapshotPlace) -> Any:
     from harness.jobs.run import metrics_of
     from harness.snapshots.inventory import Expected
 

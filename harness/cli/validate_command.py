@@ -14,7 +14,7 @@ from harness.cli.selection import Chosen, allow_code_option, case_files, configu
 from harness.vocabulary.errors import EXIT_PASSED, EXIT_USAGE, CaseFileError, Problem
 
 if TYPE_CHECKING:
-    from harness.jobs.preflight import Report
+    from harness.jobs.preflight import CaseReport
 
 
 @click.command("validate")
@@ -47,7 +47,7 @@ def command(paths: tuple[Path, ...], tables: tuple[str, ...], allow_code: bool, 
     return EXIT_PASSED
 
 
-def _say(files: int, jobs: int, report: Report, store: str) -> None:
+def _say(files: int, jobs: int, report: CaseReport, store: str) -> None:
     click.echo(f"{files} case files are valid; they make {jobs} jobs.")
     for each in report.not_checked:
         click.echo(f"not checked: {each}")
@@ -57,7 +57,7 @@ def _say(files: int, jobs: int, report: Report, store: str) -> None:
         click.echo(f"no snapshot yet: {shown}{more}; `{store}` stores them")
 
 
-def _plain(files: int, jobs: int, problems: set[Problem], report: Report) -> dict[str, object]:
+def _plain(files: int, jobs: int, problems: set[Problem], report: CaseReport) -> dict[str, object]:
     return {
         "valid": not problems,
         "files": files,

@@ -18,15 +18,15 @@ from harness.support import progress
 
 
 @contextmanager
-def watching(verbosity: int) -> Iterator[Watcher]:
+def watching(verbosity: int) -> Iterator[ProgressPlugin]:
     """Yield a pytest plugin that shows progress: a bar on a terminal; with verbosity 1 a line a job."""
     with own_stderr() as stream:
-        watcher = Watcher(stream, verbosity)
+        watcher = ProgressPlugin(stream, verbosity)
         with progress.listening(watcher.listen), watcher.bar:
             yield watcher
 
 
-class Watcher:
+class ProgressPlugin:
     """Counts jobs, in this process or over xdist's workers, and tells the bar."""
 
     def __init__(self, stream: TextIO, verbosity: int):

@@ -12,7 +12,7 @@ import click
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName
 
 if TYPE_CHECKING:
-    from harness.diagnosis.zoo import Fault
+    from harness.diagnosis.zoo import PlantedFault
     from harness.diagnosis.zoo.trial import Trial
 
 _only = click.option("--only", multiple=True, metavar="FAULT", help="A fault such as F08; may be repeated.")
@@ -67,7 +67,7 @@ def run_zoo(only: tuple[str, ...], clean: bool, json_file: Path | None, page_fil
     return EXIT_PASSED if all(trial.right for trial in trials) and not alarms else EXIT_FINDINGS
 
 
-def _chosen(only: Sequence[str]) -> list[Fault]:
+def _chosen(only: Sequence[str]) -> list[PlantedFault]:
     from harness.diagnosis.zoo import ZOO
 
     for name in only:
@@ -76,7 +76,7 @@ def _chosen(only: Sequence[str]) -> list[Fault]:
     return [fault for fault in ZOO.values() if not only or fault.id in only]
 
 
-def _trials(faults: Sequence[Fault]) -> list[Trial]:
+def _trials(faults: Sequence[PlantedFault]) -> list[Trial]:
     from harness.diagnosis.zoo.trial import attempt
 
     trials = []
@@ -99,7 +99,7 @@ def _false_alarms() -> tuple[int, list[str]]:
     return looked, said
 
 
-def _show(faults: Sequence[Fault], trials: Sequence[Trial]) -> None:
+def _show(faults: Sequence[PlantedFault], trials: Sequence[Trial]) -> None:
     from rich import box
     from rich.table import Table
 

@@ -64,10 +64,10 @@ def diagnose(
     Raises UsageError or PromptError for a request that makes no sense, ModelUnavailable for a model that is not here.
     The model is afterwards what it was before.
     """
-    from harness.diagnosis.ladder import Request, climb
+    from harness.diagnosis.ladder import DiagnosisRequest, climb
 
     return climb(
-        Request(
+        DiagnosisRequest(
             model=model,
             tokenizer=tokenizer,
             prompt=prompt,

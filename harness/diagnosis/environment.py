@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from harness.diagnosis.outcome.nouns import Observation, Place
-from harness.diagnosis.trail.statistics import LAYOUTS, Probe, counts
+from harness.diagnosis.trail.statistics import LAYOUTS, StatisticsProbe, counts
 from harness.environment.facts import environment
 
 WIDTHS = (1, 7, 1024, 4099)
@@ -79,7 +79,7 @@ def _primitives(fault: float) -> Mapping[str, Callable[[mx.array], bool]]:
 
 def _own(array: mx.array) -> bool:
     layout = LAYOUTS[str(array.dtype).removeprefix("mlx.core.")]
-    return Probe(array, layout).magnitude() >= layout.infinity and not counts(array).finite
+    return StatisticsProbe(array, layout).magnitude() >= layout.infinity and not counts(array).finite
 
 
 def _nan(value: mx.array) -> bool:

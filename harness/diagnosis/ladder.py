@@ -15,7 +15,7 @@ from harness.diagnosis.engine import patched as patched_rung
 from harness.diagnosis.engine import recovery as recovery_rung
 from harness.diagnosis.engine.asked import Asked, ask, engine_of, name_of
 from harness.diagnosis.outcome.nouns import RUNGS, Diagnosis, Frame, Observation, Rung
-from harness.diagnosis.subject import Subject, cast_to, subject_of, tokens_of
+from harness.diagnosis.subject import ModelUnderTest, cast_to, subject_of, tokens_of
 from harness.diagnosis.trail.flow import Trail, trail
 from harness.diagnosis.trail.forward import hidden, silent_masks, silent_norms
 from harness.diagnosis.trail.shadow import Shadow, shadow
@@ -28,7 +28,7 @@ from harness.vocabulary.raised import FindingError
 
 
 @dataclass(frozen=True)
-class Request:
+class DiagnosisRequest:
     """What was asked, as `diagnose` was called."""
 
     model: Any = None
@@ -49,7 +49,7 @@ class Request:
     progress: Callable[[str, int, int], None] | None = None
 
 
-def climb(request: Request) -> Diagnosis:
+def climb(request: DiagnosisRequest) -> Diagnosis:
     """Climb the ladder. Raises UsageError for a request that makes no sense."""
     _refuse(request)
     if request.logits is not None:
@@ -59,7 +59,7 @@ def climb(request: Request) -> Diagnosis:
     return _Climb(request).diagnosis()
 
 
-def _refuse(request: Request) -> None:
+def _refuse(request: DiagnosisRequest) -> None:
     if (request.model is None) == (request.logits is None):
         raise UsageError("give a model, or logits of a clean and a corrupted run, and not both")
     if (request.clean is None) != (request.corrupted is None):
@@ -74,7 +74,7 @@ def _refuse(request: Request) -> None:
 
 
 @dataclass
-class Report:
+class StepReport:
     """The rungs as they are climbed."""
 
     findings: list[Observation] = field(default_factory=list)
@@ -100,9 +100,9 @@ class Report:
 
 
 class _Climb:
-    def __init__(self, request: Request):
-        self.request, self.report = request, Report()
-        self.subject: Subject = subject_of(request.model, request.tokenizer, request.dtype)
+    def __init__(self, request: DiagnosisRequest):
+        self.request, self.report = request, StepReport()
+        self.subject: ModelUnderTest = subject_of(request.model, request.tokenizer, request.dtype)
         self.frames: list[Frame] = []
         self.about: dict[str, Any] = {"model": self.subject.name, "engine": name_of(engine_of(request.engine))}
         if request.dtype:

@@ -22,7 +22,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 
 @dataclass
-class Subject:
+class ModelUnderTest:
     """A model that may not be loaded yet: its folder is looked at first, because a broken one may not load."""
 
     name: str
@@ -43,32 +43,32 @@ class Subject:
         return self.row is not None
 
 
-def subject_of(model: Any, tokenizer: Any, dtype: str | None) -> Subject:
+def subject_of(model: Any, tokenizer: Any, dtype: str | None) -> ModelUnderTest:
     """Return the subject that `diagnose` was given. Raises UsageError for what is none."""
     if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"{dtype!r} is not a dtype of a run; {suggest(dtype, DTYPES)}")
     if isinstance(model, LoadedModel):
-        return Subject(model.card.id, loaded=model, dtype=dtype)
+        return ModelUnderTest(model.card.id, loaded=model, dtype=dtype)
     if isinstance(model, str | Path):
         return _named(str(model), dtype)
     if callable(model) and hasattr(model, "named_modules"):
-        return Subject("given", loaded=_wrapped(model, tokenizer), dtype=dtype)
+        return ModelUnderTest("given", loaded=_wrapped(model, tokenizer), dtype=dtype)
     raise UsageError(f"{type(model).__name__} is not a model; give an nn.Module, a folder, or the id of a model")
 
 
-def _named(name: str, dtype: str | None) -> Subject:
+def _named(name: str, dtype: str | None) -> ModelUnderTest:
     folder = Path(name).expanduser()
     if folder.is_dir():
         if (folder / "config.json").is_file() and (reason := problem(folder)):
             raise UsageError(reason)
-        return Subject(
+        return ModelUnderTest(
             name, folder.resolve(), PathRow(id="folder", source="path", path=str(folder.resolve())), None, dtype
         )
     table = models.bundled()
     if name in table:
-        return Subject(name, None, table[name], None, dtype)
+        return ModelUnderTest(name, None, table[name], None, dtype)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not folder.parent.is_dir():
-        return Subject(name, None, HubRow(id="hub", source="hub", repo=name, revision="main"), None, dtype)
+        return ModelUnderTest(name, None, HubRow(id="hub", source="hub", repo=name, revision="main"), None, dtype)
     raise UsageError(f"{name!r} is neither a folder nor a model of the table; {suggest(name, table)}")
 
 

@@ -24,10 +24,10 @@ from typing import Any
 
 from harness import intercept, metrics
 from harness.engines.declaration import Declaration
-from harness.engines.formula import Engine, Run, oracle_baseline, summary, with_answers
+from harness.engines.formula import Engine, EngineRun, oracle_baseline, summary, with_answers
 from harness.engines.roles import Bare, Place, alone, prove
 from harness.intercept import HookPoint
-from harness.intercept.observer import Seen, watched
+from harness.intercept.observer import ObservedRun, watched
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.patching import check_question
 from harness.patching.equality import equal, relative_difference
@@ -53,7 +53,7 @@ Row = metrics.Row
 
 
 @dataclass(frozen=True)
-class Request:
+class EngineRequest:
     """One sweep of one component under one metric, in the engine's own words."""
 
     model: Any
@@ -81,7 +81,7 @@ class ForeignEngine(Engine):
     """An engine that patches by itself. `ask` runs it; whatever it raises comes through."""
 
     declared: Declaration = field(default_factory=Declaration)
-    ask: Callable[[Request], Reply] = field(default=lambda request: Reply({}))
+    ask: Callable[[EngineRequest], Reply] = field(default=lambda request: Reply({}))
     left_behind: Callable[[], str | None] = field(default=lambda: None)
     """Says what the engine left in its own state, such as a stack that should be empty between two answers."""
 
@@ -105,7 +105,7 @@ class Heard:
     """One call: the reply, the runs seen, and what was printed or warned meanwhile."""
 
     reply: Reply
-    seen: tuple[Seen, ...]
+    seen: tuple[ObservedRun, ...]
     printed: str
     warned: tuple[str, ...]
 
@@ -115,7 +115,7 @@ _MOST_PRINTED = 20_000
 """Characters of an engine's output that are kept: a progress line for each of a hundred layers, several times over."""
 
 
-def hear(engine: ForeignEngine, request: Request) -> Heard:
+def hear(engine: ForeignEngine, request: EngineRequest) -> Heard:
     """Ask once, watching. What the engine printed before it raised goes along as a note of its exception."""
     with watched(request.model) as watch, _listening() as (text, caught):
         try:
@@ -177,10 +177,10 @@ class Reference:
     model: LoadedModel
     question: Question
     bare: Bare
-    clean: Run
-    corrupted: Run
+    clean: EngineRun
+    corrupted: EngineRun
     points: tuple[HookPoint, ...]
-    rows: dict[Site, Run] = field(default_factory=dict)
+    rows: dict[Site, EngineRun] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: LoadedModel, question: Question, points: Sequence[HookPoint]) -> Reference:
@@ -188,19 +188,19 @@ class Reference:
         with watched(model.module) as watch:
             for ids in (clean, corrupted):
                 intercept.forward(model, ids)
-        first, second = (Run.of(seen.logits) for seen in watch.seen)
+        first, second = (EngineRun.of(seen.logits) for seen in watch.seen)
         noising = question.sweep.direction is Direction.NOISING
         bare = Bare(watch.seen[noising], watch.seen[not noising])
         return cls(model, with_answers(question, first, second), bare, first, second, tuple(points))
 
-    def patched(self, site: Site) -> Run:
+    def patched(self, site: Site) -> EngineRun:
         """Return the harness's own patched run at a site, one forward pass after another."""
         if site not in self.rows:
             point = next(p for p in self.points if (p.component, p.layer) == (site.component, site.layer))
             positions = self.question.sweep.positions
             at: Positions = (int(site.position),) if positions == "each" else positions
             _, recording = intercept.record(self.model, self.bare.source.ids, [point])
-            self.rows[site] = Run.of(intercept.replace(self.model, self.bare.target.ids, [point], recording, at))
+            self.rows[site] = EngineRun.of(intercept.replace(self.model, self.bare.target.ids, [point], recording, at))
         return self.rows[site]
 
 
@@ -214,7 +214,7 @@ class _Sheet:
         self.on_input = next(point.is_input for point in reference.points if point.component == component)
         tokens = range(len(question.clean.ids)) if sweep.positions == "each" else (None,)
         self.places: list[Place] = [(layer, token) for layer in layers for token in tokens]
-        self.request = Request(
+        self.request = EngineRequest(
             model.module, model.tokenizer, question.clean.ids, question.corrupted.ids,
             engine.declared.own_name(model, component), layers, metric, sweep.positions, sweep.direction,
             question.answers,
@@ -251,12 +251,12 @@ class _Sheet:
         shared = site_position(self.reference.question.sweep.positions)
         return Site(self.component, layer, shared if token is None else str(token))
 
-    def own_ends(self) -> tuple[Run, Run]:
+    def own_ends(self) -> tuple[EngineRun, EngineRun]:
         """Return the engine's own clean and corrupted runs; where they were not seen, the bare ones."""
         source = self.reference.bare.source.logits if self.roles.source is None else self.roles.source
         target = self.reference.bare.target.logits if self.roles.target is None else self.roles.target
         noising = self.request.direction is Direction.NOISING
-        return (Run.of(target), Run.of(source)) if noising else (Run.of(source), Run.of(target))
+        return (EngineRun.of(target), EngineRun.of(source)) if noising else (EngineRun.of(source), EngineRun.of(target))
 
     def _ends_seen(self) -> bool:
         return self._same_prompts() or not (self.roles.source is None or self.roles.target is None)
@@ -276,7 +276,9 @@ class _Sheet:
         )  # fmt: skip
 
     def summaries(self, suppressed: tuple[int, ...]) -> dict[Site, RowSummary]:
-        return {self.site(place): summary(Run.of(raw).row, suppressed) for place, raw in self.roles.patched.items()}
+        return {
+            self.site(place): summary(EngineRun.of(raw).row, suppressed) for place, raw in self.roles.patched.items()
+        }
 
     def _cell(self, place: Place) -> Cell:
         site = self.site(place)
@@ -295,7 +297,7 @@ class _Sheet:
         raw = self.roles.patched.get(place)
         if raw is None or not self._ends_seen():
             return Reading.absent(State.UNKNOWN)
-        return metrics.recovery(*ends, self._measure(self.own_ends()[0], Run.of(raw)))
+        return metrics.recovery(*ends, self._measure(self.own_ends()[0], EngineRun.of(raw)))
 
     def right(self, place: Place) -> Reading:
         """Return the recovery that float64 makes of the harness's logits."""
@@ -305,10 +307,10 @@ class _Sheet:
             return nothing
         return metrics.recovery(*ends, self._measure(self.reference.clean, self.reference.patched(self.site(place))))
 
-    def _ends(self, clean: Run, corrupted: Run) -> tuple[Reading, Reading]:
+    def _ends(self, clean: EngineRun, corrupted: EngineRun) -> tuple[Reading, Reading]:
         return self._measure(clean, clean), self._measure(clean, corrupted)
 
-    def _measure(self, clean: Run, run: Run) -> Reading:
+    def _measure(self, clean: EngineRun, run: EngineRun) -> Reading:
         return metrics.measure(self.metric, clean.row, run.row, self.reference.question.answers)
 
     # -- what watching showed ---------------------------------------------------------------------------------------

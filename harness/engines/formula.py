@@ -37,14 +37,14 @@ Row = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
-class Run:
+class EngineRun:
     """One forward pass as an engine sees it: the model's own array `[vocab]`, and its float64 copy on the host."""
 
     raw: Any
     row: Row
 
     @classmethod
-    def of(cls, raw: Any) -> Run:
+    def of(cls, raw: Any) -> EngineRun:
         """Return a run from its logits `[vocab]`."""
         return cls(raw, metrics.host_row(raw))
 
@@ -101,7 +101,7 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
     SweepFailed and SweepInterrupted, raised where a sweep ends early, hold what was finished before.
     """
     steps = walk(model, question)
-    clean, corrupted = Run.of(steps.clean), Run.of(steps.corrupted)
+    clean, corrupted = EngineRun.of(steps.clean), EngineRun.of(steps.corrupted)
     question = with_answers(question, clean, corrupted)
     suppressed = metrics.suppressed(clean.row, corrupted.row)
     summaries: dict[Site, RowSummary] = {}
@@ -139,7 +139,9 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
 class _Board:
     """The readings of a sweep while it runs: one curve for each component and metric."""
 
-    def __init__(self, engine: Engine, question: Question, clean: Run, corrupted: Run, sites: Sequence[Site]):
+    def __init__(
+        self, engine: Engine, question: Question, clean: EngineRun, corrupted: EngineRun, sites: Sequence[Site]
+    ):
         self.formula, self.question, self.clean, self.corrupted = engine.formula, question, clean, corrupted
         self.ends = {
             metric: (self._measure(metric, clean), self._measure(metric, corrupted)) for metric in question.metrics
@@ -152,7 +154,7 @@ class _Board:
     def any_recovery_exists(self) -> bool:
         return any(baseline.finite for baseline in self.baselines.values())
 
-    def enter(self, site: Site, run: Run) -> None:
+    def enter(self, site: Site, run: EngineRun) -> None:
         for metric in self.question.metrics:
             true = metrics.recovery(*self.ends[metric], self._measure(metric, run))
             self._add(site, metric, self._reported(metric, run, true), true)
@@ -195,13 +197,13 @@ class _Board:
     def _add(self, site: Site, metric: str, reported: Reading, true: Reading) -> None:
         self.cells[site, metric] = Cell(site.layer, site.position, reported, true, site.head)
 
-    def _measure(self, metric: str, run: Run) -> Reading:
+    def _measure(self, metric: str, run: EngineRun) -> Reading:
         return metrics.measure(metric, self.clean.row, run.row, self.question.answers)
 
-    def _distance(self, metric: str, run: Run) -> float | None:
+    def _distance(self, metric: str, run: EngineRun) -> float | None:
         return self.formula.distance(metric, self.clean.raw, run.raw) if self.formula else None
 
-    def _reported(self, metric: str, run: Run, true: Reading) -> Reading:
+    def _reported(self, metric: str, run: EngineRun, true: Reading) -> Reading:
         baseline, distance = self.reported[metric], self._distance(metric, run)
         if self.formula is None or baseline is None or distance is None:
             return true
@@ -217,9 +219,9 @@ def oracle_baseline(clean: Reading, corrupted: Reading) -> Reading:
     return corrupted if exists.finite else Reading.absent(exists.state)
 
 
-def _patched(steps: Walk) -> Iterator[tuple[Site, Run]]:
+def _patched(steps: Walk) -> Iterator[tuple[Site, EngineRun]]:
     for site, raw in steps.patched:
-        yield site, Run.of(raw)
+        yield site, EngineRun.of(raw)
 
 
 def summary(row: Row, suppressed: tuple[int, ...]) -> RowSummary:
@@ -236,7 +238,7 @@ def _top(row: Row) -> int | None:
     return None if np.isnan(row).all() else int(np.nanargmax(row))
 
 
-def with_answers(question: Question, clean: Run, corrupted: Run) -> Question:
+def with_answers(question: Question, clean: EngineRun, corrupted: EngineRun) -> Question:
     """Answers that are not given are the tokens the two runs prefer; they must differ."""
     needed = [metric for metric in question.metrics if metric_named(metric).needs_answers]
     if not needed or question.answers is not None:

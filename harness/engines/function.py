@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.engines.declaration import declared_by
-from harness.engines.foreign import ForeignEngine, Reply, Request
+from harness.engines.foreign import EngineRequest, ForeignEngine, Reply
 from harness.engines.roles import Place
 from harness.support.user_code import function_named
 from harness.vocabulary.errors import UsageError
@@ -33,7 +33,7 @@ def function_engine(name: str) -> ForeignEngine:
     declared = declared_by(name, getattr(function, "harness", None))
     about = (inspect.getdoc(function) or "a function of the user's own").splitlines()[0]
 
-    def ask(request: Request) -> Reply:
+    def ask(request: EngineRequest) -> Reply:
         return _reply(function(**{key: _plain(getattr(request, key)) for key in asked}))
 
     return ForeignEngine(name, about, metrics=frozenset(declared.metrics), declared=declared, ask=ask)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.engines.declaration import Declaration
-from harness.engines.foreign import ForeignEngine, Reply, Request
+from harness.engines.foreign import EngineRequest, ForeignEngine, Reply
 from harness.engines.roles import Place
 from harness.models.loaded import Tokenizer
 from harness.vocabulary.errors import EngineUnavailable
@@ -33,12 +33,12 @@ INSTALL = "mlxterp is not installed; pip install git+https://github.com/coairese
 
 
 @dataclass(frozen=True)
-class Shape:
+class TensorShape:
     """One form of the interface: how to ask it, and what it can do."""
 
     name: str
     declared: Declaration
-    ask: Callable[[Any, Request], Reply]
+    ask: Callable[[Any, EngineRequest], Reply]
 
 
 def mlxterp_engine() -> ForeignEngine:
@@ -52,7 +52,7 @@ def mlxterp_engine() -> ForeignEngine:
         raise EngineUnavailable("the installed mlxterp has no activation_patching that the harness knows")
     declared = _together([shape.declared for shape in shapes], package)
 
-    def ask(request: Request) -> Reply:
+    def ask(request: EngineRequest) -> Reply:
         shape = next((shape for shape in shapes if _claims(shape, request)), None)
         if shape is None:
             raise EngineUnavailable(f"no shape of mlxterp does {request.metric} at positions {request.positions}")
@@ -75,17 +75,17 @@ def _left_on_stack() -> str | None:
     return f"{left} trace contexts are left on mlxterp's stack"
 
 
-def shapes_of(package: Any) -> list[Shape]:
+def shapes_of(package: Any) -> list[TensorShape]:
     """Return the forms of the interface that a package has, the newest first."""
     method = getattr(package.InterpretableModel, "activation_patching", None)
     if method is None:
         found = []
     elif "positions" in inspect.signature(method).parameters:
-        found = [Shape("positions", _POSITIONS, _ask_method)]
+        found = [TensorShape("positions", _POSITIONS, _ask_method)]
     else:
-        found = [Shape("method", _METHOD, _ask_method)]
+        found = [TensorShape("method", _METHOD, _ask_method)]
     if importlib.util.find_spec(f"{package.__name__}.causal") is not None:
-        found.insert(0, Shape("causal", _CAUSAL, _ask_causal))
+        found.insert(0, TensorShape("causal", _CAUSAL, _ask_causal))
     return found
 
 
@@ -122,7 +122,7 @@ def _together(declared: Sequence[Declaration], package: Any) -> Declaration:
     )
 
 
-def _claims(shape: Shape, request: Request) -> bool:
+def _claims(shape: TensorShape, request: EngineRequest) -> bool:
     asked = "list" if isinstance(request.positions, tuple) else request.positions
     return request.metric in shape.declared.metrics and asked in shape.declared.positions
 
@@ -135,7 +135,7 @@ def _in_percent(reply: Reply, declared: Declaration) -> Reply:
 # -- asking ------------------------------------------------------------------------------------------------------------
 
 
-def _ask_method(package: Any, request: Request) -> Reply:
+def _ask_method(package: Any, request: EngineRequest) -> Reply:
     clean, corrupted, tokenizer = _as_text(request)
     model = package.InterpretableModel(request.model, tokenizer=tokenizer)
     options: dict[str, Any] = {}
@@ -165,7 +165,7 @@ def _ask_method(package: Any, request: Request) -> Reply:
     )
 
 
-def _ask_causal(package: Any, request: Request) -> Reply:
+def _ask_causal(package: Any, request: EngineRequest) -> Reply:
     patching = importlib.import_module(f"{package.__name__}.causal.patching")
     clean, corrupted, tokenizer = _as_text(request)
     positions = request.positions
@@ -241,7 +241,7 @@ class _Ids:
         return self.tokenizer.decode(ids) if self.tokenizer is not None else " ".join(map(str, ids))
 
 
-def _as_text(request: Request) -> tuple[str, str, _Ids]:
+def _as_text(request: EngineRequest) -> tuple[str, str, _Ids]:
     tokenizer = _Ids(request.tokenizer)
     return tokenizer.text(request.clean), tokenizer.text(request.corrupted), tokenizer
 

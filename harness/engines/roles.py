@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import mlx.core as mx
 
-from harness.intercept.observer import Seen
+from harness.intercept.observer import ObservedRun
 from harness.patching.equality import same_bits
 
 Place = tuple[int, int | None]
@@ -41,11 +41,11 @@ class Roles:
 class Bare:
     """Both prompts run on the untouched model."""
 
-    source: Seen
-    target: Seen
+    source: ObservedRun
+    target: ObservedRun
 
 
-def prove(seen: Sequence[Seen], bare: Bare, places: Sequence[Place], on_input: bool = False) -> Roles:
+def prove(seen: Sequence[ObservedRun], bare: Bare, places: Sequence[Place], on_input: bool = False) -> Roles:
     """Return the roles of the runs an engine made to patch `places`."""
     known = {bare.source.ids, bare.target.ids}
     roles = Roles(strays=tuple(dict.fromkeys(run.ids for run in seen if run.ids not in known)))
@@ -60,7 +60,7 @@ def prove(seen: Sequence[Seen], bare: Bare, places: Sequence[Place], on_input: b
     return roles
 
 
-def _sources(runs: Sequence[Seen], bare: Seen, roles: Roles) -> None:
+def _sources(runs: Sequence[ObservedRun], bare: ObservedRun, roles: Roles) -> None:
     """Nothing is ever patched into the source run, so any that differs from the bare one is perturbed."""
     other = [run.logits for run in runs if not same_bits(run.logits, bare.logits)]
     if other:
@@ -69,7 +69,7 @@ def _sources(runs: Sequence[Seen], bare: Seen, roles: Roles) -> None:
         roles.source = runs[0].logits
 
 
-def _target(runs: Sequence[Seen], bare: Seen, roles: Roles) -> None:
+def _target(runs: Sequence[ObservedRun], bare: ObservedRun, roles: Roles) -> None:
     if any(same_bits(run.logits, bare.logits) for run in runs):
         roles.target = bare.logits
     elif _perturbed_throughout(runs, bare):
@@ -77,17 +77,19 @@ def _target(runs: Sequence[Seen], bare: Seen, roles: Roles) -> None:
         roles.target = runs[0].logits
 
 
-def _perturbed_throughout(runs: Sequence[Seen], bare: Seen) -> bool:
+def _perturbed_throughout(runs: Sequence[ObservedRun], bare: ObservedRun) -> bool:
     """Return whether several runs differ from the bare one at one and the same early stage, as a wrapper would do."""
     stages = [difference[0] for run in runs if (difference := run.first_difference(bare))]
     return len(stages) == len(runs) > 1 and len(set(stages)) == 1
 
 
-def _patched(targets: Sequence[Seen], bare: Seen, places: Sequence[Place], on_input: bool, roles: Roles) -> None:
+def _patched(
+    targets: Sequence[ObservedRun], bare: ObservedRun, places: Sequence[Place], on_input: bool, roles: Roles
+) -> None:
     """Give every place the run whose patch lies there, if that accounts for all runs; in part it would prove nothing,
     because a run for one place may have been patched at another."""
     reference = next((run for run in targets if roles.target is not None and same_bits(run.logits, roles.target)), bare)
-    found: dict[Place, Seen] = {}
+    found: dict[Place, ObservedRun] = {}
     idle = 0
     for run in targets:
         if run.stages and same_bits(run.logits, reference.logits) and run.first_difference(reference) is None:
@@ -104,7 +106,7 @@ def _patched(targets: Sequence[Seen], bare: Seen, places: Sequence[Place], on_in
     roles.patched = {place: found[place].logits if place in found else reference.logits for place in places}
 
 
-def _place(run: Seen, reference: Seen, places: Sequence[Place], on_input: bool) -> Place | None:
+def _place(run: ObservedRun, reference: ObservedRun, places: Sequence[Place], on_input: bool) -> Place | None:
     difference = run.first_difference(reference)
     if difference is None:
         return None
@@ -113,7 +115,7 @@ def _place(run: Seen, reference: Seen, places: Sequence[Place], on_input: bool) 
     return next((p for p in places if p[0] == layer and (p[1] is None or tokens == {p[1]})), None)
 
 
-def alone(seen: Sequence[Seen], bare: Bare) -> mx.array | None:
+def alone(seen: Sequence[ObservedRun], bare: Bare) -> mx.array | None:
     """Return the patched row of a call that asked for one place only: the one target run that is not the bare one, or
     the bare one where there were two of it."""
     targets = [run.logits for run in seen if run.ids == bare.target.ids]

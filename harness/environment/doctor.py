@@ -36,7 +36,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Report:
+class MachineReport:
     """What `harness doctor` found out."""
 
     facts: dict[str, str]
@@ -48,7 +48,7 @@ class Report:
         return all(probe.passed for probe in self.probes)
 
 
-def examine() -> Report:
+def examine() -> MachineReport:
     """Examine this process and the machine it runs on."""
     # Asked before anything here imports mlx: afterwards the answer would always be yes.
     early = "mlx.core" in sys.modules
@@ -68,7 +68,7 @@ def examine() -> Report:
     }
     advice = faster_blas(speed, env.backend)
     known = tuple(f"known bad release: {row}" for row in known_bad.installed())
-    return Report(facts, (_detector(), _metrics()), (*known, *_notes(early), *([advice] if advice else [])))
+    return MachineReport(facts, (_detector(), _metrics()), (*known, *_notes(early), *([advice] if advice else [])))
 
 
 def memory() -> str:

@@ -26,7 +26,7 @@ Digests = tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedRun:
     """One prompt of one forward pass.
 
     `logits` is the last token's row `[vocab]` in the model's dtype. `stages` holds the digests of what every block was
@@ -37,7 +37,7 @@ class Seen:
     logits: mx.array
     stages: tuple[Digests, ...]
 
-    def first_difference(self, other: Seen) -> tuple[int, frozenset[int]] | None:
+    def first_difference(self, other: ObservedRun) -> tuple[int, frozenset[int]] | None:
         """Return the first stage at which two runs differ and the tokens that differ there, or None."""
         for stage, (one, two) in enumerate(zip(self.stages, other.stages, strict=False)):
             if one != two:
@@ -49,7 +49,7 @@ class Seen:
 class Watch:
     """Every prompt the model was run on, in order. `blind` says why some run could not be read."""
 
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[ObservedRun] = field(default_factory=list)
     blind: str | None = None
 
 
@@ -141,11 +141,11 @@ def _ids(values: Sequence[Any]) -> list[tuple[int, ...]]:
         return []
 
 
-def _seen(ids: Sequence[tuple[int, ...]], out: Any, stages: _Stages) -> Iterator[Seen]:
+def _seen(ids: Sequence[tuple[int, ...]], out: Any, stages: _Stages) -> Iterator[ObservedRun]:
     logits = out[0] if isinstance(out, tuple) else out
     if not isinstance(logits, mx.array) or logits.ndim != 3 or logits.shape[0] != len(ids):
         raise TypeError(f"a run on {len(ids)} prompts returned {getattr(logits, 'shape', type(logits).__name__)}")
     mx.eval(logits)
     stages.note(logits)
     for number, prompt in enumerate(ids):
-        yield Seen(prompt, logits[number, -1], stages.of(number))
+        yield ObservedRun(prompt, logits[number, -1], stages.of(number))

@@ -170,7 +170,7 @@ def _refuse_shared_folders(files: Sequence[Path]) -> None:
             raise UsageError(f"{file} and {other} store the same snapshots in {folder}; give one another name")
 
 
-class ModelShelf:
+class ModelCache:
     """The model in use, kept until another one is asked for: each is loaded once when jobs come model by model."""
 
     def __init__(self, download: bool = False):
@@ -199,7 +199,7 @@ SnapshotCheck = Callable[[Job, JobResult], Iterable[Finding]]
 
 def run(
     job: Job,
-    shelf: ModelShelf,
+    shelf: ModelCache,
     snapshot: SnapshotCheck | None = None,
     strict: bool = False,
     say: Say = lambda text: None,
@@ -257,7 +257,7 @@ def _failing_as_expected(result: JobResult, job: Job, strict: bool) -> JobResult
 
 
 class _Run:
-    def __init__(self, job: Job, shelf: ModelShelf, blank: JobResult, say: Say):
+    def __init__(self, job: Job, shelf: ModelCache, blank: JobResult, say: Say):
         self.job, self.shelf, self.blank, self.say = job, shelf, blank, say
         self.timings: dict[str, float] = {}
         self.engine: Engine

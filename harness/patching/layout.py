@@ -52,7 +52,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Layout:
+class BlockLayout:
     """The calls of the blocks, and for every block those of its parts that it calls exactly once, by module."""
 
     blocks: Sequence[Call]
@@ -75,7 +75,7 @@ class Layout:
 
 def layout_of(
     model: LoadedModel, blocks: Sequence[Any], ids: Sequence[int], points: Iterable[HookPoint], prefix: Prefix
-) -> Layout:
+) -> BlockLayout:
     """Return how the blocks and their parts are called. Raises OnePassImpossible where a batch cannot grow.
 
     Remembered on the model for as long as its blocks and parts are the same modules.
@@ -86,7 +86,7 @@ def layout_of(
     key = (len(ids), prefix.tokens, tuple(map(id, blocks)), tuple(inside))
     if key not in model.layouts:
         model.layouts[key] = _examined(model, blocks, ids[prefix.tokens :], inside, prefix)
-    found: Layout = model.layouts[key]
+    found: BlockLayout = model.layouts[key]
     missing = [p for p in points if p.module is not blocks[p.layer] and id(p.module) not in found.parts[p.layer]]
     if missing:
         raise OnePassImpossible(f"{missing[0]}: the module is not called exactly once in its block")
@@ -99,7 +99,7 @@ def _examined(
     ids: Sequence[int],
     inside: Mapping[tuple[int, int], Any],
     prefix: Prefix,
-) -> Layout:
+) -> BlockLayout:
     one, two = (_Watch(model, blocks, inside).run([list(ids)] * batch, prefix) for batch in (1, 2))
     if len(one) != len(two) or any(a.who != b.who or a.shapes.keys() != b.shapes.keys() for a, b in zip(one, two)):  # noqa: B905  lengths are compared first
         raise OnePassImpossible("the blocks get other inputs for a batch of two than for a batch of one")
@@ -110,7 +110,7 @@ def _examined(
     for a, b in pairs:
         if a.module is not None and times.count(a.who) == 1 and a.layer == a.within:
             parts[a.layer][a.module] = _part(a, b)
-    return Layout(of_blocks, parts, [*blocks, *inside.values()])
+    return BlockLayout(of_blocks, parts, [*blocks, *inside.values()])
 
 
 @dataclass

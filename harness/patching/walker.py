@@ -26,7 +26,7 @@ from harness.intercept import HookPoint, Tap, resolve_positions, slice_of, tappe
 from harness.intercept.hookpoints import mlp_of
 from harness.models.loaded import LoadedModel
 from harness.patching.equality import equal
-from harness.patching.layout import Call, Layout, OnePassImpossible, Prefix
+from harness.patching.layout import BlockLayout, Call, OnePassImpossible, Prefix
 from harness.patching.patch import Patch
 from harness.support import progress
 
@@ -78,7 +78,7 @@ class Walker:
         blocks: Sequence[Any],
         patches: Sequence[Patch],
         tokens: int,
-        layout: Layout,
+        layout: BlockLayout,
         prefix: Prefix,
     ):
         self.model, self.blocks, self.layout, self.prefix = model, blocks, layout, prefix

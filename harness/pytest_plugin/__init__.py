@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.pytest_plugin.collecting import CaseFile
+from harness.pytest_plugin.collecting import CaseModule
 from harness.pytest_plugin.configuring import apply_configuration
 from harness.pytest_plugin.items import CASE_SUFFIX, nodeid_of
-from harness.pytest_plugin.ledger import LEDGER, Ledger
+from harness.pytest_plugin.ledger import LEDGER, SessionState
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,10 +50,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     apply_configuration(config)
-    config.pluginmanager.register(Ledger(config), LEDGER)
+    config.pluginmanager.register(SessionState(config), LEDGER)
 
 
-def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseFile | None:
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseModule | None:
     if file_path.name.endswith(CASE_SUFFIX):
-        return CaseFile.from_parent(parent, path=file_path, nodeid=nodeid_of(file_path, parent.config.rootpath))
+        return CaseModule.from_parent(parent, path=file_path, nodeid=nodeid_of(file_path, parent.config.rootpath))
     return None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.vocabulary import JobResult
 
 
-class CaseFile(pytest.Module):
+class CaseModule(pytest.Module):
     """A case file, seen by pytest as a module whose one function is parametrized over the case's jobs."""
 
     def _getobj(self) -> ModuleType:

@@ -21,13 +21,13 @@ from harness.pytest_plugin.items import CASE_SUFFIX, has_case_files, job_of, nam
 from harness.vocabulary.errors import EXIT_NOTHING_RAN, EXIT_PASSED
 
 if TYPE_CHECKING:
-    from harness.jobs.run import Job, ModelShelf
+    from harness.jobs.run import Job, ModelCache
     from harness.vocabulary import Finding, JobResult, RunResult
 
 LEDGER = "harness-ledger"
 
 
-class Ledger:
+class SessionState:
     """One run's knowledge: in a worker the models on the shelf, in the owner of the terminal the results."""
 
     def __init__(self, config: pytest.Config):
@@ -41,7 +41,7 @@ class Ledger:
         self.planned: tuple[str, ...] = ()
         self.started = datetime.now(UTC)
         self.clock = time.perf_counter()
-        self._shelf: ModelShelf | None = None
+        self._shelf: ModelCache | None = None
         self._table: Any = None
 
     @property
@@ -136,7 +136,7 @@ class Ledger:
         if self._shelf is None:
             if device := self.config.getoption("harness_device"):
                 use_device(device)
-            self._shelf = jobs.ModelShelf(download=self.config.getoption("harness_download"))
+            self._shelf = jobs.ModelCache(download=self.config.getoption("harness_download"))
 
         def compare(job: Job, result: JobResult) -> list[Finding]:
             return _compare_snapshot(job, result, snapshot, self.config, self.narrowed)
@@ -317,9 +317,9 @@ _REFUSAL = "harness_refusal"
 _PLANNED = "harness_planned"
 
 
-def ledger_of(config: pytest.Config) -> Ledger:
+def ledger_of(config: pytest.Config) -> SessionState:
     ledger = config.pluginmanager.get_plugin(LEDGER)
-    assert isinstance(ledger, Ledger)
+    assert isinstance(ledger, SessionState)
     return ledger
 
 
@@ -381,10 +381,10 @@ def _crashed(report: pytest.TestReport, root: Path) -> JobResult:
 def _compare_snapshot(job: Job, result: JobResult, syrupy: Any, config: pytest.Config, narrowed: bool) -> list[Finding]:
     from harness.environment.facts import environment
     from harness.jobs.run import tolerances
-    from harness.snapshots import Place, compare, compare_part, document
+    from harness.snapshots import SnapshotPlace, compare, compare_part, document
 
     (within, wide), here = tolerances(job.case), environment()
-    place, new = Place(job.case.id, job.case.path, job.name, here.backend), document(result, here, within)
+    place, new = SnapshotPlace(job.case.id, job.case.path, job.name, here.backend), document(result, here, within)
     if narrowed:
         return compare_part(place, new, wide)
     return compare(

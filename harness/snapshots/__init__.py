@@ -14,14 +14,14 @@ from harness.snapshots.comparison import Difference, differences
 from harness.snapshots.document import Document, document, refuse_non_finite
 from harness.snapshots.extension import JobSnapshot
 from harness.snapshots.parts import compare_part
-from harness.snapshots.places import Place, folder_of, location_of, refuse_in_ci, refuse_mixing
+from harness.snapshots.places import SnapshotPlace, folder_of, location_of, refuse_in_ci, refuse_mixing
 from harness.snapshots.steps import compare
 
 __all__ = [
     "Difference",
     "Document",
     "JobSnapshot",
-    "Place",
+    "SnapshotPlace",
     "compare",
     "compare_part",
     "differences",

@@ -10,12 +10,12 @@ import json
 from pathlib import Path
 
 from harness.snapshots.document import SNAPSHOT_SCHEMA, Document, dumps, refuse_non_finite
-from harness.snapshots.places import Place, refuse_in_ci
+from harness.snapshots.places import SnapshotPlace, refuse_in_ci
 from harness.support.files import make_results_folder, write_text
 from harness.vocabulary.errors import SnapshotRefused, UsageError
 
 
-def leave(place: Place, new: Document, results: Path) -> str:
+def leave(place: SnapshotPlace, new: Document, results: Path) -> str:
     """Write the candidate and return its path, or why there is none: a finding must not become a crash."""
     candidate = place.candidate(results)
     try:
@@ -26,7 +26,7 @@ def leave(place: Place, new: Document, results: Path) -> str:
     return str(candidate)
 
 
-def withdraw(place: Place, results: Path) -> None:
+def withdraw(place: SnapshotPlace, results: Path) -> None:
     """Remove the candidate, if there is one: it was rejected, or its question is settled."""
     try:
         place.candidate(results).unlink(missing_ok=True)
@@ -34,7 +34,7 @@ def withdraw(place: Place, results: Path) -> None:
         return  # nor can a candidate be there
 
 
-def read(place: Place, results: Path) -> Document:
+def read(place: SnapshotPlace, results: Path) -> Document:
     """Return a candidate. Raises UsageError when the file is not one of this job's."""
     file = place.candidate(results)
     try:
@@ -51,7 +51,7 @@ def read(place: Place, results: Path) -> Document:
     return dict(document)
 
 
-def accept(place: Place, results: Path) -> Path:
+def accept(place: SnapshotPlace, results: Path) -> Path:
     """Make a candidate the snapshot, in one step, and return where. Raises UsageError under CI, OSError."""
     refuse_in_ci()
     write_text(place.location, dumps(read(place, results)))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.snapshots.document import SNAPSHOT_SCHEMA
-from harness.snapshots.places import CASE_SUFFIX, REFERENCE_BACKEND, Place, folder_of
+from harness.snapshots.places import CASE_SUFFIX, REFERENCE_BACKEND, SnapshotPlace, folder_of
 
 SCHEMA_FAMILY = SNAPSHOT_SCHEMA.rpartition("/")[0] + "/"
 _WRITING_S = 3600.0
@@ -32,7 +32,7 @@ class Standing(StrEnum):
 class Expected:
     """What a case says its snapshot on a backend must hold, as far as that is known without running it."""
 
-    place: Place
+    place: SnapshotPlace
     tolerance: Mapping[str, float]
     curves: frozenset[tuple[str, str]]
 
@@ -74,7 +74,7 @@ def owners(folder: Path) -> list[Path]:
     return [file for file in files if folder_of(file) == folder]
 
 
-def orphans(folder: Path, places: Iterable[Place]) -> list[Path]:
+def orphans(folder: Path, places: Iterable[SnapshotPlace]) -> list[Path]:
     """Return the snapshots in a folder that no job is compared with, and what killed writers left there.
 
     `places` are those of all jobs of all `owners`, on any backend. Only files that name and content show to be

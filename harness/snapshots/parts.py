@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 from harness.snapshots.comparison import differences
 from harness.snapshots.document import Document
-from harness.snapshots.places import REFERENCE_BACKEND, Place
+from harness.snapshots.places import REFERENCE_BACKEND, SnapshotPlace
 from harness.vocabulary import Finding
 
 _SHOWN = 5
 
 
-def compare_part(place: Place, new: Document, wide: Mapping[str, float]) -> list[Finding]:
+def compare_part(place: SnapshotPlace, new: Document, wide: Mapping[str, float]) -> list[Finding]:
     """Return what differs from the stored numbers of the same metrics and components; the others are left alone.
 
     Where the backend has no snapshot, the reference backend's is compared within the tolerance `wide`.

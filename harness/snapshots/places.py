@@ -28,7 +28,7 @@ def _safe(job: str) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class SnapshotPlace:
     """A job as snapshots know it: its case's id and file, its `engine@model`, and a backend."""
 
     case: str
@@ -40,7 +40,7 @@ class Place:
     def location(self) -> Path:
         return location_of(self.case_file, self.job, self.backend)
 
-    def on(self, backend: str) -> Place:
+    def on(self, backend: str) -> SnapshotPlace:
         return replace(self, backend=backend)
 
     def candidate(self, results: Path) -> Path:
@@ -51,7 +51,7 @@ class Place:
         refuse_mixing(results, self.case_file)
         return results / "snapshots" / self.case / self.location.name
 
-    def everywhere(self, results: Path | None = None) -> list[Place]:
+    def everywhere(self, results: Path | None = None) -> list[SnapshotPlace]:
         """Return this place on every backend that has a snapshot; given a results folder, that has a candidate."""
         folder = (self.candidate(results) if results else self.location).parent
         start = f"{_safe(self.job)}."

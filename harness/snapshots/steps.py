@@ -11,7 +11,7 @@ from harness.snapshots.candidates import leave, withdraw
 from harness.snapshots.comparison import differences, origins
 from harness.snapshots.document import Document, refuse_non_finite
 from harness.snapshots.extension import JobSnapshot
-from harness.snapshots.places import REFERENCE_BACKEND, Place
+from harness.snapshots.places import REFERENCE_BACKEND, SnapshotPlace
 from harness.vocabulary import Finding
 from harness.vocabulary.errors import SnapshotRefused
 
@@ -19,7 +19,7 @@ _SHOWN = 5
 
 
 def compare(
-    place: Place, new: Document, wide: Mapping[str, float], results: Path, syrupy: Any, updating: bool
+    place: SnapshotPlace, new: Document, wide: Mapping[str, float], results: Path, syrupy: Any, updating: bool
 ) -> list[Finding]:
     """Compare a document with its snapshot, or store it when updating, through syrupy's fixture.
 
@@ -44,7 +44,7 @@ def compare(
     return [_difference(place.location, new, candidate=leave(place, new, results))]
 
 
-def _elsewhere(place: Place, new: Document, wide: Mapping[str, float], results: Path) -> list[Finding]:
+def _elsewhere(place: SnapshotPlace, new: Document, wide: Mapping[str, float], results: Path) -> list[Finding]:
     reference = place.on(REFERENCE_BACKEND).location
     if place.location == reference or not reference.exists():
         return [Finding("SNP002", f"{place.location} does not exist")]

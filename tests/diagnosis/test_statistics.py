@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.diagnosis.trail.statistics import LAYOUTS, Probe, counts, element, host_values, layout_of
+from harness.diagnosis.trail.statistics import LAYOUTS, StatisticsProbe, counts, element, host_values, layout_of
 
 FAULTS = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 
 
 def probed(array):
-    probe = Probe(array, layout_of(array))
+    probe = StatisticsProbe(array, layout_of(array))
     return probe.magnitude()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from harness.diagnosis import diagnose
 from harness.diagnosis.outcome.nouns import Diagnosis, Observation, Place
-from harness.diagnosis.zoo.clean import Subject, examine, subjects
+from harness.diagnosis.zoo.clean import CleanModel, examine, subjects
 from harness.vocabulary.errors import ModelUnavailable
 
 SUBJECTS = [
@@ -28,23 +28,23 @@ def test_every_dtype_of_smollm2_and_every_architecture_is_among_them():
 
 def test_a_false_alarm_is_told_with_its_place():
     alarm = Diagnosis((Observation("DIA201", "3 of 64 values", Place("forward", "clean", "model.norm")),))
-    assert examine(Subject("llama", dict, True), lambda **arguments: alarm) == (
+    assert examine(CleanModel("llama", dict, True), lambda **arguments: alarm) == (
         "llama: the clean run, model.norm, DIA201: 3 of 64 values"
     )
 
 
 def test_a_warning_is_no_alarm_and_an_absent_model_no_failure():
     warning = Diagnosis((Observation("DIA503", "error bars of 10 points", Place("recovery")),))
-    assert examine(Subject("llama", dict, True), lambda **arguments: warning) is None
+    assert examine(CleanModel("llama", dict, True), lambda **arguments: warning) is None
 
     def absent():
         raise ModelUnavailable("not fetched")
 
-    assert examine(Subject("smollm2", absent, True), lambda **arguments: Diagnosis()) is None
+    assert examine(CleanModel("smollm2", absent, True), lambda **arguments: Diagnosis()) is None
 
 
 def test_a_diagnosis_that_raises_on_a_clean_model_is_an_alarm():
     def broken(**arguments):
         raise KeyError("planted")
 
-    assert examine(Subject("llama", dict, True), broken) == "llama: KeyError: 'planted'"
+    assert examine(CleanModel("llama", dict, True), broken) == "llama: KeyError: 'planted'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.vocabulary import Finding, JobResult, Status, errors
+from harness.vocabulary import Finding, JobResult, Status, errors, raised
 from harness.vocabulary.findings import FINDINGS, Severity
 from harness.vocabulary.verdict import fails, judge, of_run
 
@@ -88,7 +88,7 @@ def test_every_error_knows_its_exit_code(error, code):
     kind = getattr(errors if hasattr(errors, error) else raised, error)
     assert kind.exit_code == code
     assert issubclass(kind, errors.HarnessError)
-    assert f"{error} " in errors.__doc__
+    assert f"{error} " in (errors.__doc__ or "")
 
 
 @pytest.mark.parametrize(

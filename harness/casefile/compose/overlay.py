@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.casefile.syntax.document import Document, KeyPath, Place
+from harness.casefile.syntax.document import Document, KeyPath, Location
 
-Places = dict[KeyPath, Place]
+Places = dict[KeyPath, Location]
 
 
 def overlaid(below: Document, above: Document) -> Document:

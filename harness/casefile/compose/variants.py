@@ -23,7 +23,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, WithJs
 
 from harness.casefile.compose.overlay import overlaid
 from harness.casefile.language.fields import LIST, MAPPING, PATTERN_WORDS, SLUG, Refusal, Slug, either, refuse
-from harness.casefile.syntax.document import Document, KeyPath, Place
+from harness.casefile.syntax.document import Document, KeyPath, Location
 from harness.vocabulary.errors import suggest
 
 # Twice the combinations of six components, two directions and four metrics; more is a typing mistake or a flood.
@@ -120,7 +120,7 @@ def _variants(document: Document, axis: str, values: Any) -> Iterator[tuple[str,
         yield _named(axis, value), _change(document, axis, value, around.places[(index,)])
 
 
-def _change(document: Document, axis: str, value: str | int, place: Place) -> Document:
+def _change(document: Document, axis: str, value: str | int, place: Location) -> Document:
     """Return the document that sets one field to one value, written where the value is."""
     path = FIELDS[axis]
     wrapped = axis in _LISTS or isinstance(value, int)

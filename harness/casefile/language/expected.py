@@ -21,9 +21,9 @@ from harness.casefile.language.fields import (
     ModelPattern,
     NameOf,
     Number,
-    Part,
     Refusal,
     Size,
+    StrictModel,
     Text,
     either,
     refuse,
@@ -40,7 +40,7 @@ FindingCode = Annotated[str, NameOf("a finding to expect", EXPECTABLE)]
 FindingCodes = Annotated[tuple[FindingCode, ...], DISTINCT]
 
 
-class OfJobs(Part):
+class OfJobs(StrictModel):
     """Something said of every job of the case, or of those on one engine or some models."""
 
     engine: Engine | None = Field(default=None, description="only this engine")
@@ -123,7 +123,7 @@ class RankOrder(OfCurves):
     layers: Annotated[tuple[int, ...], Field(min_length=2), DISTINCT] = Field(description="the highest first")
 
 
-class Expectation(Part):
+class Expectation(StrictModel):
     """Findings that must appear and findings that may appear; any other error fails the job."""
 
     findings: FindingCodes = Field(default=(), description="codes that must be found")

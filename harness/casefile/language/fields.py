@@ -125,7 +125,7 @@ def either(expected: str) -> Discriminator:
     return Discriminator(kind, custom_error_type="misfit", custom_error_message=f"expected {expected}")
 
 
-class Part(BaseModel):
+class StrictModel(BaseModel):
     """What every part of a case file has: unknown fields and near-miss types are errors, and nothing changes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -31,10 +31,10 @@ from harness.casefile.language.fields import (
     Engine,
     Models,
     NameOf,
-    Part,
     Refusal,
     Size,
     Slug,
+    StrictModel,
     TagName,
     Text,
     TokenId,
@@ -65,7 +65,7 @@ Positions = Annotated[
 ]
 
 
-class Prompts(Part):
+class Prompts(StrictModel):
     """Two prompts of equal token length, as text or token ids, and the tokens that `logit_diff` and `log_prob` read.
 
     Without answers the most likely token of each run is its answer.
@@ -86,7 +86,7 @@ class Prompts(Part):
         return self
 
 
-class SweepFields(Part):
+class SweepFields(StrictModel):
     """The grid to walk: components x layers, patched at some positions; negative numbers count from the end."""
 
     components: Annotated[tuple[Component, ...], Field(min_length=1), DISTINCT] = Field(
@@ -105,7 +105,7 @@ class SweepFields(Part):
     memory: Annotated[str, AMOUNT] | None = Field(default=None, description="what a walk's rows may take, as in `2GB`")
 
 
-class Tolerance(Part):
+class Tolerance(StrictModel):
     """How far numbers may be away: recoveries in percentage points, baselines relative to their size."""
 
     recovery_points: Size = Field(default=0.05, description="a recovery from its snapshot")
@@ -118,7 +118,7 @@ class Tolerance(Part):
     reference_relative: Size = Field(default=0.005, description="a baseline from the reference engine's")
 
 
-class CaseFile(Part):
+class CaseFile(StrictModel):
     """A case: prompts and a sweep, run on every model through every engine, and what must come out."""
 
     id: Slug | None = Field(default=None, description="defaults to the file's name without .case.yaml")

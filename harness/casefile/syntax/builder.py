@@ -12,7 +12,7 @@ from typing import Any, NoReturn, cast
 
 import yaml
 
-from harness.casefile.syntax.document import MAX_PROBLEMS, Document, KeyPath, Place, described, shown
+from harness.casefile.syntax.document import MAX_PROBLEMS, Document, KeyPath, Location, described, shown
 from harness.casefile.syntax.scalars import Scalar, plain_scalar
 from harness.vocabulary.errors import CaseFileError, Problem
 
@@ -32,7 +32,7 @@ class Builder:
 
     def __init__(self, path: Path, text: str, as_written: bool = False):
         self.path, self.text, self.as_written = path, text, as_written
-        self.places: dict[KeyPath, Place] = {}
+        self.places: dict[KeyPath, Location] = {}
         self.problems: list[Problem] = []
 
     def document(self) -> Document:
@@ -137,7 +137,7 @@ class Builder:
         self._stop(position_after(self.text[: error.position]), message)
 
     def _note(self, path: KeyPath, key: tuple[int, int], value: tuple[int, int]) -> None:
-        self.places[path] = Place(key, value, self.path, path)
+        self.places[path] = Location(key, value, self.path, path)
 
     def _complain(self, position: tuple[int, int], message: str) -> None:
         self.problems.append(Problem(str(self.path), *position, "", message))

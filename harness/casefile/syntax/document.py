@@ -23,7 +23,7 @@ MAX_PROBLEMS = SHOWN_PROBLEMS + 1
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where an entry is written: its key (or list item) and its value as 1-based (line, column), and the file and path.
 
     In a case that includes a file, or varies, the key path in the file is not the one in the case.
@@ -41,9 +41,9 @@ class Document:
 
     path: Path
     data: dict[str, Any]
-    places: Mapping[KeyPath, Place]
+    places: Mapping[KeyPath, Location]
 
-    def place(self, path: KeyPath) -> Place:
+    def place(self, path: KeyPath) -> Location:
         """Return the place of an entry, or of the innermost entry around it that is written."""
         return self.places[self._written(path)]
 

@@ -22,16 +22,16 @@ from harness.vocabulary import METRICS
 from harness.vocabulary.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.diagnosis.ladder import Request
+    from harness.diagnosis.ladder import DiagnosisRequest
 
 FORMATS = (".npy", ".npz", ".safetensors")
 
 
-def climb_arrays(request: Request) -> Diagnosis:
+def climb_arrays(request: DiagnosisRequest) -> Diagnosis:
     """Climb the rungs that need no model. Raises UsageError for arrays that are no logits."""
-    from harness.diagnosis.ladder import Report
+    from harness.diagnosis.ladder import StepReport
 
-    report = Report()
+    report = StepReport()
     found, facts = environment_rung.examine()
     report.add("environment", found, facts)
     for rung in ("weights", "shadow", "patched", "comparisons"):

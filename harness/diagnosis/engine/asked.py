@@ -26,7 +26,7 @@ from harness.vocabulary.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Part:
+class ModuleCall:
     """What one module returned in an observed pass: the sum of its magnitudes, and that of the last token's, if any."""
 
     module: str
@@ -41,7 +41,7 @@ class Pass:
 
     ids: tuple[int, ...]
     logits: mx.array
-    parts: tuple[Part, ...]
+    parts: tuple[ModuleCall, ...]
 
 
 @dataclass(frozen=True)
@@ -222,10 +222,10 @@ def compiled(root: Any, ids: Sequence[int]) -> Pass:
     raise AssertionError("the second attempt returns or raises")
 
 
-def _part(name: str, dtype: str, size: mx.array, last: mx.array) -> Part | None:
+def _part(name: str, dtype: str, size: mx.array, last: mx.array) -> ModuleCall | None:
     """Return a part, or None for one that was compiled together with its surroundings and has no value of its own."""
     try:
-        return Part(name, dtype, float(np.array(size)), float(np.array(last)))
+        return ModuleCall(name, dtype, float(np.array(size)), float(np.array(last)))
     except UNTRACEABLE:
         return None
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness import intercept
 from harness.diagnosis.causes.cause import cause_of
-from harness.diagnosis.engine.asked import Asked, Part, Pass, bare
+from harness.diagnosis.engine.asked import Asked, ModuleCall, Pass, bare
 from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, Observation, Place
 from harness.diagnosis.trail.flow import Trail, layer_of, trail
 from harness.diagnosis.trail.statistics import dtype_name, host_values
@@ -174,13 +174,13 @@ def first_difference(one: Pass, other: Pass, last: bool = False) -> str | None:
     return None
 
 
-def _sizes(one: Part, other: Part, last: bool) -> tuple[float, float]:
+def _sizes(one: ModuleCall, other: ModuleCall, last: bool) -> tuple[float, float]:
     return (one.last, other.last) if last else (one.size, other.size)
 
 
-def by_call(each: Pass) -> dict[tuple[str, int], Part]:
+def by_call(each: Pass) -> dict[tuple[str, int], ModuleCall]:
     """Return the parts of a pass by module and by how often it had been called before."""
-    found: dict[tuple[str, int], Part] = {}
+    found: dict[tuple[str, int], ModuleCall] = {}
     seen: dict[str, int] = {}
     for part in each.parts:
         count = seen[part.module] = seen.get(part.module, 0) + 1

@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 
 from harness.diagnosis.trail.masks import UNTRACEABLE, Masks, arguments, arrays, is_causal
-from harness.diagnosis.trail.statistics import Counts, Probe, counts, dtype_name, layout_of
+from harness.diagnosis.trail.statistics import Counts, StatisticsProbe, counts, dtype_name, layout_of
 from harness.intercept import Tap, tapped
 from harness.vocabulary.errors import UsageError
 
@@ -45,7 +45,7 @@ class Event:
     seen: list[Value] = field(default_factory=list)
 
 
-class Watcher:
+class ModuleWatcher:
     """Collects the events of one forward pass."""
 
     def __init__(self, root: Any):
@@ -54,7 +54,7 @@ class Watcher:
         self.events: list[Event] = []
         self.open: list[str] = []
         self.calls: dict[str, int] = {}
-        self._pending: list[tuple[Value, Probe, mx.array]] = []
+        self._pending: list[tuple[Value, StatisticsProbe, mx.array]] = []
         self._bytes = 0
         self.unseen: set[str] = set()
         self.masks = Masks()
@@ -88,7 +88,7 @@ class Watcher:
                 continue
             # A handle of its own: a model's `x += y` changes the one it holds.
             mine = mx.array(array)
-            self._pending.append((value, Probe(mine, layout), mine))
+            self._pending.append((value, StatisticsProbe(mine, layout), mine))
             self._bytes += array.nbytes
         if self._bytes > HELD_BYTES or len(self._pending) > HELD_VALUES:
             self.flush()
@@ -109,7 +109,7 @@ class Watcher:
                 value.counts = counts(array)
                 value.meant = value.counts.only_neg_inf and is_causal(array)
 
-    def _can_be_evaluated(self, each: tuple[Value, Probe, mx.array]) -> bool:
+    def _can_be_evaluated(self, each: tuple[Value, StatisticsProbe, mx.array]) -> bool:
         try:
             mx.eval(*each[1].pending)
         except UNTRACEABLE:
@@ -118,13 +118,13 @@ class Watcher:
         return True
 
 
-def watch(root: Any, ids: Sequence[int], inner: Sequence[Tap] = ()) -> tuple[Watcher, mx.array]:
+def watch(root: Any, ids: Sequence[int], inner: Sequence[Tap] = ()) -> tuple[ModuleWatcher, mx.array]:
     """Run the model once over token ids and return what was seen and the logits as the model returned them.
 
     `inner` are taps of the caller's, such as a patch; what they change is seen. Raises UsageError for a model that
     returns anything but logits.
     """
-    watcher = Watcher(root)
+    watcher = ModuleWatcher(root)
     with tapped(root, [*inner, *watcher.taps()]), watcher.masks.of_fused_attention(lambda: watcher.open[-1]):
         logits = root(mx.array([list(ids)]))
         watcher.flush()

@@ -19,7 +19,7 @@ import mlx.core as mx
 import numpy as np
 
 from harness.diagnosis.outcome.nouns import APPEARS, DISAPPEARS, PROPAGATES, Frame
-from harness.diagnosis.trail.events import Event, Value, Watcher, watch
+from harness.diagnosis.trail.events import Event, ModuleWatcher, Value, watch
 from harness.diagnosis.trail.masks import EmptyRows, Masks
 from harness.diagnosis.trail.statistics import LAYOUTS, Counts, element, host_values
 from harness.intercept import Tap
@@ -120,7 +120,7 @@ class _Open:
 class _Reading:
     """Reads events in order, with the stack of the modules that are open."""
 
-    def __init__(self, run: str, watcher: Watcher, suppresses: bool, tokens: int):
+    def __init__(self, run: str, watcher: ModuleWatcher, suppresses: bool, tokens: int):
         self.run, self.events, self.tokens = run, watcher.events, tokens
         self.alarm = any(self._hard(value) for event in self.events for value in event.seen)
         self.suppresses = suppresses

@@ -16,7 +16,7 @@ import mlx.core as mx
 
 from harness.diagnosis.subject import cast_to
 from harness.diagnosis.trail.flow import Trail
-from harness.diagnosis.trail.statistics import Probe, counts, layout_of
+from harness.diagnosis.trail.statistics import StatisticsProbe, counts, layout_of
 from harness.intercept import Tap, tapped
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
@@ -82,7 +82,7 @@ def _finite(root: Any, ids: Sequence[int]) -> bool:
     layout = layout_of(logits)
     if layout is None:
         return False
-    if Probe(logits, layout).magnitude() < layout.infinity:
+    if StatisticsProbe(logits, layout).magnitude() < layout.infinity:
         return True
     found = counts(logits)
     return found.only_neg_inf

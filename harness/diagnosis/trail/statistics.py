@@ -24,7 +24,7 @@ CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
-class Layout:
+class FloatLayout:
     """The bits of a float dtype: its two integer views, the integer that is +inf, and the largest finite value."""
 
     name: str
@@ -53,12 +53,12 @@ class Layout:
         return float(np.dtype(self.unsigned).type(magnitude).view(self.name))
 
 
-LAYOUTS: Mapping[str, Layout] = {
+LAYOUTS: Mapping[str, FloatLayout] = {
     layout.name: layout
     for layout in (
-        Layout("float16", 16, 0x7C00, 65504.0, 2.0**-24, 11),
-        Layout("bfloat16", 16, 0x7F80, 3.3895313892515355e38, 2.0**-133, 8),
-        Layout("float32", 32, 0x7F800000, 3.4028234663852886e38, 2.0**-149, 24),
+        FloatLayout("float16", 16, 0x7C00, 65504.0, 2.0**-24, 11),
+        FloatLayout("bfloat16", 16, 0x7F80, 3.3895313892515355e38, 2.0**-133, 8),
+        FloatLayout("float32", 32, 0x7F800000, 3.4028234663852886e38, 2.0**-149, 24),
     )
 }
 
@@ -88,7 +88,7 @@ class Counts:
         return ", ".join(f"{count:,} {name}" for count, name in parts if count) + f" of {self.size:,} values"
 
 
-def layout_of(array: mx.array) -> Layout | None:
+def layout_of(array: mx.array) -> FloatLayout | None:
     """Return the layout of a float array; None for integers and for what no model computes in."""
     return LAYOUTS.get(dtype_name(array))
 
@@ -97,10 +97,10 @@ def dtype_name(array: mx.array) -> str:
     return str(array.dtype).removeprefix("mlx.core.")
 
 
-class Probe:
+class StatisticsProbe:
     """The two reductions of one array, not yet evaluated."""
 
-    def __init__(self, array: mx.array, layout: Layout):
+    def __init__(self, array: mx.array, layout: FloatLayout):
         self.layout, self.size = layout, array.size
         # As unsigned integers negative values are the largest, as signed ones positive values are.
         self.unsigned = mx.max(array.view(getattr(mx, layout.unsigned)))
@@ -125,7 +125,7 @@ def counts(array: mx.array) -> Counts:
     return counts_of_bits(host_bits(array, layout).reshape(-1), layout, array.shape)
 
 
-def host_bits(array: mx.array, layout: Layout) -> npt.NDArray[Any]:
+def host_bits(array: mx.array, layout: FloatLayout) -> npt.NDArray[Any]:
     """Return the bits of an array as unsigned integers of its shape, without a copy where none is needed."""
     return np.asarray(array.view(getattr(mx, layout.unsigned)))
 
@@ -140,7 +140,7 @@ def host_values(array: mx.array) -> npt.NDArray[np.float64]:
     return narrow.astype(np.float64)
 
 
-def counts_of_bits(flat: npt.NDArray[Any], layout: Layout, shape: tuple[int, ...]) -> Counts:
+def counts_of_bits(flat: npt.NDArray[Any], layout: FloatLayout, shape: tuple[int, ...]) -> Counts:
     """Count what is in a flat array of unsigned bits."""
     nan = pos = neg = largest = 0
     first: int | None = None

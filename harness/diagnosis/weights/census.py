@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.diagnosis.trail.statistics import CHUNK, LAYOUTS, Counts, Layout, counts_of_bits
+from harness.diagnosis.trail.statistics import CHUNK, LAYOUTS, Counts, FloatLayout, counts_of_bits
 from harness.diagnosis.weights.tensors import Tensor
 
 Progress = Callable[[str, int, int], None]
@@ -106,7 +106,7 @@ def _integers(tensor: Tensor) -> Census:
     return Census(tensor, Counts(size, None), all_zero=zero and size > 0)
 
 
-def _edges(layout: Layout, target: Layout) -> tuple[int, int]:
+def _edges(layout: FloatLayout, target: FloatLayout) -> tuple[int, int]:
     """Return the bits from which a magnitude becomes infinite in the target dtype, and below which it becomes zero.
 
     Rounding to nearest: half a step above the limit, and half of the smallest number.
@@ -116,7 +116,7 @@ def _edges(layout: Layout, target: Layout) -> tuple[int, int]:
     return _bits_at(layout, high), _bits_at(layout, math.nextafter(low, 1.0))
 
 
-def _bits_at(layout: Layout, value: float) -> int:
+def _bits_at(layout: FloatLayout, value: float) -> int:
     """Return the bits of the smallest magnitude of a layout that is at least `value`."""
     if value > layout.limit:
         return layout.infinity

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.diagnosis.outcome.nouns import Observation
-from harness.diagnosis.subject import Subject
+from harness.diagnosis.subject import ModelUnderTest
 from harness.diagnosis.trail.flow import layer_of
 from harness.diagnosis.weights.census import Census, Progress, scan
 from harness.diagnosis.weights.faults import observations, place_of, swallowed
@@ -27,7 +27,7 @@ class Stored:
     loaded: LoadedModel | None
 
 
-def examine(subject: Subject, before: Any, progress: Progress | None) -> Stored:
+def examine(subject: ModelUnderTest, before: Any, progress: Progress | None) -> Stored:
     """Look at every tensor of a subject, and at those it was made from. Raises UsageError for a folder that is none."""
     found: list[Observation] = []
     files: list[Census] = []
@@ -67,7 +67,7 @@ def _of_file(error: BrokenFile) -> Observation:
 
 
 def _note_before(
-    found: list[Observation], before: Any, after: Sequence[Census], subject: Subject, progress: Progress | None
+    found: list[Observation], before: Any, after: Sequence[Census], subject: ModelUnderTest, progress: Progress | None
 ) -> None:
     """Hold the weights that a model was made from against it: what quantising or a cast has hidden comes first."""
     if before is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from harness.diagnosis.zoo.fault import Fault, on
+from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, DIMENSION, HIDDEN, TOKEN, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, change_output, put, replaced
 from harness.models.loaded import LoadedModel
@@ -78,7 +78,7 @@ _EMPTY = {"run": "clean", "module": "{first_attention}", "layer": 0, "token": TO
 _SLOT = {"run": "clean", "module": "{values}", "layer": BLOCK, "token": TOKEN}
 
 FAULTS = (
-    Fault(
+    PlantedFault(
         "F12", "fully masked attention row", "mlx#2395, #2608; transformers#32390", "H/S",
         "which rows are empty, in the additive mask (NaN) and in the boolean one (a finite average over all tokens)",
         (
@@ -86,7 +86,7 @@ FAULTS = (
             *on("llama qwen3 gemma2 gpt2", _empty_boolean, "boolean", place=_EMPTY, numbers=(TOKEN,), words=("row",)),
         ),
     ),
-    Fault(
+    PlantedFault(
         "F13", "NaN in a masked position leaks (0 x NaN)", "pytorch#101967; vllm#57716", "H",
         "the slot, and that it is masked",
         (

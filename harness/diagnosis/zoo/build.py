@@ -8,7 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from harness.diagnosis.zoo.fault import Fault, on
+from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, alone, both, build, names_in
 from harness.diagnosis.zoo.surgery import Change, at, change_output, replaced
 
@@ -93,7 +93,7 @@ _ATTENTION = {"module": "{attention}", "layer": BLOCK}
 _BLOCK = {"module": "{block}", "layer": BLOCK}
 
 FAULTS = (
-    Fault(
+    PlantedFault(
         "F17", "a kernel wrong at some sizes only", "mlx#665, mlx-lm#58 (1,067 tokens), mlx#3361", "H/S",
         "the smallest failing length, by bisection",
         (
@@ -103,7 +103,7 @@ FAULTS = (
                 numbers=(LONGEST_RIGHT + 1,)),
         ),
     ),
-    Fault(
+    PlantedFault(
         "F18", "compiled differs from eager", "mlx#1234", "H",
         "the block, and that it is wrong compiled only",
         (
@@ -111,7 +111,7 @@ FAULTS = (
             *on("llama gemma2", _compiled_by_the_model, "by the model", place=_BLOCK, words=("compiled", "eager")),
         ),
     ),
-    Fault(
+    PlantedFault(
         "F19", "the detector's own primitive drops NaN", "mlx#2339, #3269, #4146, #4220", "X",
         "the detector is not safe on this build, and which primitive",
         (

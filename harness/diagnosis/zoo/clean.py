@@ -25,7 +25,7 @@ SMALL = 10_000
 
 
 @dataclass(frozen=True)
-class Subject:
+class CleanModel:
     """A model without a fault: its name, and the arguments of a diagnosis, made when they are needed."""
 
     name: str
@@ -33,7 +33,7 @@ class Subject:
     cheap: bool
 
 
-def subjects() -> list[Subject]:
+def subjects() -> list[CleanModel]:
     """Return every clean model: rows of the table, families in three dtypes, all architectures."""
     rows = [_of_row(row) for row in bundled().values() if not isinstance(row, HubRow) and _is_sound(row)]
     halves = [_of_family(name, dtype) for name in HALF.split() for dtype in ("float32", "float16", "bfloat16", "4bit")]
@@ -45,33 +45,33 @@ def _is_sound(row: ModelRow) -> bool:
     return not (isinstance(row, DialRow) and row.logits in ("nan", "inf"))
 
 
-def _of_row(row: ModelRow) -> Subject:
+def _of_row(row: ModelRow) -> CleanModel:
     if isinstance(row, DialRow):
         prompts: dict[str, Any] = {"clean": (0,), "corrupted": (1,), "component": "mlp"}
     elif isinstance(row, CircuitRow):
         prompts = {"clean": (1, 5, 6, 7), "corrupted": (2, 5, 6, 7)}
     else:
         prompts = {"clean": "Paris is the capital of France", "corrupted": "London is the capital of France"}
-    return Subject(row.id, lambda: {"model": load(row), **prompts}, getattr(row, "vocab", SMALL) < SMALL)
+    return CleanModel(row.id, lambda: {"model": load(row), **prompts}, getattr(row, "vocab", SMALL) < SMALL)
 
 
-def _of_family(architecture: str, dtype: Any) -> Subject:
+def _of_family(architecture: str, dtype: Any) -> CleanModel:
     more = {"quantize": "4bit"} if dtype == "4bit" else {}
 
     def arguments() -> dict[str, Any]:
         return both(build(architecture, "float32" if more else dtype, vocab=VOCAB, **more))
 
-    return Subject(f"{architecture}, {dtype}", arguments, dtype in ("float16", "4bit"))
+    return CleanModel(f"{architecture}, {dtype}", arguments, dtype in ("float16", "4bit"))
 
 
-def _of_architecture(architecture: str) -> Subject:
+def _of_architecture(architecture: str) -> CleanModel:
     """Return the small model, patched where it can be: blocks of some kinds have no MLP, or no residual stream."""
 
     def arguments() -> dict[str, Any]:
         model = build(architecture, "float32")
         return both(model, component=_component(model, architecture))
 
-    return Subject(architecture, arguments, False)
+    return CleanModel(architecture, arguments, False)
 
 
 def _component(model: LoadedModel, architecture: str) -> str:
@@ -80,7 +80,7 @@ def _component(model: LoadedModel, architecture: str) -> str:
     return "resid_post"
 
 
-def examine(subject: Subject, diagnose: Callable[..., Any]) -> str | None:
+def examine(subject: CleanModel, diagnose: Callable[..., Any]) -> str | None:
     """Diagnose a clean model and return what is wrong with the diagnosis: an error it names, or that it raises."""
     try:
         found = diagnose(**subject.arguments())

@@ -51,7 +51,7 @@ class Planting:
 
 
 @dataclass(frozen=True)
-class Fault:
+class PlantedFault:
     """A row of the zoo."""
 
     id: str

@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from harness.diagnosis.zoo.fault import Fault, on
+from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import CLEAN, CORRUPTED, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, behave, change_output
 from harness.engines.formula import Engine, Formula
@@ -157,7 +157,7 @@ _GUARDED = ("F03",)
 _METRIC = {"rung": "metric", "run": "metric"}
 
 FAULTS = (
-    Fault(
+    PlantedFault(
         "F01", "the metric accumulates in float16", "mlxterp on Qwen3-30B; numpy#7930", "H",
         "the metric overflows while the outputs are finite: the true value, the limit of 255.97, the remedy",
         (
@@ -166,7 +166,7 @@ FAULTS = (
             *on("llama qwen3", _wide_model, place=_METRIC, numbers=(LIMIT,), words=("finite",)),
         ),
     ),
-    Fault(
+    PlantedFault(
         "F04", "log(0) in KL", "torchmetrics#1029", "H",
         "0 x log 0 must be 0, and at which ids it was not",
         (
@@ -174,7 +174,7 @@ FAULTS = (
             *on("llama qwen3", _log_zero_model, place=_METRIC, besides=_GUARDED, words=("log",)),
         ),
     ),
-    Fault(
+    PlantedFault(
         "F05", "-inf minus -inf over suppressed or padded ids", "heretic#348 (Gemma 4); phi3small", "H",
         "the legal -inf ids, and the metric over the others",
         (
@@ -183,7 +183,7 @@ FAULTS = (
             *on("phi3small", _suppressed_by_design, place=_METRIC, besides=_GUARDED, numbers=(91,), words=("-inf",)),
         ),
     ),
-    Fault(
+    PlantedFault(
         "F07", "cancellation in 1 - cos", "mlx#1302, mlx#4379", "S",
         "the relative error against float64, the bits lost",
         (
@@ -193,7 +193,7 @@ FAULTS = (
             *on("dial", _parallel, place=_METRIC, words=("float64", "bits")),
         ),
     ),
-    Fault(
+    PlantedFault(
         "F23", "the metric moves though softmax does not", "logits + 5: L2 1,949, the same distribution", "S",
         "the change is a uniform shift, so there is nothing to recover",
         (

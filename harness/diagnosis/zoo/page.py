@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.diagnosis.zoo.fault import KINDS, Fault
+from harness.diagnosis.zoo.fault import KINDS, PlantedFault
 from harness.diagnosis.zoo.trial import Trial
 
 PARTS = ("place", "cause", "evidence")
@@ -15,7 +15,7 @@ PARTS = ("place", "cause", "evidence")
 class Score:
     """A row of the confusion table: of how many plantings of a fault each part was named rightly."""
 
-    fault: Fault
+    fault: PlantedFault
     trials: tuple[Trial, ...]
 
     def cells(self) -> tuple[str, ...]:
@@ -27,7 +27,7 @@ class Score:
         return [each for each in self.trials if not each.right]
 
 
-def scores(faults: Iterable[Fault], trials: Sequence[Trial]) -> list[Score]:
+def scores(faults: Iterable[PlantedFault], trials: Sequence[Trial]) -> list[Score]:
     """Return the confusion table, a row a fault."""
     return [Score(fault, tuple(each for each in trials if each.fault == fault.id)) for fault in faults]
 
@@ -37,7 +37,7 @@ def total(table: Sequence[Score], part: str) -> int:
     return sum(bool(row.trials) and all(getattr(each, part) for each in row.trials) for row in table)
 
 
-def markdown(zoo: Mapping[str, Fault], trials: Sequence[Trial]) -> str:
+def markdown(zoo: Mapping[str, PlantedFault], trials: Sequence[Trial]) -> str:
     """Return the page: what is planted, what must be said, and how many diagnoses said it."""
     table = scores(zoo.values(), trials)
     totals = " | ".join(f"**{total(table, part)} of {len(table)}**" for part in PARTS)
@@ -69,7 +69,7 @@ def markdown(zoo: Mapping[str, Fault], trials: Sequence[Trial]) -> str:
     )
 
 
-def _about(fault: Fault) -> str:
+def _about(fault: PlantedFault) -> str:
     variants = ", ".join(dict.fromkeys(each.variant for each in fault.plantings if each.variant))
     planted = ", ".join(fault.architectures) + (f" ({variants})" if variants else "")
     cells = (fault.id, fault.title, fault.report, fault.kinds, planted, fault.says)

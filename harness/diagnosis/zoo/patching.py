@@ -13,7 +13,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from harness.diagnosis.zoo.fault import Fault, on
+from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, behave
 from harness.models.spec import DType
@@ -156,7 +156,7 @@ def _bypassed(architecture: str) -> Iterator[Arguments]:
 _PATCHED = {"rung": "patched", "run": "patched"}
 
 FAULTS = (
-    Fault(
+    PlantedFault(
         "F20", "a patch heals the fault by promotion, or never fires", "mlxcel#1710; nnsight#502", "X",
         "the dtype drifts to float32; the patch did not fire",
         (
@@ -167,7 +167,7 @@ FAULTS = (
                 place={**_PATCHED, "module": "{mlp}", "layer": BLOCK}),
         ),
     ),
-    Fault(
+    PlantedFault(
         "F22", "tracing changes the forward",
         "wrappers break `in` (recurrent_gemma) and `isinstance` (olmo_hybrid)", "S",
         "the traced run differs from the bare run",

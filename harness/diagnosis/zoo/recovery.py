@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.diagnosis.zoo.fault import Fault, on
+from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import CLEAN, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, change_output, put
 from harness.models.sources import groundtruth
@@ -58,7 +58,7 @@ _RECOVERY = {"rung": "recovery", "run": "recovery"}
 _HEAD = {"run": "clean", "module": "{head}", "layer": None, "token": LAST, "dimension": ID}
 
 FAULTS = (
-    Fault(
+    PlantedFault(
         "F02", "clean and corrupted give the same logits", "transformers#16711", "S",
         "zero baseline: the recovery is undefined, not 0 %",
         (
@@ -66,7 +66,7 @@ FAULTS = (
             *on("llama qwen3 gpt2 gemma2", _same_prompt, place=_RECOVERY, words=("zero", "undefined")),
         ),
     ),
-    Fault(
+    PlantedFault(
         "F03", "non-finite baseline turned into a number by a guard",
         "mlxterp: `> 1e-10 else 0.0`; `max(0.0, nan)`", "X",
         "the baseline is not finite, and the engine reported 0.0 for it; the place is where the NaN appears",
@@ -77,7 +77,7 @@ FAULTS = (
                 place={"run": "weights", "module": "table", "token": 1, "dimension": 255}),
         ),
     ),
-    Fault(
+    PlantedFault(
         "F21", "prompts of different token length", "mlxterp aligns them at the end, silently", "S",
         "positions do not correspond, and where they first differ",
         on("llama qwen3 gpt2", _two_lengths, place={"token": 2}, numbers=(6, 8, 2)),

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness import diagnosis
 from harness.diagnosis.outcome.nouns import Diagnosis, Observation
-from harness.diagnosis.zoo.fault import TOLERANCE, Fault, Planting
+from harness.diagnosis.zoo.fault import TOLERANCE, PlantedFault, Planting
 from harness.diagnosis.zoo.models import names_in
 from harness.vocabulary.findings import FINDINGS
 
@@ -46,7 +46,7 @@ def required_place(planting: Planting) -> dict[str, Any]:
     return {key: value.format_map(names) if isinstance(value, str) else value for key, value in planting.place.items()}
 
 
-def attempt(fault: Fault, planting: Planting, diagnose: Diagnose = diagnosis.diagnose) -> Trial:
+def attempt(fault: PlantedFault, planting: Planting, diagnose: Diagnose = diagnosis.diagnose) -> Trial:
     """Plant the fault, diagnose it, and judge; a diagnosis that raises is wrong in everything."""
     with planting.plant(planting.architecture) as arguments:
         try:
@@ -55,7 +55,7 @@ def attempt(fault: Fault, planting: Planting, diagnose: Diagnose = diagnosis.dia
             return Trial(fault.id, planting, False, False, False, f"{type(error).__name__}: {error}")
 
 
-def judge(fault: Fault, planting: Planting, found: Diagnosis) -> Trial:
+def judge(fault: PlantedFault, planting: Planting, found: Diagnosis) -> Trial:
     """Compare a diagnosis with what is required.
 
     The cause is right when an error names the fault and no error names another one that does not follow from it.

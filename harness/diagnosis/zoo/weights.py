@@ -13,7 +13,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from harness.diagnosis.zoo.fault import Fault, on
+from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, LAYERS, VOCAB, both, build, names_in
 from harness.diagnosis.zoo.surgery import at
 from harness.models.sources import synthetic
@@ -146,13 +146,13 @@ _SCALES = {"run": "weights", "module": "{down}.scales", "layer": BLOCK, "token":
 _SWALLOWED = {**_TENSOR, "token": ROW, "dimension": COLUMN}
 
 FAULTS = (
-    Fault(
+    PlantedFault(
         "F11", "weights trained in bfloat16, cast to float16", "mlx-examples#980 (T5)", "H/S",
         "3 weights over range, 5 flushed to 0, and of which tensor",
         on("llama qwen3 gpt2", _cast, numbers=(3, 5), words=("{down}.weight",),
            place={**_TENSOR, "token": ROW, "dimension": 0}),
     ),
-    Fault(
+    PlantedFault(
         "F14", "quantisation scale zero or NaN", "mlx#1028; GPTQModel#1531", "H",
         "the tensor and the group",
         (
@@ -160,7 +160,7 @@ FAULTS = (
             *on("llama qwen3", _scale(0.0), "zero", place=_SCALES, words=("{down}.scales",)),
         ),
     ),
-    Fault(
+    PlantedFault(
         "F15", "quantising swallows a NaN weight", "getainode#186; aprender#190", "X",
         "the weight that was NaN before, while nothing is now",
         (
@@ -170,7 +170,7 @@ FAULTS = (
             *on("llama qwen3", _swallowed_in_a_folder, "two folders", place=_SWALLOWED, words=("{down}.weight",)),
         ),
     ),
-    Fault(
+    PlantedFault(
         "F16", "missing, truncated, zero or random tensors", "BitNet#608; mlx-vlm#1521", "S",
         "the parameter that is zero or was never loaded; the file that ends too early",
         (

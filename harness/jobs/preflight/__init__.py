@@ -18,8 +18,8 @@ from harness.casefile import Case
 from harness.casefile.syntax.document import KeyPath
 from harness.jobs.preflight.modules import component_fault
 from harness.jobs.preflight.prompts import prompt_faults
-from harness.jobs.preflight.shapes import Shape, shape_of
-from harness.jobs.preflight.wording import Fault, Unknown
+from harness.jobs.preflight.shapes import ModelShape, shape_of
+from harness.jobs.preflight.wording import Refused, Unknown
 from harness.jobs.run import Job
 from harness.models.spec import ModelRow
 from harness.vocabulary.errors import Problem
@@ -40,7 +40,7 @@ class NotChecked:
 
 
 @dataclass(frozen=True)
-class Report:
+class CaseReport:
     """Every problem, what was not checked, and the jobs that have no snapshot."""
 
     problems: tuple[Problem, ...]
@@ -48,7 +48,7 @@ class Report:
     without_snapshot: tuple[str, ...]
 
 
-def inspect(jobs: Sequence[Job]) -> Report:
+def inspect(jobs: Sequence[Job]) -> CaseReport:
     """Return what can be said of jobs without loading a model."""
     faults: dict[Problem, list[str]] = {}
     unknown: dict[tuple[str, str], list[str]] = {}
@@ -58,7 +58,7 @@ def inspect(jobs: Sequence[Job]) -> Report:
                 unknown.setdefault((found.what, found.why), []).extend(ids)
             else:
                 faults.setdefault(case.problem(found.text, found.path), []).append(row.id)
-    return Report(
+    return CaseReport(
         tuple(replace(fault, message=f"{fault.message}; on {_models(models)}") for fault, models in faults.items()),
         tuple(NotChecked(what, why, tuple(ids)) for (what, why), ids in unknown.items()),
         tuple(job.id for job in jobs if _lacks_snapshot(job)),
@@ -73,14 +73,14 @@ def _by_model(jobs: Iterable[Job]) -> Iterator[tuple[Case, ModelRow, list[str]]]
     yield from pairs.values()
 
 
-def _found(case: Case, row: ModelRow) -> Iterator[Fault | Unknown]:
+def _found(case: Case, row: ModelRow) -> Iterator[Refused | Unknown]:
     shape = shape_of(row)
     yield from _layers(case, shape)
     yield from _components(case, shape)
     yield from prompt_faults(case, row, shape)
 
 
-def _layers(case: Case, shape: Shape) -> Iterator[Fault | Unknown]:
+def _layers(case: Case, shape: ModelShape) -> Iterator[Refused | Unknown]:
     named = [*_named_layers(case)]
     if not named:
         return
@@ -90,9 +90,9 @@ def _layers(case: Case, shape: Shape) -> Iterator[Fault | Unknown]:
     seen: dict[int, int] = {}
     for path, layer in named:
         if not -shape.layers <= layer < shape.layers:
-            yield Fault(path, f"layer {layer} does not exist; there are layers 0 to {shape.layers - 1}")
+            yield Refused(path, f"layer {layer} does not exist; there are layers 0 to {shape.layers - 1}")
         elif path[0] == "sweep" and seen.setdefault(layer % shape.layers, layer) != layer:
-            yield Fault(path, f"layer {layer} is layer {seen[layer % shape.layers]} once more")
+            yield Refused(path, f"layer {layer} is layer {seen[layer % shape.layers]} once more")
 
 
 def _named_layers(case: Case) -> Iterator[tuple[KeyPath, int]]:
@@ -110,11 +110,11 @@ def _layers_of(path: KeyPath, entry: Any) -> Iterator[tuple[KeyPath, int]]:
         yield (*path, "layers", index), layer
 
 
-def _components(case: Case, shape: Shape) -> Iterator[Fault | Unknown]:
+def _components(case: Case, shape: ModelShape) -> Iterator[Refused | Unknown]:
     for index, component in enumerate(case.sweep.components):
         found = component_fault(component, shape)
         if isinstance(found, str):
-            yield Fault(("sweep", "components", index), found)
+            yield Refused(("sweep", "components", index), found)
         elif found is not None:
             yield found
 

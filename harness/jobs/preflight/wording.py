@@ -8,7 +8,7 @@ from harness.casefile.syntax.document import KeyPath
 
 
 @dataclass(frozen=True)
-class Fault:
+class Refused:
     """Something a run on this model would refuse, and where the case says it."""
 
     path: KeyPath

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
 
-from harness.laws.architectures.rows import COLUMNS, NOT_BUILT, PASS, Row
+from harness.laws.architectures.rows import COLUMNS, NOT_BUILT, PASS, ArchitectureRow
 
 
-def counts(table: Sequence[Row]) -> dict[str, int]:
+def counts(table: Sequence[ArchitectureRow]) -> dict[str, int]:
     """Return how many architectures pass in each column."""
     return {column: sum(row.cells[column] == PASS for row in table) for column in COLUMNS}
 
 
-def numbered(table: Iterable[Row]) -> dict[str, int]:
+def numbered(table: Iterable[ArchitectureRow]) -> dict[str, int]:
     """Return reason -> number, in the order in which the table shows them."""
     texts = dict.fromkeys(cell for row in table for cell in row.cells.values() if cell not in (PASS, NOT_BUILT))
     return {text: number for number, text in enumerate(texts, 1)}
@@ -32,7 +32,7 @@ def versions() -> str:
     return f"{packages} on {platform.system()} {platform.machine()}, {date.today().isoformat()}"
 
 
-def markdown(table: Sequence[Row], made_with: str) -> str:
+def markdown(table: Sequence[ArchitectureRow], made_with: str) -> str:
     """Return the table as a page, each reason once below it."""
     reasons = numbered(table)
     lines = (" | ".join((row.architecture, *(mark(row.cells[c], reasons) for c in COLUMNS))) for row in table)

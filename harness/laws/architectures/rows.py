@@ -35,7 +35,7 @@ COLUMNS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Row:
+class ArchitectureRow:
     """One architecture: column -> `pass`, a reason, or `FAIL: ` and what was seen."""
 
     architecture: str
@@ -47,16 +47,16 @@ class Row:
         return [f"{self.architecture} {column}: {text}" for column, text in self.cells.items() if FAIL in text]
 
 
-def row_of(architecture: str) -> Row:
+def row_of(architecture: str) -> ArchitectureRow:
     """Run every check on one architecture, in this process."""
     model: list[Any] = []
     cells = {"builds": cell(architecture, "builds", lambda: model.append(build(architecture)))}
     for column, check in CHECKS.items():
         cells[column] = cell(architecture, column, partial(check, model[0])) if model else NOT_BUILT
-    return Row(architecture, cells)
+    return ArchitectureRow(architecture, cells)
 
 
-def rows(architectures: Iterable[str], workers: int = 2) -> Iterator[Row]:
+def rows(architectures: Iterable[str], workers: int = 2) -> Iterator[ArchitectureRow]:
     """Yield the row of each architecture in order, each from a process of its own."""
     with ThreadPoolExecutor(workers) as pool:
         yield from pool.map(_in_a_process, architectures)
@@ -75,9 +75,9 @@ def equalities(
         yield from pool.map(one, architectures)
 
 
-def _in_a_process(architecture: str) -> Row:
+def _in_a_process(architecture: str) -> ArchitectureRow:
     cells, seen = _answer("architectures", architecture)
-    return Row(architecture, cells or dict.fromkeys(COLUMNS, FAIL + seen))
+    return ArchitectureRow(architecture, cells or dict.fromkeys(COLUMNS, FAIL + seen))
 
 
 def _answer(*arguments: str) -> tuple[Any, str]:

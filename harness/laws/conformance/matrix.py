@@ -13,7 +13,7 @@ from harness.engines import Engine
 from harness.laws import AFTER, FIRST, LAWS, Law
 from harness.laws.conformance.rows import ModelRow
 from harness.laws.conformance.smallest import Smallest, smallest
-from harness.laws.subject import Subject
+from harness.laws.subject import EngineUnderTest
 from harness.vocabulary.errors import DoesNotApply, EngineUnavailable, HarnessError, ModelUnavailable
 
 PASS, FAIL, SKIP = "pass", "fail", "skipped"
@@ -22,7 +22,7 @@ TIMEOUT_S = 600
 
 
 @dataclass(frozen=True)
-class Cell:
+class LawCell:
     """A law on a model: passed, failed with what was seen, or skipped with the reason."""
 
     row: str
@@ -32,12 +32,12 @@ class Cell:
     smallest: Smallest | None = None
 
 
-Noted = Callable[[Cell], None]
+Noted = Callable[[LawCell], None]
 
 
-def row_cells(engine: Engine, row: ModelRow, laws: Sequence[Law]) -> Iterator[Cell]:
+def row_cells(engine: Engine, row: ModelRow, laws: Sequence[Law]) -> Iterator[LawCell]:
     """Yield the cells of one model, in this process."""
-    subject = Subject(engine, row.build, row.clean, row.corrupted, undefined=row.undefined)
+    subject = EngineUnderTest(engine, row.build, row.clean, row.corrupted, undefined=row.undefined)
     answering = _cell(subject, row, LAWS[FIRST])
     untidy = answering.status == PASS and _cell(subject, row, LAWS[AFTER]).status == FAIL
     for law in laws:
@@ -47,11 +47,11 @@ def row_cells(engine: Engine, row: ModelRow, laws: Sequence[Law]) -> Iterator[Ce
         if law.name == FIRST:
             yield answering
         elif answering.status != PASS:
-            yield Cell(
+            yield LawCell(
                 row.id, law.name, SKIP, answering.text if answering.status == SKIP else "it does not answer here"
             )
         elif row.undefined and law.name not in _ON_UNDEFINED:
-            yield Cell(row.id, law.name, SKIP, "the logits are not finite on purpose")
+            yield LawCell(row.id, law.name, SKIP, "the logits are not finite on purpose")
         else:
             yield _cell(subject, row, law)
 
@@ -59,33 +59,33 @@ def row_cells(engine: Engine, row: ModelRow, laws: Sequence[Law]) -> Iterator[Ce
 _ON_UNDEFINED = ("undefined", "lengths", "names", "after", "after-error", "after-ctrl-c")
 
 
-def _cell(subject: Subject, row: ModelRow, law: Law) -> Cell:
+def _cell(subject: EngineUnderTest, row: ModelRow, law: Law) -> LawCell:
     try:
         breach = law.of_engine(subject)
     except (DoesNotApply, EngineUnavailable, ModelUnavailable) as error:
-        return Cell(row.id, law.name, SKIP, str(error))
+        return LawCell(row.id, law.name, SKIP, str(error))
     except HarnessError as error:
         breach = str(error)
     if not breach:
-        return Cell(row.id, law.name, PASS)
+        return LawCell(row.id, law.name, PASS)
     if reason := row.reason(law.name):
-        return Cell(row.id, law.name, SKIP, reason)
-    return Cell(row.id, law.name, FAIL, breach, smallest(subject, law, breach))
+        return LawCell(row.id, law.name, SKIP, reason)
+    return LawCell(row.id, law.name, FAIL, breach, smallest(subject, law, breach))
 
 
 def in_processes(
     engine: str, allow_code: bool, rows: Sequence[ModelRow], laws: Sequence[Law], workers: int = 2
-) -> Iterator[list[Cell]]:
+) -> Iterator[list[LawCell]]:
     """Yield the cells of each model in order, each from a process of its own, because some models end theirs."""
 
-    def one(row: ModelRow) -> list[Cell]:
+    def one(row: ModelRow) -> list[LawCell]:
         return _in_a_process(engine, allow_code, row, laws)
 
     with ThreadPoolExecutor(workers) as pool:
         yield from pool.map(one, rows)
 
 
-def _in_a_process(engine: str, allow_code: bool, row: ModelRow, laws: Sequence[Law]) -> list[Cell]:
+def _in_a_process(engine: str, allow_code: bool, row: ModelRow, laws: Sequence[Law]) -> list[LawCell]:
     names = [law.name for law in laws]
     command = [sys.executable, "-m", "harness.laws.conformance", engine, row.id, ",".join(names)]
     try:
@@ -98,16 +98,16 @@ def _in_a_process(engine: str, allow_code: bool, row: ModelRow, laws: Sequence[L
     except (IndexError, json.JSONDecodeError):
         seen = f"the process ended with {done.returncode}: {done.stderr.strip()[-200:]}"
     if reason := row.reason("answers"):
-        return [Cell(row.id, name, SKIP, reason) for name in names]
-    return [Cell(row.id, FIRST, FAIL, seen), *(Cell(row.id, n, SKIP, seen) for n in names if n != FIRST)]
+        return [LawCell(row.id, name, SKIP, reason) for name in names]
+    return [LawCell(row.id, FIRST, FAIL, seen), *(LawCell(row.id, n, SKIP, seen) for n in names if n != FIRST)]
 
 
-def dump_cell(cell: Cell) -> dict[str, object]:
+def dump_cell(cell: LawCell) -> dict[str, object]:
     """Return a cell as plain JSON types."""
     return asdict(cell)
 
 
-def load_cell(plain: dict[str, object]) -> Cell:
+def load_cell(plain: dict[str, object]) -> LawCell:
     """The inverse of `dump_cell`."""
     small = plain.pop("smallest", None)
-    return Cell(**plain, smallest=Smallest.of(small) if isinstance(small, dict) else None)  # type: ignore[arg-type]
+    return LawCell(**plain, smallest=Smallest.of(small) if isinstance(small, dict) else None)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from harness.laws import LAWS
-from harness.laws.conformance.matrix import FAIL, PASS, SKIP, Cell, dump_cell
+from harness.laws.conformance.matrix import FAIL, PASS, SKIP, LawCell, dump_cell
 
 SCHEMA = "mlx-patch-harness/conformance/1"
 _MARK = {PASS: "✓", FAIL: "✗"}
@@ -22,21 +22,21 @@ class Conformance:
     engine: str
     version: str | None
     laws: tuple[str, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[LawCell, ...]
     environment: dict[str, Any]
     duration_s: float
 
     @property
-    def rows(self) -> dict[str, dict[str, Cell]]:
-        found: dict[str, dict[str, Cell]] = {}
+    def rows(self) -> dict[str, dict[str, LawCell]]:
+        found: dict[str, dict[str, LawCell]] = {}
         for cell in self.cells:
             found.setdefault(cell.row, {})[cell.law] = cell
         return found
 
     @property
-    def breaches(self) -> list[tuple[Cell, list[str]]]:
+    def breaches(self) -> list[tuple[LawCell, list[str]]]:
         """The first cell of every broken law, its row the smallest, and all rows where it is broken."""
-        found: dict[str, list[Cell]] = {}
+        found: dict[str, list[LawCell]] = {}
         for cell in self.cells:
             if cell.status == FAIL:
                 found.setdefault(cell.law, []).append(cell)
@@ -59,7 +59,7 @@ class Conformance:
         )
 
 
-def mark(cell: Cell | None, reasons: dict[str, int]) -> str:
+def mark(cell: LawCell | None, reasons: dict[str, int]) -> str:
     """Return a cell as a table shows it: a mark, or the number of the reason why it was skipped."""
     if cell is None:
         return ""
@@ -119,7 +119,7 @@ def as_markdown(report: Conformance) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _breach_row(cell: Cell, rows: Sequence[str]) -> Iterator[str]:
+def _breach_row(cell: LawCell, rows: Sequence[str]) -> Iterator[str]:
     yield cell.law
     yield LAWS[cell.law].code
     yield rows[0] + (f" and {len(rows) - 1} more" if len(rows) > 1 else "")

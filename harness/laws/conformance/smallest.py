@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.laws import Law
-from harness.laws.subject import Subject
+from harness.laws.subject import EngineUnderTest
 from harness.vocabulary.errors import HarnessError
 
 
@@ -35,7 +35,7 @@ class Smallest:
         )
 
 
-def smallest(subject: Subject, law: Law, seen: str) -> Smallest:
+def smallest(subject: EngineUnderTest, law: Law, seen: str) -> Smallest:
     """Return the smallest of a few smaller questions at which the law is still broken."""
     best, text = subject, seen
     for smaller in _smaller(subject):
@@ -49,7 +49,7 @@ def smallest(subject: Subject, law: Law, seen: str) -> Smallest:
     return Smallest(subject.model.card.id, best.clean, best.corrupted, component, best.chosen_layers, text)
 
 
-def _smaller(subject: Subject) -> Iterator[Subject]:
+def _smaller(subject: EngineUnderTest) -> Iterator[EngineUnderTest]:
     """Yield smaller questions, the smallest first, on models of their own."""
     pairs = list(zip(subject.clean, subject.corrupted, strict=True))
     end = next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs) - 1) + 1
@@ -62,7 +62,7 @@ def _smaller(subject: Subject) -> Iterator[Subject]:
                 yield shorter
 
 
-def _breach(subject: Subject, law: Law) -> str | None:
+def _breach(subject: EngineUnderTest, law: Law) -> str | None:
     try:
         return law.of_engine(subject)
     except HarnessError:

@@ -16,10 +16,10 @@ other.
 """
 
 from harness.results.replay.audit import Audit, Claim, Contradiction, audit
-from harness.results.replay.numbers import Interval, Number, Part
+from harness.results.replay.numbers import Interval, Number, StatedPart
 from harness.results.replay.page import plain, print_audits, verdict
 from harness.results.replay.reading import SUFFIX, read_tables
-from harness.results.replay.table import Table
+from harness.results.replay.table import RecoveryTable
 
 __all__ = [
     "SUFFIX",
@@ -28,8 +28,8 @@ __all__ = [
     "Contradiction",
     "Interval",
     "Number",
-    "Part",
-    "Table",
+    "StatedPart",
+    "RecoveryTable",
     "audit",
     "plain",
     "print_audits",

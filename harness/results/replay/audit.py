@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.results.replay.numbers import ANY, NOTHING, Interval, Number, Part
+from harness.results.replay.numbers import ANY, NOTHING, Interval, Number, StatedPart
 from harness.results.replay.relations import SCORES, Relation, bound, relations, sound, squared
 from harness.results.replay.states import impossible, unfounded
-from harness.results.replay.table import Table
+from harness.results.replay.table import RecoveryTable
 
 EVERY, SOME, NONE = "✓", "~", "·"
 _PLAIN = 1e15
@@ -63,7 +63,7 @@ class Claim:
 class Audit:
     """Everything there is to say of one table."""
 
-    table: Table
+    table: RecoveryTable
     contradictions: tuple[Contradiction, ...]
     claims: tuple[Claim, ...]
     relations: int
@@ -75,7 +75,7 @@ class Audit:
         return frozenset(number for each in self.contradictions for number in each.numbers)
 
 
-def audit(table: Table) -> Audit:
+def audit(table: RecoveryTable) -> Audit:
     """Return what cannot be true of a table, and what an altered digit of each number would come to."""
     ties = tuple(relations(table))
     return Audit(
@@ -87,7 +87,7 @@ def audit(table: Table) -> Audit:
     )
 
 
-def contradictions(table: Table) -> Iterator[Contradiction]:
+def contradictions(table: RecoveryTable) -> Iterator[Contradiction]:
     """Yield what cannot be true of a table."""
     for number in table:
         if number.finite and not sound(number):
@@ -100,7 +100,7 @@ def contradictions(table: Table) -> Iterator[Contradiction]:
 
 
 def _bound_law(number: Number) -> str:
-    if number.part is Part.RECOVERY:
+    if number.part is StatedPart.RECOVERY:
         return "a distance is not negative: its recovery is at most 100 %"
     most = bound(number).high
     return f"a {number.metric} distance is not negative" + (f" and at most {most:g}" if math.isfinite(most) else "")
@@ -124,7 +124,7 @@ def spelled(interval: Interval) -> str:
     return f"{low:,.{places}f} to {high:,.{places}f}"
 
 
-def _logits(table: Table) -> Interval | None:
+def _logits(table: RecoveryTable) -> Interval | None:
     found = [table.columns[metric].baseline for metric in ("l2", "mse") if metric in table.columns]
     if len(found) < 2 or not all(map(sound, found)):
         return None
@@ -133,7 +133,7 @@ def _logits(table: Table) -> Interval | None:
     return Interval(size.low / mse.high if mse.high else 0.0, size.high / mse.low if mse.low else math.inf)
 
 
-def _claim(table: Table, number: Number, ties: tuple[Relation, ...]) -> Claim:
+def _claim(table: RecoveryTable, number: Number, ties: tuple[Relation, ...]) -> Claim:
     if not number.finite:
         return Claim(number, ANY, "", f"{number.state} has no digits")
     own = [tie for tie in ties if number in tie.pair and sound(tie.other(number))]
@@ -168,7 +168,7 @@ def alterations(text: str, index: int) -> Iterator[str]:
             yield f"{text[:index]}{digit}{text[index + 1 :]}"
 
 
-def _why(table: Table, number: Number) -> str:
+def _why(table: RecoveryTable, number: Number) -> str:
     partner = _PARTNER.get(number.metric)
     if partner is None:
         follows = "is a score, which may go anywhere" if number.metric in SCORES else "follows from no other number"
@@ -176,7 +176,7 @@ def _why(table: Table, number: Number) -> str:
     beside = table.columns.get(partner)
     if beside is None or (number.site and number.site not in beside.recoveries):
         return f"no {partner} {number.part} beside it"
-    if number.part is Part.BASELINE and table.logits is None:
+    if number.part is StatedPart.BASELINE and table.logits is None:
         return "needs the number of logits: `vocab`"
     other = beside.recoveries[number.site] if number.site else beside.baseline
     return f"the {other} is {'not precise enough' if sound(other) else other.text}"

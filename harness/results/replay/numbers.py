@@ -20,7 +20,7 @@ NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
 _INFINITE = re.compile(r"[-+]?inf", re.IGNORECASE)
 
 
-class Part(StrEnum):
+class StatedPart(StrEnum):
     """What a number is in its table."""
 
     BASELINE = "baseline"
@@ -67,14 +67,14 @@ class Number:
     """
 
     metric: str
-    part: Part
+    part: StatedPart
     site: str
     text: str
     half: float
     error: float
 
     @classmethod
-    def printed(cls, metric: str, part: Part, site: str, text: str, error: float) -> Number:
+    def printed(cls, metric: str, part: StatedPart, site: str, text: str, error: float) -> Number:
         """Return a number as printed: its last digit is rounded."""
         finite = state_of(text) is State.FINITE
         half = float(Decimal(1).scaleb(int(Decimal(text).as_tuple().exponent)) / 2) if finite else 0.0
@@ -93,13 +93,13 @@ class Number:
 
     @property
     def unit(self) -> str:
-        return " %" if self.part is Part.RECOVERY else ""
+        return " %" if self.part is StatedPart.RECOVERY else ""
 
     @property
     def quantity(self) -> Interval:
         """The distances, or parts of a distance, that the number may stand for; only a finite one has any."""
         value = float(self.text)
-        if self.part is Part.BASELINE:
+        if self.part is StatedPart.BASELINE:
             return self._widened(value - self.half, value + self.half)
         return self._widened(1 - (value + self.half) / 100, 1 - (value - self.half) / 100)
 
@@ -108,7 +108,7 @@ class Number:
         if allowed.empty:
             return NOTHING
         low, high = self._spread(allowed.low - self._absolute, allowed.high + self._absolute)
-        if self.part is Part.BASELINE:
+        if self.part is StatedPart.BASELINE:
             return Interval(low - self.half, high + self.half)
         return Interval(100 * (1 - high) - self.half, 100 * (1 - low) + self.half)
 
@@ -124,4 +124,4 @@ class Number:
     @property
     def _absolute(self) -> float:
         """Near 100 % a recovery is 1 minus next to nothing, so that its error is one of the 1."""
-        return self.error if self.part is Part.RECOVERY else 0.0
+        return self.error if self.part is StatedPart.RECOVERY else 0.0

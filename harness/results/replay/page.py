@@ -13,7 +13,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from harness.results.replay.audit import EVERY, NONE, SOME, Audit, Claim, spelled
-from harness.results.replay.numbers import Interval, Part
+from harness.results.replay.numbers import Interval, StatedPart
 
 SCHEMA = "mlx-patch-harness/replay/1"
 ROWS = 60
@@ -120,7 +120,7 @@ def _said(claim: Claim) -> str:
         return "always: nothing fits what stands beside it"
     if not claim.checkable:
         return f"not checkable: {claim.why}"
-    if math.isinf(span.low) or (span.low <= 0 and claim.number.part is Part.BASELINE):
+    if math.isinf(span.low) or (span.low <= 0 and claim.number.part is StatedPart.BASELINE):
         return f"above {span.high:.7g}"
     return f"below {span.low:.7g}" if math.isinf(span.high) else f"outside {spelled(span)}"
 
@@ -155,7 +155,7 @@ def _plain_claim(claim: Claim) -> dict[str, Any]:
     return {
         "metric": number.metric,
         "what": number.part.value,
-        "site": number.site if number.part is Part.RECOVERY else None,
+        "site": number.site if number.part is StatedPart.RECOVERY else None,
         "printed": number.text,
         "state": number.state.value,
         "possible": None if claim.range.empty else _ends(claim.range),

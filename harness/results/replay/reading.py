@@ -15,8 +15,8 @@ from harness.casefile import load_yaml_as
 from harness.casefile.syntax.document import described, shown
 from harness.casefile.language.fields import NameOf, Refusal, refuse
 from harness.vocabulary.errors import UsageError, suggest
-from harness.results.replay.numbers import Number, Part, state_of
-from harness.results.replay.table import Column, Table
+from harness.results.replay.numbers import Number, StatedPart, state_of
+from harness.results.replay.table import Column, RecoveryTable
 from harness.vocabulary import METRICS, Curve, JobResult, Reading, State
 
 SUFFIX = ".replay.yaml"
@@ -63,7 +63,7 @@ class ReplayFile(_Part):
 _ADAPTER = TypeAdapter(ReplayFile)
 
 
-def read_tables(path: Path, error: float | None = None) -> tuple[Table, ...]:
+def read_tables(path: Path, error: float | None = None) -> tuple[RecoveryTable, ...]:
     """Return the table of a YAML file, or those of a result: one for each component of each job.
 
     `error` is the part of a distance that its arithmetic may be off by, instead of what the file says or `ERROR`.
@@ -72,22 +72,22 @@ def read_tables(path: Path, error: float | None = None) -> tuple[Table, ...]:
     return _of_run(path, ERROR if error is None else error) if path.suffix == ".json" else (_of_yaml(path, error),)
 
 
-def _of_yaml(path: Path, error: float | None) -> Table:
+def _of_yaml(path: Path, error: float | None) -> RecoveryTable:
     file = load_yaml_as(_ADAPTER, path, as_written=True)
     error = file.error if error is None else error
     columns = {metric: _column(metric, numbers, error) for metric, numbers in file.metrics.items()}
-    return Table(path.name.removesuffix(SUFFIX), columns, file.vocab, file.about)
+    return RecoveryTable(path.name.removesuffix(SUFFIX), columns, file.vocab, file.about)
 
 
 def _column(metric: str, numbers: Numbers, error: float) -> Column:
     recoveries = {f"layer {layer}": text for layer, text in sorted(numbers.recoveries.items())}
     return Column(
-        Number.printed(metric, Part.BASELINE, "", numbers.baseline, error),
-        {site: Number.printed(metric, Part.RECOVERY, site, text, error) for site, text in recoveries.items()},
+        Number.printed(metric, StatedPart.BASELINE, "", numbers.baseline, error),
+        {site: Number.printed(metric, StatedPart.RECOVERY, site, text, error) for site, text in recoveries.items()},
     )
 
 
-def _of_run(path: Path, error: float) -> tuple[Table, ...]:
+def _of_run(path: Path, error: float) -> tuple[RecoveryTable, ...]:
     from harness.results.json import read
 
     tables = tuple(table for job in read(path).jobs for table in _of_job(job, error))
@@ -96,22 +96,22 @@ def _of_run(path: Path, error: float) -> tuple[Table, ...]:
     return tables
 
 
-def _of_job(job: JobResult, error: float) -> Iterator[Table]:
+def _of_job(job: JobResult, error: float) -> Iterator[RecoveryTable]:
     logits = job.card.vocab - len(job.suppressed) if job.card else None
     for component in dict.fromkeys(curve.component for curve in job.curves):
         curves = [curve for curve in job.curves if curve.component == component]
-        yield Table(f"{job.id} {component}", {curve.metric: _of_curve(curve, error) for curve in curves}, logits)
+        yield RecoveryTable(f"{job.id} {component}", {curve.metric: _of_curve(curve, error) for curve in curves}, logits)
 
 
 def _of_curve(curve: Curve, error: float) -> Column:
     # The component is in the title.
     sites = {str(curve.site(cell)).replace(f" {curve.component}", "", 1): cell.recovery for cell in curve.cells}
     return Column(
-        _computed(curve.metric, Part.BASELINE, "", curve.baseline, error),
-        {site: _computed(curve.metric, Part.RECOVERY, site, reading, error) for site, reading in sites.items()},
+        _computed(curve.metric, StatedPart.BASELINE, "", curve.baseline, error),
+        {site: _computed(curve.metric, StatedPart.RECOVERY, site, reading, error) for site, reading in sites.items()},
     )
 
 
-def _computed(metric: str, part: Part, site: str, reading: Reading, error: float) -> Number:
+def _computed(metric: str, part: StatedPart, site: str, reading: Reading, error: float) -> Number:
     text = reading.state.value if reading.value is None else repr(reading.value)
     return Number(metric, part, site, text, 0.0, error)

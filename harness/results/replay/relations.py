@@ -17,8 +17,8 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from harness.results.replay.numbers import ANY, Interval, Number, Part
-from harness.results.replay.table import Table
+from harness.results.replay.numbers import ANY, Interval, Number, StatedPart
+from harness.results.replay.table import RecoveryTable
 
 SCORES = ("logit_diff", "log_prob")
 _LARGEST = {"cosine": 2.0}
@@ -51,7 +51,7 @@ def bound(number: Number) -> Interval:
     """Return the quantities that a number may have whatever stands beside it."""
     if number.metric in SCORES:
         return ANY
-    return Interval(0, _LARGEST.get(number.metric, math.inf) if number.part is Part.BASELINE else math.inf)
+    return Interval(0, _LARGEST.get(number.metric, math.inf) if number.part is StatedPart.BASELINE else math.inf)
 
 
 def sound(number: Number) -> bool:
@@ -59,14 +59,14 @@ def sound(number: Number) -> bool:
     return number.finite and bound(number).meets(number.quantity)
 
 
-def relations(table: Table) -> Iterator[Relation]:
+def relations(table: RecoveryTable) -> Iterator[Relation]:
     """Yield every relation between two finite numbers of a table."""
     for relation in _all(table):
         if all(number.finite for number in relation.pair):
             yield relation
 
 
-def _all(table: Table) -> Iterator[Relation]:
+def _all(table: RecoveryTable) -> Iterator[Relation]:
     if "l2" in table.columns and "mse" in table.columns:
         l2, mse = table.columns["l2"], table.columns["mse"]
         yield _size(l2.baseline, mse.baseline, table.logits)

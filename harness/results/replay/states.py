@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.results.replay.numbers import Number
 from harness.results.replay.relations import SCORES
-from harness.results.replay.table import Column, Table
+from harness.results.replay.table import Column, RecoveryTable
 from harness.vocabulary import State
 
 _BROKEN = (State.INF, State.NAN)
@@ -21,7 +21,7 @@ _FOUNDED = "a recovery needs a baseline that is finite and not zero"
 _ALL_FINITE = "finite logits have finite distances"
 
 
-def impossible(table: Table) -> Iterator[tuple[str, Number, str]]:
+def impossible(table: RecoveryTable) -> Iterator[tuple[str, Number, str]]:
     """Yield the law, each number whose state, or whose having none, cannot be, and why."""
     for column in table.columns.values():
         for number in column.recoveries.values():

@@ -21,7 +21,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class RecoveryTable:
     """One component of one model under some metrics; `logits` is how many a row of its logits has, where known."""
 
     title: str
@@ -33,7 +33,7 @@ class Table:
         for column in self.columns.values():
             yield from column
 
-    def altered(self, number: Number, text: str) -> Table:
+    def altered(self, number: Number, text: str) -> RecoveryTable:
         """Return the table with another text in place of a number."""
         column, new = self.columns[number.metric], replace(number, text=text)
         changed = (

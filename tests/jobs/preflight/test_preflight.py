@@ -13,9 +13,9 @@ import pytest
 from project import Project, environment, project  # noqa: F401
 
 from harness.casefile import find_cases
-from harness.jobs.preflight import Report, inspect
+from harness.jobs.preflight import CaseReport, inspect
 from harness.jobs.preflight.modules import names_in
-from harness.jobs.run import ModelShelf, jobs_in, run
+from harness.jobs.run import ModelCache, jobs_in, run
 from harness.models import bundled, load_table
 
 ROOT = Path(__file__).parents[3]
@@ -32,10 +32,10 @@ CASE = "models: [{models}]\nprompts: {{clean: a b, corrupted: a c}}\n"
 
 
 @pytest.fixture
-def said(tmp_path: Path) -> Callable[..., Report]:
+def said(tmp_path: Path) -> Callable[..., CaseReport]:
     (tmp_path / "m.yaml").write_text(TABLE)
 
-    def report(text: str, models: str = "small") -> Report:
+    def report(text: str, models: str = "small") -> CaseReport:
         file = tmp_path / "x.case.yaml"
         file.write_text((CASE.format(models=models) if "prompts:" not in text else f"models: [{models}]\n") + text)
         return inspect(jobs_in(file, load_table([tmp_path / "m.yaml"])))
@@ -73,12 +73,12 @@ WRONG = [
 
 @pytest.mark.parametrize(("text", "models", "message"), WRONG)
 def test_a_fault_is_named_where_it_stands_and_a_run_refuses_it_too(
-    said: Callable[..., Report], tmp_path: Path, text: str, models: str, message: str
+    said: Callable[..., CaseReport], tmp_path: Path, text: str, models: str, message: str
 ) -> None:
     (problem,) = said(text, models).problems
     assert str(problem).removeprefix(f"{tmp_path}/x.case.yaml:").startswith(message)
     job = jobs_in(tmp_path / "x.case.yaml", load_table([tmp_path / "m.yaml"]))[0]
-    result = run(job, ModelShelf())
+    result = run(job, ModelCache())
     refused = result.status == "refused" or [finding.code for finding in result.findings] == ["ALN001"]
     assert refused, result
 
@@ -94,12 +94,12 @@ def test_a_fault_is_named_where_it_stands_and_a_run_refuses_it_too(
         ("prompts: {clean: [0], corrupted: [63], answer: 5, wrong: b}", "small"),
     ],
 )
-def test_what_a_run_carries_out_is_no_fault(said: Callable[..., Report], text: str, models: str) -> None:
+def test_what_a_run_carries_out_is_no_fault(said: Callable[..., CaseReport], text: str, models: str) -> None:
     report = said(text, models)
     assert (report.problems, report.not_checked) == ((), ())
 
 
-def test_a_layer_that_an_expectation_names_is_looked_at(said: Callable[..., Report]) -> None:
+def test_a_layer_that_an_expectation_names_is_looked_at(said: Callable[..., CaseReport]) -> None:
     expect = (
         "recoveries: [{component: mlp_out, layer: 7, metric: l2, value: 1, within: 1}], top_layers: [{layers: [8]}]"
     )
@@ -108,7 +108,7 @@ def test_a_layer_that_an_expectation_names_is_looked_at(said: Callable[..., Repo
     ]  # fmt: skip
 
 
-def test_what_was_not_checked_is_said_with_the_reason(said: Callable[..., Report]) -> None:
+def test_what_was_not_checked_is_said_with_the_reason(said: Callable[..., CaseReport]) -> None:
     report = said("sweep: {layers: [3]}", "absent, gone, small")
     assert [str(each) for each in report.not_checked] == [
         f"{what} of 1 job ({model} is not on this machine)"
@@ -118,12 +118,12 @@ def test_what_was_not_checked_is_said_with_the_reason(said: Callable[..., Report
     assert [problem.path for problem in report.problems] == ["sweep.layers[0]"]
 
 
-def test_token_ids_need_no_tokenizer(said: Callable[..., Report]) -> None:
+def test_token_ids_need_no_tokenizer(said: Callable[..., CaseReport]) -> None:
     report = said("prompts: {clean: [1], corrupted: [2]}\nsweep: {components: [resid_pre]}", "absent")
     assert (report.problems, report.not_checked) == ((), ())
 
 
-def test_jobs_without_a_snapshot_are_named(said: Callable[..., Report], tmp_path: Path) -> None:
+def test_jobs_without_a_snapshot_are_named(said: Callable[..., CaseReport], tmp_path: Path) -> None:
     assert said("", "small, deep").without_snapshot == ("x[native@small]", "x[native@deep]")
     stored = tmp_path / "snapshots" / "x" / "native@deep.metal.json"
     stored.parent.mkdir(parents=True)
@@ -134,7 +134,7 @@ def test_jobs_without_a_snapshot_are_named(said: Callable[..., Report], tmp_path
     assert said("skip: why").without_snapshot == ()
 
 
-def test_a_part_of_an_included_file_is_named_there(said: Callable[..., Report], tmp_path: Path) -> None:
+def test_a_part_of_an_included_file_is_named_there(said: Callable[..., CaseReport], tmp_path: Path) -> None:
     (tmp_path / "common.yaml").write_text("defaults: {sweep: {layers: [9]}}")
     (problem,) = said("include: common.yaml\n").problems
     assert str(problem).startswith(f"{tmp_path}/common.yaml:1:29: defaults.sweep.layers[0]: layer 9 does not exist")

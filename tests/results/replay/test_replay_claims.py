@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.results.replay import Audit, Number, Part, Table, audit, read_tables
+from harness.results.replay import Audit, Number, StatedPart, RecoveryTable, audit, read_tables
 from harness.results.replay.audit import EVERY, NONE, SOME, alterations, contradictions
 from harness.results.replay.table import Column
 
@@ -19,14 +19,14 @@ REPORT = Path(__file__).parents[3] / "cases" / "replay" / "qwen3-30b-report.repl
 LOGITS = 151_936
 
 
-def accused(table: Table) -> set[tuple[str, str]]:
+def accused(table: RecoveryTable) -> set[tuple[str, str]]:
     return {(number.metric, number.site) for each in contradictions(table) for number in each.numbers}
 
 
 def column(metric: str, baseline: str, error: float, **recoveries: str) -> Column:
     return Column(
-        Number.printed(metric, Part.BASELINE, "", baseline, error),
-        {site: Number.printed(metric, Part.RECOVERY, site, text, error) for site, text in recoveries.items()},
+        Number.printed(metric, StatedPart.BASELINE, "", baseline, error),
+        {site: Number.printed(metric, StatedPart.RECOVERY, site, text, error) for site, text in recoveries.items()},
     )
 
 
@@ -62,15 +62,15 @@ def test_every_alteration_of_the_published_table_is_foretold():
 def ends(number: Number) -> tuple[Fraction, Fraction]:
     """What a printed number stands for, exactly: a distance, or what is left of one."""
     value, half = Fraction(number.text), Fraction(1, 2 * 10 ** len(number.text.partition(".")[2]))
-    if number.part is Part.BASELINE:
+    if number.part is StatedPart.BASELINE:
         return value - half, value + half
     return 1 - (value + half) / 100, 1 - (value - half) / 100
 
 
-def possible(table: Table, number: Number) -> bool:
+def possible(table: RecoveryTable, number: Number) -> bool:
     """Whether some true value of the number fits what is printed beside it: squares of fractions, nothing else."""
     low, high = ends(number)
-    if high < 0 or (number.metric == "cosine" and number.part is Part.BASELINE and low > 2):
+    if high < 0 or (number.metric == "cosine" and number.part is StatedPart.BASELINE and low > 2):
         return False
     partner = {"l2": "mse", "mse": "l2"}.get(number.metric)
     if partner is None:
@@ -85,7 +85,7 @@ def possible(table: Table, number: Number) -> bool:
 
 
 def test_every_alteration_of_the_published_table_is_noticed_where_exact_arithmetic_says_so():
-    exact = Table(
+    exact = RecoveryTable(
         PUBLISHED.title,
         {
             name: column(name, one.baseline.text, 0.0, **{site: number.text for site, number in one.recoveries.items()})
@@ -123,7 +123,7 @@ def test_the_number_of_logits_is_inferred():
 
 
 @st.composite
-def true_tables(draw: st.DrawFn) -> Table:
+def true_tables(draw: st.DrawFn) -> RecoveryTable:
     """A table of real distances between rows of numbers, printed to some digits."""
     seed, logits, layers = draw(st.integers(0, 2**32)), draw(st.integers(2, 400)), draw(st.integers(1, 3))
     random = np.random.default_rng(seed)
@@ -143,24 +143,24 @@ def true_tables(draw: st.DrawFn) -> Table:
         texts = {f"layer {k}": f"{100 * (1 - distances(row)[metric] / baseline):.{places}f}"
                  for k, row in enumerate(patched)}  # fmt: skip
         columns[metric] = column(metric, f"{baseline:.{draw(st.integers(0, 6))}f}", 1e-9, **texts)
-    return Table("drawn", columns, draw(st.sampled_from([logits, None])))
+    return RecoveryTable("drawn", columns, draw(st.sampled_from([logits, None])))
 
 
 @settings(max_examples=60, deadline=None)
 @given(true_tables())
-def test_true_numbers_are_never_accused_whatever_their_digits(table: Table):
+def test_true_numbers_are_never_accused_whatever_their_digits(table: RecoveryTable):
     assert list(contradictions(table)) == []
 
 
 @settings(max_examples=8, deadline=None)
 @given(true_tables())
-def test_every_alteration_of_a_true_table_is_foretold(table: Table):
+def test_every_alteration_of_a_true_table_is_foretold(table: RecoveryTable):
     assert disagreements(audit(table)) == []
 
 
 @settings(max_examples=8, deadline=None)
 @given(true_tables(), st.data())
-def test_every_alteration_of_a_false_table_is_foretold(table: Table, data: st.DataObject):
+def test_every_alteration_of_a_false_table_is_foretold(table: RecoveryTable, data: st.DataObject):
     number = data.draw(st.sampled_from(list(table)))
     text = data.draw(st.sampled_from(["0.0", "99.9", "101", "250.0", "-12.5", "3"]))
     assert disagreements(audit(table.altered(number, text))) == []
