@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.vocabulary.errors import UsageError
 from harness.support.files import write_text
 from harness.vocabulary import RESULT_SCHEMA, JobResult, RunResult
+from harness.vocabulary.errors import UsageError
 
 
 def dump_job(job: JobResult) -> dict[str, Any]:

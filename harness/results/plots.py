@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.vocabulary.errors import UsageError
 from harness.vocabulary import Curve
+from harness.vocabulary.errors import UsageError
 
 
 def draw(

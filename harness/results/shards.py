@@ -15,9 +15,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
+from harness.vocabulary import Environment, JobResult, RunResult, Status
 from harness.vocabulary.errors import UsageError
 from harness.vocabulary.verdict import of_run
-from harness.vocabulary import Environment, JobResult, RunResult, Status
 
 MAX_SHARDS = 10_000
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.vocabulary.errors import UsageError
 from harness.results.shards import Shard, Task, members, merged, with_floor
 from harness.vocabulary import Environment, JobResult, RunResult, Status
+from harness.vocabulary.errors import UsageError
 
 TASKS = st.lists(
     st.builds(Task, st.integers(0, 9999).map(str), st.sampled_from("abcdefg"), st.sampled_from([1, 10])),

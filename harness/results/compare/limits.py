@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.results.compare.runs import CellChange, Comparison, CurveChange, JobChange
+from harness.vocabulary import Status
 from harness.vocabulary.errors import UsageError, suggest
 from harness.vocabulary.findings import Severity
-from harness.vocabulary import Status
 
 
 @dataclass(frozen=True)

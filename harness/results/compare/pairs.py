@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.vocabulary.errors import UsageError, suggest
 from harness.vocabulary import JobResult
+from harness.vocabulary.errors import UsageError, suggest
 
 Match = tuple[str, str]
 """A name on each side; one `*` on both stands for what they have in common: `("*-f32", "*-f16")`."""

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from harness.casefile import load_yaml_as
-from harness.casefile.syntax.document import described, shown
 from harness.casefile.language.fields import NameOf, Refusal, refuse
-from harness.vocabulary.errors import UsageError, suggest
+from harness.casefile.syntax.document import described, shown
 from harness.results.replay.numbers import Number, StatedPart, state_of
 from harness.results.replay.table import Column, RecoveryTable
 from harness.vocabulary import METRICS, Curve, JobResult, Reading, State
+from harness.vocabulary.errors import UsageError, suggest
 
 SUFFIX = ".replay.yaml"
 ERROR = 1e-6
@@ -100,7 +100,9 @@ def _of_job(job: JobResult, error: float) -> Iterator[RecoveryTable]:
     logits = job.card.vocab - len(job.suppressed) if job.card else None
     for component in dict.fromkeys(curve.component for curve in job.curves):
         curves = [curve for curve in job.curves if curve.component == component]
-        yield RecoveryTable(f"{job.id} {component}", {curve.metric: _of_curve(curve, error) for curve in curves}, logits)
+        yield RecoveryTable(
+            f"{job.id} {component}", {curve.metric: _of_curve(curve, error) for curve in curves}, logits
+        )
 
 
 def _of_curve(curve: Curve, error: float) -> Column:

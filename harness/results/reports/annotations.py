@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.results.reports.summary import BAD, again, relative, unexpected
-from harness.vocabulary.verdict import fails
 from harness.vocabulary import Finding, JobResult, RunResult, Status
+from harness.vocabulary.verdict import fails
 
 
 def render(run: RunResult) -> str:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from harness.vocabulary.errors import UsageError
 from harness.support.files import write_text
 from harness.vocabulary import RunResult
+from harness.vocabulary.errors import UsageError
 
 
 def _json(run: RunResult) -> str:

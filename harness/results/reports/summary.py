@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.vocabulary.verdict import fails
 from harness.vocabulary import Finding, JobResult, RunResult, Status, is_code
+from harness.vocabulary.verdict import fails
 
 BAD = (Status.FAILED, Status.REFUSED, Status.CRASHED, Status.INTERRUPTED)
 

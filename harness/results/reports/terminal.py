@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.results.reports.engines import engines_table, print_engine_output
-from harness.vocabulary.verdict import fails
 from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Status
+from harness.vocabulary.verdict import fails
 
 _STYLE = {
     Status.PASSED: "green",

@@ -8,8 +8,8 @@ import pytest
 from example_results import curve, grid, job, run
 
 from harness.results.compare import breaches, compare, parse_limits
-from harness.vocabulary.errors import UsageError
 from harness.vocabulary import Finding, JobResult, Site, Status
+from harness.vocabulary.errors import UsageError
 
 BEFORE = job(curves=(curve(10.0, 50.0, 90.0),), timings={"sweep_s": 1.0})
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from harness.vocabulary.errors import UsageError
 from harness.results.plots import draw, show
 from harness.vocabulary import Cell, Curve, Reading, State
+from harness.vocabulary.errors import UsageError
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
 

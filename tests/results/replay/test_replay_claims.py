@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.results.replay import Audit, Number, StatedPart, RecoveryTable, audit, read_tables
+from harness.results.replay import Audit, Number, RecoveryTable, StatedPart, audit, read_tables
 from harness.results.replay.audit import EVERY, NONE, SOME, alterations, contradictions
 from harness.results.replay.table import Column
 

@@ -9,10 +9,10 @@ import pytest
 from example_results import curve, grid, job, run
 
 from harness.casefile import find_cases
-from harness.vocabulary.errors import CaseFileError, UsageError
-from harness.results.replay import audit, read_tables, verdict
 from harness.results.json import write
+from harness.results.replay import audit, read_tables, verdict
 from harness.vocabulary import ModelCard
+from harness.vocabulary.errors import CaseFileError, UsageError
 
 Ask = Callable[..., tuple[list[str], str]]
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from hostile import hostile
 from example_results import curve, grid, job, run
+from hostile import hostile
 
 from harness.results.reports.html import charts, render
 from harness.results.reports.html.scales import STEPS, Scale, step

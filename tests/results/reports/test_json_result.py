@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from test_terminal import FINDING, curve, job, run
 
-from harness.vocabulary.errors import UsageError
 from harness.results.json import dump_job, dumps, load_job, read, schema, write
-from harness.vocabulary.findings import FINDINGS
 from harness.vocabulary import AnswerTokens, Direction, ModelCard, Reading, RunResult, State, Status, Sweep, Tokens
+from harness.vocabulary.errors import UsageError
+from harness.vocabulary.findings import FINDINGS
 
 
 @pytest.fixture

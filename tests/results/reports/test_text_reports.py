@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hostile import hostile
 from example_results import curve, job, run
+from hostile import hostile
 
 from harness.results.reports import annotations, html, markdown
 from harness.vocabulary import Finding, RunResult, Site, Status
