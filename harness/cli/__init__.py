@@ -5,13 +5,21 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import click
 
+from harness.cli.streams import lost, standing_output
 from harness.support.version import VERSION
-from harness.vocabulary.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_PASSED, EXIT_USAGE, HarnessError, suggest
+from harness.vocabulary.errors import (
+    EXIT_INTERNAL,
+    EXIT_INTERRUPTED,
+    EXIT_PASSED,
+    EXIT_USAGE,
+    HarnessError,
+    described,
+    suggest,
+)
 
 COMMANDS = {
     "run": "Run case files and give a verdict.",
@@ -34,6 +42,10 @@ COMMANDS = {
     "doctor": "Show versions and device, and test the detectors.",
     "completion": "Print the completion script of a shell.",
 }
+
+
+COMPLETION = "_HARNESS_COMPLETE"
+"""The variable in which a shell asks for completions: click derives it from the program's name."""
 
 
 class _Lazy(click.Group):
@@ -69,34 +81,21 @@ def cli() -> None:
     """
 
 
-@contextmanager
-def unread_output_dropped() -> Iterator[None]:
-    """Let the reader of our output go away, as `head` does: nothing more is said to it, at exit either."""
-    try:
-        yield
-    except BrokenPipeError:
-        _silence()
-
-
-def _silence() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with the exit code that the help text promises."""
-    sys.exit(exit_code_of(args))
+    with standing_output() as sinks:
+        code = exit_code_of(args)
+    if problem := lost(sinks):
+        click.echo(f"harness: {problem}", err=True)
+        code = code or EXIT_USAGE
+    sys.exit(code)
 
 
 def exit_code_of(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every error ends as one message, never as a traceback."""
-    code: object = EXIT_PASSED
     try:
-        with unread_output_dropped():
-            code = cli.main(args=list(args) if args is not None else None, prog_name="harness", standalone_mode=False)
+        code = cli.main(args=list(args) if args is not None else None, prog_name="harness", standalone_mode=False)
         return code if isinstance(code, int) else EXIT_PASSED
-    except SystemExit:
-        # Click's own answer to a reader that goes away, with the code that means findings here.
-        return EXIT_PASSED
     except (KeyboardInterrupt, click.Abort):
         click.echo("harness: interrupted", err=True)
         return EXIT_INTERRUPTED
@@ -106,9 +105,14 @@ def exit_code_of(args: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         click.echo(f"harness: {error}", err=True)
         return error.exit_code
+    except SystemExit as end:
+        if COMPLETION in os.environ:  # click ends the process itself when a shell asks it for completions
+            raise
+        click.echo(f"harness: somebody's code ended the process: SystemExit({end.code!r})", err=True)
+        return EXIT_INTERNAL
     except Exception as error:
         if os.environ.get("HARNESS_TRACEBACK"):
             raise
-        click.echo(f"harness: internal error: {type(error).__name__}: {error}", err=True)
+        click.echo(f"harness: internal error: {described(error)}", err=True)
         click.echo("harness: set HARNESS_TRACEBACK=1 for the traceback, and please report it", err=True)
         return EXIT_INTERNAL

@@ -205,7 +205,6 @@ class _Screen:
 def _pytest(arguments: list[str], screen: _Screen, results: Path) -> tuple[int, RunResult | None]:
     import pytest
 
-    from harness.cli import unread_output_dropped
     from harness.cli.watching import watching
     from harness.results.reports.terminal import console, print_run
 
@@ -215,16 +214,14 @@ def _pytest(arguments: list[str], screen: _Screen, results: Path) -> tuple[int, 
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     keeper = _Keeper()
     code = EXIT_INTERRUPTED
-    with unread_output_dropped(), watching(screen.verbosity) as watcher:
+    with watching(screen.verbosity) as watcher:
         code = int(pytest.main(arguments, plugins=[keeper, watcher]))
     run = keeper.run_result
     if keeper.refusal:
         click.echo(f"harness: {keeper.refusal}", err=True)
     if run is not None:
         remember(run, results)
-        # Whoever stops reading before the end interrupts the run; after it, the verdict stands.
-        with unread_output_dropped():
-            print_run(run, console(), screen.strict, screen.verbosity, screen.again)
+        print_run(run, console(), screen.strict, screen.verbosity, screen.again)
     elif code == EXIT_INTERNAL:
         click.echo("harness: pytest reports an internal error, above", err=True)
     return code, run

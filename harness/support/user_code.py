@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from harness.vocabulary.errors import UsageError
+from harness.vocabulary.errors import UsageError, described
 
 
 def function_named(name: str, kind: str) -> Callable[..., Any]:
@@ -23,8 +23,11 @@ def function_named(name: str, kind: str) -> Callable[..., Any]:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"the {kind} {name!r} cannot be imported: {error}") from error
-    except Exception as error:
-        raise UsageError(f"the {kind} {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    # A file that is also a script ends the process where it is imported, with SystemExit or with a skip of pytest's.
+    except BaseException as error:
+        raise UsageError(f"the {kind} {name!r} cannot be imported: {described(error)}") from error
     if not callable(found):
         raise UsageError(f"the {kind} {name!r} is a {type(found).__name__}, not a function")
     return found  # type: ignore[no-any-return]  # checked one line above

@@ -137,6 +137,22 @@ class SnapshotRefused(HarnessError):
     exit_code = EXIT_FINDINGS
 
 
+MOST_SAID = 64_000
+"""Characters of an exception's text that are kept: somebody's exception may hold a whole array."""
+
+
+def described(error: BaseException) -> str:
+    """Return `ValueError: its text`, or the name alone where there is no text or making it raises."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception as second:  # noqa: BLE001  the exception is somebody's, and so is its __str__
+        text = f"(its text cannot be made: {type(second).__name__})"
+    if len(text) > MOST_SAID:
+        text = f"{text[:MOST_SAID]} (and {len(text) - MOST_SAID:,} more characters)"
+    return f"{name}: {text}" if text else name
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the nearest known name, or the list of all of them when none is near."""
     options = sorted({*map(str, known)} - {name})

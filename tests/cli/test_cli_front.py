@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,7 +15,6 @@ from project import Project, environment
 
 from harness import cli
 from harness.cli import COMMANDS, exit_code_of
-from harness.results.reports import terminal
 
 HARNESS = [sys.executable, "-m", "harness"]
 
@@ -107,17 +107,40 @@ def test_a_reader_that_goes_away_is_no_error_and_no_verdict(project: Project, co
     assert (writer.returncode, said) == (code, b"")
 
 
-@pytest.mark.parametrize(("engine", "code"), [("native", 0), ("legacy", 1)])
-def test_a_reader_that_goes_away_after_the_run_keeps_the_verdict(
-    project: Project, monkeypatch: pytest.MonkeyPatch, engine: str, code: int
-) -> None:
-    def gone(*_: object) -> None:
-        raise BrokenPipeError
+OUTPUTS = {
+    "a reader that reads one line": "| head -n 1",
+    "a reader that reads nothing": "| true",
+    "closed": ">&-",
+    "ascii": "",
+}
 
-    monkeypatch.setattr(terminal, "print_run", gone)
-    monkeypatch.setattr(cli, "_silence", lambda: None)
-    project.case("c", models="wide", engines=engine)
-    assert project.run_inside().code == code
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_the_exit_code_does_not_depend_on_who_reads(project: Project, output: str) -> None:
+    project.case("c", models="wide", engines="native, legacy")
+    assert project.run_inside().code == 1
+    commands = {
+        "run --models m.yaml": 1,
+        "compare result.json result.json --engines native legacy --fail-on state": 1,
+        "list --models m.yaml": 0,
+    }
+    for command, code in commands.items():
+        line = f"{shlex.join(HARNESS)} {command} {OUTPUTS[output]}; exit ${{PIPESTATUS[0]}}"
+        variables = environment(**({"PYTHONIOENCODING": "ascii"} if output == "ascii" else {}))
+        done = subprocess.run(["bash", "-c", line], cwd=project.folder, env=variables, capture_output=True, text=True)
+        assert (command, done.returncode, done.stderr) == (command, code, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_standard_output_is_said(project: Project) -> None:
+    project.case("c")
+    done = subprocess.run(
+        ["bash", "-c", f"{shlex.join([*HARNESS, 'list', '--models', 'm.yaml'])} > /dev/full"],
+        cwd=project.folder, env=environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        4, "harness: standard output cannot be written: No space left on device\n",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

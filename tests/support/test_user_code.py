@@ -1,0 +1,82 @@
+"""Code of the user's own that does not want to be imported is named as that, whatever it raises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from project import Project, project
+
+from harness.support.user_code import function_named
+from harness.vocabulary.errors import MOST_SAID, UsageError, described
+
+__all__ = ["project"]
+
+SCRIPTS = {
+    "exits": ("import sys; sys.exit(1)", "SystemExit: 1"),
+    "exits_well": ("raise SystemExit", "SystemExit"),
+    "parses": ("import argparse; argparse.ArgumentParser().parse_args(['--unknown'])", "SystemExit: 2"),
+    "skips": ("import pytest; pytest.importorskip('no_such_module_at_all')", "Skipped: could not import"),
+    "fails": ("import pytest; pytest.fail('not here')", "Failed: not here"),
+    "raises": ("raise ValueError('x')", "ValueError: x"),
+    "unspeakable": (
+        "class Bad(Exception):\n    def __str__(self): raise RuntimeError('no')\nraise Bad",
+        "Bad: (its text cannot be made: RuntimeError)",
+    ),
+    "stops": ("raise GeneratorExit", "GeneratorExit"),
+    "absent": ("import no_such_module_at_all", "No module named 'no_such_module_at_all'"),
+}
+
+
+@pytest.fixture
+def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, (text, _) in SCRIPTS.items():
+        (tmp_path / f"script_{name}.py").write_text(f"{text}\ndef patch(*_): ...\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_module_that_ends_the_process_cannot_be_imported(scripts: Path, name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        function_named(f"script_{name}:patch", "engine")
+    assert f"the engine 'script_{name}:patch' cannot be imported: {SCRIPTS[name][1]}" in str(caught.value)
+
+
+def test_ctrl_c_while_importing_is_ctrl_c(scripts: Path) -> None:
+    (scripts / "script_interrupted.py").write_text("raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        function_named("script_interrupted:patch", "engine")
+
+
+COMMANDS = {
+    "run": "run --with-engine {} --allow-code --models m.yaml",
+    "conformance": "conformance -e {} --allow-code",
+    "patch": "patch -m good --models m.yaml --clean a --corrupted b -e {} --allow-code",
+    "diagnose": "diagnose --model good --models m.yaml --clean a --corrupted b -e {} --allow-code",
+}
+
+
+@pytest.mark.parametrize("name", ["exits", "skips"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_ends_in_silence(project: Project, scripts: Path, command: str, name: str) -> None:
+    project.case("good")
+    got = project.inside(*COMMANDS[command].format(f"script_{name}:patch").split())
+    assert got.code == 4, got.out + got.err
+    assert f"script_{name}:patch' cannot be imported: {SCRIPTS[name][1]}" in got.err
+
+
+@pytest.mark.parametrize("command", ["show c --allow-code --models m.yaml", "snapshots status --models m.yaml"])
+def test_a_case_that_names_such_code_is_shown_or_refused_with_its_reason(
+    project: Project, scripts: Path, command: str
+) -> None:
+    project.case("c", engines="script_exits:patch")
+    got = project.inside(*command.split())
+    assert got.code == 4, got.out + got.err
+    assert "script_exits:patch" in got.err
+
+
+def test_an_exceptions_text_is_kept_to_a_size() -> None:
+    said = described(ValueError("x" * 200_000))
+    assert len(said) < MOST_SAID + 100
+    assert said.endswith("(and 136,000 more characters)")
