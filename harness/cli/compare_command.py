@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from harness.cli.parameters import OutputFile
 from harness.results.compare import DEFAULT, LIMITS, Match, breaches, compare, parse_limits
 from harness.results.json import read
 from harness.results.reports import differences
-from harness.results.reports.outputs import check_writable
 from harness.results.reports.terminal import console
 from harness.support.files import write_text
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UsageError
@@ -41,7 +41,7 @@ _WORDS = "\n\n".join(
     "--output",
     "outputs",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=OutputFile("markdown", "comparison"),
     help="Write the comparison; the suffix chooses: .md, .json.",
 )
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
@@ -59,13 +59,12 @@ def command(
     default = [name for name in DEFAULT if name != "missing" or not (engines or models)]
     limits = parse_limits(fail_on, default)
     for file in outputs:
-        if file.suffix not in _RENDER:
-            raise UsageError(f"{file}: a comparison is written as {' or '.join(_RENDER)}")
-        check_writable(file)
+        if file.resolve() in (base.resolve(), new.resolve()):
+            raise UsageError(f"{file} is one of the two results; give the comparison another name")
     comparison = compare(read(base), read(new), engines, models)
     broken = breaches(comparison, limits)
     for file in outputs:
-        write_text(file, _RENDER[file.suffix](comparison, broken))
+        write_text(file, _RENDER[file.suffix.lower()](comparison, broken))
     if markdown:
         click.echo(differences.render(comparison, broken), nl=False)
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.parameters import OutputFile
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UnknownName
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 )
 @click.option("--row", "names", multiple=True, metavar="NAME", help="Only this model; may be repeated.")
 @click.option("--law", "only", multiple=True, metavar="NAME", help="Only this law; may be repeated.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the matrix here.")
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write a JUnit report here.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it as Markdown here.")
+@click.option("--json", "json_file", type=OutputFile("conformance"), help="Write the matrix here.")
+@click.option("--junit", type=OutputFile("junit"), help="Write a JUnit report here.")
+@click.option("-o", "--output", type=OutputFile("markdown"), help="Write it as Markdown here.")
 @click.option("-v", "--verbose", is_flag=True, help="Show why every skipped cell was skipped.")
 def command(
     name: str, allow_code: bool, every: bool, names: tuple[str, ...], only: tuple[str, ...], json_file: Path | None,
@@ -36,11 +37,8 @@ def command(
     No oracle is needed: the laws hold for every correct patcher, on every shape of model.
     """
     from harness.laws.conformance import report as reports
-    from harness.results.reports.outputs import check_writable
     from harness.support.files import write_text
 
-    for wanted in filter(None, (json_file, junit, output)):
-        check_writable(wanted)
     report = _asked(name, allow_code, every, names, only)
     for file, render in ((json_file, reports.as_json), (junit, reports.as_junit), (output, reports.as_markdown)):
         if file:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
+from harness.cli.parameters import OutputFile
+
 
 @click.command("merge")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result here."
-)
+@click.option("-o", "--json", "json_file", type=OutputFile("result"), help="Write the result here.")
 @click.option("--min-jobs", type=click.IntRange(min=1), metavar="N", help="Fail if fewer jobs ran, in all shards.")
 def command(files: tuple[Path, ...], json_file: Path | None, min_jobs: int | None) -> int:
     """Put the results of shards together.
@@ -20,15 +20,12 @@ def command(files: tuple[Path, ...], json_file: Path | None, min_jobs: int | Non
     those of the whole run. A shard that is missing, given twice or cut from another run is refused.
     """
     from harness.results.json import read, write
-    from harness.results.reports.outputs import check_writable
     from harness.results.reports.terminal import console, print_run
     from harness.results.shards import merged, with_floor
     from harness.vocabulary.errors import UsageError
 
-    if json_file:
-        if json_file.resolve() in {file.resolve() for file in files}:
-            raise UsageError(f"{json_file} is the result of a shard; give the merged result another name")
-        check_writable(json_file)
+    if json_file and json_file.resolve() in {file.resolve() for file in files}:
+        raise UsageError(f"{json_file} is the result of a shard; give the merged result another name")
     run = with_floor(merged([(str(file), read(file)) for file in files]), min_jobs)
     if json_file:
         write(run, json_file)

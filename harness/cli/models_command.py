@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import completers
+from harness.cli.parameters import OutputFile
 from harness.cli.selection import configured, tables_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError, suggest
 
@@ -68,8 +69,8 @@ def fetch_models(tables: tuple[str, ...], ids: tuple[str, ...]) -> None:
 
 @command.command("architectures")
 @click.option("--only", multiple=True, metavar="NAME", help="An architecture of mlx-lm; may be repeated.")
-@click.option("--write", "file", metavar="FILE", help="Write the table as Markdown.")
-def check_architectures(only: tuple[str, ...], file: str | None) -> int:
+@click.option("--write", "file", type=OutputFile("page"), help="Write the table as Markdown.")
+def check_architectures(only: tuple[str, ...], file: Path | None) -> int:
     """Check what holds on every architecture of mlx-lm, each small and in a process of its own (about 5 minutes)."""
     from harness.laws.architectures import page
     from harness.laws.architectures.rows import rows
@@ -86,7 +87,7 @@ def check_architectures(only: tuple[str, ...], file: str | None) -> int:
         click.echo(f"{len(table)}/{len(only or known)} {row.architecture}", err=True)
     _show(table)
     if file:
-        write_text(Path(file), page.markdown(table, page.versions()))
+        write_text(file, page.markdown(table, page.versions()))
     faults = [fault for row in table for fault in row.faults]
     for fault in faults:
         click.echo(f"harness: {fault}", err=True)
@@ -96,8 +97,8 @@ def check_architectures(only: tuple[str, ...], file: str | None) -> int:
 @command.command("equality")
 @click.option("--only", multiple=True, metavar="NAME", help="An architecture of mlx-lm; may be repeated.")
 @click.option("--dtype", "dtypes", multiple=True, help="float32, float16 or bfloat16; all three without it.")
-@click.option("--write", "file", metavar="FILE", help="Write the tables as Markdown.")
-def check_equality(only: tuple[str, ...], dtypes: tuple[str, ...], file: str | None) -> int:
+@click.option("--write", "file", type=OutputFile("page"), help="Write the tables as Markdown.")
+def check_equality(only: tuple[str, ...], dtypes: tuple[str, ...], file: Path | None) -> int:
     """Hold the one-pass sweep against the stepwise one on every architecture of mlx-lm (about 20 minutes)."""
     from harness.laws.architectures import equality_page, page
     from harness.laws.architectures.equality import DTYPES
@@ -115,7 +116,7 @@ def check_equality(only: tuple[str, ...], dtypes: tuple[str, ...], file: str | N
         click.echo(f"{len(table)}/{len(chosen)} {name}", err=True)
     text = equality_page.markdown(table, page.versions())
     if file:
-        write_text(Path(file), text)
+        write_text(file, text)
     else:
         click.echo(text)
     faults = equality_page.faults(table)

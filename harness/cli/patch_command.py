@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from harness.cli import completers
+from harness.cli.parameters import OutputFile
 from harness.cli.selection import allow_code_option, configured, tables_option
 from harness.vocabulary import bytes_of
 from harness.vocabulary.errors import UsageError, suggest
@@ -51,7 +52,7 @@ _TIE = 0.05
 @allow_code_option
 @tables_option
 @click.option("--download", is_flag=True, help="Fetch the model if it is not on this machine.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the recoveries into this file.")
+@click.option("--plot", type=OutputFile("picture"), help="Draw the recoveries into this file.")
 @configured
 def command(**given: Any) -> None:
     """Run one sweep and print its table."""

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from harness.cli.parameters import OutputFile
 from harness.results.json import read
-from harness.results.reports.outputs import REPORTS, check_writable, kind_of, write
+from harness.results.reports.outputs import REPORTS, write
 from harness.results.reports.terminal import console, print_run
 from harness.vocabulary.errors import UsageError
 
@@ -19,7 +20,7 @@ from harness.vocabulary.errors import UsageError
     "--output",
     "outputs",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=OutputFile("html", "markdown", "result"),
     help="Write a report; the suffix chooses: .html, .md, .json.",
 )
 @click.option("--to", "kind", type=click.Choice([*REPORTS, "terminal"]), help="Print a report instead.")
@@ -31,9 +32,8 @@ def command(result: Path, outputs: tuple[Path, ...], kind: str | None) -> None: 
     Without an option the run's screen is printed again. Ends with 0 whatever the verdict was: rendering worked.
     """
     for file in outputs:
-        if kind_of(file) and file.absolute() == result.absolute():
+        if file.resolve() == result.resolve():
             raise UsageError(f"{file} is the result itself; give the report another name")
-        check_writable(file)
     run = read(result)
     for file in outputs:
         write(run, file)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import completers
+from harness.cli.parameters import OutputFile
 from harness.cli.run_conditions import LAST, chosen_ids, refuse_other_device, remember
 from harness.cli.selection import (
     Chosen,
@@ -22,7 +23,7 @@ from harness.cli.selection import (
     tags_of,
     typed,
 )
-from harness.results.reports.outputs import REPORTS, check_writable, kind_of, write
+from harness.results.reports.outputs import REPORTS, write
 from harness.results.shards import Shard
 from harness.vocabulary import RunResult, bytes_of
 from harness.vocabulary.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_NOTHING_RAN, UsageError, suggest
@@ -65,14 +66,14 @@ CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 )
 @click.option("--download/--no-download", default=False, help="Fetch models that are not on this machine.")
 @click.option("--require-models/--no-require-models", default=False, help="A job without its model fails, not skips.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result here.")
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write a JUnit report here.")
+@click.option("--json", "json_file", type=OutputFile("result"), help="Write the result here.")
+@click.option("--junit", type=OutputFile("junit"), help="Write a JUnit report here.")
 @click.option(
     "-o",
     "--output",
     "outputs",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=OutputFile("html", "markdown", "result", "junit"),
     help="Write a report; the suffix chooses: .html, .md, .json, .xml (JUnit).",
 )
 @click.option("--annotations", is_flag=True, help="Print GitHub annotations that point at the case files.")
@@ -104,8 +105,6 @@ def command(
     if snapshot_update:
         refuse_installed(chosen.paths)
     reports, junit = _sorted_out(outputs, junit)
-    for file in filter(None, (json_file, junit, *reports)):
-        check_writable(file)
     if verbose:
         click.echo(f"configuration: {configuration()}", err=True)
     tables = [str(Path(name).resolve()) for name in chosen.tables]
@@ -154,10 +153,7 @@ def _sorted_out(outputs: tuple[Path, ...], junit: Path | None) -> tuple[list[Pat
     xml = [file for file in (junit, *outputs) if file is not None and (file is junit or file.suffix == ".xml")]
     if len(xml) > 1:
         raise UsageError(f"one JUnit file a run: {' and '.join(map(str, xml))} were asked for")
-    reports = [file for file in outputs if file.suffix != ".xml"]
-    for file in reports:
-        kind_of(file)
-    return reports, xml[0] if xml else None
+    return [file for file in outputs if file.suffix != ".xml"], xml[0] if xml else None
 
 
 def _fixed_arguments() -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.parameters import OutputFile
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from harness.diagnosis.zoo.trial import Trial
 
 _only = click.option("--only", multiple=True, metavar="FAULT", help="A fault such as F08; may be repeated.")
-_file = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group("zoo")
@@ -45,8 +45,8 @@ def list_faults(only: tuple[str, ...]) -> None:
 @command.command("run")
 @_only
 @click.option("--clean", is_flag=True, help="Diagnose the models without a fault too (some minutes).")
-@click.option("--json", "json_file", type=_file, help="Write what was said of every planting here.")
-@click.option("--write", "page_file", type=_file, help="Write the zoo and the confusion table as Markdown.")
+@click.option("--json", "json_file", type=OutputFile("zoo"), help="Write what was said of every planting here.")
+@click.option("--write", "page_file", type=OutputFile("page"), help="Write zoo and confusion table as Markdown.")
 def run_zoo(only: tuple[str, ...], clean: bool, json_file: Path | None, page_file: Path | None) -> int:
     """Plant every fault, diagnose it, and print the confusion table; exit code 1 if anything is named wrongly."""
     from harness.diagnosis.zoo import ZOO, page

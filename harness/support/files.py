@@ -9,7 +9,15 @@ from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step, by way of a temporary file beside it. Raises OSError and leaves the old one."""
+    """Replace a file in one step, by way of a temporary file beside it. Raises OSError and leaves the old one.
+
+    A link is followed and stays; a pipe or a device is written through.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8") as file:
+            file.write(text)
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

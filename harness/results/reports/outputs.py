@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from harness.support.files import write_text
+from harness.support.outputs import kind_for
 from harness.vocabulary import RunResult
 from harness.vocabulary.errors import UsageError
 
@@ -41,36 +41,14 @@ REPORTS: Mapping[str, Callable[[RunResult], str]] = {
     "markdown": _markdown,
     "annotations": _annotations,
 }
-SUFFIXES = {".json": "json", ".html": "html", ".htm": "html", ".md": "markdown"}
-
-
-def kind_of(path: Path) -> str:
-    """Return which report a file's suffix asks for. Raises UsageError for one that none has."""
-    kind = SUFFIXES.get(path.suffix.lower())
-    if kind is None:
-        raise UsageError(f"{path}: no report is written as {path.suffix or 'a file without a suffix'!r}; {_known()}")
-    return kind
-
-
-def check_writable(path: Path) -> None:
-    """Raise UsageError if a file cannot be written: before the hour of work, not after it."""
-    parent = path.absolute().parent
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder")
-    if not parent.is_dir():
-        raise UsageError(f"{path}: the folder {parent} does not exist")
-    if not os.access(parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise UsageError(f"{path} cannot be written")
+BY_KIND = {"result": "json", "html": "html", "markdown": "markdown"}
+"""Kind of output -> the report that makes it."""
 
 
 def write(run: RunResult, path: Path) -> None:
     """Write the report that a file's suffix asks for. Raises UsageError; an old file is replaced whole or kept."""
-    text = REPORTS[kind_of(path)](run)
+    text = REPORTS[BY_KIND[kind_for(path, tuple(BY_KIND))]](run)
     try:
         write_text(path, text)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _known() -> str:
-    return f"known: {', '.join(SUFFIXES)}"

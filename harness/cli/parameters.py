@@ -1,0 +1,29 @@
+"""Types of parameters that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.support.outputs import check_output
+from harness.vocabulary.errors import UsageError
+
+
+class OutputFile(click.Path):
+    """A file that the command writes, of one of these kinds; refused before any work if it would cost another file."""
+
+    name = "file"
+
+    def __init__(self, *kinds: str) -> None:
+        super().__init__(path_type=Path)
+        self.kinds = kinds
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(str(super().convert(value, param, ctx)))
+        try:
+            check_output(path, self.kinds)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+        return path
