@@ -1,0 +1,1 @@
+"""Functions over results, where MLX may be absent: JSON, plots, shards, reports, comparison, replay."""
