@@ -27,6 +27,7 @@ from harness.engines.declaration import Declaration
 from harness.engines.formula import Engine, EngineRun, oracle_baseline, summary, with_answers
 from harness.engines.roles import Bare, Place, alone, prove
 from harness.intercept import HookPoint
+from harness.intercept.interrupts import let_through
 from harness.intercept.observer import ObservedRun, watched
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.patching import check_question
@@ -117,7 +118,7 @@ _MOST_PRINTED = 20_000
 
 def hear(engine: ForeignEngine, request: EngineRequest) -> Heard:
     """Ask once, watching. What the engine printed before it raised goes along as a note of its exception."""
-    with watched(request.model) as watch, _listening() as (text, caught):
+    with watched(request.model) as watch, _listening() as (text, caught), let_through():
         try:
             reply = engine.ask(request)
         except Exception as error:

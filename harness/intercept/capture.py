@@ -12,7 +12,9 @@ from typing import Any
 import mlx.core as mx
 
 from harness.intercept.hookpoints import HookPoint
-from harness.intercept.taps import Handler, Tap, tapped
+from harness.intercept.outputs import activation_of, editing
+from harness.intercept.swap import Handler
+from harness.intercept.taps import Tap, tapped
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Positions
 from harness.vocabulary.errors import TapError, UsageError
@@ -59,9 +61,7 @@ def replace(
 
     def replacer(point: HookPoint) -> Callable[[mx.array], mx.array]:
         def put(value: mx.array) -> mx.array:
-            if not pending[point]:
-                raise TapError(f"{point}: called more often than recorded ({len(source[point])} times)")
-            return _at(positions, value, pending[point].pop(0), point, len(ids))
+            return _at(positions, value, _next(pending, source, point), point, len(ids))
 
         return put
 
@@ -83,9 +83,7 @@ def replace_each(
         rows = {row: positions for row, (each, positions) in enumerate(patches, 1) if each == point}
 
         def put(value: mx.array) -> mx.array:
-            if not pending[point]:
-                raise TapError(f"{point}: called more often than recorded ({len(source[point])} times)")
-            given = pending[point].pop(0)
+            given = _next(pending, source, point)
             own = [value[row : row + 1] for row in range(value.shape[0])]
             return mx.concatenate(
                 [_at(rows[i], x, given, point, len(ids)) if i in rows else x for i, x in enumerate(own)]
@@ -97,6 +95,12 @@ def replace_each(
     last = _run(model, batch, {point: replacer(point) for point in pending})
     _all_used(pending, source)
     return last
+
+
+def _next(pending: Mapping[HookPoint, list[mx.array]], source: Recording, point: HookPoint) -> mx.array:
+    if not pending[point]:
+        raise TapError(f"{point}: called more often than recorded ({len(source[point])} times)")
+    return pending[point].pop(0)
 
 
 def _all_used(pending: Mapping[HookPoint, Sequence[mx.array]], source: Recording) -> None:
@@ -122,11 +126,7 @@ def _handler(point: HookPoint, edit: Callable[[mx.array], mx.array]) -> Handler:
             raise TapError(f"{point}: the block was called without an activation")
         return call(**{**kwargs, name: edit(kwargs[name])})
 
-    def on_output(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        out = call(*args, **kwargs)
-        return (edit(out[0]), *out[1:]) if isinstance(out, tuple) else edit(out)
-
-    return on_input if point.is_input else on_output
+    return on_input if point.is_input else editing(edit)
 
 
 def _at(positions: Positions, value: mx.array, put: mx.array, point: HookPoint, tokens: int) -> mx.array:
@@ -174,7 +174,7 @@ def _last_row(logits: Any) -> mx.array:
 
 
 def _last_rows(logits: Any, rows: int) -> mx.array:
-    logits = logits[0] if isinstance(logits, tuple) else logits
+    logits = activation_of(logits)
     if not isinstance(logits, mx.array) or logits.ndim != 3 or logits.shape[0] != rows:
         shape = getattr(logits, "shape", type(logits).__name__)
         raise UsageError(f"the model returned {shape}; logits of shape [{rows}, tokens, vocab] are needed")

@@ -1,8 +1,12 @@
 """Ctrl-C that waits for a safe moment.
 
 A KeyboardInterrupt can land between any two bytecodes, also between the line that changes a model and the line that
-notes the change; a context manager alone therefore leaks. Inside `deferred()` the signal only sets a flag. The flag is
-looked at where stopping is safe: at `safe_point()`, and on the way out, after the model is restored.
+notes the change, and also on entering a context manager's exit; a context manager alone therefore leaks. Inside
+`deferred()` the signal only sets a flag. The flag is looked at where stopping is safe: at `safe_point()`, and on the
+way out, after the model is restored.
+
+Somebody else's code has no safe points. `let_through()`, entered inside `deferred()`, lets one signal interrupt it at
+once. Its own exit may be interrupted; that of `deferred()` around it may not, since every further signal is held back.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ def deferred() -> Iterator[Callable[[], None]]:
     Outside the main thread, where Python never delivers a signal, nothing needs holding back.
     """
     previous = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(previous):
+    if not _signals_arrive() or not callable(previous):
         yield lambda: None
         return
     held = _Held(previous)
@@ -33,13 +37,38 @@ def deferred() -> Iterator[Callable[[], None]]:
         held.safe_point()
 
 
+@contextmanager
+def let_through() -> Iterator[None]:
+    """Let the next SIGINT, or one already held back, through `deferred()` at once; those after it are held as before.
+
+    Belongs in a `with` statement of its own inside the block of the context manager that holds SIGINT back.
+    """
+    held = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
+    if not _signals_arrive() or not isinstance(held, _Held):
+        yield
+        return
+    try:
+        held.open = True
+        held.safe_point()
+        yield
+    finally:
+        held.open = False
+
+
+def _signals_arrive() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
 class _Held:
     def __init__(self, previous: Callable[[int, Any], Any]):
         self.previous = previous
-        self.pending = False
+        self.pending = self.open = False
 
     def note(self, signum: int, frame: Any) -> None:
         self.pending = True
+        if self.open:
+            self.open = False
+            self.safe_point()
 
     def safe_point(self) -> None:
         if self.pending:

@@ -4,14 +4,13 @@ An engine that returns only a dictionary still runs the model. A tap on the mode
 blocks note what each of them was given, one digest a token. The first block whose input differs from the bare run's
 says in which layer a patch was made, and at which tokens; nothing has to be believed of the engine's order of work.
 
-The taps stay out of the way of Ctrl-C and of the engine's own interception: they neither hold a signal back nor are
-they refused as taps of ours would be.
+The watch stays out of the way of the engine's own interception: a watched model can be tapped, by the engine too.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +18,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from harness.intercept.outputs import activation_of
+from harness.intercept.swap import Handler, exchanged
 from harness.models.architectures import blocks_of
 
 Digests = tuple[bytes, ...]
@@ -55,24 +56,16 @@ class Watch:
 
 @contextmanager
 def watched(module: Any) -> Iterator[Watch]:
-    """Note every forward pass of a model while the block runs; then each module of ours gets its class back.
+    """Note every forward pass of a model while the block runs; then each module gets its class back.
 
-    One that the engine left a class of its own on keeps it: whoever compares the model with what it was must see that.
+    A module that the engine left a class of its own on keeps that class: a comparison of the model with what it was
+    must see it. Ctrl-C is held back until a block is called; an engine's code belongs in `let_through` besides.
     """
     blocks = blocks_of(module)
     watch, stages = Watch(), _Stages(len(blocks) + 1)
-    changed: list[tuple[Any, type, type]] = []
-    try:
-        for each in (*blocks, module):
-            original = type(each)
-            noting = _noting_run(original, watch, stages) if each is module else _noting_input(original, stages)
-            changed.append((each, original, noting))
-            each.__class__ = noting
+    handlers = [*((block, _noting_input(stages)) for block in blocks), (module, _noting_run(watch, stages))]
+    with exchanged(module, handlers, watching=True):
         yield watch
-    finally:
-        for each, original, noting in reversed(changed):
-            if type(each) is noting:
-                each.__class__ = original
 
 
 class _Stages:
@@ -101,28 +94,28 @@ def digests_of(value: mx.array) -> list[Digests]:
     return [tuple(hashlib.blake2b(token.tobytes(), digest_size=8).digest() for token in row) for row in words]
 
 
-def _noting_input(original: type, stages: _Stages) -> type:
-    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  the name Python looks up
+def _noting_input(stages: _Stages) -> Handler:
+    def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # Under `mx.compile` and `mx.grad` nothing has a value yet; the run is then read from its logits alone.
         with _unread():
             stages.note(next((a for a in (*args, *kwargs.values()) if isinstance(a, mx.array) and a.ndim >= 3), None))
-        return original.__call__(self, *args, **kwargs)
+        return call(*args, **kwargs)
 
-    return type(original.__name__, (original,), {"__call__": __call__})
+    return handler
 
 
-def _noting_run(original: type, watch: Watch, stages: _Stages) -> type:
-    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  the name Python looks up
+def _noting_run(watch: Watch, stages: _Stages) -> Handler:
+    def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         ids = _ids((*args, *kwargs.values()))
         stages.start(len(ids))
-        out = original.__call__(self, *args, **kwargs)
+        out = call(*args, **kwargs)
         try:
             watch.seen += _seen(ids, out, stages)
         except (ValueError, RuntimeError, TypeError) as error:
             watch.blind = str(error)
         return out
 
-    return type(original.__name__, (original,), {"__call__": __call__})
+    return handler
 
 
 @contextmanager
@@ -142,7 +135,7 @@ def _ids(values: Sequence[Any]) -> list[tuple[int, ...]]:
 
 
 def _seen(ids: Sequence[tuple[int, ...]], out: Any, stages: _Stages) -> Iterator[ObservedRun]:
-    logits = out[0] if isinstance(out, tuple) else out
+    logits = activation_of(out)
     if not isinstance(logits, mx.array) or logits.ndim != 3 or logits.shape[0] != len(ids):
         raise TypeError(f"a run on {len(ids)} prompts returned {getattr(logits, 'shape', type(logits).__name__)}")
     mx.eval(logits)

@@ -10,10 +10,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import count
 from typing import Any
 
 from harness.engines import ForeignEngine
 from harness.intercept import forward
+from harness.intercept.interrupts import let_through
+from harness.intercept.swap import exchanged
 from harness.laws.conduct import SAME
 from harness.laws.subject import EngineUnderTest, Fresh
 from harness.models.architectures import blocks_of
@@ -33,12 +37,7 @@ def unchanged_after_an_answer(subject: EngineUnderTest) -> str | None:
 
 def unchanged_after_an_exception(subject: EngineUnderTest) -> str | None:
     """An exception in the forward pass leaves the model as an answer does."""
-
-    def disturb() -> None:
-        with _planted(block, calls, _raise):
-            subject.ask()
-
-    block, calls = _middle(subject)
+    disturb = _in_the_last_call(subject, _raise)
     return _damage(subject, subject.state(), disturb)
 
 
@@ -46,12 +45,12 @@ def unchanged_after_ctrl_c(subject: EngineUnderTest) -> str | None:
     """Ctrl-C in the forward pass leaves the model as an answer does."""
     if threading.current_thread() is not threading.main_thread():
         raise DoesNotApply("a signal reaches the main thread only")
+    ask = _in_the_last_call(subject, _interrupt)
 
     def disturb() -> None:
-        with _planted(block, calls, _interrupt), _python_handles_sigint(), suppress(KeyboardInterrupt):
-            subject.ask()
+        with _python_handles_sigint(), suppress(KeyboardInterrupt):
+            ask()
 
-    block, calls = _middle(subject)
     return _damage(subject, subject.state(), disturb)
 
 
@@ -99,45 +98,30 @@ def _agree(one: dict[int, float], other: dict[int, float]) -> bool:
     return one.keys() == other.keys() and all(abs(one[layer] - other[layer]) <= SAME for layer in one)
 
 
-@contextmanager
-def _planted(block: Any, calls: int, act: Callable[[], None]) -> Iterator[None]:
-    """Let `act` happen in the block's last call of a plain answer: inside a patched run, if there are any."""
-    original, left = type(block), [calls]
-
-    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  the name Python looks up
-        left[0] -= 1
-        if left[0] == 0:
-            act()
-        return original.__call__(self, *args, **kwargs)
-
-    planted = type(original.__name__, (original,), {"__call__": __call__})
-    block.__class__ = planted
-    try:
-        yield
-    finally:
-        # An engine that left a class of its own on top is not helped here: that is what is looked for.
-        if type(block) is planted:
-            block.__class__ = original
-
-
-def _middle(subject: EngineUnderTest) -> tuple[Any, int]:
-    """Return a block in the middle of the model, and how often it is called for one answer."""
-    blocks = blocks_of(subject.model.module)
-    block, calls = blocks[len(blocks) // 2], [0]
-    original = type(block)
-
-    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  the name Python looks up
-        calls[0] += 1
-        return original.__call__(self, *args, **kwargs)
-
-    block.__class__ = type(original.__name__, (original,), {"__call__": __call__})
-    try:
-        subject.ask()
-    finally:
-        block.__class__ = original
-    if not calls[0]:
+def _in_the_last_call(subject: EngineUnderTest, act: Callable[[], None]) -> Callable[[], None]:
+    """Return a way to ask while `act` happens in a block's last call of a plain answer: in a patched run, if any."""
+    calls: list[int] = []
+    _ask_telling(subject, calls.append)
+    if not calls:
         raise DoesNotApply("the engine never calls the model's blocks")
-    return block, calls[0]
+
+    def tell(call: int) -> None:
+        if call == calls[-1]:
+            act()
+
+    return partial(_ask_telling, subject, tell)
+
+
+def _ask_telling(subject: EngineUnderTest, tell: Callable[[int], None]) -> None:
+    """Ask, and tell the number of each call of a block in the middle of the model, before the block runs."""
+    blocks, numbers = blocks_of(subject.model.module), count(1)
+
+    def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        tell(next(numbers))
+        return call(*args, **kwargs)
+
+    with exchanged(subject.model.module, [(blocks[len(blocks) // 2], handler)], watching=True), let_through():
+        subject.ask()
 
 
 @contextmanager

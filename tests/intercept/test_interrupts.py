@@ -1,4 +1,4 @@
-"""Ctrl-C during a tap: real signals, at every moment, never leave a tapped model or a foreign handler behind."""
+"""Ctrl-C while classes are exchanged: real signals, at every moment, leave no changed model and no foreign handler."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ import signal
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
 from toy_model import IDS, loaded, portrait
 
-from harness.intercept import Tap, record, tapped
+from harness.diagnosis.engine.asked import bare
+from harness.diagnosis.zoo.injection import _calls
+from harness.diagnosis.zoo.surgery import input_of
+from harness.engines import ForeignEngine
+from harness.engines.foreign import EngineRequest, hear
+from harness.intercept import Tap, output_changed, record, tapped
 from harness.intercept.hookpoints import point
-from harness.intercept.interrupts import deferred
+from harness.intercept.interrupts import deferred, let_through
+from harness.intercept.observer import watched
+from harness.laws.afterwards import _ask_telling
 from harness.models.architectures import Architecture
 from harness.patching import walk
 from harness.vocabulary import Question, Sweep, Tokens
@@ -117,26 +125,132 @@ def test_deferred_holds_a_signal_back_until_it_is_asked_for():
         safe_point()  # what was let through once is not let through again
 
 
-def test_a_sigint_at_every_bytecode_of_the_interception_leaks_nothing(toy):
-    """Python runs a handler between two bytecodes; this tries every such place of entering and leaving a tap."""
+def test_let_through_lets_one_signal_interrupt_and_holds_the_next_one():
+    def interrupted_twice():
+        try:
+            signal.raise_signal(signal.SIGINT)
+            reached.append("the line after the first")
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            reached.append("the line after the second")
+
+    reached = []
+    with deferred() as safe_point:
+        with pytest.raises(KeyboardInterrupt), let_through():
+            interrupted_twice()
+        reached.append("after the block")
+        with pytest.raises(KeyboardInterrupt):
+            safe_point()
+    assert reached == ["the line after the second", "after the block"]
+
+
+def test_after_let_through_signals_are_held_back_again():
+    with deferred() as safe_point:
+        with let_through():
+            pass
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            safe_point()
+
+
+def test_let_through_lets_a_held_signal_through():
+    reached = []
+    with deferred():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt), let_through():
+            reached.append("the block")
+    assert not reached
+
+
+def test_a_thread_does_not_let_through_what_the_main_thread_holds_back():
+    def work():
+        with let_through():
+            entered.set()
+            leave.wait(20)
+
+    entered, leave = threading.Event(), threading.Event()
+    thread = threading.Thread(target=work)
+    with deferred() as safe_point:
+        thread.start()
+        assert entered.wait(20)
+        signal.raise_signal(signal.SIGINT)
+        leave.set()
+        thread.join()
+        with pytest.raises(KeyboardInterrupt):
+            safe_point()
+
+
+def test_a_sigint_interrupts_the_code_of_a_foreign_engine_at_once(toy):
+    def asked(request):
+        signal.raise_signal(signal.SIGINT)
+        reached.append("the engine's next line")
+
+    reached, before = [], portrait(toy)
+    engine = ForeignEngine("theirs", "planted", metrics=frozenset({"l2"}), ask=asked)
+    with pytest.raises(KeyboardInterrupt):
+        hear(engine, EngineRequest(toy, None, IDS, IDS, "mlp", (0,), "l2"))
+    assert not reached
+    assert portrait(toy) == before
+
+
+def tapping(toy):
+    with tapped(toy, [Tap(toy.layers[0], untouched), Tap(toy.layers[0].mlp, untouched)]):
+        toy.layers[0](toy.embedding[None])
+
+
+def changing_the_output(toy):
+    with output_changed(toy, lambda out: 2 * out):
+        toy(mx.array([IDS]))
+
+
+def watching_an_engine(toy):
+    with watched(toy), let_through():
+        toy.layers[0](toy.embedding[None])
+
+
+def disturbing_an_engine(toy):
+    asked = SimpleNamespace(model=SimpleNamespace(module=toy), ask=lambda: toy.layers[0](toy.embedding[None]))
+    _ask_telling(asked, lambda number: None)
+
+
+def asking_a_function(toy):
+    bare(toy, IDS)
+
+
+def looking_for_an_input(toy):
+    input_of(toy, "layers.0.mlp", IDS)
+
+
+def looking_for_all_inputs(toy):
+    _calls(toy, IDS)
+
+
+USERS = (tapping, changing_the_output, watching_an_engine, disturbing_an_engine, asking_a_function,
+         looking_for_an_input, looking_for_all_inputs)  # fmt: skip
+
+
+@pytest.mark.parametrize("use", USERS, ids=lambda use: use.__name__)
+def test_a_sigint_at_every_bytecode_of_the_interception_leaks_nothing(toy, use):
+    """Python runs a handler between two bytecodes; this tries every such place of exchanging and giving back."""
+    toy.layers = toy.layers[:1]
     before, places = portrait(toy), 0
-    while _interrupted_at(places, toy):
+    classes = [type(module) for _, module in toy.named_modules()]
+    while _interrupted_at(places, toy, use):
         places += 1
-        assert type(toy.layers[0]).__name__ == "ToyBlock"
-        assert not hasattr(type(toy.layers[0]), "_harness_tap"), f"leaked at bytecode {places}"
+        left = sum(type(module) is not kind for kind, (_, module) in zip(classes, toy.named_modules(), strict=True))
+        assert not left, f"{left} modules changed at bytecode {places}"
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, f"handler lost at bytecode {places}"
     assert places > 100
     assert portrait(toy) == before
 
 
-def _interrupted_at(place: int, toy) -> bool:
-    """Run one tapped forward with a SIGINT at the given bytecode; say whether there was such a bytecode."""
+def _interrupted_at(place: int, toy, use) -> bool:
+    """Use the interception with a SIGINT at the given bytecode; say whether there was such a bytecode."""
     count = -1
 
     def trace(frame, event, arg):
         nonlocal count
-        name = frame.f_code.co_filename
-        if not name.endswith(("taps.py", "interrupts.py", "contextlib.py")) or frame.f_code.co_name == _here:
+        if not any(part in frame.f_code.co_filename for part in ("harness/intercept/", "contextlib.py")):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         if event == "opcode":
@@ -145,12 +259,10 @@ def _interrupted_at(place: int, toy) -> bool:
                 signal.raise_signal(signal.SIGINT)
         return trace
 
-    _here = "_interrupted_at"
     old = sys.gettrace()
     try:
         sys.settrace(trace)
-        with tapped(toy, [Tap(toy.layers[0], untouched), Tap(toy.layers[1], untouched)]):
-            toy.layers[0](toy.embedding[None])
+        use(toy)
     except KeyboardInterrupt:
         return True
     finally:
@@ -168,13 +280,19 @@ def tap_and_let_go(model) -> None:
         pass
 
 
-@pytest.mark.parametrize("work", [sweep, tap_and_let_go], ids=lambda work: work.__name__)
+def watch_and_let_go(model) -> None:
+    with watched(model.module), let_through():
+        pass
+
+
+@pytest.mark.parametrize("work", [sweep, tap_and_let_go, watch_and_let_go], ids=lambda work: work.__name__)
 def test_hundreds_of_interrupts_at_random_moments_leak_nothing(toy, work):
     before, model, chance = portrait(toy), loaded(toy), random.Random(7)
+    classes = [type(module) for _, module in toy.named_modules()]
     for _ in range(300):
         with pytest.raises(KeyboardInterrupt):
             _repeat_until_interrupted(work, model, chance.uniform(0, 0.002))
-        assert not any(hasattr(type(child), "_harness_tap") for _, child in toy.named_modules())
+        assert [type(module) for _, module in toy.named_modules()] == classes
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert portrait(toy) == before
 

@@ -19,7 +19,7 @@ from harness import metrics
 from harness.diagnosis.trail.masks import UNTRACEABLE, arrays
 from harness.diagnosis.trail.statistics import dtype_name
 from harness.engines import Engine, answer, engine_named
-from harness.intercept.interrupts import deferred
+from harness.intercept.swap import Handler, exchanged
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Question, Reading, RowSummary, Site
 from harness.vocabulary.errors import UsageError
@@ -166,16 +166,13 @@ def observed(root: Any, passes: list[Pass]) -> Iterator[None]:
         parts.clear()
 
     notes = {id(root): note_pass}
-    with deferred(), _observing(root, parts, notes):
+    with _observing(root, parts, notes):
         yield
 
 
 @contextmanager
 def _observing(root: Any, parts: list[Sizes], notes: Mapping[int, Callable[..., None]]) -> Iterator[None]:
-    """Give every module a class that notes what it returns.
-
-    These are not the classes of taps, because an engine that taps would refuse a tapped model.
-    """
+    """Note what every module returns. These are no taps: an engine that taps would refuse a tapped model."""
 
     def note_part(name: str, args: tuple[Any, ...], out: Any) -> None:
         for _, array in list(arrays("", out))[:1]:
@@ -185,15 +182,9 @@ def _observing(root: Any, parts: list[Sizes], notes: Mapping[int, Callable[..., 
                 last = wide[:, -1] if wide.ndim == 3 and len(wide) == 1 else mx.zeros(())
                 parts.append((name, dtype_name(array), mx.sum(wide), mx.sum(last)))
 
-    originals: list[tuple[Any, type]] = []
-    try:
-        for name, module in root.named_modules():
-            originals.append((module, type(module)))
-            module.__class__ = _noting(module, notes.get(id(module), partial(note_part, name)))
+    modules = root.named_modules()
+    with exchanged(root, [(each, _noting(notes.get(id(each), partial(note_part, name)))) for name, each in modules]):
         yield
-    finally:
-        for module, original in reversed(originals):
-            module.__class__ = original
 
 
 def compiled(root: Any, ids: Sequence[int]) -> Pass:
@@ -230,15 +221,13 @@ def _part(name: str, dtype: str, size: mx.array, last: mx.array) -> ModuleCall |
         return None
 
 
-def _noting(module: Any, note: Callable[[tuple[Any, ...], Any], None]) -> type:
-    original = type(module)
-
-    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  the name Python looks up
-        out = original.__call__(self, *args, **kwargs)
+def _noting(note: Callable[[tuple[Any, ...], Any], None]) -> Handler:
+    def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = call(*args, **kwargs)
         note((*args, *kwargs.values()), out)
         return out
 
-    return type(original.__name__, (original,), {"__call__": __call__})
+    return handler
 
 
 def bare(root: Any, ids: Sequence[int]) -> Pass:

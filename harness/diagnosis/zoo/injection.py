@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -18,6 +18,8 @@ from mlx.utils import tree_flatten
 
 from harness.diagnosis.zoo.models import CLEAN, CORRUPTED, both, build
 from harness.diagnosis.zoo.surgery import at, behave
+from harness.intercept.outputs import activation_of, with_activation
+from harness.intercept.swap import Handler, exchanged
 from harness.models.loaded import LoadedModel
 from harness.models.spec import DType
 
@@ -113,7 +115,7 @@ def _plant(module: Any, element: int, value: float, spared: Sequence[mx.array]) 
         given = _first_array((args, kwargs))
         if any(_alike(given, each) for each in spared):
             return out
-        return (_with(out[0], element, value), *out[1:]) if isinstance(out, tuple) else _with(out, element, value)
+        return with_activation(out, lambda array: _with(array, element, value))
 
     behave(module, call)
 
@@ -152,29 +154,23 @@ def _outputs(root: Any) -> dict[str, _Seen]:
 
 def _calls(root: Any, ids: tuple[int, ...]) -> dict[str, _Seen]:
     seen: dict[str, _Seen] = {}
-    modules = [(path, module, type(module)) for path, module in root.named_modules()]
-    names = Counter(id(module) for _, module, _ in modules)
+    names = Counter(id(module) for _, module in root.named_modules())
     # A module that has two names has no name that a diagnosis could be held to.
-    modules = [each for each in modules if names[id(each[1])] == 1]
+    modules = [(path, module) for path, module in root.named_modules() if names[id(module)] == 1]
 
-    def noting(path: str) -> Any:
-        def call(own: Any, *args: Any, **kwargs: Any) -> Any:
+    def noting(path: str) -> Handler:
+        def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             # A handle of its own: `x += y` changes the array that a caller holds.
             given = mx.array(_first_array((args, kwargs)))
-            out = own(*args, **kwargs)
-            array = out[0] if isinstance(out, tuple) else out
+            out = call(*args, **kwargs)
+            array = activation_of(out)
             if isinstance(array, mx.array) and mx.issubdtype(array.dtype, mx.floating):
                 seen.setdefault(path, _Seen([], tuple(array.shape))).given.append(given)
             return out
 
-        return call
+        return handler
 
-    for path, module, _ in modules:
-        behave(module, noting(path))
-    try:
+    with exchanged(root, [(module, noting(path)) for path, module in modules]):
         mx.eval(root(mx.array([list(ids)])))
         mx.eval([given for each in seen.values() for given in each.given])
-    finally:
-        for _, module, original in modules:
-            module.__class__ = original
     return seen

@@ -1,7 +1,4 @@
-"""How a fault gets into a model: a module that does something else, and weights made for an input.
-
-A module is given a subclass of its own class, so that names, parameters and `isinstance` stay as they are.
-"""
+"""How a fault gets into a model: a module that does something else, and weights made for an input."""
 
 from __future__ import annotations
 
@@ -11,6 +8,9 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+
+from harness.intercept.outputs import editing
+from harness.intercept.swap import exchanged, plant
 
 Change = Callable[[mx.array], mx.array]
 
@@ -22,22 +22,12 @@ def at(root: Any, path: str) -> Any:
 
 def behave(module: Any, call: Callable[..., Any]) -> None:
     """Let `call(own, *args, **kwargs)` stand for the module's call; `own` is what it did before."""
-    original = type(module)
-
-    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  the name Python looks up
-        return call(lambda *a, **k: original.__call__(self, *a, **k), *args, **kwargs)
-
-    module.__class__ = type(original.__name__, (original,), {"__call__": __call__})
+    plant(module, lambda own, args, kwargs: call(own, *args, **kwargs))
 
 
 def change_output(module: Any, change: Change) -> None:
     """Apply a change to the array a module returns, or to the first one of a tuple."""
-
-    def call(own: Any, *args: Any, **kwargs: Any) -> Any:
-        out = own(*args, **kwargs)
-        return (change(out[0]), *out[1:]) if isinstance(out, tuple) else change(out)
-
-    behave(module, call)
+    plant(module, editing(change))
 
 
 def put(value: float, *indices: tuple[int, ...]) -> Change:
@@ -54,18 +44,14 @@ def put(value: float, *indices: tuple[int, ...]) -> Change:
 
 def input_of(root: Any, path: str, ids: Sequence[int]) -> Any:
     """Return what the module at `path` is given for a prompt, `[tokens, width]` in float64."""
-    module, seen = at(root, path), []
-    original = type(module)
+    seen: list[mx.array] = []
 
-    def noting(own: Any, x: mx.array, *args: Any, **kwargs: Any) -> Any:
-        seen.append(x)
-        return own(x, *args, **kwargs)
+    def noting(own: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        seen.append(args[0])
+        return own(*args, **kwargs)
 
-    behave(module, noting)
-    try:
+    with exchanged(root, [(at(root, path), noting)]):
         mx.eval(root(mx.array([list(ids)])))
-    finally:
-        module.__class__ = original
     return np.array(seen[0][0].astype(mx.float32)).astype(np.float64)
 
 
