@@ -44,7 +44,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(collections\.abc|pathlib|datetime|typing|types|enum|abc)\..*"),
     (r"py:.*", r"(FieldInfo|NoneType|TypeAliasForwardRef|_PydanticGeneralMetadata|Le|Ge|Gt|AllowInfNan)"),
     # What a field is validated by, in its annotation.
-    (r"py:.*", r"harness\.casefile\.fields\._\w+"),
+    (r"py:.*", r"harness\.casefile\.language\.fields\._\w+"),
     # Halves of a generic that the domain splits at its comma.
     (r"py:.*", r"(dict|tuple)\[.*"),
     # Aliases, which have no entry of their own.

