@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import shutil
 import subprocess
 import sys
@@ -40,22 +41,48 @@ def test_a_new_module_must_be_given_a_layer(checkout: Path) -> None:
     assert "newcomer" in shown
 
 
+TYPING_ONLY = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import harness.support.files"
+
+PLANTED = [
+    # Module (a new one where there is none), the lines at its end, the contract that they break.
+    ("vocabulary/readings.py", "import harness.support.files", "The layers"),
+    ("vocabulary/readings.py", TYPING_ONLY, "The layers"),
+    ("casefile/case.py", "import harness.models", "The layers"),
+    ("patching/stepwise.py", "from harness.engines import ENGINES", "The layers"),
+    ("metrics/host.py", "import harness.intercept", "The layers"),
+    ("cli/list_command.py", "import harness.pytest_plugin", "The layers"),
+    ("results/json.py", "import mlx.core", "A result can be read"),
+    ("casefile/case.py", "import mlx_lm", "A result can be read"),
+    ("engines/legacy.py", "import mlx_lm", "Only models imports mlx_lm"),
+    ("engines/newcomer.py", "def f():\n    import mlx_lm.utils", "Only models imports mlx_lm"),
+    ("metrics/distances.py", "import click", "Only cli imports click"),
+    ("jobs/run.py", "import pytest", "Only the plugin and snapshots"),
+    ("results/json.py", "import syrupy.data", "Only the plugin and snapshots"),
+    ("checks/oracle.py", "import harness.checks.finiteness", "A check imports no other"),
+    ("checks/newcomer.py", "import harness.checks.oracle", "A check imports no other"),
+    ("checks/evidence.py", "from harness.checks import oracle", "A check imports no other"),
+    ("engines/published.py", "import harness.engines.legacy", "An engine imports no other"),
+    ("metrics/distributions.py", "from harness.metrics.distances import norm", "A kind of metric imports no other"),
+    ("models/sources/hub.py", "import harness.models.sources.groundtruth.dial", "A source of models imports no other"),
+    ("results/reports/html/page.py", "import harness.results.reports.terminal", "A report's format imports no other"),
+]
+
+
 @pytest.mark.parametrize(
-    ("module", "line", "broken"),
-    [
-        ("vocabulary/readings.py", "import harness.support.files", "The layers"),
-        ("casefile/case.py", "import harness.models", "The layers"),
-        ("patching/stepwise.py", "from harness.engines import ENGINES", "The layers"),
-        ("metrics/host.py", "import harness.intercept", "The layers"),
-        ("cli/list_command.py", "import harness.pytest_plugin", "The layers"),
-        ("results/json.py", "import mlx.core", "A result can be read"),
-        ("casefile/case.py", "import mlx_lm", "A result can be read"),
-        ("engines/legacy.py", "import mlx_lm", "Only models imports mlx_lm"),
-    ],
+    ("module", "lines", "broken"), PLANTED, ids=[f"{module} {lines.split()[-1]}" for module, lines, _ in PLANTED]
 )
-def test_a_planted_violation_is_caught(checkout: Path, module: str, line: str, broken: str) -> None:
+def test_a_planted_violation_is_caught(checkout: Path, module: str, lines: str, broken: str) -> None:
     with (checkout / "harness" / module).open("a") as file:
-        file.write(f"\n{line}\n")
+        file.write(f"\n{lines}\n")
     code, shown = lint(checkout)
     assert code == 1, shown
-    assert any(broken in row and "BROKEN" in row for row in shown.splitlines()), shown
+    assert [row for row in shown.splitlines() if row.startswith(broken) and " BROKEN" in row], shown
+
+
+def test_every_contract_has_a_planted_violation() -> None:
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter")
+    names = [contracts[section]["name"] for section in contracts.sections() if "contract" in section]
+    planted = {broken for _, _, broken in PLANTED}
+    assert len(names) == len(planted)
+    assert all(any(name.startswith(broken) for broken in planted) for name in names)

@@ -10,6 +10,7 @@ Read `schema.py` for what a case file may say.
 from harness.casefile.case import SUFFIX, Case, load_case, load_cases
 from harness.casefile.compose.include import DefaultsFile
 from harness.casefile.discovery import find_cases
+from harness.casefile.language.checks import ALWAYS_ON, CHECKS
 from harness.casefile.language.expected import (
     Exemption,
     Expect,
@@ -21,8 +22,7 @@ from harness.casefile.language.expected import (
 )
 from harness.casefile.language.fields import Slug
 from harness.casefile.language.names import Names
-from harness.casefile.language.rules import ALWAYS_ON
-from harness.casefile.language.schema import CHECKS, CaseFile, Prompts, Tolerance
+from harness.casefile.language.schema import CaseFile, Prompts, Tolerance
 from harness.casefile.validation.validate import load_yaml_as
 
 __all__ = [

@@ -74,7 +74,7 @@ def check_architectures(only: tuple[str, ...], file: Path | None) -> int:
     """Check what holds on every architecture of mlx-lm, each small and in a process of its own (about 5 minutes)."""
     from harness.laws.architectures import page
     from harness.laws.architectures.rows import rows
-    from harness.models.sources.synthetic import architectures
+    from harness.models.sources.installed import architectures
     from harness.support.files import write_text
 
     known = architectures()
@@ -103,7 +103,7 @@ def check_equality(only: tuple[str, ...], dtypes: tuple[str, ...], file: Path | 
     from harness.laws.architectures import equality_page, page
     from harness.laws.architectures.equality import DTYPES
     from harness.laws.architectures.rows import equalities
-    from harness.models.sources.synthetic import architectures
+    from harness.models.sources.installed import architectures
     from harness.support.files import write_text
 
     for kind, names, known in (("model architecture", only, architectures()), ("dtype", dtypes, tuple(DTYPES))):

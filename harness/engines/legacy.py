@@ -10,16 +10,12 @@ from __future__ import annotations
 import mlx.core as mx
 
 from harness.engines.formula import Engine, Formula
+from harness.engines.guard import guarded_recovery
 
 
 def distance(metric: str, clean: mx.array, x: mx.array) -> float:
     """Return the distance as the report's version computed it."""
     return float(_DISTANCES[metric](x, clean))
-
-
-def guarded_recovery(baseline: float, patched: float) -> float:
-    """Return percent, and 0.0 for a baseline that is zero or NaN: the guard that hides an undefined value."""
-    return (baseline - patched) / baseline * 100.0 if baseline > 1e-10 else 0.0
 
 
 def _l2(a: mx.array, b: mx.array) -> mx.array:

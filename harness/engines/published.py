@@ -9,7 +9,7 @@ from __future__ import annotations
 import mlx.core as mx
 
 from harness.engines.formula import Engine, Formula
-from harness.engines.legacy import guarded_recovery
+from harness.engines.guard import guarded_recovery
 
 
 def distance(metric: str, clean: mx.array, x: mx.array) -> float:

@@ -1,13 +1,14 @@
 """Releases that are known to give wrong numbers, each with where that is written down.
 
-`harness doctor` says which of them are installed. A row is a fact about somebody's release, so it needs a source that a
-reader can look at; what can be tried on the spot is tried by the doctor's own probes instead.
+`harness doctor` and `harness diagnose` say which of them are installed. A row is a fact about somebody's release, so it
+needs a source that a reader can look at; faults that can be tried on the spot are tried by `detectors.py` instead.
 """
 
 from __future__ import annotations
 
+import operator
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from packaging.specifiers import SpecifierSet
@@ -55,15 +56,33 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
 )
 
 
-def installed(platform: str = sys.platform) -> Iterator[KnownBad]:
-    """Yield the rows that apply to what is installed here."""
+_ORDER: Mapping[str, Callable[[Version, Version], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
+
+
+def installed() -> Iterator[tuple[KnownBad, str]]:
+    """Yield the rows that apply to this machine, each with the version of its package that is installed."""
     for row in KNOWN_BAD:
-        if row.platform in ("", platform) and _in(package_version(row.package), row.releases):
-            yield row
+        version = package_version(row.package)
+        if version is not None and row.platform in ("", sys.platform) and _within(version, row.releases):
+            yield row, version
 
 
-def _in(version: str | None, releases: str) -> bool:
+def _within(version: str, releases: str) -> bool:
+    """Return whether a version lies in a range such as `>=0.31,<0.32`, by the order of `packaging.version` alone.
+
+    0.32.3rc1 comes before 0.32.3 and so lies in `<0.32.3`: its number does not show that it was cut after the fix.
+    `SpecifierSet.contains` leaves it out, because it chooses a release to install, and who asks for `<0.32.3` does not
+    want a candidate of 0.32.3. A local build (`0.32.2+cpu`) counts as its release; text that is no version by PEP 440
+    lies in no range.
+    """
     try:
-        return version is not None and SpecifierSet(releases).contains(Version(version), prereleases=True)
+        own = Version(Version(version).public)
     except InvalidVersion:
         return False
+    return all(_ORDER[limit.operator](own, Version(limit.version)) for limit in SpecifierSet(releases))

@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from harness.casefile import CHECKS, Case, CaseFile, Prompts, Tolerance, load_case
-from harness.casefile.language.rules import ALWAYS_ON
+from harness.casefile.language.checks import ALWAYS_ON
 from harness.vocabulary import Direction, Sweep
 from harness.vocabulary.errors import CaseFileError
 from harness.vocabulary.findings import FINDINGS

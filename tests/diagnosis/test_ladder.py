@@ -18,6 +18,7 @@ from harness import models
 from harness.diagnosis import Diagnosis, comparisons, diagnose
 from harness.diagnosis.outcome.nouns import RUNGS
 from harness.diagnosis.trail.shadow import minimal
+from harness.environment.known_bad import KnownBad
 from harness.models.spec import DialRow
 from harness.vocabulary.errors import PromptError, UnknownName, UsageError
 from harness.vocabulary.findings import FINDINGS
@@ -37,7 +38,8 @@ def codes(found: Diagnosis):
 
 
 def known_bad(monkeypatch):
-    monkeypatch.setattr("harness.diagnosis.environment.KNOWN_BAD", (("mlx", (99, 0, 0), sys.platform, "planted"),))
+    row = KnownBad("mlx", "<99", sys.platform, "planted", "nobody/nothing#1")
+    monkeypatch.setattr("harness.environment.known_bad.KNOWN_BAD", (row,))
     return diagnose(build(), prompt=CLEAN), {}
 
 

@@ -11,6 +11,7 @@ from model_helpers import fetch_or_skip, last_logits
 
 from harness import models
 from harness.models.sources import synthetic, weights
+from harness.models.sources.installed import architectures
 from harness.models.sources.qwen_tokenizer import QWEN
 from harness.models.spec import SyntheticRow
 from harness.vocabulary.errors import UnknownName, UsageError
@@ -167,7 +168,7 @@ def test_an_unknown_architecture_gets_the_nearest():
 
 @pytest.mark.parametrize("helper", ["base", "cache", "rope_utils", "switch_layers"])
 def test_mlx_lms_helpers_are_not_architectures(helper):
-    assert helper not in synthetic.architectures()
+    assert helper not in architectures()
 
 
 def test_an_unknown_configuration_key_gets_the_nearest():

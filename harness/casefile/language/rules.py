@@ -6,21 +6,14 @@ Each rule yields a `Refusal` for everything that breaks it, so that all of them 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
-from harness.casefile.language.expected import exemptions
+from harness.casefile.language.expected import OfJobs, exemptions
 from harness.casefile.language.fields import Refusal
 from harness.casefile.language.names import is_pattern
+from harness.casefile.language.schema import CaseFile
 from harness.casefile.syntax.document import KeyPath, shown, with_article
 from harness.vocabulary.errors import suggest
-from harness.vocabulary.findings import FINDINGS
 
-if TYPE_CHECKING:
-    from harness.casefile.language.expected import Expectation, OfJobs
-    from harness.casefile.language.schema import CaseFile
-
-# An engine that raises and an expectation that fails are findings whatever a case switches off.
-ALWAYS_ON = ("engine", "expectation")
 _LISTS = ("baselines", "recoveries", "finite", "baseline_range", "top_layers", "minimum_recovery", "rank_order")
 
 
@@ -114,30 +107,3 @@ def _foreign_engines(case: CaseFile) -> Iterator[Refusal]:
         if engine not in case.engines:
             message = f"{shown(engine)} is not an engine of this case; {suggest(engine, case.engines)}"
             yield Refusal(("expect", "engines", engine), message, at_key=True)
-
-
-_ASKED_BY_A_CHECK = (
-    (("expect", "baselines"), "known-answer", "are compared"),
-    (("expect", "recoveries"), "known-answer", "are compared"),
-    (("reference",), "reference", "is asked"),
-)
-"""What a case may state -> the check without which it would be stated in vain."""
-
-
-def unchecked(case: CaseFile) -> Iterator[Refusal]:
-    """Yield what must come out although the check that would look is switched off."""
-    for path, check, asked in _ASKED_BY_A_CHECK:
-        stated = getattr(case.expect, path[-1]) if path[0] == "expect" else case.reference
-        if stated and check not in case.checks:
-            yield Refusal(path, f"{asked} by the check {check!r}, which `checks` leaves out", at_key=True)
-    yield from _switched_off(case, ("expect",), case.expect)
-    for engine, expectation in case.expect.engines.items():
-        yield from _switched_off(case, ("expect", "engines", engine), expectation)
-
-
-def _switched_off(case: CaseFile, path: tuple[str, ...], expectation: Expectation) -> Iterator[Refusal]:
-    for index, code in enumerate(expectation.findings):
-        check = FINDINGS[code].check
-        if check not in (*case.checks, *ALWAYS_ON):
-            message = f"{code} comes from the check {check!r}, which `checks` leaves out"
-            yield Refusal((*path, "findings", index), message)

@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 
 from harness.casefile.compose.include import Includes
 from harness.casefile.compose.variants import Matrix
+from harness.casefile.language.checks import CHECKS, unchecked
 from harness.casefile.language.expected import Exemptions, Expect, MetricName
 from harness.casefile.language.fields import (
     AMOUNT,
@@ -41,14 +42,7 @@ from harness.casefile.language.fields import (
     either,
     refuse,
 )
-from harness.casefile.language.rules import ALWAYS_ON, unchecked
 from harness.vocabulary import STRATEGIES, Direction
-from harness.vocabulary.findings import FINDINGS
-
-# What a diagnosis finds is nothing that a case asks for: its checks are rungs, `diagnosis/weights` and so on.
-CHECKS = tuple(
-    dict.fromkeys(kind.check for kind in FINDINGS.values() if kind.check not in ALWAYS_ON and "/" not in kind.check)
-)
 
 CheckName = Annotated[str, NameOf("a check", CHECKS)]
 TokenIds = Annotated[tuple[TokenId, ...], Field(min_length=1), LIST]
@@ -149,6 +143,6 @@ class CaseFile(StrictModel):
 
     @model_validator(mode="after")
     def _expects_what_it_checks(self) -> Self:
-        if refusals := [*unchecked(self)]:
+        if refusals := [*unchecked(self.expect, self.reference, self.checks)]:
             raise refuse(refusals)
         return self

@@ -17,7 +17,8 @@ from harness.diagnosis.engine import metric as metric_rung
 from harness.diagnosis.outcome.nouns import PROVEN, Diagnosis, Observation, Place
 from harness.diagnosis.trail.flow import ruled_out
 from harness.diagnosis.trail.statistics import counts, dtype_name, element, layout_of
-from harness.engines.legacy import LEGACY, guarded_recovery
+from harness.engines.guard import guarded_recovery
+from harness.engines.legacy import LEGACY
 from harness.vocabulary import METRICS
 from harness.vocabulary.errors import UsageError
 

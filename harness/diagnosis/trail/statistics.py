@@ -19,6 +19,8 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
+from harness.environment.detectors import bit_maxima, largest_magnitude
+
 CHUNK = 1 << 22
 """Values looked at in one go on the host: their masks take 20 MB."""
 
@@ -102,9 +104,7 @@ class StatisticsProbe:
 
     def __init__(self, array: mx.array, layout: FloatLayout):
         self.layout, self.size = layout, array.size
-        # As unsigned integers negative values are the largest, as signed ones positive values are.
-        self.unsigned = mx.max(array.view(getattr(mx, layout.unsigned)))
-        self.signed = mx.max(array.view(getattr(mx, layout.unsigned[1:])))
+        self.unsigned, self.signed = bit_maxima(array, layout.bits)
 
     @property
     def pending(self) -> tuple[mx.array, mx.array]:
@@ -112,9 +112,7 @@ class StatisticsProbe:
 
     def magnitude(self) -> int:
         """Return the bits of the largest magnitude; from `layout.infinity` on something is not finite."""
-        high = int(np.array(self.unsigned))
-        negative = high - self.layout.sign if high >= self.layout.sign else 0
-        return max(negative, int(np.array(self.signed)), 0)
+        return largest_magnitude(self.unsigned, self.signed, self.layout.bits)
 
 
 def counts(array: mx.array) -> Counts:

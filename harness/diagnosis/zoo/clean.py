@@ -15,7 +15,7 @@ from harness.diagnosis.zoo.models import VOCAB, both, build
 from harness.intercept.hookpoints import layers_with
 from harness.models import bundled, load
 from harness.models.loaded import LoadedModel
-from harness.models.sources import synthetic
+from harness.models.sources import installed
 from harness.models.sources.miniatures import reasons
 from harness.models.spec import CircuitRow, DialRow, HubRow, ModelRow
 from harness.vocabulary.errors import ModelUnavailable
@@ -37,7 +37,7 @@ def subjects() -> list[CleanModel]:
     """Return every clean model: rows of the table, families in three dtypes, all architectures."""
     rows = [_of_row(row) for row in bundled().values() if not isinstance(row, HubRow) and _is_sound(row)]
     halves = [_of_family(name, dtype) for name in HALF.split() for dtype in ("float32", "float16", "bfloat16", "4bit")]
-    known = [name for name in synthetic.architectures() if "builds" not in reasons.REASONS.get(name, {})]
+    known = [name for name in installed.architectures() if "builds" not in reasons.REASONS.get(name, {})]
     return [*rows, *halves, *(_of_architecture(name) for name in known if name not in HALF.split())]
 
 

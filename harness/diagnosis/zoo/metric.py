@@ -14,7 +14,7 @@ from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import CLEAN, CORRUPTED, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, behave, change_output
 from harness.engines.formula import Engine, Formula
-from harness.engines.legacy import guarded_recovery
+from harness.engines.guard import guarded_recovery
 from harness.models.sources import groundtruth
 from harness.models.spec import DialRow
 

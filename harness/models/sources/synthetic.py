@@ -6,14 +6,15 @@ The values themselves are in `weights.py`.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.models.sources.folder import card_of, cast, one_line
+from harness.models.sources.installed import architectures
+from harness.models.sources.miniatures.overrides import OVERRIDES
+from harness.models.sources.miniatures.rules import SIZES
 from harness.models.sources.qwen_tokenizer import QWEN, RANKS, QwenTokenizer
 from harness.models.sources.weights import fill
 from harness.models.sources.wheel import locate
@@ -74,15 +75,6 @@ def load(row: SyntheticRow, *, download: bool = False) -> LoadedModel:
     return LoadedModel(card_of(module, config, row.id, "synthetic"), module, tokenizer)
 
 
-def architectures() -> list[str]:
-    """Return every architecture of the installed mlx-lm, without importing it."""
-    spec = importlib.util.find_spec("mlx_lm")
-    if spec is None or spec.origin is None:
-        return []
-    files = (Path(spec.origin).parent / "models").glob("*.py")
-    return sorted(file.stem for file in files if "class ModelArgs" in file.read_text(encoding="utf-8"))
-
-
 def build(row: SyntheticRow) -> tuple[Any, dict[str, Any]]:
     """Return the module with its weights, cast and quantized, and the configuration it was built from."""
     if row.architecture not in architectures():
@@ -114,10 +106,6 @@ def configuration(row: SyntheticRow, known: tuple[str, ...]) -> dict[str, Any]:
 
 def _zoo(architecture: str) -> Mapping[str, Any]:
     """Return what the miniatures know of an architecture that has no row here: the keys that are its own."""
-    # The miniatures build on this module's list of architectures.
-    from harness.models.sources.miniatures.overrides import OVERRIDES
-    from harness.models.sources.miniatures.rules import SIZES
-
     return {} if architecture in PLAIN else {**SIZES, **OVERRIDES.get(architecture, {})}
 
 

@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from harness.results.reports.marks import SIGN
-from harness.results.reports.summary import counts, failures, unexpected
-from harness.results.reports.terminal import strongest
+from harness.results.reports.summary import counts, failures, strongest, unexpected
 from harness.vocabulary import Environment, JobResult, RunResult
 
 LONGEST = 60_000

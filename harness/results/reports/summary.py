@@ -1,13 +1,13 @@
-"""What every report says first: what failed, where, and the command to look at it again."""
+"""What every report says: what failed, where, the command to look at it again, and the strongest effect of a job."""
 
 from __future__ import annotations
 
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from harness.vocabulary import Finding, JobResult, RunResult, Status, is_code
+from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Status, is_code
 from harness.vocabulary.verdict import fails
 
 BAD = (Status.FAILED, Status.REFUSED, Status.CRASHED, Status.INTERRUPTED)
@@ -53,6 +53,17 @@ def relative(path: str) -> str:
     except ValueError:  # another drive
         return path
     return path if short.startswith("..") else short
+
+
+def strongest(job: JobResult, curve: Curve) -> str:
+    """Return the cell that matters most: restoring most when denoising, harming most when noising; or what hides it."""
+    finite = [cell for cell in curve.cells if cell.recovery.finite]
+    if not finite:
+        return ", ".join(sorted({cell.recovery.state.value for cell in curve.cells}))
+    noising = job.sweep is not None and job.sweep.direction is Direction.NOISING
+    best = (min if noising else max)(finite, key=lambda cell: cell.recovery.value or 0.0)
+    site = curve.site(best if curve.is_grid else replace(best, position="all"))
+    return f"{best.recovery.text('.1f')} % {curve.component} {str(site).replace(f' {curve.component}', '')}"
 
 
 def counts(run: RunResult) -> str:

@@ -9,7 +9,6 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Literal, TextIO
 
 from rich import box
@@ -18,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.results.reports.engines import engines_table, print_engine_output
-from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Status
+from harness.results.reports.summary import strongest
+from harness.vocabulary import Finding, JobResult, RunResult, Status
 from harness.vocabulary.verdict import fails
 
 _STYLE = {
@@ -87,17 +87,6 @@ def jobs_table(jobs: Sequence[JobResult]) -> Table:
             _status(job),
         )  # fmt: skip
     return table
-
-
-def strongest(job: JobResult, curve: Curve) -> str:
-    """Return the cell that matters most: restoring most when denoising, harming most when noising; or what hides it."""
-    finite = [cell for cell in curve.cells if cell.recovery.finite]
-    if not finite:
-        return ", ".join(sorted({cell.recovery.state.value for cell in curve.cells}))
-    noising = job.sweep is not None and job.sweep.direction is Direction.NOISING
-    best = (min if noising else max)(finite, key=lambda cell: cell.recovery.value or 0.0)
-    site = curve.site(best if curve.is_grid else replace(best, position="all"))
-    return f"{best.recovery.text('.1f')} % {curve.component} {str(site).replace(f' {curve.component}', '')}"
 
 
 def verdict_line(run: RunResult) -> Text:

@@ -14,9 +14,9 @@ from typing import Any
 
 from harness.models.loaded import LoadedModel
 from harness.models.sources.folder import card_of, cast, one_line
+from harness.models.sources.installed import architectures
 from harness.models.sources.miniatures.overrides import OVERRIDES, TEXT
 from harness.models.sources.miniatures.rules import SIZES
-from harness.models.sources.synthetic import architectures
 from harness.models.sources.weights import fill
 from harness.vocabulary.errors import UnknownName, UsageError
 

@@ -13,8 +13,7 @@ from markupsafe import Markup
 
 from harness.results.reports.html import charts
 from harness.results.reports.marks import SIGN
-from harness.results.reports.summary import BAD, again, counts, failures, relative
-from harness.results.reports.terminal import strongest
+from harness.results.reports.summary import BAD, again, counts, failures, relative, strongest
 from harness.vocabulary import Curve, JobResult, Reading, RunResult, Tokens, site_position
 from harness.vocabulary.verdict import fails
 
