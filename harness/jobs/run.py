@@ -20,6 +20,7 @@ from harness.models.loaded import LoadedModel
 from harness.models.spec import ModelRow
 from harness.models.tokens import read, single
 from harness.patching import forecast
+from harness.snapshots import SnapshotTolerance
 from harness.support import progress
 from harness.vocabulary import Answer, AnswerTokens, Finding, JobResult, Question, Status, prediction
 from harness.vocabulary.errors import (
@@ -138,12 +139,12 @@ def metrics_of(job: Job) -> tuple[str, ...]:
     return tuple(metric for metric in job.case.metrics if engine.knows(metric))
 
 
-def tolerances(case: Case) -> tuple[dict[str, float], dict[str, float]]:
+def tolerances(case: Case) -> tuple[SnapshotTolerance, SnapshotTolerance]:
     """Return how far a case lets stored numbers move on one backend, and between two: there never less."""
     own = case.tolerance
-    same = {"recovery_points": own.recovery_points, "baseline_relative": own.baseline_relative}
-    between = {"recovery_points": own.cross_backend_points, "baseline_relative": own.cross_backend_relative}
-    return same, {name: max(limit, same[name]) for name, limit in between.items()}
+    points, relative = own.recovery_points, own.baseline_relative
+    between = max(points, own.cross_backend_points), max(relative, own.cross_backend_relative)
+    return SnapshotTolerance(points, relative), SnapshotTolerance(*between)
 
 
 def refuse_shared_ids(jobs: Iterable[Job]) -> None:

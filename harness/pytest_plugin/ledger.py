@@ -381,10 +381,11 @@ def _crashed(report: pytest.TestReport, root: Path) -> JobResult:
 def _compare_snapshot(job: Job, result: JobResult, syrupy: Any, config: pytest.Config, narrowed: bool) -> list[Finding]:
     from harness.environment.facts import environment
     from harness.jobs.run import tolerances
-    from harness.snapshots import SnapshotPlace, compare, compare_part, document
+    from harness.snapshots import SnapshotPlace, compare, compare_part, snapshot_of
 
     (within, wide), here = tolerances(job.case), environment()
-    place, new = SnapshotPlace(job.case.id, job.case.path, job.name, here.backend), document(result, here, within)
+    place = SnapshotPlace(job.case.id, job.case.path, job.name, job.engine, job.row.id, here.backend)
+    new = snapshot_of(result, here, within)
     if narrowed:
         return compare_part(place, new, wide)
     return compare(
