@@ -152,12 +152,10 @@ class SessionState:
 
     def _within(self, job: Job) -> Job:
         """Return the job with the memory that the command line gives it."""
-        from harness.vocabulary import bytes_of
-
         if not (stated := self.config.getoption("harness_memory")):
             return job
-        sweep = replace(job.case.sweep, memory=bytes_of(stated))
-        return replace(job, case=replace(job.case, sweep=sweep))
+        sweep = job.case.sweep.model_copy(update={"memory": stated})
+        return replace(job, case=job.case.having(sweep=sweep))
 
     def _say(self, text: str) -> None:
         """Tell the user something now, past pytest's capture."""
