@@ -19,6 +19,7 @@ from harness.casefile.language.expected import (
     KnownRecovery,
     OfCurves,
     OfJobs,
+    exemptions,
 )
 from harness.casefile.language.fields import Slug
 from harness.casefile.language.names import Names
@@ -43,6 +44,7 @@ __all__ = [
     "Prompts",
     "Slug",
     "Tolerance",
+    "exemptions",
     "find_cases",
     "load_case",
     "load_cases",

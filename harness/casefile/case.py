@@ -1,22 +1,22 @@
-"""The `Case`: what a case file means, in the nouns of the harness."""
+"""The `Case`: what a case file says, with its id and where it was read from."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from harness.casefile.compose.include import with_includes
 from harness.casefile.compose.variants import expanded
-from harness.casefile.language.expected import Exemption, Expect, exemptions
 from harness.casefile.language.fields import PATTERN_WORDS, SLUG, Refusal
 from harness.casefile.language.names import Names, unknown_names
 from harness.casefile.language.rules import beside_the_point, narrowed
-from harness.casefile.language.schema import CaseFile, Prompts, SweepFields, Tolerance
+from harness.casefile.language.schema import CaseFile
 from harness.casefile.syntax.document import MAX_PROBLEMS, Document, KeyPath, dotted, shown
 from harness.casefile.syntax.yamlfile import load_document
 from harness.casefile.validation.validate import validate
@@ -28,9 +28,8 @@ MAX_ID = 80
 _CASE = TypeAdapter(CaseFile)
 
 
-@dataclass(frozen=True)
-class Case:
-    """One declarative test case, to be run on each of `models` through each of `engines`.
+class Case(CaseFile):
+    """What a case file says, as one declarative test case to be run on each of `models` through each of `engines`.
 
     Names of models, engines and components are well-formed but not resolved: only the model table, the engines and
     the loaded model know them, and `models` may hold patterns and tags. `variant` names the combination of a `matrix`
@@ -39,47 +38,29 @@ class Case:
 
     id: str
     path: Path
-    about: str
-    tags: tuple[str, ...]
-    models: tuple[str, ...]
-    engines: tuple[str, ...]
-    prompts: Prompts
-    sweep: Sweep
-    metrics: tuple[str, ...]
-    checks: tuple[str, ...]
-    tolerance: Tolerance
-    expect: Expect
-    precision: bool = False
-    reference: str | None = None
-    skip: tuple[Exemption, ...] = ()
-    xfail: tuple[Exemption, ...] = ()
     variant: str = ""
-    document: Document | None = field(default=None, repr=False, compare=False)
+    document: Document | None = Field(default=None, repr=False)
 
     @classmethod
     def of(cls, written: CaseFile, path: Path, document: Document | None = None, variant: str = "") -> Case:
         """Return the case that a case file means; CaseFileError if neither it nor its name gives an id."""
         own = written.id or _id_from_name(path)
-        return cls(
-            id=f"{own}.{variant}" if variant else own,
-            path=path,
-            about=written.about,
-            tags=written.tags,
-            models=written.models,
-            engines=written.engines,
-            prompts=written.prompts,
-            sweep=_sweep(written.sweep),
-            metrics=written.metrics,
-            checks=written.checks,
-            tolerance=written.tolerance,
-            expect=written.expect,
-            precision=written.precision,
-            reference=written.reference,
-            skip=exemptions(written.skip or ()),
-            xfail=exemptions(written.xfail or ()),
-            variant=variant,
-            document=document,
-        )
+        name = f"{own}.{variant}" if variant else own
+        # The fields of the file have been validated.
+        return cls.model_construct(**{**dict(written), "id": name}, path=path, variant=variant, document=document)
+
+    def having(self, **fields: Any) -> Case:
+        """Return the case with some of its fields replaced."""
+        assert fields.keys() <= Case.model_fields.keys()
+        return self.model_copy(update=fields)
+
+    @property
+    def asked_sweep(self) -> Sweep:
+        """The sweep as an engine is asked it: no layers named where all are meant, and memory in bytes."""
+        own = self.sweep
+        layers = None if isinstance(own.layers, str) else own.layers
+        memory = None if own.memory is None else bytes_of(own.memory)
+        return Sweep(own.components, layers, own.direction, own.positions, own.strategy, memory)
 
     def expectation(self, engine: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the codes that must appear and those that may appear in this case's jobs on an engine."""
@@ -162,9 +143,3 @@ def _id_from_name(path: Path) -> str:
         message = f"is missing, and the file's name gives none: expected {PATTERN_WORDS[SLUG]}, found {shown(stem)}"
         raise CaseFileError([Problem(str(path), 1, 1, "id", message)])
     return stem
-
-
-def _sweep(written: SweepFields) -> Sweep:
-    layers = None if isinstance(written.layers, str) else written.layers
-    memory = None if written.memory is None else bytes_of(written.memory)
-    return Sweep(written.components, layers, written.direction, written.positions, written.strategy, memory)

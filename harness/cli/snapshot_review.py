@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich import box
@@ -14,14 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.results.reports.terminal import console
-from harness.snapshots import Document, candidates, differences
-from harness.snapshots.places import REFERENCE_BACKEND, SnapshotPlace
-from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, EXIT_USAGE, UsageError
+from harness.snapshots import Difference, Snapshot, SnapshotPlace, SnapshotTolerance, candidates, differences
+from harness.snapshots.document import read
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, EXIT_USAGE, SnapshotUnreadable, UsageError
 
-if TYPE_CHECKING:
-    from harness.snapshots import Difference
-
-Tolerances = tuple[Mapping[str, float], Mapping[str, float]]
+Tolerances = tuple[SnapshotTolerance, SnapshotTolerance]
 """Within one backend, and between two."""
 
 _SHOWN = 20
@@ -69,7 +64,7 @@ class Review:
         elif key == "r":
             candidates.withdraw(place, self.results)
 
-    def _show(self, place: SnapshotPlace, new: Document, tolerances: Tolerances) -> None:
+    def _show(self, place: SnapshotPlace, new: Snapshot, tolerances: Tolerances) -> None:
         same, wide = tolerances
         name, old = _compared_with(place)
         if old is None:
@@ -77,10 +72,10 @@ class Review:
         else:
             own = name == place.location.name
             self._print(name, differences(old, new, None if own else wide), same if own else wide)
-        self.console.print(_provenance(old or {}, new))
+        self.console.print(_provenance(old, new))
 
-    def _print(self, name: str, moved: Sequence[Difference], tolerance: Mapping[str, float]) -> None:
-        limits = f"{tolerance['recovery_points']:g} points, baselines {100 * tolerance['baseline_relative']:g} %"
+    def _print(self, name: str, moved: Sequence[Difference], tolerance: SnapshotTolerance) -> None:
+        limits = f"{tolerance.recovery_points:g} points, baselines {100 * tolerance.baseline_relative:g} %"
         if not moved:
             self.console.print(Text(f"  everything is within the tolerance of {name} ({limits})"))
             return
@@ -88,7 +83,7 @@ class Review:
         for heading in ("where", name, "candidate", "difference"):
             table.add_column(heading, overflow="fold")
         for each in moved[:_SHOWN]:
-            table.add_row(*map(Text, (each.where, _plain(each.old), _plain(each.new), each.change)))
+            table.add_row(*map(Text, (str(each.where), _plain(each.old), _plain(each.new), each.change)))
         self.console.print(table)
         if len(moved) > _SHOWN:
             self.console.print(f"  and {len(moved) - _SHOWN} more")
@@ -98,23 +93,21 @@ def _plain(value: object) -> str:
     return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
-def _compared_with(place: SnapshotPlace) -> tuple[str, Document | None]:
+def _compared_with(place: SnapshotPlace) -> tuple[str, Snapshot | None]:
     """Return what is stored for this backend, or else for the reference, with its name; or why there is neither."""
-    for each in (place, place.on(REFERENCE_BACKEND)):
-        if each.location.exists():
-            try:
-                document = json.loads(each.location.read_text(encoding="utf-8"))
-                differences(document, document)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                return f"{each.location} cannot be read ({type(error).__name__}: {error})", None
-            return each.location.name, document
-    return "nothing is stored for this job", None
+    nearest = place.nearest()
+    if nearest is None:
+        return "nothing is stored for this job", None
+    try:
+        return nearest.location.name, read(nearest.location)
+    except SnapshotUnreadable as error:
+        return str(error), None
 
 
-def _provenance(old: Document, new: Document) -> Text:
+def _provenance(old: Snapshot | None, new: Snapshot) -> Text:
     """Where the numbers come from: `mlx 0.32.3 -> 0.32.4`, and once what did not change."""
-    was = old.get("provenance", {})
-    told = {key: [*dict.fromkeys((was.get(key, value), value))] for key, value in new["provenance"].items()}
+    was = old.provenance if old else {}
+    told = {key: [*dict.fromkeys((was.get(key, value), value))] for key, value in new.provenance.items()}
     return Text("\n".join(f"  {key} {' -> '.join(map(str, values))}" for key, values in told.items()))
 
 

@@ -25,7 +25,7 @@ from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, 
 
 if TYPE_CHECKING:
     from harness.jobs.run import Job
-    from harness.snapshots import SnapshotPlace
+    from harness.snapshots import SnapshotPlace, SnapshotTolerance
 
 _RESULTS = click.option("--results", default="results", show_default=True, help="Folder with the candidates.")
 
@@ -197,7 +197,7 @@ def place_of(job: Job) -> SnapshotPlace:
     """Return where a job's snapshot on this machine's backend is."""
     from harness.snapshots import SnapshotPlace
 
-    return SnapshotPlace(job.case.id, job.case.path, job.name, _backend())
+    return SnapshotPlace(job.case.id, job.case.path, job.name, job.engine, job.row.id, _backend())
 
 
 def _backend() -> str:
@@ -215,7 +215,7 @@ def _expected(job: Job, place: SnapshotPlace) -> Any:
     return Expected(place, _tolerances(job)[0], curves)
 
 
-def _tolerances(job: Job) -> tuple[dict[str, float], dict[str, float]]:
+def _tolerances(job: Job) -> tuple[SnapshotTolerance, SnapshotTolerance]:
     from harness.jobs.run import tolerances
 
     return tolerances(job.case)

@@ -29,10 +29,9 @@ def narrowed(case: Case, engine: str, metrics: Collection[str], components: Coll
     if not kept_metrics or not kept_components:
         return None
     must, may = case.expectation(engine)
-    return replace(
-        case,
+    return case.having(
         metrics=kept_metrics,
-        sweep=replace(case.sweep, components=kept_components),
+        sweep=case.sweep.model_copy(update={"components": kept_components}),
         # A job that must find something has no snapshot to be compared with.
         checks=tuple(check for check in case.checks if not (must and check == "snapshot")),
         expect=_part_of(case.expect, {*kept_metrics}, {*kept_components}).model_copy(

@@ -29,6 +29,7 @@ from harness.vocabulary.raised import AlignmentError
 def resolved(jobs: Sequence[Job]) -> dict[str, Any]:
     """Return everything about the jobs of one case: of one variant, if it has several."""
     case = jobs[0].case
+    sweep = case.asked_sweep
     rows = {job.row.id: job.row for job in jobs}
     return {
         "id": case.id,
@@ -36,11 +37,11 @@ def resolved(jobs: Sequence[Job]) -> dict[str, Any]:
         "about": case.about,
         "tags": list(case.tags),
         "sweep": {
-            "direction": case.sweep.direction.value,
-            "components": list(case.sweep.components),
-            "layers": "all" if case.sweep.layers is None else list(case.sweep.layers),
-            "positions": site_position(case.sweep.positions),
-            "strategy": case.sweep.strategy,
+            "direction": sweep.direction.value,
+            "components": list(sweep.components),
+            "layers": "all" if sweep.layers is None else list(sweep.layers),
+            "positions": site_position(sweep.positions),
+            "strategy": sweep.strategy,
         },
         "metrics": {name: metric_named(name).unit for name in case.metrics},
         "checks": list(case.checks),

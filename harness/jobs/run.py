@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import models
-from harness.casefile import ALWAYS_ON, Case, Exemption, Names, OfJobs, load_cases
+from harness.casefile import ALWAYS_ON, Case, Exemption, Names, OfJobs, exemptions, load_cases
 from harness.checks import CHECKS, Evidence, gather
 from harness.engines import ENGINES, NAMES, Engine, answer, engine_named
 from harness.environment.facts import environment
@@ -20,8 +20,9 @@ from harness.models.loaded import LoadedModel
 from harness.models.spec import ModelRow
 from harness.models.tokens import read, single
 from harness.patching import forecast
+from harness.snapshots import SnapshotTolerance
 from harness.support import progress
-from harness.vocabulary import Answer, AnswerTokens, Finding, JobResult, Question, Status, prediction
+from harness.vocabulary import AnswerTokens, Finding, JobResult, Question, Status, prediction
 from harness.vocabulary.errors import (
     CaseFileError,
     EngineUnavailable,
@@ -124,7 +125,7 @@ def plan(case: Case, table: Mapping[str, ModelRow], allow_code: bool = False, al
     """
     models = names_of(table).models_of(case.models)
     guests = [engine for engine in dict.fromkeys(also) if engine not in case.engines]
-    for_guests = replace(case, checks=tuple(check for check in case.checks if check != "snapshot"))
+    for_guests = case.having(checks=tuple(check for check in case.checks if check != "snapshot"))
     asked = [*((case, engine) for engine in case.engines), *((for_guests, engine) for engine in guests)]
     return [Job(part, table[model], engine, allow_code) for model in models for part, engine in asked]
 
@@ -138,12 +139,12 @@ def metrics_of(job: Job) -> tuple[str, ...]:
     return tuple(metric for metric in job.case.metrics if engine.knows(metric))
 
 
-def tolerances(case: Case) -> tuple[dict[str, float], dict[str, float]]:
+def tolerances(case: Case) -> tuple[SnapshotTolerance, SnapshotTolerance]:
     """Return how far a case lets stored numbers move on one backend, and between two: there never less."""
     own = case.tolerance
-    same = {"recovery_points": own.recovery_points, "baseline_relative": own.baseline_relative}
-    between = {"recovery_points": own.cross_backend_points, "baseline_relative": own.cross_backend_relative}
-    return same, {name: max(limit, same[name]) for name, limit in between.items()}
+    points, relative = own.recovery_points, own.baseline_relative
+    between = max(points, own.cross_backend_points), max(relative, own.cross_backend_relative)
+    return SnapshotTolerance(points, relative), SnapshotTolerance(*between)
 
 
 def refuse_shared_ids(jobs: Iterable[Job]) -> None:
@@ -218,9 +219,9 @@ def run(
         status=Status.PASSED,
         about=job.case.about,
         tags=job.case.tags,
-        sweep=job.case.sweep,
+        sweep=job.case.asked_sweep,
     )
-    if skipped := exemption(job, job.case.skip):
+    if skipped := exemption(job, exemptions(job.case.skip or ())):
         return replace(blank, status=Status.SKIPPED, reason=f"{BY_CASE}{skipped}")
     try:
         return _failing_as_expected(_Run(job, shelf, blank, say).result(snapshot, strict), job, strict)
@@ -232,7 +233,7 @@ def run(
         shelf.discard()
         return replace(blank, status=Status.CRASHED, reason=_described(error))
     except SweepInterrupted as stop:
-        done = replace(_filled(blank, stop.answer), status=Status.INTERRUPTED, reason=str(stop), partial=True)
+        done = replace(blank.answered(stop.answer), status=Status.INTERRUPTED, reason=str(stop), partial=True)
         raise JobInterrupted(done) from stop
     except KeyboardInterrupt as stop:
         raise JobInterrupted(replace(blank, status=Status.INTERRUPTED, reason="interrupted")) from stop
@@ -248,7 +249,7 @@ def exemption(job: Job, entries: Iterable[Exemption]) -> str | None:
 
 
 def _failing_as_expected(result: JobResult, job: Job, strict: bool) -> JobResult:
-    reason = exemption(job, job.case.xfail)
+    reason = exemption(job, exemptions(job.case.xfail or ()))
     if reason is None or result.status not in (Status.PASSED, Status.FAILED):
         return result
     status, findings = expect_failure(result.status, result.findings, reason, strict)
@@ -288,10 +289,10 @@ class _Run:
                 self.say(f"{self.job.id}: {large}")
             given = self._timed("sweep_s", lambda: answer(self.engine, model, question))
         except SweepFailed as stop:
-            result = replace(
-                _filled(result, stop.answer), partial=True, reason=f"the sweep ended {stop.answer.stopped}"
-            )
-            return result, [_finding_of(stop.__cause__ or stop)]
+            reason = f"the sweep ended {stop.answer.stopped}"
+            return replace(result.answered(stop.answer), partial=True, reason=reason), [
+                _finding_of(stop.__cause__ or stop)
+            ]
         except Exception as error:  # noqa: BLE001  whatever an engine raises is a finding about that engine
             return result, [_finding_of(error)]
         progress.say("checks")
@@ -299,7 +300,7 @@ class _Run:
             "evidence_s", lambda: gather(self.job.case, model, self.engine, question, given, self.job.allow_code)
         )
         findings = self._timed("checks_s", lambda: _checked(evidence))
-        return _filled(result, evidence.answer), findings
+        return result.answered(evidence.answer), findings
 
     def _unchanged(self, model: LoadedModel, before: Fingerprint) -> list[Finding]:
         changed = before.difference(fingerprint(model.module))
@@ -325,7 +326,7 @@ def question_of(case: Case, model: LoadedModel, metrics: Sequence[str]) -> Quest
     return Question(
         clean=read(model, prompts.clean, "prompts.clean"),
         corrupted=read(model, prompts.corrupted, "prompts.corrupted"),
-        sweep=case.sweep,
+        sweep=case.asked_sweep,
         metrics=tuple(metrics),
         answers=answers,
     )
@@ -334,20 +335,6 @@ def question_of(case: Case, model: LoadedModel, metrics: Sequence[str]) -> Quest
 def _checked(evidence: Evidence) -> list[Finding]:
     asked = (*evidence.case.checks, *ALWAYS_ON)
     return [found for name in asked if name in CHECKS for found in CHECKS[name](evidence)]
-
-
-def _filled(result: JobResult, given: Answer) -> JobResult:
-    return replace(
-        result,
-        answers=given.answers,
-        suppressed=given.suppressed,
-        strategy=given.strategy,
-        fallback=given.fallback,
-        printed=given.printed,
-        curves=given.curves,
-        concordances=given.concordances,
-        memory=given.memory,
-    )
 
 
 def _finding_of(error: BaseException) -> Finding:

@@ -152,12 +152,10 @@ class SessionState:
 
     def _within(self, job: Job) -> Job:
         """Return the job with the memory that the command line gives it."""
-        from harness.vocabulary import bytes_of
-
         if not (stated := self.config.getoption("harness_memory")):
             return job
-        sweep = replace(job.case.sweep, memory=bytes_of(stated))
-        return replace(job, case=replace(job.case, sweep=sweep))
+        sweep = job.case.sweep.model_copy(update={"memory": stated})
+        return replace(job, case=job.case.having(sweep=sweep))
 
     def _say(self, text: str) -> None:
         """Tell the user something now, past pytest's capture."""
@@ -381,10 +379,11 @@ def _crashed(report: pytest.TestReport, root: Path) -> JobResult:
 def _compare_snapshot(job: Job, result: JobResult, syrupy: Any, config: pytest.Config, narrowed: bool) -> list[Finding]:
     from harness.environment.facts import environment
     from harness.jobs.run import tolerances
-    from harness.snapshots import SnapshotPlace, compare, compare_part, document
+    from harness.snapshots import SnapshotPlace, compare, compare_part, snapshot_of
 
     (within, wide), here = tolerances(job.case), environment()
-    place, new = SnapshotPlace(job.case.id, job.case.path, job.name, here.backend), document(result, here, within)
+    place = SnapshotPlace(job.case.id, job.case.path, job.name, job.engine, job.row.id, here.backend)
+    new = snapshot_of(result, here, within)
     if narrowed:
         return compare_part(place, new, wide)
     return compare(

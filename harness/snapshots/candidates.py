@@ -6,16 +6,16 @@ A comparison that fails, and a backend that has no snapshot yet, leave one. Acce
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from harness.snapshots.document import SNAPSHOT_SCHEMA, Document, dumps, refuse_non_finite
+from harness.snapshots import document
+from harness.snapshots.document import Snapshot, dumps
 from harness.snapshots.places import SnapshotPlace, refuse_in_ci
 from harness.support.files import make_results_folder, write_text
-from harness.vocabulary.errors import SnapshotRefused, UsageError
+from harness.vocabulary.errors import SnapshotUnreadable, UsageError
 
 
-def leave(place: SnapshotPlace, new: Document, results: Path) -> str:
+def leave(place: SnapshotPlace, new: Snapshot, results: Path) -> str:
     """Write the candidate and return its path, or why there is none: a finding must not become a crash."""
     candidate = place.candidate(results)
     try:
@@ -34,21 +34,17 @@ def withdraw(place: SnapshotPlace, results: Path) -> None:
         return  # nor can a candidate be there
 
 
-def read(place: SnapshotPlace, results: Path) -> Document:
+def read(place: SnapshotPlace, results: Path) -> Snapshot:
     """Return a candidate. Raises UsageError when the file is not one of this job's."""
     file = place.candidate(results)
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-        refuse_non_finite(document)
-        named = (document["schema"], document["case"], f"{document['engine']}@{document['model']}")
-        backend = document["provenance"]["backend"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SnapshotRefused) as error:
-        raise UsageError(f"{file} cannot be read as a snapshot ({type(error).__name__}: {error}); remove it") from error
-    expected = (SNAPSHOT_SCHEMA, place.case, place.job)
-    if named != expected or backend != place.backend:
-        seen, right = " ".join((*named, backend)), " ".join((*expected, place.backend))
-        raise UsageError(f"{file} is not a candidate of this job: it says {seen}, expected {right}; remove it")
-    return dict(document)
+        new = document.read(file)
+    except SnapshotUnreadable as error:
+        raise UsageError(f"{error}; remove it") from error
+    said, right = f"{new.holds} {new.backend}", f"{place.holds} {place.backend}"
+    if said != right:
+        raise UsageError(f"{file} is not a candidate of this job: it says {said}, expected {right}; remove it")
+    return new
 
 
 def accept(place: SnapshotPlace, results: Path) -> Path:

@@ -1,30 +1,181 @@
-"""What a snapshot holds: JSON types only, in a stable order, rounded so that a diff shows change and not noise."""
+"""What a snapshot holds, and its file: JSON in a stable order, rounded so that a diff shows change and not noise.
+
+The dataclasses name the entries of the file in the file's order. `read` and `loads` raise `SnapshotUnreadable` for
+whatever is not a snapshot of this version; `dumps` raises `SnapshotRefused` where a number is not finite.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal
 
-from harness.vocabulary import Cell, Curve, Environment, JobResult
-from harness.vocabulary.errors import SnapshotRefused
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-SNAPSHOT_SCHEMA = "mlx-patch-harness/snapshot/1"
+from harness.vocabulary import Cell, Curve, Environment, JobResult, Reading, Site, State, Status, Tokens
+from harness.vocabulary.errors import SnapshotRefused, SnapshotUnreadable
 
-Document = dict[str, Any]
+SNAPSHOT_SCHEMA: Final = "mlx-patch-harness/snapshot/1"
 
 
-def document(job: JobResult, environment: Environment, tolerance: dict[str, float]) -> Document:
-    """Return what is stored of a job.
+class _Strict:
+    """What every entry of the file is read with: no near-miss types, no NaN and no Infinity."""
 
-    `provenance` says where the numbers come from, `verdict` what the checks made of them; neither is compared.
-    """
-    return {
-        "schema": SNAPSHOT_SCHEMA,
-        "case": job.case,
-        "model": job.model,
-        "engine": job.engine,
-        "tolerance": tolerance,
-        "provenance": {
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class SnapshotTolerance(_Strict):
+    """How far a number may move: a recovery and its error bar in points, a baseline relative to its size."""
+
+    recovery_points: float
+    baseline_relative: float
+
+
+@dataclass(frozen=True)
+class SnapshotTokens(_Strict):
+    """The ids of both prompts."""
+
+    clean: tuple[int, ...]
+    corrupted: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SnapshotVerdict(_Strict):
+    """What the checks made of the job when its numbers were stored."""
+
+    status: Status
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SnapshotBaseline(_Strict):
+    """The baseline of a curve, to seven digits."""
+
+    value: float | None
+    unit: str
+    state: State
+
+    def __post_init__(self) -> None:
+        Reading(self.value, self.state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotCell(_Strict):
+    """The recovery (percent) of one cell and its error bar in points, each to four decimals."""
+
+    layer: int
+    head: int | None = None
+    position: str
+    value: float | None
+    state: State
+    precision: float | None = None
+
+    def __post_init__(self) -> None:
+        Reading(self.value, self.state)
+
+
+@dataclass(frozen=True)
+class SnapshotCurve(_Strict):
+    """One component under one metric."""
+
+    component: str
+    metric: str
+    baseline: SnapshotBaseline
+    recovery_unit: Literal["%"]
+    recoveries: tuple[SnapshotCell, ...]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.component, self.metric
+
+    def site(self, cell: SnapshotCell) -> Site:
+        """Return where one of the cells is."""
+        return Site(self.component, cell.layer, cell.position, cell.head)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What one number of a snapshot is: the baseline of a curve, or at a site a recovery or its error bar."""
+
+    component: str
+    metric: str
+    site: Site | None = None
+    is_error_bar: bool = False
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.site is None
+
+    def __str__(self) -> str:
+        name = f"{self.component} {self.metric}"
+        if self.site is None:
+            return f"{name} baseline"
+        head = "" if self.site.head is None else f", head {self.site.head}"
+        where = "" if self.site.position == "all" else f", position {self.site.position}"
+        return f"{name} layer {self.site.layer}{head}{where}" + (" error bar" if self.is_error_bar else "")
+
+
+@dataclass(frozen=True)
+class Snapshot(_Strict):
+    """The stored numbers of a job. `provenance` and `verdict` say where they come from and are not compared."""
+
+    schema: Literal["mlx-patch-harness/snapshot/1"]
+    case: str
+    model: str
+    engine: str
+    tolerance: SnapshotTolerance
+    provenance: Mapping[str, str]
+    verdict: SnapshotVerdict
+    tokens: SnapshotTokens
+    curves: tuple[SnapshotCurve, ...]
+
+    def __post_init__(self) -> None:
+        seen: set[Quantity] = set()
+        for quantity, _ in self._numbers():
+            if quantity in seen:
+                raise ValueError(f"{quantity} stands in it twice")
+            seen.add(quantity)
+
+    @property
+    def holds(self) -> str:
+        """The job it holds the numbers of: the case's id, which ends in the variant, and `engine@model`."""
+        return f"{self.case} {self.engine}@{self.model}"
+
+    @property
+    def backend(self) -> str:
+        return self.provenance.get("backend", "")
+
+    def part(self, keys: Collection[tuple[str, str]]) -> Snapshot:
+        """Return the part of it with these components and metrics."""
+        return replace(self, curves=tuple(curve for curve in self.curves if curve.key in keys))
+
+    def numbers(self) -> dict[Quantity, tuple[Reading, str]]:
+        """Return every number with its unit, in the file's order."""
+        return dict(self._numbers())
+
+    def _numbers(self) -> Iterator[tuple[Quantity, tuple[Reading, str]]]:
+        for curve in self.curves:
+            start = curve.baseline
+            yield Quantity(*curve.key), (Reading(start.value, start.state), start.unit)
+            for cell in curve.recoveries:
+                site = curve.site(cell)
+                yield Quantity(*curve.key, site), (Reading(cell.value, cell.state), curve.recovery_unit)
+                if cell.precision is not None:
+                    yield Quantity(*curve.key, site, is_error_bar=True), (Reading.of(cell.precision), "points")
+
+
+def snapshot_of(job: JobResult, environment: Environment, tolerance: SnapshotTolerance) -> Snapshot:
+    """Return what is stored of a job."""
+    return Snapshot(
+        schema=SNAPSHOT_SCHEMA,
+        case=job.case,
+        model=job.model,
+        engine=job.engine,
+        tolerance=tolerance,
+        provenance={
             "harness": environment.harness,
             "backend": environment.backend,
             "device": environment.device,
@@ -32,55 +183,102 @@ def document(job: JobResult, environment: Environment, tolerance: dict[str, floa
             "mlx": environment.packages.get("mlx", ""),
             "mlx-lm": environment.packages.get("mlx-lm", ""),
         },
-        "verdict": {"status": job.status.value, "findings": sorted({finding.code for finding in job.findings})},
-        "tokens": {"clean": _ids(job.clean), "corrupted": _ids(job.corrupted)},
-        "curves": [_curve(curve) for curve in job.curves],
-    }
+        verdict=SnapshotVerdict(job.status, tuple(sorted({finding.code for finding in job.findings}))),
+        tokens=SnapshotTokens(_ids(job.clean), _ids(job.corrupted)),
+        curves=tuple(_curve(curve) for curve in job.curves),
+    )
 
 
-def _ids(tokens: Any) -> list[int]:
-    return list(tokens.ids) if tokens else []
+def _ids(tokens: Tokens | None) -> tuple[int, ...]:
+    return tokens.ids if tokens else ()
 
 
-def _curve(curve: Curve) -> dict[str, Any]:
-    baseline = curve.baseline.value
-    return {
-        "component": curve.component,
-        "metric": curve.metric,
-        "baseline": {
-            "value": None if baseline is None else float(f"{baseline:.7g}"),
-            "unit": curve.unit,
-            "state": curve.baseline.state.value,
-        },
-        "recovery_unit": "%",
-        "recoveries": [_cell(cell) for cell in curve.cells],
-    }
+def _curve(curve: Curve) -> SnapshotCurve:
+    value = curve.baseline.value
+    rounded = None if value is None else float(f"{value:.7g}")
+    baseline = SnapshotBaseline(rounded, curve.unit, curve.baseline.state)
+    return SnapshotCurve(curve.component, curve.metric, baseline, "%", tuple(map(_cell, curve.cells)))
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
-    value, state = cell.recovery.value, cell.recovery.state.value
-    rounded = None if value is None else round(value, 4)
-    head = {} if cell.head is None else {"head": cell.head}
-    bar = {} if cell.precision is None else {"precision": round(cell.precision, 4)}
-    return {"layer": cell.layer, **head, "position": cell.position, "value": rounded, "state": state, **bar}
+def _cell(cell: Cell) -> SnapshotCell:
+    value, bar = (None if each is None else round(each, 4) for each in (cell.recovery.value, cell.precision))
+    return SnapshotCell(
+        layer=cell.layer,
+        head=cell.head,
+        position=cell.position,
+        value=value,
+        state=cell.recovery.state,
+        precision=bar,
+    )
 
 
-def refuse_non_finite(document: Document) -> None:
-    """Raise SnapshotRefused when a reading is inf or nan, or when any number in the document is."""
-    for curve in document["curves"]:
-        for reading in (curve["baseline"], *curve["recoveries"]):
-            if reading["state"] in ("inf", "nan"):
-                where = f"layer {reading['layer']}" if "layer" in reading else "baseline"
-                raise SnapshotRefused(f"{curve['component']} {curve['metric']} {where} is {reading['state']}")
+def read(file: Path) -> Snapshot:
+    """Return the snapshot in a file. Raises SnapshotUnreadable for whatever is none of this version."""
     try:
-        dumps(document)
+        text = file.read_bytes()
+    except OSError as error:
+        raise SnapshotUnreadable(file, f"{type(error).__name__}: {error.strerror}") from error
+    return loads(text, file)
+
+
+def loads(text: str | bytes, file: Path) -> Snapshot:
+    """Return the snapshot in a text, which is that of a file. Raises SnapshotUnreadable as `read` does."""
+    schema = None
+    try:
+        schema = _NAMED.validate_json(text).schema
+        if schema == SNAPSHOT_SCHEMA:
+            snapshot = _SNAPSHOT.validate_json(text)
+            _refuse_non_finite(snapshot)
+            return snapshot
+    except (ValidationError, SnapshotRefused) as error:
+        raise SnapshotUnreadable(file, _reason(error), _ours(schema)) from error
+    raise SnapshotUnreadable(file, f"its schema is {schema}; this version reads {SNAPSHOT_SCHEMA}", _ours(schema))
+
+
+def _ours(schema: str | None) -> str | None:
+    family = SNAPSHOT_SCHEMA.rpartition("/")[0] + "/"
+    return schema if schema and schema.startswith(family) else None
+
+
+@dataclass(frozen=True)
+class _Named(_Strict):
+    schema: str
+
+
+_NAMED, _SNAPSHOT = TypeAdapter(_Named), TypeAdapter(Snapshot)
+
+
+def _reason(error: ValidationError | SnapshotRefused) -> str:
+    if isinstance(error, SnapshotRefused):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def dumps(snapshot: Snapshot) -> str:
+    """Return the text of a snapshot's file, one reading a line. Raises SnapshotRefused if a number is not finite."""
+    _refuse_non_finite(snapshot)
+    try:
+        return _text(plain(snapshot), "") + "\n"
     except ValueError as error:
-        raise SnapshotRefused(f"the document holds a number that is not finite: {error}") from error
+        raise SnapshotRefused(f"the snapshot holds a number that is not finite: {error}") from error
 
 
-def dumps(document: Document) -> str:
-    """Return a document as JSON text with one reading a line. Raises ValueError on a number that is not finite."""
-    return _text(document, "") + "\n"
+def _refuse_non_finite(snapshot: Snapshot) -> None:
+    for quantity, (reading, _) in snapshot.numbers().items():
+        if reading.state in (State.INF, State.NAN):
+            raise SnapshotRefused(f"{quantity} is {reading.state}")
+
+
+def plain(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the entries of a snapshot's file; a cell names a head and an error bar only if it has one."""
+    return asdict(snapshot, dict_factory=_entries)
+
+
+def _entries(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    plain = {name: list(entry) if isinstance(entry, tuple) else entry for name, entry in items}
+    return {name: entry for name, entry in plain.items() if entry is not None or name == "value"}
 
 
 _WIDTH = 118

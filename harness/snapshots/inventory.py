@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
-from harness.snapshots.document import SNAPSHOT_SCHEMA
-from harness.snapshots.places import CASE_SUFFIX, REFERENCE_BACKEND, SnapshotPlace, folder_of
+from harness.snapshots.document import Snapshot, SnapshotTolerance, read
+from harness.snapshots.places import CASE_SUFFIX, SnapshotPlace, folder_of
+from harness.vocabulary.errors import SnapshotUnreadable
 
-SCHEMA_FAMILY = SNAPSHOT_SCHEMA.rpartition("/")[0] + "/"
 _WRITING_S = 3600.0
 """A file that is still being written is younger than this; an older one was left by a process that was killed."""
 
@@ -33,30 +31,29 @@ class Expected:
     """What a case says its snapshot on a backend must hold, as far as that is known without running it."""
 
     place: SnapshotPlace
-    tolerance: Mapping[str, float]
+    tolerance: SnapshotTolerance
     curves: frozenset[tuple[str, str]]
 
 
 def standing(expected: Expected) -> tuple[Standing, str]:
     """Return how the stored file stands to its case, and why; a fresh run may find it different all the same."""
-    if not expected.place.location.exists():
-        other = expected.place.on(REFERENCE_BACKEND).location
-        return (Standing.ELSEWHERE, f"compared with {other.name}") if other.exists() else (Standing.MISSING, "")
+    nearest = expected.place.nearest()
+    if nearest is None:
+        return Standing.MISSING, ""
+    if nearest != expected.place:
+        return Standing.ELSEWHERE, f"compared with {nearest.location.name}"
     try:
-        why = _staleness(json.loads(expected.place.location.read_text(encoding="utf-8")), expected)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        why = f"cannot be read: {type(error).__name__}: {error}"
+        why = _staleness(read(nearest.location), expected)
+    except SnapshotUnreadable as error:
+        why = f"cannot be read: {error.reason}"
     return (Standing.STALE, why) if why else (Standing.STORED, "")
 
 
-def _staleness(stored: Any, expected: Expected) -> str:
-    place = expected.place
-    named = f"{stored['case']} {stored['engine']}@{stored['model']}"
-    curves = {(curve["component"], curve["metric"]) for curve in stored["curves"]}
+def _staleness(stored: Snapshot, expected: Expected) -> str:
+    curves = {curve.key for curve in stored.curves}
     reasons = {
-        f"its schema is {stored['schema']}": stored["schema"] != SNAPSHOT_SCHEMA,
-        f"it holds {named}": named != f"{place.case} {place.job}",
-        "the case has another tolerance": stored["tolerance"] != expected.tolerance,
+        f"it holds {stored.holds}": stored.holds != expected.place.holds,
+        "the case has another tolerance": stored.tolerance != expected.tolerance,
         f"the case has no {_listed(curves - expected.curves)}": curves - expected.curves,
         f"it has no {_listed(expected.curves - curves)}": expected.curves - curves,
     }
@@ -94,9 +91,10 @@ def _is_snapshot(file: Path) -> bool:
     if file.suffix != ".json" or not (engine and at and rest.count(".") >= 2) or engine.startswith("."):
         return False
     try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["schema"]).startswith(SCHEMA_FAMILY)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
+        read(file)
+    except SnapshotUnreadable as error:
+        return error.schema is not None
+    return True
 
 
 def _left_over(file: Path) -> bool:

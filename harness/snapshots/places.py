@@ -29,12 +29,22 @@ def _safe(job: str) -> str:
 
 @dataclass(frozen=True)
 class SnapshotPlace:
-    """A job as snapshots know it: its case's id and file, its `engine@model`, and a backend."""
+    """Where one job's numbers are stored on a backend, and which job that is.
+
+    `job` is its name beside the others of the case file: `engine@model`, after the variant if there is one.
+    """
 
     case: str
     case_file: Path
     job: str
+    engine: str
+    model: str
     backend: str
+
+    @property
+    def holds(self) -> str:
+        """The job that a snapshot here holds the numbers of, as `Snapshot.holds` says it."""
+        return f"{self.case} {self.engine}@{self.model}"
 
     @property
     def location(self) -> Path:
@@ -42,6 +52,10 @@ class SnapshotPlace:
 
     def on(self, backend: str) -> SnapshotPlace:
         return replace(self, backend=backend)
+
+    def nearest(self) -> SnapshotPlace | None:
+        """Return the place that new numbers are compared with: this one, else the reference backend's, else None."""
+        return next((each for each in (self, self.on(REFERENCE_BACKEND)) if each.location.exists()), None)
 
     def candidate(self, results: Path) -> Path:
         """Return where new numbers wait for a review. A case's id is unique in a run, its file's name need not be.

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.snapshots.candidates import leave, withdraw
-from harness.snapshots.comparison import differences, origins
-from harness.snapshots.document import Document, refuse_non_finite
+from harness.snapshots.comparison import Difference, differences, origins
+from harness.snapshots.document import Snapshot, SnapshotTolerance, dumps, read
 from harness.snapshots.extension import JobSnapshot
-from harness.snapshots.places import REFERENCE_BACKEND, SnapshotPlace
+from harness.snapshots.places import SnapshotPlace
 from harness.vocabulary import Finding
-from harness.vocabulary.errors import SnapshotRefused
+from harness.vocabulary.errors import SnapshotRefused, SnapshotUnreadable
 
 _SHOWN = 5
 
 
 def compare(
-    place: SnapshotPlace, new: Document, wide: Mapping[str, float], results: Path, syrupy: Any, updating: bool
+    place: SnapshotPlace, new: Snapshot, wide: SnapshotTolerance, results: Path, syrupy: Any, updating: bool
 ) -> list[Finding]:
-    """Compare a document with its snapshot, or store it when updating, through syrupy's fixture.
+    """Compare numbers with their snapshot, or store them when updating, through syrupy's fixture.
 
     A backend without a snapshot is compared with the reference backend within the tolerance `wide`. There, and where
-    the comparison fails, the document is left as a candidate below `results`: new numbers are reviewed before they
+    the comparison fails, the numbers are left as a candidate below `results`: new numbers are reviewed before they
     are believed.
     """
     try:
-        refuse_non_finite(new)
+        dumps(new)  # syrupy keeps to itself what its serializer raises
     except SnapshotRefused as error:
         return [Finding("SNP004", str(error))]
     if not updating and not place.location.exists():
         return _elsewhere(place, new, wide, results)
-    JobSnapshot.backend = place.backend
-    stored = syrupy(extension_class=JobSnapshot)
+    stored = syrupy(extension_class=partial(JobSnapshot, place.location))
     if stored == new:
         withdraw(place, results)
         return []
@@ -44,27 +42,46 @@ def compare(
     return [_difference(place.location, new, candidate=leave(place, new, results))]
 
 
-def _elsewhere(place: SnapshotPlace, new: Document, wide: Mapping[str, float], results: Path) -> list[Finding]:
-    reference = place.on(REFERENCE_BACKEND).location
-    if place.location == reference or not reference.exists():
+def _elsewhere(place: SnapshotPlace, new: Snapshot, wide: SnapshotTolerance, results: Path) -> list[Finding]:
+    nearest = place.nearest()
+    if nearest is None:
         return [Finding("SNP002", f"{place.location} does not exist")]
     candidate = leave(place, new, results)
-    note = Finding("SNP003", f"compared with {reference.name}; candidate: {candidate}")
-    found = _difference(reference, new, wide, candidate)
+    note = Finding("SNP003", f"compared with {nearest.location.name}; candidate: {candidate}")
+    found = _difference(nearest.location, new, wide, candidate)
     return [note, found] if found.evidence.get("differences") else [note]
 
 
 def _difference(
-    location: Path, new: Document, tolerance: Mapping[str, float] | None = None, candidate: str = ""
+    location: Path, new: Snapshot, tolerance: SnapshotTolerance | None = None, candidate: str = ""
 ) -> Finding:
     try:
-        old = json.loads(location.read_text(encoding="utf-8"))
-        moved, origin = differences(old, new, tolerance), origins(old, new)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        why = f"{location} cannot be read as a snapshot ({type(error).__name__}: {error}); restore or remove it"
+        old = read(location)
+    except SnapshotUnreadable as error:
+        why = f"{error}; restore or remove it"
         return Finding("SNP001", why, evidence={"differences": [why]})
+    origin = origins(old, new)
+    told = [f"stored with {origin}"] if origin else []
+    return _finding(location, differences(old, new, tolerance), *told, f"candidate: {candidate}")
+
+
+def _finding(location: Path, moved: list[Difference], *told: str) -> Finding:
     shown = [*map(str, moved[:_SHOWN]), *([f"and {len(moved) - _SHOWN} more"] if len(moved) > _SHOWN else [])]
-    shown += [f"stored with {origin}"] if origin else []
-    shown += [f"candidate: {candidate}"]
     evidence = {"differences": [str(each) for each in moved]}
-    return Finding("SNP001", f"{location}: {'; '.join(shown)}", evidence=evidence)
+    return Finding("SNP001", f"{location}: {'; '.join((*shown, *told))}", evidence=evidence)
+
+
+def compare_part(place: SnapshotPlace, new: Snapshot, wide: SnapshotTolerance) -> list[Finding]:
+    """Compare some of a job's metrics and components with the stored numbers of the same; write nothing.
+
+    Where the backend has no snapshot, the reference backend's is compared within the tolerance `wide`.
+    """
+    nearest = place.nearest()
+    if nearest is None:
+        return [Finding("SNP002", f"{place.location} does not exist")]
+    try:
+        old = read(nearest.location).part({curve.key for curve in new.curves})
+    except SnapshotUnreadable as error:
+        return [Finding("SNP001", str(error))]
+    moved = differences(old, new, None if nearest == place else wide)
+    return [_finding(nearest.location, moved)] if moved else []

@@ -4,7 +4,8 @@
     ├── UsageError                  exit code 4  the request cannot be carried out as written
     │   ├── CaseFileError                        a YAML file is wrong; holds every Problem found in it
     │   ├── UnknownName                          a name nobody knows, with the nearest one that exists
-    │   └── PromptError                          an empty prompt, a token outside the vocabulary, no tokenizer
+    │   ├── PromptError                          an empty prompt, a token outside the vocabulary, no tokenizer
+    │   └── SnapshotUnreadable                   a file that is no snapshot of this version, and why
     ├── ModelUnavailable            exit code 5  the model is not on this machine; the job is skipped
     ├── NothingToRun                exit code 5  what is asked for leaves no job, or not here
     │   └── DeviceUnavailable                    MLX runs on another device than the one required
@@ -31,6 +32,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 EXIT_PASSED = 0
@@ -97,6 +99,14 @@ class UnknownName(UsageError):
 
 class PromptError(UsageError):
     """A prompt that cannot be run: empty, text without a tokenizer, or a token id outside the vocabulary."""
+
+
+class SnapshotUnreadable(UsageError):
+    """A file that is no snapshot of this version; `schema` is the version of a snapshot that it names, if any."""
+
+    def __init__(self, file: Path, reason: str, schema: str | None = None):
+        self.file, self.reason, self.schema = file, reason, schema
+        super().__init__(f"{file} cannot be read as a snapshot ({reason})")
 
 
 class ModelUnavailable(HarnessError):

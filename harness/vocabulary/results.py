@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
-from harness.vocabulary.answers import Concordance, Curve, Finding
+from harness.vocabulary.answers import Answer, Concordance, Curve, Finding
 from harness.vocabulary.memory import Memory
 from harness.vocabulary.questions import AnswerTokens, Sweep, Tokens
 
@@ -84,6 +84,14 @@ class JobResult:
     findings: tuple[Finding, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     memory: Memory | None = None
+
+    def answered(self, given: Answer) -> JobResult:
+        """Return the result with what an answer says: every field that both have."""
+        return replace(self, **{name: getattr(given, name) for name in _SHARED})
+
+
+# `clean` and `corrupted` are logits in an answer and tokens in a result.
+_SHARED = {each.name for each in fields(Answer)} & {each.name for each in fields(JobResult)} - {"clean", "corrupted"}
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from harness.casefile import CHECKS, Case, CaseFile, Prompts, Tolerance, load_case
+from harness.casefile import CHECKS, Case, CaseFile, Expect, Prompts, Tolerance, load_case
 from harness.casefile.language.checks import ALWAYS_ON
+from harness.casefile.language.schema import SweepFields
 from harness.vocabulary import Direction, Sweep
 from harness.vocabulary.errors import CaseFileError
 from harness.vocabulary.findings import FINDINGS
@@ -62,7 +63,7 @@ def test_a_full_case_is_read_into_nouns(tmp_path: Path) -> None:
     assert case.models == ("smollm2-135m-f32", "dial")
     assert case.engines == ("native", "legacy", "my_pkg.engines:patch")
     assert case.prompts == Prompts(clean="The Eiffel Tower is in", corrupted=(1, 2, 3), answer=" Paris", wrong=42)
-    assert case.sweep == Sweep(
+    assert case.asked_sweep == Sweep(
         ("mlp_out", "attn_out", "mlp.gate_proj", "layers.0.feed_forward"), (0, 23, -1), Direction.NOISING, (3, -1)
     )
     assert (case.metrics, case.checks) == (("l2", "logit_diff"), ("finiteness", "oracle", "known-answer"))
@@ -80,7 +81,7 @@ def test_an_engine_of_its_own_replaces_the_whole_expectation(tmp_path: Path) -> 
 def test_what_a_case_leaves_out_has_its_default(tmp_path: Path, minimal: str) -> None:
     case = load(tmp_path, minimal)
     assert (case.id, case.about, case.tags, case.engines) == ("capital", "", (), ("native",))
-    assert case.sweep == Sweep(("mlp_out",), None, Direction.DENOISING, "all")
+    assert case.asked_sweep == Sweep(("mlp_out",), None, Direction.DENOISING, "all")
     assert case.metrics == ("l2", "mse", "cosine")
     assert case.checks == CHECKS
     assert case.tolerance == Tolerance(
@@ -106,6 +107,26 @@ def test_a_case_knows_its_lines(tmp_path: Path) -> None:
     assert case.line_of("expect", "engines", "legacy", "findings", 1) == 29
     assert case.line_of("tolerance", "oracle_points") == 18
     assert case.line_of("nothing", "of", "this") == 1
+
+
+def test_a_case_is_its_case_file_with_an_id_and_a_place() -> None:
+    written = CaseFile(
+        models=("m",), prompts=Prompts(clean="a", corrupted="b"), about="why", tags=("t",), engines=("legacy",),
+        reference="native", metrics=("mse",), checks=("reference",), tolerance=Tolerance(recovery_points=1.0),
+        precision=True, sweep=SweepFields(layers=(0,)), expect=Expect(finite=True), skip="late", xfail="wrong",
+    )  # fmt: skip
+    case = Case.of(written, Path("made.case.yaml"), variant="one")
+    assert (case.id, case.path, case.variant) == ("made.one", Path("made.case.yaml"), "one")
+    assert {name: getattr(case, name) for name in CaseFile.model_fields} == {**dict(written), "id": "made.one"}
+    given = {name for name in CaseFile.model_fields if getattr(written, name) != CaseFile.model_fields[name].default}
+    assert given == {*CaseFile.model_fields} - {"id", "include", "matrix"}
+
+
+def test_only_a_field_of_a_case_can_be_replaced(tmp_path: Path, minimal: str) -> None:
+    case = load(tmp_path, minimal)
+    assert case.having(metrics=("mse",)).metrics == ("mse",)
+    with pytest.raises(AssertionError):
+        case.having(metric=("mse",))
 
 
 def test_a_case_can_be_made_without_a_file() -> None:

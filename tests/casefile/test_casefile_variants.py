@@ -48,7 +48,7 @@ matrix:
 def test_numbers_are_named_after_their_field(tmp_path: Path, minimal: str) -> None:
     made = cases(tmp_path, f"{minimal}matrix: {{layers: [0, -1, all], positions: [3, each]}}\n")
     assert [case.variant for case in made][:3] == ["layer0.position3", "layer0.each", "layer-1.position3"]
-    assert [case.sweep.layers for case in made][::2] == [(0,), (-1,), None]
+    assert [case.asked_sweep.layers for case in made][::2] == [(0,), (-1,), None]
     assert [case.sweep.positions for case in made][:2] == [(3,), "each"]
 
 

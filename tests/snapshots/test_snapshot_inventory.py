@@ -45,6 +45,26 @@ def test_stored(stored: Project) -> None:
     assert "1 stored (backend cpu)" in snapshots(stored, "status").out
 
 
+VARIED = "matrix: {direction: [denoising, noising]}\n"
+
+
+def test_the_variants_of_a_case_are_stored(project: Project) -> None:
+    project.case("v", more=VARIED)
+    assert project.run_inside(UPDATE).code == 0
+    assert states(project) == (0, {"v.denoising[native@good]": "stored", "v.noising[native@good]": "stored"})
+    files = [project.folder / "snapshots" / "v" / f"{name}~native@good.cpu.json" for name in ("denoising", "noising")]
+    files[0].replace(files[1])
+    assert states(project)[1] == {"v.denoising[native@good]": "missing", "v.noising[native@good]": "stale"}
+
+
+def test_update_replaces_a_snapshot_of_another_version(stored: Project) -> None:
+    right = stored.snapshot().read_bytes()
+    edit(stored, "snapshot/1", "snapshot/0")
+    assert stored.run_inside().codes == {"SNP001"}
+    assert snapshots(stored, "update", "--missing").code == 0
+    assert stored.snapshot().read_bytes() == right
+
+
 def test_missing_and_jobs_that_store_nothing(stored: Project) -> None:
     stored.case("good", models="good, other")
     stored.case("fails", more="expect: {findings: [ORC001]}\n")
@@ -70,10 +90,11 @@ def test_missing_and_jobs_that_store_nothing(stored: Project) -> None:
         ("metrics: [l2, mse, cosine, kl_divergence]\n", "", "", "it has no mlp kl_divergence"),
         ("", '"schema": "mlx-patch-harness/snapshot/1"', '"schema": "mlx-patch-harness/snapshot/0"', "its schema is"),
         ("", '"model": "good"', '"model": "other"', "it holds good native@other"),
-        ("", '"curves"', '"lines"', "cannot be read: KeyError"),
-        ("", "{", "[", "cannot be read: JSONDecodeError"),
+        ("", '"layer": 1', '"layer": 0', "cannot be read: Value error, mlp l2 layer 0 stands in it twice"),
+        ("", '"curves"', '"lines"', "cannot be read: curves: Field required"),
+        ("", "{", "[", "cannot be read: Invalid JSON"),
     ],
-    ids=["tolerance", "metric gone", "metric new", "schema", "model", "no curves", "half"],
+    ids=["tolerance", "metric gone", "metric new", "schema", "model", "one site twice", "no curves", "half"],
 )
 def test_stale_and_why(stored: Project, more: str, old: str, new: str, why: str) -> None:
     stored.case("good", more=more)

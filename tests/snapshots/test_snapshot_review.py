@@ -97,6 +97,17 @@ def test_accept_all_asks_nothing(moved: Project, monkeypatch: pytest.MonkeyPatch
     assert review(moved, monkeypatch=monkeypatch).out == "no candidate waits\n"
 
 
+def test_a_variant_of_a_case_is_reviewed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.case("v", more="matrix: {direction: [denoising, noising]}\n")
+    assert project.run_inside(UPDATE).code == 0
+    file = project.folder / "snapshots" / "v" / "noising~native@good.cpu.json"
+    right = file.read_text(encoding="utf-8")
+    file.write_text(right.replace('"value": 50.0', '"value": 53.0'), encoding="utf-8")
+    assert project.run_inside().codes == {"SNP001"}
+    got = review(project, "--accept-all", monkeypatch=monkeypatch)
+    assert (got.code, file.read_text(encoding="utf-8")) == (0, right)
+
+
 def test_only_what_is_selected_is_reviewed(moved: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     assert review(moved, "-e", "published", "--accept-all", monkeypatch=monkeypatch).code == 0
     assert [value(moved.snapshot(job)) for job in JOBS] == ["old", "new"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from project import Project
 
 UPDATE = "--snapshot-update"
+UNIT = '"unit": "logits"'
 
 
 @pytest.fixture
@@ -63,7 +65,11 @@ def test_a_snapshot_holds_the_closed_form_and_where_it_comes_from(stored: Projec
     ("old", "new", "said"),
     [
         ('"value": 50.0', '"value": 50.2', "mlp l2 layer 0: 50.2 -> 50 (-0.2 points)"),
-        ('"state": "finite"', '"state": "undefined"', "mlp l2 baseline: "),
+        (
+            f'7.416198, {UNIT}, "state": "finite"',
+            f'null, {UNIT}, "state": "undefined"',
+            "mlp l2 baseline: undefined -> 7.4",
+        ),
         ('"layer": 1', '"layer": 7', "mlp l2 layer 7: 25.0 -> absent"),
         ('"clean": [0]', '"clean": [4]', "tokens: "),
         ('"metric": "l2"', '"metric": "l3"', "mlp l3 baseline: "),
@@ -128,6 +134,9 @@ CORRUPT = {
     "number": lambda _: b"3",
     "null-curves": lambda _: b'{"curves": null}',
     "text-values": lambda good: good.replace(b'"value": 50.0', b'"value": "50"'),
+    "text-layer": lambda good: good.replace(b'"layer": 0', b'"layer": "0"'),
+    # As a merge of two branches leaves it, both lines kept: the second agrees.
+    "one-site-twice": lambda good: re.sub(rb'( *\{"layer": 0, .*"value": )50.0(.*)', rb"\g<1>53.0\2\n\g<0>", good),
     "bare-nan": lambda good: good.replace(b'"value": 50.0', b'"value": NaN'),
     "binary": lambda _: bytes(range(128, 256)),
     "deep": lambda _: b"[" * 100_000,

@@ -96,7 +96,7 @@ def _layers(case: Case, shape: ModelShape) -> Iterator[Refused | Unknown]:
 
 
 def _named_layers(case: Case) -> Iterator[tuple[KeyPath, int]]:
-    for index, layer in enumerate(case.sweep.layers or ()):
+    for index, layer in enumerate(case.asked_sweep.layers or ()):
         yield ("sweep", "layers", index), layer
     for key in ("recoveries", "top_layers", "minimum_recovery", "rank_order"):
         for index, entry in enumerate(getattr(case.expect, key)):

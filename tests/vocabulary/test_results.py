@@ -1,0 +1,32 @@
+"""What a result takes from an answer."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from example_results import curve, job
+
+from harness.vocabulary import Answer, AnswerTokens, Concordance, JobResult, Memory, RowSummary, Tokens
+
+
+def test_a_result_says_what_the_answer_says() -> None:
+    given = Answer(
+        strategy="stepwise",
+        clean=RowSummary(0, 0, 0, 1.0, 2),
+        corrupted=RowSummary(0, 0, 0, 1.0, 3),
+        curves=(curve(50.0),),
+        answers=AnswerTokens(2, 3),
+        suppressed=(7,),
+        fallback="one-pass raised",
+        concordances=(Concordance("mlp_out", ("l2", "mse"), 1.0),),
+        memory=Memory(1, 2, 3, 4),
+        printed="as told",
+        dtype="float16",
+    )
+    asked = job(clean=Tokens((1,), ("a",)), corrupted=Tokens((2,), ("b",)), reason="kept")
+    result = asked.answered(given)
+    moved = {each.name for each in fields(JobResult) if getattr(result, each.name) != getattr(asked, each.name)}
+    assert moved == {
+        "answers", "suppressed", "strategy", "fallback", "printed", "curves", "concordances", "memory"
+    }  # fmt: skip
+    assert all(getattr(result, name) == getattr(given, name) for name in moved)
