@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from harness.diagnosis.outcome.nouns import Observation, Place
+from harness.diagnosis.outcome.nouns import Place, PlacedFinding
 from harness.diagnosis.trail.statistics import LAYOUTS, StatisticsProbe, counts
 from harness.environment.facts import environment
 
@@ -26,14 +26,14 @@ KNOWN_BAD = (("mlx", (0, 32, 2), "linux", "float16 sums stall at small values an
 PLACE = Place("environment")
 
 
-def examine() -> tuple[list[Observation], str]:
+def examine() -> tuple[list[PlacedFinding], str]:
     """Return what is wrong with the environment, and it in one line."""
     env = environment()
     facts = f"mlx {env.packages.get('mlx', '?')}, {env.backend}, {env.device}, Python {env.python}"
     return [*unsafe_detectors(), *_known_bad(env.packages)], facts
 
 
-def unsafe_detectors() -> Iterator[Observation]:
+def unsafe_detectors() -> Iterator[PlacedFinding]:
     """Yield one finding that lists every primitive that misses what it was shown."""
     missed: dict[str, list[str]] = {}
     for name, fault, dtype, width, place in _planted():
@@ -45,7 +45,7 @@ def unsafe_detectors() -> Iterator[Observation]:
                 missed.setdefault(primitive, []).append(f"{name} in {dtype} at {place} of {width}")
     if missed:
         first = next(iter(missed.values()))[0]
-        yield Observation.of(
+        yield PlacedFinding.of(
             "DIA001",
             f"{', '.join(sorted(missed))}: {sum(map(len, missed.values()))} planted values missed, such as {first}",
             PLACE,
@@ -86,11 +86,11 @@ def _nan(value: mx.array) -> bool:
     return bool(np.isnan(np.array(value.astype(mx.float32))))
 
 
-def _known_bad(packages: Mapping[str, str]) -> Iterator[Observation]:
+def _known_bad(packages: Mapping[str, str]) -> Iterator[PlacedFinding]:
     for package, last, platform, what in KNOWN_BAD:
         version = packages.get(package, "")
         if version and _numbers(version) <= last and sys.platform == platform:
-            yield Observation.of("DIA002", f"{package} {version}: {what}", PLACE, package=package, version=version)
+            yield PlacedFinding.of("DIA002", f"{package} {version}: {what}", PLACE, package=package, version=version)
 
 
 def _numbers(version: str) -> tuple[Any, ...]:

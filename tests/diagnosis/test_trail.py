@@ -12,7 +12,8 @@ from mlx.utils import tree_flatten
 from planting import CLEAN, behave, build, module_of, put, returning
 
 from harness import models
-from harness.diagnosis.trail.flow import layer_of, trail
+from harness.diagnosis.outcome.nouns import layer_of
+from harness.diagnosis.trail.flow import trail
 from harness.models.spec import SyntheticRow
 
 FLOWS = ("", "APPEARS", "PROPAGATES", "DISAPPEARS")

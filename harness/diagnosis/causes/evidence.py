@@ -10,7 +10,7 @@ import mlx.core as mx
 
 from harness.diagnosis.causes.arithmetic import size_of
 from harness.diagnosis.outcome.nouns import Place
-from harness.diagnosis.trail.flow import Suspect, Trail, layer_of
+from harness.diagnosis.trail.flow import Suspect, Trail
 from harness.diagnosis.trail.masks import arrays
 from harness.diagnosis.trail.operations import Operation
 from harness.diagnosis.trail.statistics import element, layout_of, non_finite_elements
@@ -23,7 +23,7 @@ MOST_ELEMENTS = 8
 def place_of(trail: Trail, suspect: Suspect) -> Place:
     """Return the place of a suspect: its module and the first element."""
     token, dimension = suspect.frame.first or (None, None)
-    return Place("forward", trail.run, suspect.module, layer_of(suspect.module), token, dimension)
+    return Place.of_module("forward", trail.run, suspect.module, token, dimension)
 
 
 def at(suspect: Suspect) -> str:

@@ -10,7 +10,6 @@ into a softmax. Anywhere else in what a module returns it is an overflow like an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from harness.diagnosis.outcome.nouns import APPEARS, DISAPPEARS, PROPAGATES, Frame
+from harness.diagnosis.outcome.nouns import APPEARS, DISAPPEARS, PROPAGATES, Frame, layer_of
 from harness.diagnosis.trail.events import Event, ModuleWatcher, Value, watch
 from harness.diagnosis.trail.masks import EmptyRows, Masks
 from harness.diagnosis.trail.statistics import LAYOUTS, Counts, element, host_values
@@ -26,8 +25,6 @@ from harness.intercept import Tap
 
 Inner = Callable[[], list[Tap]]
 """Makes the taps that belong to a run, such as its patch: fresh ones for each repetition."""
-
-_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|transformer_layers)\.(\d+)(?=\.|$)")
 
 
 @dataclass(frozen=True)
@@ -102,12 +99,6 @@ def ruled_out(rows: mx.array) -> tuple[int, ...]:
     if not found.size or found.size == last.size:
         return ()
     return tuple(int(i) for i in found) if bool(mx.all(rows[:, mx.array(found)] == -mx.inf).item()) else ()
-
-
-def layer_of(module: str) -> int | None:
-    """Return the layer that a dotted name is in, or None."""
-    found = _LAYER.search(module)
-    return int(found.group(1)) if found else None
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The shadow rung: is it the dtype's range, and which blocks need the wider one?
+"""The shadow: is it the dtype's range, and which blocks need the wider one?
 
 The run is repeated with every block in float32, and in bfloat16. If float32 is not finite either, the range is not the
 cause. If it is, blocks are taken back into the run's own dtype until none can be taken back any more (Zeller's delta

@@ -1,4 +1,4 @@
-"""The weights rung: every tensor, scales and biases of quantised ones too.
+"""What is wrong with the weights: every tensor, scales and biases of quantised ones too.
 
 What is looked for: NaN and infinities; tensors that are all zero; values that the run's dtype cannot hold, because they
 are over its range or become zero in it; quantisation groups whose scale is zero or not finite; weights that look as MLX
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.outcome.nouns import SUSPECTED, Observation, Place
-from harness.diagnosis.trail.flow import layer_of
+from harness.diagnosis.outcome.nouns import SUSPECTED, Place, PlacedFinding
 from harness.diagnosis.trail.statistics import LAYOUTS
 from harness.diagnosis.weights.census import Census, not_finite
 
@@ -23,7 +23,7 @@ MOST_NAMED = 8
 """Tensors named one by one; of more, the number."""
 
 
-def observations(found: Sequence[Census], dtype: str | None) -> list[Observation]:
+def about_the_tensors(found: Sequence[Census], dtype: str | None) -> list[PlacedFinding]:
     """Return what is wrong with the tensors, the most telling first."""
     by_name = {each.tensor.name: each for each in found}
     return [
@@ -35,7 +35,7 @@ def observations(found: Sequence[Census], dtype: str | None) -> list[Observation
     ]
 
 
-def swallowed(before: Sequence[Census], after: Mapping[str, Census]) -> Iterator[Observation]:
+def swallowed(before: Sequence[Census], after: Mapping[str, Census]) -> Iterator[PlacedFinding]:
     """Yield the tensors that were not finite before quantising and look sound after it."""
     for each in before:
         now = after.get(each.tensor.name)
@@ -45,7 +45,7 @@ def swallowed(before: Sequence[Census], after: Mapping[str, Census]) -> Iterator
         if scales is not None and not scales.counts.finite:
             continue
         row, column = row_and_column(each)
-        yield Observation.of(
+        yield PlacedFinding.of(
             "DIA103",
             f"{each.tensor.name} holds {each.counts.text()} before quantising, and only finite numbers after it",
             place_of(each.tensor.name, row, column),
@@ -59,7 +59,7 @@ def swallowed(before: Sequence[Census], after: Mapping[str, Census]) -> Iterator
 
 def place_of(name: str, row: int | None = None, column: int | None = None) -> Place:
     """Return the place of an element of a tensor."""
-    return Place("weights", "weights", name, layer_of(name), row, column)
+    return Place.of_module("weights", "weights", name, row, column)
 
 
 def row_and_column(each: Census) -> tuple[int | None, int | None]:
@@ -90,7 +90,7 @@ def _others(each: Census) -> str:
     return f", then {'; '.join(rest)}"
 
 
-def _not_finite(found: Sequence[Census]) -> Iterator[Observation]:
+def _not_finite(found: Sequence[Census]) -> Iterator[PlacedFinding]:
     for each in found:
         if each.counts.finite or _is_scale(each.tensor.name, {other.tensor.name for other in found}):
             continue
@@ -110,10 +110,10 @@ def _not_finite(found: Sequence[Census]) -> Iterator[Observation]:
         }
         if cast:
             message += "; infinities without a NaN are what a cast from a wider dtype makes"
-            yield Observation.of("DIA104", message, place_of(each.tensor.name, row, column), SUSPECTED, **evidence)
+            yield PlacedFinding.of("DIA104", message, place_of(each.tensor.name, row, column), SUSPECTED, **evidence)
         else:
             yield _as_swallowable(
-                Observation.of("DIA101", message, place_of(each.tensor.name, row, column), **evidence), each
+                PlacedFinding.of("DIA101", message, place_of(each.tensor.name, row, column), **evidence), each
             )
 
 
@@ -126,28 +126,21 @@ def _rules_out(each: Census) -> bool:
     return bool(0 < columns.sum() < columns.size and columns.sum() * each.tensor.shape[0] == each.counts.neg_inf)
 
 
-def _as_swallowable(seen: Observation, each: Census) -> Observation:
+def _as_swallowable(seen: PlacedFinding, each: Census) -> PlacedFinding:
     """A NaN in a matrix that can be quantised is the fault that quantising would hide."""
     if not each.counts.nan or len(each.tensor.shape) < 2 or not each.tensor.name.endswith("weight"):
         return seen
-    return Observation(
-        seen.code,
-        f"{seen.message}; quantising this tensor would swallow it",
-        seen.place,
-        seen.evidence,
-        seen.confidence,
-        "F15",
-    )
+    return replace(seen, message=f"{seen.message}; quantising this tensor would swallow it", fault="F15")
 
 
-def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[Observation]:
+def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[PlacedFinding]:
     over = [each for each in found if each.over]
     flushed = [each for each in found if each.flushed]
     lost = sum(each.flushed for each in flushed)
     if over:
         first = max(over, key=lambda each: each.over)
         row, column = _unraveled(first.first_over or 0, first.tensor.shape)
-        yield Observation.of(
+        yield PlacedFinding.of(
             "DIA104",
             f"{sum(each.over for each in over):,} weights are over the range of {dtype}, {lost:,} become zero in it; "
             f"over the range in {_listed(over)}",
@@ -160,7 +153,7 @@ def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[Observatio
             dtype=dtype,
         )
     elif whole := [each for each in flushed if each.flushed == each.counts.size]:
-        yield Observation.of(
+        yield PlacedFinding.of(
             "DIA104",
             f"all of {_listed(whole)} becomes zero in {dtype}",
             place_of(whole[0].tensor.name),
@@ -170,7 +163,7 @@ def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[Observatio
             dtype=dtype,
         )
     elif flushed:
-        yield Observation.of(
+        yield PlacedFinding.of(
             "DIA108",
             f"{lost:,} weights become zero in {dtype}, in {_listed(flushed)}",
             place_of(flushed[0].tensor.name),
@@ -179,10 +172,10 @@ def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[Observatio
         )
 
 
-def _zero(found: Sequence[Census]) -> Iterator[Observation]:
+def _zero(found: Sequence[Census]) -> Iterator[PlacedFinding]:
     zero = [each for each in found if each.all_zero and _must_not_be_zero(each) and _is_rare(each, found, "all_zero")]
     if zero:
-        yield Observation.of(
+        yield PlacedFinding.of(
             "DIA105",
             f"{_listed(zero)}: every value is 0",
             place_of(zero[0].tensor.name),
@@ -196,7 +189,7 @@ def _must_not_be_zero(each: Census) -> bool:
     return len(each.tensor.shape) >= 2 and min(each.tensor.shape[-2:]) > 1 and each.tensor.name.endswith("weight")
 
 
-def _scales(found: Sequence[Census], by_name: Mapping[str, Census]) -> Iterator[Observation]:
+def _scales(found: Sequence[Census], by_name: Mapping[str, Census]) -> Iterator[PlacedFinding]:
     for each in found:
         name = each.tensor.name
         if not _is_scale(name, by_name):
@@ -207,7 +200,7 @@ def _scales(found: Sequence[Census], by_name: Mapping[str, Census]) -> Iterator[
                 tuple(int(i) for i in np.unravel_index(bad[0], each.tensor.shape)), each.tensor.shape
             )
             kind = "zero" if each.counts.finite else each.counts.text()
-            yield Observation.of(
+            yield PlacedFinding.of(
                 "DIA102",
                 f"{name}: {bad.size:,} of {each.counts.size:,} groups are {kind}; first row {row}, group {group}",
                 place_of(name, row, group),
@@ -244,13 +237,13 @@ def _packed(name: str) -> str:
     return re.sub(r"(scales|biases)$", "weight", name)
 
 
-def _fresh(found: Sequence[Census]) -> Iterator[Observation]:
+def _fresh(found: Sequence[Census]) -> Iterator[PlacedFinding]:
     """A matrix with the values of a new layer, where the same matrix of other layers has none of them."""
     fresh = [each for each in found if each.fresh]
     for each in fresh:
         siblings = _siblings(each, found)
         if len(siblings) > 1 and _is_rare(each, found, "fresh"):
-            yield Observation.of(
+            yield PlacedFinding.of(
                 "DIA109",
                 f"{each.tensor.name} is uniform within 1/sqrt({each.tensor.shape[-1]}), as MLX starts a layer; "
                 f"{len(siblings) - 1} tensors of the same name in other layers are not",
