@@ -14,7 +14,7 @@ from harness.diagnosis.engine.patched import apart, by_call, first_difference, s
 from harness.diagnosis.outcome.nouns import PROVEN, Place, PlacedFinding
 from harness.diagnosis.trail.flow import trail
 from harness.diagnosis.trail.operations import uncompiled
-from harness.diagnosis.trail.statistics import counts
+from harness.metrics import summarize
 from harness.models.loaded import LoadedModel
 from harness.models.prompt_cache import prompt_cache
 from harness.vocabulary.errors import UsageError
@@ -129,7 +129,7 @@ def _why(model: LoadedModel, ids: Sequence[int], length: int) -> str:
     prompt = _repeated_ids(ids, length)
     rows = _logits(model.module(mx.array([prompt])))[0]
     # Without attention nothing carries a fault of an earlier token to the last one.
-    found, row = counts(rows), rows[-1]
+    found, row = summarize(rows), rows[-1]
     if found.nan or found.pos_inf:
         return found.text()
     pieces = _in_pieces(model, prompt)

@@ -14,8 +14,10 @@ import mlx.core as mx
 import numpy as np
 
 from harness.diagnosis.outcome.nouns import Place, PlacedFinding
-from harness.diagnosis.trail.statistics import LAYOUTS, StatisticsProbe, counts
+from harness.diagnosis.trail.statistics import StatisticsProbe
 from harness.environment.facts import environment
+from harness.metrics import summarize
+from harness.metrics.layouts import LAYOUTS
 
 WIDTHS = (1, 7, 1024, 4099)
 """Below, at and above what a vectorised kernel takes in one step, and the remainder of one."""
@@ -79,7 +81,7 @@ def _primitives(fault: float) -> Mapping[str, Callable[[mx.array], bool]]:
 
 def _own(array: mx.array) -> bool:
     layout = LAYOUTS[str(array.dtype).removeprefix("mlx.core.")]
-    return StatisticsProbe(array, layout).magnitude() >= layout.infinity and not counts(array).finite
+    return StatisticsProbe(array, layout).magnitude() >= layout.infinity and not summarize(array).finite
 
 
 def _nan(value: mx.array) -> bool:

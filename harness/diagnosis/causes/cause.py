@@ -13,7 +13,7 @@ from harness.diagnosis.causes.evidence import BLOCK, at, elements_of, evidence_o
 from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, PlacedFinding
 from harness.diagnosis.trail.flow import Suspect, Trail
 from harness.diagnosis.trail.operations import Replay, replay
-from harness.diagnosis.trail.statistics import LAYOUTS
+from harness.metrics.layouts import LAYOUTS
 
 _EMBEDDING = re.compile(r"(^|\.)(embed\w*|wte|wpe|tok_embeddings|word_embeddings|\w*embeddings?)$")
 _MLP = re.compile(r"(^|\.)(\w*mlp|feed_forward|ffn|moe|block_sparse_moe|experts|switch_mlp|shared_experts?|ff)(\.|$)")

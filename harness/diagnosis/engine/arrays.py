@@ -18,8 +18,10 @@ from harness.diagnosis.engine import metric as metric_step
 from harness.diagnosis.outcome.diagnosis import Diagnosis, StepLog
 from harness.diagnosis.outcome.nouns import Place, PlacedFinding
 from harness.diagnosis.trail.flow import ruled_out
-from harness.diagnosis.trail.statistics import counts, dtype_name, element, layout_of
+from harness.diagnosis.trail.statistics import element
 from harness.engines.legacy import LEGACY, guarded_recovery
+from harness.metrics import summarize
+from harness.metrics.layouts import LAYOUTS, dtype_name
 from harness.vocabulary import METRICS
 from harness.vocabulary.errors import UsageError
 
@@ -73,7 +75,7 @@ def as_logits(given: Any, name: str) -> mx.array:
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     array = array[None] if array.ndim == 1 else array
-    if array.ndim != 2 or not array.size or layout_of(array) is None:
+    if array.ndim != 2 or not array.size or dtype_name(array) not in LAYOUTS:
         raise UsageError(
             f"{name} is {dtype_name(array)} {list(array.shape)}; [vocab] or [tokens, vocab] of floats is needed"
         )
@@ -113,17 +115,15 @@ def _from_host(given: Any, name: str) -> mx.array:
 
 def _not_finite(runs: dict[str, mx.array]) -> Iterator[PlacedFinding]:
     for run, rows in runs.items():
-        found, legal = counts(rows), ruled_out(rows)
+        found, legal = summarize(rows), ruled_out(rows)
         if found.finite or (legal and found.only_neg_inf and found.neg_inf == len(legal) * rows.shape[0]):
             continue
-        token, dimension = element(found.first)
+        token, dimension = element(found.first, rows.shape)
         yield PlacedFinding.of(
             "DIA407",
             f"the {run} logits hold {found.text()}; the first is at token {token}, id {dimension}",
             Place("forward", run, None, None, token, dimension),
-            nan=found.nan,
-            pos_inf=found.pos_inf,
-            neg_inf=found.neg_inf,
+            **found.evidence,
         )
 
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from harness import metrics
 from harness.diagnosis.outcome.nouns import Place, PlacedFinding
-from harness.diagnosis.trail.statistics import LAYOUTS, dtype_name
 from harness.engines.formula import oracle_baseline
 from harness.engines.legacy import LEGACY
 from harness.engines.legacy import distance as legacy_distance
 from harness.engines.published import distance as published_distance
+from harness.metrics.layouts import LAYOUTS, dtype_name
 from harness.vocabulary import AnswerTokens, Reading, State
 
 PLACE = Place("metric", "metric")
@@ -46,11 +46,7 @@ class Measured:
     @property
     def limit(self) -> float | None:
         """Where a sum in the logits' own dtype overflows: an L2 whose square rounds to infinity."""
-        if self.metric != "l2" or self.dtype not in LAYOUTS:
-            return None
-        layout = LAYOUTS[self.dtype]
-        step = 2.0 ** (math.floor(math.log2(layout.limit)) + 1 - layout.mantissa)
-        return math.sqrt(layout.limit + step / 2)
+        return metrics.NORM_LIMITS.get(self.dtype) if self.metric == "l2" else None
 
     @property
     def summary(self) -> str:

@@ -14,8 +14,9 @@ from harness.diagnosis.causes.cause import cause_of
 from harness.diagnosis.engine.asked import Asked, ModuleCall, Pass, bare
 from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, Place, PlacedFinding
 from harness.diagnosis.trail.flow import Trail, trail
-from harness.diagnosis.trail.statistics import dtype_name, host_values
 from harness.intercept import HookPoint, Tap, resolve
+from harness.metrics.host import host_values
+from harness.metrics.layouts import dtype_name
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Question, Sweep, Tokens
 

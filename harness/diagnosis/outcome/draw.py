@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.diagnosis.outcome.diagnosis import Diagnosis
 from harness.diagnosis.outcome.nouns import APPEARS, Frame
-from harness.diagnosis.trail.statistics import LAYOUTS
+from harness.metrics.layouts import LAYOUTS
 from harness.vocabulary.errors import UsageError
 
 

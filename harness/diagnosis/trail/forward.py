@@ -14,8 +14,9 @@ import numpy.typing as npt
 from harness.diagnosis.outcome.nouns import DISAPPEARS, PROVEN, Place, PlacedFinding
 from harness.diagnosis.trail.flow import Trail
 from harness.diagnosis.trail.masks import UNTRACEABLE
-from harness.diagnosis.trail.statistics import LAYOUTS, dtype_name, host_values
 from harness.intercept import Tap, tapped
+from harness.metrics.host import host_values
+from harness.metrics.layouts import LAYOUTS, dtype_name
 
 Values = npt.NDArray[np.float64]
 

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.outcome.nouns import SUSPECTED, Place, PlacedFinding
-from harness.diagnosis.trail.statistics import LAYOUTS
 from harness.diagnosis.weights.census import Census, not_finite
+from harness.metrics.layouts import layout_named
 
 MOST_NAMED = 8
 """Tensors named one by one; of more, the number."""
@@ -44,14 +44,12 @@ def swallowed(before: Sequence[Census], after: Mapping[str, Census]) -> Iterator
         scales = after.get(each.tensor.name.removesuffix("weight") + "scales")
         if scales is not None and not scales.counts.finite:
             continue
-        row, column = row_and_column(each)
+        row, column = row_and_column(each.counts.first, each.tensor.shape)
         yield PlacedFinding.of(
             "DIA103",
             f"{each.tensor.name} holds {each.counts.text()} before quantising, and only finite numbers after it",
             place_of(each.tensor.name, row, column),
-            nan=each.counts.nan,
-            pos_inf=each.counts.pos_inf,
-            neg_inf=each.counts.neg_inf,
+            **each.counts.evidence,
             first=[row, column],
             quantised_dtype=now.tensor.dtype,
         )
@@ -62,17 +60,11 @@ def place_of(name: str, row: int | None = None, column: int | None = None) -> Pl
     return Place.of_module("weights", "weights", name, row, column)
 
 
-def row_and_column(each: Census) -> tuple[int | None, int | None]:
-    """Return the flat row and the column of the first value that is not finite."""
-    index = each.counts.first
-    return flat_place(index, each.tensor.shape) if index else (None, None)
-
-
-def flat_place(index: Sequence[int], shape: Sequence[int]) -> tuple[int | None, int | None]:
-    """Return (row, column) of an index, all axes but the last taken as one."""
-    if len(index) < 2:
-        return None, (index[0] if index else None)
-    return int(np.ravel_multi_index(tuple(index[:-1]), tuple(shape[:-1]))), index[-1]
+def row_and_column(index: int | None, shape: Sequence[int]) -> tuple[int | None, int | None]:
+    """Return (row, column) of a flat index, all axes but the last taken as one; a vector has no rows."""
+    if index is None or len(shape) < 2:
+        return None, index
+    return divmod(index, shape[-1])
 
 
 def _element(row: int | None, column: int | None) -> str:
@@ -83,10 +75,10 @@ def _element(row: int | None, column: int | None) -> str:
 
 def _others(each: Census) -> str:
     """Name the elements after the first, where they are few."""
-    count = each.counts.nan + each.counts.pos_inf + each.counts.neg_inf
+    count = sum(each.counts.evidence.values())
     if not 1 < count <= MOST_NAMED:
         return ""
-    rest = [_element(*_unraveled(index, each.tensor.shape)) for index in not_finite(each.tensor)][1:]
+    rest = [_element(*row_and_column(index, each.tensor.shape)) for index in not_finite(each.tensor)][1:]
     return f", then {'; '.join(rest)}"
 
 
@@ -94,16 +86,14 @@ def _not_finite(found: Sequence[Census]) -> Iterator[PlacedFinding]:
     for each in found:
         if each.counts.finite or _is_scale(each.tensor.name, {other.tensor.name for other in found}):
             continue
-        row, column = row_and_column(each)
+        row, column = row_and_column(each.counts.first, each.tensor.shape)
         if _rules_out(each):
             continue
         cast = each.tensor.dtype == "float16" and not each.counts.nan
         message = f"{each.tensor.name} ({each.tensor.dtype}) holds {each.counts.text()}; first {_element(row, column)}"
         message += _others(each)
         evidence: dict[str, Any] = {
-            "nan": each.counts.nan,
-            "pos_inf": each.counts.pos_inf,
-            "neg_inf": each.counts.neg_inf,
+            **each.counts.evidence,
             "first": [row, column],
             "absmax": each.counts.absmax,
             "shape": list(each.tensor.shape),
@@ -119,9 +109,9 @@ def _not_finite(found: Sequence[Census]) -> Iterator[PlacedFinding]:
 
 def _rules_out(each: Census) -> bool:
     """Whether the only thing in a matrix that is not finite are columns of -inf, which rule ids out."""
-    if not each.counts.only_neg_inf or len(each.tensor.shape) != 2 or each.tensor.dtype not in LAYOUTS:
+    layout = layout_named(each.tensor.dtype)
+    if layout is None or not each.counts.only_neg_inf or len(each.tensor.shape) != 2:
         return False
-    layout = LAYOUTS[each.tensor.dtype]
     columns = (each.tensor.flat().reshape(each.tensor.shape) == (layout.infinity | layout.sign)).all(axis=0)
     return bool(0 < columns.sum() < columns.size and columns.sum() * each.tensor.shape[0] == each.counts.neg_inf)
 
@@ -139,7 +129,7 @@ def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[PlacedFind
     lost = sum(each.flushed for each in flushed)
     if over:
         first = max(over, key=lambda each: each.over)
-        row, column = _unraveled(first.first_over or 0, first.tensor.shape)
+        row, column = row_and_column(first.first_over or 0, first.tensor.shape)
         yield PlacedFinding.of(
             "DIA104",
             f"{sum(each.over for each in over):,} weights are over the range of {dtype}, {lost:,} become zero in it; "
@@ -196,9 +186,7 @@ def _scales(found: Sequence[Census], by_name: Mapping[str, Census]) -> Iterator[
             continue
         bad = _bad_groups(each, by_name[_packed(name)])
         if bad.size:
-            row, group = flat_place(
-                tuple(int(i) for i in np.unravel_index(bad[0], each.tensor.shape)), each.tensor.shape
-            )
+            row, group = row_and_column(int(bad[0]), each.tensor.shape)
             kind = "zero" if each.counts.finite else each.counts.text()
             yield PlacedFinding.of(
                 "DIA102",
@@ -213,15 +201,12 @@ def _scales(found: Sequence[Census], by_name: Mapping[str, Census]) -> Iterator[
 def _bad_groups(each: Census, packed: Census) -> npt.NDArray[np.int64]:
     """Return the flat groups of a scale tensor that are not finite or, under weights that are not, zero."""
     if not each.counts.finite or each.tensor.name.endswith("biases"):
-        layout = LAYOUTS.get(each.tensor.dtype)
-        if layout is None or each.counts.finite:
-            return np.empty(0, np.int64)
-        return np.flatnonzero((each.tensor.flat() & layout.unsigned_mask) >= layout.infinity)
+        return np.fromiter(() if each.counts.finite else not_finite(each.tensor), np.int64)
     bits = each.tensor.flat()
-    layout = LAYOUTS.get(each.tensor.dtype)
+    layout = layout_named(each.tensor.dtype)
     if layout is None:
         return np.flatnonzero(bits == 0xFF)  # the NaN of a shared exponent; its zero is a small number
-    zero = np.flatnonzero((bits & layout.unsigned_mask) == 0)
+    zero = np.flatnonzero(layout.magnitudes(bits) == 0)
     if not zero.size:
         return zero
     words = packed.tensor.flat().reshape(bits.size, -1)
@@ -272,8 +257,3 @@ def _listed(found: Sequence[Census]) -> str:
 
 def _role(name: str) -> str:
     return re.sub(r"\.\d+\.", ".N.", name)
-
-
-def _unraveled(index: int, shape: Sequence[int]) -> tuple[int | None, int | None]:
-    """Return (row, column) of a flat index."""
-    return flat_place(tuple(int(i) for i in np.unravel_index(index, tuple(shape) or (1,))), shape)

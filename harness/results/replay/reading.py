@@ -100,7 +100,9 @@ def _of_job(job: JobResult, error: float) -> Iterator[RecoveryTable]:
     logits = job.card.vocab - len(job.suppressed) if job.card else None
     for component in dict.fromkeys(curve.component for curve in job.curves):
         curves = [curve for curve in job.curves if curve.component == component]
-        yield RecoveryTable(f"{job.id} {component}", {curve.metric: _of_curve(curve, error) for curve in curves}, logits)
+        yield RecoveryTable(
+            f"{job.id} {component}", {curve.metric: _of_curve(curve, error) for curve in curves}, logits
+        )
 
 
 def _of_curve(curve: Curve, error: float) -> Column:
