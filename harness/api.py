@@ -19,6 +19,7 @@ from typing import Any
 from harness.engines import answer, engine_named
 from harness.intercept import forward
 from harness.metrics import recommend_metric as recommend_metric
+from harness.metrics.layouts import dtype_name
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
 from harness.models.tokens import read, single
@@ -209,7 +210,7 @@ def _wrapped(module: Any, tokenizer: Any) -> LoadedModel:
     probe = LoadedModel(ModelCard("given", "given", "", layers, 0, ""), module, tokenizer)
     row = forward(probe, [0])
     architecture = str(getattr(module, "model_type", type(module).__name__))
-    card = ModelCard("given", "given", architecture, layers, row.size, str(row.dtype).removeprefix("mlx.core."))
+    card = ModelCard("given", "given", architecture, layers, row.size, dtype_name(row))
     return LoadedModel(card, module, tokenizer)
 
 

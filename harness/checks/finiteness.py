@@ -76,4 +76,4 @@ def _first(row: RowSummary) -> str:
 
 
 def _numbers(row: RowSummary) -> dict[str, float | int | None]:
-    return {"nan": row.nan, "pos_inf": row.pos_inf, "neg_inf": row.neg_inf, "absmax": row.absmax, "first": row.first}
+    return {**row.evidence, "absmax": row.absmax, "first": row.first}

@@ -167,8 +167,8 @@ def _print(found: Diagnosis, whole: bool) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("rung", "state", "what was seen"):
         table.add_column(name, overflow="fold")
-    for rung in found.rungs:
-        table.add_row(rung.name, rung.state, rung.summary)
+    for step in found.steps:
+        table.add_row(step.name, step.state, step.summary)
     screen.print(table, markup=False)
     for each in found.findings:
         fault = f" {each.fault}" if each.fault else ""

@@ -1,16 +1,7 @@
 """Diagnosis: from a symptom (`nan%`, `!!!!`, `Baseline distance: inf`) to the first place and the cause.
 
-A ladder of eight rungs, cheapest and most basic first. Each asks one question, and an answer makes the later ones
-unnecessary, because what they would see follows from it:
-
-    environment   can this build be believed at all?
-    weights       is every stored number a number?
-    forward       where in the clean and the corrupted run does the first non-finite value appear?
-    shadow        is it the dtype's range, or does float32 see it as well?
-    patched       does the patch fire, in the right dtype, and does only the patched run break?
-    metric        does the engine's number follow from its own logits?
-    recovery      does a recovery exist, or does a guard hide that none does?
-    comparisons   compiled, another device, other lengths, again: does the answer depend on them?
+A sequence of eight steps, cheapest and most basic first: the table STEPS in `steps.py`. Each asks one question, and an
+answer makes the later ones unnecessary, because what they would see follows from it.
 """
 
 from __future__ import annotations
@@ -19,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.diagnosis.outcome.nouns import Diagnosis, Frame, Observation, Place, Rung
+from harness.diagnosis.outcome.diagnosis import Diagnosis
+from harness.diagnosis.outcome.nouns import Frame, Place, PlacedFinding, StepResult
 
 Prompt = str | Sequence[int]
 
@@ -27,7 +19,7 @@ EngineFunction = Callable[[Any, Sequence[int], Sequence[int], str, str], Mapping
 """(module, clean ids, corrupted ids, component, metric) -> {layer: recovery in percent}, or
 {"baseline": number, "recoveries": {layer: percent}}. Its forward passes are watched while it runs."""
 
-__all__ = ["Diagnosis", "EngineFunction", "Frame", "Observation", "Place", "Prompt", "Rung", "diagnose"]
+__all__ = ["Diagnosis", "EngineFunction", "Frame", "Place", "PlacedFinding", "Prompt", "StepResult", "diagnose"]
 
 
 def diagnose(
@@ -49,7 +41,7 @@ def diagnose(
     repeat: int = 1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Diagnosis:
-    """Climb the ladder and return where the first fault is, what it is, and what to do.
+    """Return where the first fault is, what it is, and what to do.
 
     `model` is an `nn.Module`, a `LoadedModel`, an mlx-lm folder, the id of a model of the table, or a repository of the
     hub; `dtype` casts it. Prompts are text or token ids: `prompt` alone asks about one forward pass, `clean` and
@@ -64,9 +56,9 @@ def diagnose(
     Raises UsageError or PromptError for a request that makes no sense, ModelUnavailable for a model that is not here.
     The model is afterwards what it was before.
     """
-    from harness.diagnosis.ladder import DiagnosisRequest, climb
+    from harness.diagnosis.steps import DiagnosisRequest, diagnosed
 
-    return climb(
+    return diagnosed(
         DiagnosisRequest(
             model=model,
             tokenizer=tokenizer,

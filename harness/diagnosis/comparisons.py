@@ -11,15 +11,15 @@ import numpy as np
 
 from harness.diagnosis.engine.asked import Pass, bare, compiled, observed
 from harness.diagnosis.engine.patched import apart, by_call, first_difference, same
-from harness.diagnosis.outcome.nouns import PROVEN, Observation, Place
-from harness.diagnosis.trail.flow import layer_of, trail
+from harness.diagnosis.outcome.nouns import PROVEN, Place, PlacedFinding
+from harness.diagnosis.trail.flow import trail
 from harness.diagnosis.trail.operations import uncompiled
-from harness.diagnosis.trail.statistics import counts
+from harness.metrics import summarize
 from harness.models.loaded import LoadedModel
 from harness.models.prompt_cache import prompt_cache
 from harness.vocabulary.errors import UsageError
 
-Said = tuple[list[Observation], str]
+Said = tuple[list[PlacedFinding], str]
 
 RUN = "clean"
 
@@ -114,7 +114,7 @@ def _lengths(model: LoadedModel, ids: Sequence[int], low: int, high: int) -> Sai
     return [_too_long(fails, reason, model, ids)], f"{passes} tokens pass, {fails} fail"
 
 
-def _too_long(length: int, reason: str, model: LoadedModel, ids: Sequence[int]) -> Observation:
+def _too_long(length: int, reason: str, model: LoadedModel, ids: Sequence[int]) -> PlacedFinding:
     module, token = _broken_part(model, _repeated_ids(ids, length))
     found = _found("DIA601", f"the smallest length that fails is {length} tokens: {reason}", module, length=length)
     return replace(found, place=replace(found.place, token=token))
@@ -129,7 +129,7 @@ def _why(model: LoadedModel, ids: Sequence[int], length: int) -> str:
     prompt = _repeated_ids(ids, length)
     rows = _logits(model.module(mx.array([prompt])))[0]
     # Without attention nothing carries a fault of an earlier token to the last one.
-    found, row = counts(rows), rows[-1]
+    found, row = summarize(rows), rows[-1]
     if found.nan or found.pos_inf:
         return found.text()
     pieces = _in_pieces(model, prompt)
@@ -177,8 +177,8 @@ def _logits(out: Any) -> mx.array:
     return logits
 
 
-def _found(code: str, text: str, module: str | None, **evidence: Any) -> Observation:
-    place = Place("comparisons", RUN, module, layer_of(module) if module else None)
-    return Observation.of(
+def _found(code: str, text: str, module: str | None, **evidence: Any) -> PlacedFinding:
+    place = Place.of_module("comparisons", RUN, module)
+    return PlacedFinding.of(
         code, text + (f"; the first part that differs is {module}" if module else ""), place, PROVEN, **evidence
     )

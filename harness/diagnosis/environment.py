@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.diagnosis.outcome.nouns import Observation, Place
+from harness.diagnosis.outcome.nouns import Place, PlacedFinding
 from harness.environment import detectors, known_bad
 from harness.environment.detectors import DetectorVerdict
 from harness.environment.facts import environment
@@ -16,17 +16,17 @@ from harness.environment.facts import environment
 PLACE = Place("environment")
 
 
-def examine() -> tuple[list[Observation], str]:
+def examine() -> tuple[list[PlacedFinding], str]:
     """Return what is wrong with the environment, and it in one line."""
     env, verdict = environment(), detectors.examine()
     facts = f"mlx {env.packages.get('mlx', '?')}, {env.backend}, {env.device}, Python {env.python}"
     return [*unsafe_detectors(verdict), *known_bad_releases()], f"{facts}; detectors: {verdict}"
 
 
-def unsafe_detectors(verdict: DetectorVerdict) -> Iterator[Observation]:
+def unsafe_detectors(verdict: DetectorVerdict) -> Iterator[PlacedFinding]:
     """Yield one finding that lists every primitive that misses what it was shown, or sees what is not there."""
     if not verdict.safe:
-        yield Observation.of(
+        yield PlacedFinding.of(
             "DIA001",
             str(verdict),
             PLACE,
@@ -35,8 +35,8 @@ def unsafe_detectors(verdict: DetectorVerdict) -> Iterator[Observation]:
         )
 
 
-def known_bad_releases() -> Iterator[Observation]:
+def known_bad_releases() -> Iterator[PlacedFinding]:
     """Yield a finding for every installed release that is known to give wrong numbers."""
     for row, version in known_bad.installed():
         message = f"{row.package} {version}: {row.effect} ({row.source})"
-        yield Observation.of("DIA002", message, PLACE, package=row.package, version=version)
+        yield PlacedFinding.of("DIA002", message, PLACE, package=row.package, version=version)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness import metrics
+from harness.metrics.layouts import dtype_name
 from harness.models.loaded import LoadedModel
 from harness.patching import Walk, walk
 from harness.support import progress
@@ -51,7 +52,7 @@ class EngineRun:
     @property
     def dtype(self) -> str:
         """The dtype the logits came in."""
-        return str(self.raw.dtype).removeprefix("mlx.core.")
+        return dtype_name(self.raw)
 
 
 @dataclass(frozen=True)

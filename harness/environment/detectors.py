@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import metrics
+from harness.metrics.layouts import Bits
 
 FAULTS: Mapping[str, float] = {"NaN": np.nan, "-NaN": -np.nan, "inf": np.inf, "-inf": -np.inf}
 """What is planted. x86 makes its NaN with the sign bit set."""
@@ -128,7 +129,7 @@ def _row(name: str, dtype: str, values: npt.NDArray[np.float32]) -> PlantedRow:
     )
 
 
-def _bits(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
+def _bits(values: npt.NDArray[np.float32], dtype: str) -> Bits:
     """Return the bits of values that the dtype holds exactly, as unsigned integers of its width."""
     if dtype == "float16":
         return values.astype(np.float16).view(np.uint16)

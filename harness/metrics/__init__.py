@@ -20,7 +20,8 @@ from harness.metrics import function
 from harness.metrics.baselines import NORM_LIMITS, headroom, shift_share
 from harness.metrics.distances import cosine, l2, mse
 from harness.metrics.distributions import kl_divergence, log_prob
-from harness.metrics.host import Row, host_row, summarize, suppressed
+from harness.metrics.finiteness import summarize
+from harness.metrics.host import Row, host_row, suppressed
 from harness.metrics.recommendation import Recommendation, recommend_metric
 from harness.metrics.recoveries import recovery
 from harness.vocabulary import AnswerTokens, Metric, Reading, State, is_code, metric_named

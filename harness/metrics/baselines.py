@@ -18,14 +18,9 @@ import numpy as np
 
 from harness.metrics.distances import norm
 from harness.metrics.host import Row, finite_part
+from harness.metrics.layouts import LAYOUTS
 
-_BITS_AND_EXPONENT: Mapping[str, tuple[int, int]] = {"float16": (11, 15), "bfloat16": (8, 127), "float32": (24, 127)}
-
-NORM_LIMITS: Mapping[str, float] = {
-    # The smallest sum that rounds to infinity lies half a last digit beyond the largest value.
-    dtype: math.sqrt((2 - 2.0**-bits) * 2.0**exponent)
-    for dtype, (bits, exponent) in _BITS_AND_EXPONENT.items()
-}
+NORM_LIMITS: Mapping[str, float] = {name: math.sqrt(layout.overflow) for name, layout in LAYOUTS.items()}
 """For each dtype of logits the norm whose square it cannot hold: 255.97 in float16, 1.8e19 in the others."""
 
 

@@ -1,7 +1,6 @@
-"""Logits on the host: one row `[vocab]` as float64, and what it is made of.
+"""Numbers on the host, as float64.
 
-Widening happens here, by the bits and before any arithmetic. A device may flush subnormal numbers while it converts,
-and in some builds its own `max` has dropped a NaN; so what is finite is decided by NumPy, on the widened values.
+Widening happens here, by the bits and before any arithmetic: a device may flush subnormal numbers while it converts.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from harness.vocabulary import RowSummary
+from harness.metrics.layouts import Bits, layout_of
 from harness.vocabulary.errors import HarnessError
 
 Row = npt.NDArray[np.float64]
@@ -30,25 +29,19 @@ def host_row(logits: Any) -> Row:
     return values.astype(np.float64)
 
 
-def _from_device(logits: mx.array) -> npt.NDArray[Any]:
-    """Return the array in its own dtype; bfloat16, which NumPy lacks, as the float32 whose upper half it is."""
-    if logits.dtype != mx.bfloat16:
-        return np.array(logits)
-    upper = np.array(logits.view(mx.uint16)).astype(np.uint32)
-    return (upper << 16).view(np.float32)
+def host_values(array: mx.array) -> npt.NDArray[np.float64]:
+    """Return an array of any shape as float64, each value exactly as it was."""
+    return _from_device(array).astype(np.float64)
 
 
-def summarize(row: Row) -> RowSummary:
-    """Count what is not finite in a row `[vocab]`, with the first such id and the largest finite magnitude."""
-    finite = np.isfinite(row)
-    good = np.abs(row[finite])
-    return RowSummary(
-        nan=int(np.isnan(row).sum()),
-        pos_inf=int(np.isposinf(row).sum()),
-        neg_inf=int(np.isneginf(row).sum()),
-        absmax=float(good.max()) if good.size else None,
-        first=None if finite.all() else int(finite.argmin()),
-    )
+def host_bits(array: mx.array) -> Bits:
+    """Return the bits of a float array, in its shape and without a copy where none is needed."""
+    return np.asarray(array.view(getattr(mx, f"uint{8 * array.dtype.size}")))
+
+
+def _from_device(array: mx.array) -> npt.NDArray[Any]:
+    layout = layout_of(array)
+    return layout.floats(host_bits(array)) if layout else np.asarray(array)
 
 
 def suppressed(clean: Row, row: Row) -> tuple[int, ...]:

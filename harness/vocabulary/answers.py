@@ -14,17 +14,36 @@ from harness.vocabulary.readings import Reading
 
 @dataclass(frozen=True)
 class RowSummary:
-    """What a row of last-token logits `[vocab]` is made of, counted on the host after widening."""
+    """What a row of last-token logits `[vocab]`, or any other array, is made of.
 
-    nan: int
-    pos_inf: int
-    neg_inf: int
-    absmax: float | None
-    first: int | None
+    `absmax` is that of the finite values, and `first` the flat index of the first value that is not finite.
+    """
+
+    nan: int = 0
+    pos_inf: int = 0
+    neg_inf: int = 0
+    absmax: float | None = None
+    first: int | None = None
+    size: int = 0
 
     @property
     def finite(self) -> bool:
         return not (self.nan or self.pos_inf or self.neg_inf)
+
+    @property
+    def only_neg_inf(self) -> bool:
+        """Whether there is -inf and nothing else that is not finite: a mask, or ids that are ruled out."""
+        return bool(self.neg_inf) and not (self.nan or self.pos_inf)
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """The counts as a finding states them in its evidence."""
+        return {"nan": self.nan, "pos_inf": self.pos_inf, "neg_inf": self.neg_inf}
+
+    def text(self) -> str:
+        """Return such as `3 NaN, 1 +inf of 40,960 values`."""
+        named = zip(("NaN", "+inf", "-inf"), self.evidence.values(), strict=True)
+        return ", ".join(f"{count:,} {name}" for name, count in named if count) + f" of {self.size:,} values"
 
 
 @dataclass(frozen=True)

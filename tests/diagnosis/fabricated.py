@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.diagnosis.outcome.nouns import Diagnosis, Observation, Place
+from harness.diagnosis.outcome.diagnosis import Diagnosis
+from harness.diagnosis.outcome.nouns import Place, PlacedFinding
 from harness.diagnosis.zoo.models import names_in
 from harness.diagnosis.zoo.trial import required_place
 
 
 def right(fault, planting, code="DIA201"):
     """The diagnosis that says exactly what is required."""
-    place = {"rung": "forward", **required_place(planting)}
+    place = {"step": "forward", **required_place(planting)}
     words = (word.format_map(names_in(planting.architecture)) for word in planting.words)
     message = f"{' '.join(words)} {' '.join(f'{number:.6g}' for number in planting.numbers)}"
-    return Diagnosis(findings=(Observation(code, message, Place(**place), fault=fault.id),))
+    return Diagnosis(findings=(PlacedFinding(code, message, place=Place(**place), fault=fault.id),))
 
 
 def at(diagnosis, **other):

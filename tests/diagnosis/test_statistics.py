@@ -1,4 +1,4 @@
-"""Reductions by the bits, against NumPy on the widened values."""
+"""The reduction on the device, against the count on the host and NumPy on the widened values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.diagnosis.trail.statistics import LAYOUTS, StatisticsProbe, counts, element, host_values, layout_of
+from harness.diagnosis.trail.statistics import StatisticsProbe, element
+from harness.metrics import summarize
+from harness.metrics.host import host_values
+from harness.metrics.layouts import FLOAT64, LAYOUTS, layout_of
 
 FAULTS = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 
@@ -26,46 +29,32 @@ def test_one_value_that_is_not_finite_is_seen_wherever_it_is(dtype, fault, sign)
         for place in {0, width // 2, width - 1}:
             row = np.full(width, 1.5 * sign, np.float32)
             row[place] = FAULTS[fault]
-            array = mx.array(row).astype(getattr(mx, dtype))
-            assert probed(array) >= LAYOUTS[dtype].infinity
-            found = counts(array)
-            assert found.first == (place,)
-            assert (found.nan, found.pos_inf, found.neg_inf) == tuple(int(fault == name) for name in FAULTS)
+            assert probed(mx.array(row).astype(getattr(mx, dtype))) >= LAYOUTS[dtype].infinity
 
 
 @pytest.mark.parametrize("dtype", LAYOUTS)
 @given(values=st.lists(st.floats(width=32, allow_nan=True, allow_infinity=True), min_size=1, max_size=40))
 @settings(max_examples=60, deadline=None)
-def test_counts_are_those_of_numpy(dtype, values):
+def test_the_reduction_says_what_the_count_says(dtype, values):
     array = mx.array(np.array(values, np.float32)).astype(getattr(mx, dtype))
-    wide = np.array(array.astype(mx.float32)).astype(np.float64)
-    assert np.array_equal(host_values(array), wide, equal_nan=True)
-    found, finite = counts(array), wide[np.isfinite(wide)]
-    assert found.nan == np.isnan(wide).sum()
-    assert (found.pos_inf, found.neg_inf) == (np.isposinf(wide).sum(), np.isneginf(wide).sum())
-    assert found.absmax == (np.abs(finite).max() if finite.size else None)
-    layout = LAYOUTS[dtype]
+    found, layout = summarize(array), LAYOUTS[dtype]
+    assert (probed(array) < layout.infinity) == found.finite
     if found.finite:
-        assert layout.value(probed(array)) == np.abs(wide).max()
-    else:
-        assert probed(array) >= layout.infinity
+        assert layout.value(probed(array)) == np.abs(host_values(array)).max() == found.absmax
 
 
-@pytest.mark.parametrize("dtype", LAYOUTS)
-def test_a_layout_is_what_mlx_says_of_its_dtype(dtype):
-    layout, info = LAYOUTS[dtype], mx.finfo(getattr(mx, dtype))
-    assert layout.limit == info.max
-    assert 2.0 ** (1 - layout.mantissa) == info.eps
-    assert layout.value(layout.infinity) == np.inf
-    assert layout.value(1) == layout.smallest
+def test_the_reduction_sees_float64_on_the_device_that_has_it():
+    with mx.stream(mx.cpu):
+        assert FLOAT64.value(probed(mx.array([1.0, -1e300], mx.float64))) == 1e300
+        assert probed(mx.array([1.0, np.nan], mx.float64)) > FLOAT64.infinity
 
 
 @pytest.mark.parametrize(
-    ("index", "place"),
-    [(None, (None, None)), ((3,), (None, 3)), ((2, 3), (2, 3)), ((0, 2, 3), (2, 3))],
+    ("index", "shape", "place"),
+    [(None, (4,), (None, None)), (3, (4,), (None, 3)), (11, (3, 4), (2, 3)), (11, (1, 3, 4), (2, 3))],
 )
-def test_the_last_axis_is_the_dimension_and_the_one_before_it_the_token(index, place):
-    assert element(index) == place
+def test_the_last_axis_is_the_dimension_and_the_one_before_it_the_token(index, shape, place):
+    assert element(index, shape) == place
 
 
 @pytest.mark.parametrize(
@@ -75,14 +64,9 @@ def test_the_last_axis_is_the_dimension_and_the_one_before_it_the_token(index, p
 )
 def test_with_four_axes_the_token_is_on_the_axis_as_long_as_the_prompt(shape, token):
     index = (0, 0, 0, 3) if shape[0] == 6 else (0, 1, 2, 3)
-    assert element(index, shape, 6) == (token, 3)
+    assert element(int(np.ravel_multi_index(index, shape)), shape, 6) == (token, 3)
 
 
 def test_a_view_that_is_not_contiguous_is_reduced_as_it_looks():
     array = mx.array(np.arange(12, dtype=np.float32).reshape(3, 4)).T
     assert LAYOUTS["float32"].value(probed(array[:, 0])) == 3.0
-    assert counts(put_nan(array)).first == (1, 2)
-
-
-def put_nan(array):
-    return mx.where(array == 9.0, mx.array(np.nan), array)

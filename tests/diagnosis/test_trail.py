@@ -12,7 +12,8 @@ from mlx.utils import tree_flatten
 from planting import CLEAN, behave, build, module_of, put, returning
 
 from harness import models
-from harness.diagnosis.trail.flow import layer_of, trail
+from harness.diagnosis.outcome.nouns import layer_of
+from harness.diagnosis.trail.flow import trail
 from harness.models.spec import SyntheticRow
 
 FLOWS = ("", "APPEARS", "PROPAGATES", "DISAPPEARS")
@@ -125,6 +126,16 @@ def test_what_is_put_over_a_value_later_does_not_change_what_was_seen():
     frames = trail(Overwriting(), CLEAN, "clean").frames
     seen = next(frame for frame in frames if frame.module == "first")
     assert (seen.pos_inf, seen.absmax) == (4 * len(CLEAN), None)
+
+
+def test_a_nan_in_float64_is_seen_on_the_device_that_has_float64():
+    with mx.stream(mx.cpu):
+        model = build(dtype="float32")
+        model.module.set_dtype(mx.float64)
+        nan = mx.array([0.0, np.nan, *[0.0] * 62], mx.float64)
+        behave(module_of(model, "model.layers.1.mlp"), lambda own, x: own(x) + nan)
+        suspect = trail(model.module, CLEAN, "clean").suspect
+    assert (suspect.module, suspect.counts.nan, suspect.frame.first) == ("model.layers.1.mlp", len(CLEAN), (0, 1))
 
 
 MEANT = ["ids ruled out", "a causal mask", "a module that makes a mask", "scores into a softmax"]

@@ -1,4 +1,4 @@
-"""The weights rung: every tensor of files and of memory, in little memory, with what is wrong and where."""
+"""The weights: every tensor of files and of memory, in little memory, with what is wrong and where."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import pytest
 from planting import CLEAN, build, module_of, put, save_folder
 
 from harness.diagnosis import diagnose
-from harness.diagnosis.trail.statistics import LAYOUTS
 from harness.diagnosis.weights.census import census, scan
-from harness.diagnosis.weights.tensors import BrokenFile, of_file, of_folder
+from harness.diagnosis.weights.faults import about_the_tensors
+from harness.diagnosis.weights.tensors import BrokenFile, MemoryTensor, of_file, of_folder
+from harness.metrics.layouts import LAYOUTS
 
 DOWN = "model.layers.1.mlp.down_proj.weight"
 
@@ -57,6 +58,14 @@ def test_a_tensor_of_a_file_is_counted_as_one_of_memory(tmp_path):
     )
     assert from_file.place == from_memory.place
     assert (from_file.place.module, from_file.place.token, from_file.place.dimension) == (DOWN, 3, 17)
+
+
+def test_a_nan_in_float64_is_counted():
+    values = np.ones((4, 8))
+    values[3, 5], values[1, 2] = np.nan, np.inf
+    found = census(MemoryTensor("w", mx.array(values, mx.float64)))
+    assert (found.counts.nan, found.counts.pos_inf, found.counts.first) == (1, 1, 1 * 8 + 2)
+    assert [each.place.module for each in about_the_tensors([found], None)] == ["w"]
 
 
 def dropped(tensors):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.diagnosis import diagnose
-from harness.diagnosis.outcome.nouns import Diagnosis, Observation, Place
+from harness.diagnosis.outcome.diagnosis import Diagnosis
+from harness.diagnosis.outcome.nouns import Place, PlacedFinding
 from harness.diagnosis.zoo.clean import CleanModel, examine, subjects
 from harness.vocabulary.errors import ModelUnavailable
 
@@ -27,14 +28,14 @@ def test_every_dtype_of_smollm2_and_every_architecture_is_among_them():
 
 
 def test_a_false_alarm_is_told_with_its_place():
-    alarm = Diagnosis((Observation("DIA201", "3 of 64 values", Place("forward", "clean", "model.norm")),))
+    alarm = Diagnosis((PlacedFinding("DIA201", "3 of 64 values", place=Place("forward", "clean", "model.norm")),))
     assert examine(CleanModel("llama", dict, True), lambda **arguments: alarm) == (
         "llama: the clean run, model.norm, DIA201: 3 of 64 values"
     )
 
 
 def test_a_warning_is_no_alarm_and_an_absent_model_no_failure():
-    warning = Diagnosis((Observation("DIA503", "error bars of 10 points", Place("recovery")),))
+    warning = Diagnosis((PlacedFinding("DIA503", "error bars of 10 points", place=Place("recovery")),))
     assert examine(CleanModel("llama", dict, True), lambda **arguments: warning) is None
 
     def absent():

@@ -27,7 +27,7 @@ def test_a_planted_fault_is_named(fault, planting):
         found = diagnose(**arguments)
         trial = judge(fault, planting, found)
         assert trial.right, str(trial)
-        if found.place.run in ("clean", "corrupted") and found.place.rung == "forward":
+        if found.place.run in ("clean", "corrupted") and found.place.step == "forward":
             visible = planting.variant not in SILENT and fault.id != "F22"
             wrong = dumb_tracer.disagreement(found.place, arguments["model"].module, runs_of(arguments))
             assert wrong is None or not visible, f"{found.place}: {wrong}"
@@ -48,7 +48,7 @@ def test_a_blind_primitive_does_not_keep_a_nan_from_being_placed(planting):
         change_output(at(arguments["model"].module, "model.layers.1.mlp"), put(float("nan"), (2, 5)))
         found = diagnose(**arguments)
     assert found.cause.fault == "F19"
-    placed = [each.place for each in found.findings if each.place.rung == "forward"]
+    placed = [each.place for each in found.findings if each.place.step == "forward"]
     assert (placed[0].run, placed[0].module, placed[0].token, placed[0].dimension) == (
         "clean", "model.layers.1.mlp", 2, 5,
     )  # fmt: skip

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from fabricated import at, right, saying
 
-from harness.diagnosis.outcome.nouns import Diagnosis, Observation, Place
+from harness.diagnosis.outcome.diagnosis import Diagnosis
+from harness.diagnosis.outcome.nouns import Place, PlacedFinding
 from harness.diagnosis.zoo import KINDS, ZOO
 from harness.diagnosis.zoo.page import markdown, scores, total
 from harness.diagnosis.zoo.trial import attempt, judge, required_place
@@ -42,7 +43,7 @@ def test_another_cause_is_wrong(fault, planting):
     wrong = next(name for name in ZOO if name != fault.id)
     assert not judge(fault, planting, saying(said, fault=wrong)).cause
     assert not judge(fault, planting, saying(said, fault=None)).cause
-    more = Observation("DIA201", "besides", Place("forward"), fault=wrong)
+    more = PlacedFinding("DIA201", "besides", place=Place("forward"), fault=wrong)
     assert not judge(fault, planting, Diagnosis((*said.findings, more))).cause
 
 

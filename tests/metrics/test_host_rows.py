@@ -1,4 +1,4 @@
-"""Rows reach the host bit for bit, and what is not finite in them is counted there."""
+"""Rows reach the host bit for bit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from harness.metrics import host_row, summarize
-from harness.vocabulary import RowSummary
+from harness.metrics import host_row
 from harness.vocabulary.errors import HarnessError
 
 EDGES = {
@@ -66,17 +65,3 @@ def test_the_row_is_a_copy() -> None:
 def test_anything_but_one_row_of_floats_is_refused(logits: object, seen: str) -> None:
     with pytest.raises(HarnessError, match=seen):
         host_row(logits)
-
-
-@pytest.mark.parametrize(
-    ("values", "want"),
-    [
-        pytest.param([1, -3, 2], RowSummary(0, 0, 0, 3.0, None), id="finite"),
-        pytest.param([1, math.inf, -5, math.nan], RowSummary(1, 1, 0, 5.0, 1), id="mixed"),
-        pytest.param([-math.inf, -math.inf, 0], RowSummary(0, 0, 2, 0.0, 0), id="suppressed"),
-        pytest.param([math.nan] * 3, RowSummary(3, 0, 0, None, 0), id="all-nan"),
-        pytest.param([], RowSummary(0, 0, 0, None, None), id="empty"),
-    ],
-)
-def test_summary(values: list[float], want: RowSummary) -> None:
-    assert summarize(np.array(values, np.float64)) == want

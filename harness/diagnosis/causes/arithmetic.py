@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from harness.diagnosis.trail.operations import Operand, Operation
-from harness.diagnosis.trail.statistics import LAYOUTS
+from harness.metrics.layouts import LAYOUTS
 
 ADDS = ("add", "radd", "iadd", "subtract", "sub", "isub", "addmm", "clip_residual")
 

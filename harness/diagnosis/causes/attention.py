@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.trail.masks import blocked
-from harness.diagnosis.trail.statistics import host_values
+from harness.metrics.host import host_values
 
 
 @dataclass(frozen=True)

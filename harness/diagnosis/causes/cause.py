@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness.diagnosis.causes.arithmetic import ADDS, lost_scalar, overflows, size_of
 from harness.diagnosis.causes.attention import Leak, leak_of, leak_through
 from harness.diagnosis.causes.evidence import BLOCK, at, elements_of, evidence_of, headroom_trail, headrooms, place_of
-from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, Observation, Place
+from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, PlacedFinding
 from harness.diagnosis.trail.flow import Suspect, Trail
 from harness.diagnosis.trail.operations import Replay, replay
-from harness.diagnosis.trail.statistics import LAYOUTS
+from harness.metrics.layouts import LAYOUTS
 
 _EMBEDDING = re.compile(r"(^|\.)(embed\w*|wte|wpe|tok_embeddings|word_embeddings|\w*embeddings?)$")
 _MLP = re.compile(r"(^|\.)(\w*mlp|feed_forward|ffn|moe|block_sparse_moe|experts|switch_mlp|shared_experts?|ff)(\.|$)")
@@ -22,7 +23,7 @@ _DIVIDES = ("rsqrt", "truediv", "rtruediv", "divide", "reciprocal", "pow", "powe
 _PRODUCTS = ("mul", "rmul", "imul", "multiply", "square", "matmul", "addmm", "pow", "power")
 
 
-def cause_of(root: Any, trail: Trail) -> Observation:
+def cause_of(root: Any, trail: Trail) -> PlacedFinding:
     """Return what the first suspect of a trail is. Repeats the run to look inside it."""
     suspect = trail.suspect
     assert suspect is not None
@@ -40,14 +41,14 @@ def cause_of(root: Any, trail: Trail) -> Observation:
     return _anything(trail, suspect, seen, note)
 
 
-def _embedding(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+def _embedding(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> PlacedFinding | None:
     if not (suspect.is_leaf or suspect.reads_ids) or not _EMBEDDING.search(suspect.module):
         return None
     elements = elements_of(root, trail, suspect)
     count = suspect.counts.nan + suspect.counts.pos_inf + suspect.counts.neg_inf
     listed = ", ".join(f"(token {token}, dimension {dim}) {value}" for token, dim, value in elements)
     more = f" and {count - len(elements)} more" if count > len(elements) else ""
-    return Observation.of(
+    return PlacedFinding.of(
         "DIA202",
         f"{suspect.module} returns {suspect.counts.text()}: {listed}{more}; what follows comes from them",
         place_of(trail, suspect),
@@ -61,7 +62,7 @@ def _embedding(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Obser
     )
 
 
-def _masked_row(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+def _masked_row(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> PlacedFinding | None:
     guilty = seen.guilty
     rows: Sequence[int] = guilty.empty_rows if guilty else ()
     empty = trail.empty_rows
@@ -69,30 +70,28 @@ def _masked_row(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Obse
         rows = empty.rows
     if not rows:
         return None
-    place = place_of(trail, suspect)
-    return Observation.of(
+    return PlacedFinding.of(
         "DIA205",
         f"{at(suspect)}: {_rows(rows)} may see no key, so the softmax is taken over nothing but -inf",
-        Place(place.rung, place.run, place.module, place.layer, int(rows[0]), place.dimension),
+        replace(place_of(trail, suspect), token=int(rows[0])),
         PROVEN if guilty else SUSPECTED,
         rows=list(rows),
         **evidence_of(trail, suspect, guilty),
     )
 
 
-def _leak(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+def _leak(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> PlacedFinding | None:
     if not _ATTENTION.search(suspect.module):
         return None
     leak = leak_of(root, trail.ids) or _leak_by_mask(root, trail, suspect)
     if leak is None:
         return None
-    place = place_of(trail, suspect)
     slot = leak.slots[0]
-    return Observation.of(
+    return PlacedFinding.of(
         "DIA206",
         f"{at(suspect)}: slot {slot} holds a non-finite {leak.what}; it is masked for {leak.blocked} of "
         f"{leak.queries} queries, and reaches {leak.reached} of those as 0 x {leak.value}",
-        Place(place.rung, place.run, place.module, place.layer, slot, place.dimension),
+        replace(place_of(trail, suspect), token=slot),
         PROVEN,
         slots=list(leak.slots),
         masked=True,
@@ -111,7 +110,7 @@ def _leak_by_mask(root: Any, trail: Trail, suspect: Suspect) -> Leak | None:
     return leak_through(mask, slots, suspect.module.rsplit(".", 1)[-1], elements[0][2]) if elements else None
 
 
-def _epsilon(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+def _epsilon(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> PlacedFinding | None:
     guilty = seen.guilty
     if guilty is None or guilty.name not in _DIVIDES:
         return None
@@ -123,7 +122,7 @@ def _epsilon(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observa
             return None
         lost = (eps, dtype)
     eps, dtype = lost
-    return Observation.of(
+    return PlacedFinding.of(
         "DIA207",
         f"{at(suspect)}: the epsilon {eps:g} is 0 in {dtype} (smallest number {LAYOUTS[dtype].smallest:.3g}), so "
         f"`{guilty.text or guilty.name}` divides by zero",
@@ -135,7 +134,7 @@ def _epsilon(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observa
     )
 
 
-def _cancelled(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+def _cancelled(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> PlacedFinding | None:
     """A variance that cancels may come out negative, and then has no root."""
     guilty = seen.guilty
     if guilty is None or guilty.name not in ("sqrt", "rsqrt", "pow", "power", *_DIVIDES):
@@ -151,7 +150,7 @@ def _cancelled(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Obser
             continue
         mantissa = LAYOUTS[operation.result.dtype].mantissa
         if left is not None and max(sizes) > 0 and left < max(sizes) * 2.0 ** (5 - mantissa):
-            return Observation.of(
+            return PlacedFinding.of(
                 "DIA208",
                 f"{at(suspect)}: `{operation.text or operation.name}` subtracts {max(sizes):.5g} to get "
                 f"{left:.3g}, less than {operation.result.dtype} resolves; its `{guilty.name}` is not a number",
@@ -164,14 +163,14 @@ def _cancelled(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Obser
     return None
 
 
-def _residual(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+def _residual(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> PlacedFinding | None:
     guilty = seen.guilty
     if guilty is None or not BLOCK.search(suspect.module) or guilty.name not in ADDS or not overflows(guilty):
         return None
     sizes = [o.counts.absmax for o in guilty.operands if o.counts and o.counts.absmax is not None]
     limit = LAYOUTS[guilty.result.dtype].limit
     summands = " and ".join(f"{size:.6g}" for size in sizes)
-    return Observation.of(
+    return PlacedFinding.of(
         "DIA203",
         f"{at(suspect)}: the residual stream leaves {guilty.result.dtype} (limit {limit:,.6g}); the summands reach "
         f"{summands}; before it the headroom of the blocks was {headrooms(trail, suspect)}",
@@ -184,7 +183,7 @@ def _residual(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observ
     )
 
 
-def _product(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+def _product(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> PlacedFinding | None:
     guilty = seen.guilty
     if guilty is None or not _MLP.search(suspect.module) or not overflows(guilty):
         return None
@@ -196,7 +195,7 @@ def _product(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observa
     which = f"the operands reach {' and '.join(f'{size:.5g}' for size in sizes)}"
     step = "in a projection, where the product is finite before it" if projected else "in the product itself"
     where = "its projections before the product are finite" if multiplied and not projected else _stage(suspect)
-    return Observation.of(
+    return PlacedFinding.of(
         "DIA204",
         f"{at(suspect)}: overflow {step} (`{guilty.text or guilty.name}`, {guilty.source}); {which}; {where}",
         place_of(trail, suspect),
@@ -207,11 +206,11 @@ def _product(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observa
     )
 
 
-def _quantised(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+def _quantised(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> PlacedFinding | None:
     guilty = seen.guilty
     if guilty is None or guilty.name not in ("quantized_matmul", "gather_qmm", "dequantize") or overflows(guilty):
         return None
-    return Observation.of(
+    return PlacedFinding.of(
         "DIA211",
         f"{at(suspect)}: a quantised product of finite inputs gives {suspect.counts.text()}",
         place_of(trail, suspect),
@@ -220,7 +219,7 @@ def _quantised(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Obser
     )
 
 
-def _scores(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observation | None:
+def _scores(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> PlacedFinding | None:
     guilty = seen.guilty
     if guilty is None:
         return None
@@ -228,7 +227,7 @@ def _scores(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observat
     if guilty.name not in ("softmax", "scaled_dot_product_attention", "logsumexp") and not written_out:
         return None
     sizes = [o.counts.absmax for o in guilty.operands if o.counts and o.counts.absmax is not None]
-    return Observation.of(
+    return PlacedFinding.of(
         "DIA212",
         f"{at(suspect)}: `{guilty.name}` of operands up to {', '.join(f'{size:.5g}' for size in sizes)} gives "
         f"{suspect.counts.text()}",
@@ -239,7 +238,7 @@ def _scores(root: Any, trail: Trail, suspect: Suspect, seen: Replay) -> Observat
     )
 
 
-def _anything(trail: Trail, suspect: Suspect, seen: Replay, note: str) -> Observation:
+def _anything(trail: Trail, suspect: Suspect, seen: Replay, note: str) -> PlacedFinding:
     guilty = seen.guilty
     inputs = "its inputs are finite" if not suspect.between else f"everything up to {suspect.between[0]} is finite"
     parts = [f"{at(suspect)} returns {suspect.counts.text()}; {inputs}"]
@@ -252,7 +251,7 @@ def _anything(trail: Trail, suspect: Suspect, seen: Replay, note: str) -> Observ
     elif not note:
         note = "a repeated run shows no operation that makes it"
     confidence = PROVEN if guilty and not seen.brought_in else SUSPECTED
-    return Observation.of(
+    return PlacedFinding.of(
         "DIA201",
         "; ".join([*parts, *([note] if note else [])]),
         place_of(trail, suspect),

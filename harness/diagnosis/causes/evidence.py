@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from harness.diagnosis.causes.arithmetic import size_of
 from harness.diagnosis.outcome.nouns import Place
-from harness.diagnosis.trail.flow import Suspect, Trail, layer_of
+from harness.diagnosis.trail.flow import Suspect, Trail
 from harness.diagnosis.trail.masks import arrays
 from harness.diagnosis.trail.operations import Operation
-from harness.diagnosis.trail.statistics import element, layout_of, non_finite_elements
+from harness.diagnosis.trail.statistics import element
 from harness.intercept import Tap, tapped
+from harness.metrics.host import host_bits
+from harness.metrics.layouts import layout_of
 
 BLOCK = re.compile(r"(^|\.)(layers|h|blocks|block)\.\d+$")
 MOST_ELEMENTS = 8
@@ -23,7 +27,7 @@ MOST_ELEMENTS = 8
 def place_of(trail: Trail, suspect: Suspect) -> Place:
     """Return the place of a suspect: its module and the first element."""
     token, dimension = suspect.frame.first or (None, None)
-    return Place("forward", trail.run, suspect.module, layer_of(suspect.module), token, dimension)
+    return Place.of_module("forward", trail.run, suspect.module, token, dimension)
 
 
 def at(suspect: Suspect) -> str:
@@ -38,11 +42,8 @@ def elements_of(root: Any, trail: Trail, suspect: Suspect) -> list[tuple[int | N
     def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = call(*args, **kwargs)
         for _, array in arrays("", out):
-            if layout_of(array) and not kept:
-                kept.extend(
-                    (*element(i, array.shape, len(trail.ids)), value)
-                    for i, value in non_finite_elements(array, MOST_ELEMENTS)
-                )
+            if not kept:
+                kept.extend(_elements(array, len(trail.ids)))
         return out
 
     with tapped(root, [*trail.inner(), Tap(dict(root.named_modules())[suspect.module], handler)]):
@@ -50,12 +51,19 @@ def elements_of(root: Any, trail: Trail, suspect: Suspect) -> list[tuple[int | N
     return kept
 
 
+def _elements(array: mx.array, tokens: int) -> Iterator[tuple[int | None, int | None, str]]:
+    layout = layout_of(array)
+    if layout is None:
+        return
+    bits = host_bits(array).reshape(-1)
+    for index in np.flatnonzero(layout.not_finite(bits))[:MOST_ELEMENTS]:
+        value = float(layout.floats(bits[index : index + 1])[0])
+        yield *element(int(index), array.shape, tokens), "nan" if math.isnan(value) else f"{value:+}"
+
+
 def evidence_of(trail: Trail, suspect: Suspect, guilty: Operation | None) -> dict[str, Any]:
-    counts = suspect.counts
     found: dict[str, Any] = {
-        "nan": counts.nan,
-        "pos_inf": counts.pos_inf,
-        "neg_inf": counts.neg_inf,
+        **suspect.counts.evidence,
         "dtype": suspect.frame.dtype,
         "shape": list(suspect.frame.shape),
         "call": suspect.call,

@@ -6,68 +6,68 @@ dtype, against float64.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from harness.diagnosis import environment as environment_rung
-from harness.diagnosis.engine import metric as metric_rung
-from harness.diagnosis.outcome.nouns import PROVEN, Diagnosis, Observation, Place
+from harness.diagnosis import environment as environment_step
+from harness.diagnosis.engine import metric as metric_step
+from harness.diagnosis.outcome.diagnosis import Diagnosis, StepLog
+from harness.diagnosis.outcome.nouns import Place, PlacedFinding
 from harness.diagnosis.trail.flow import ruled_out
-from harness.diagnosis.trail.statistics import counts, dtype_name, element, layout_of
+from harness.diagnosis.trail.statistics import element
 from harness.engines.guard import guarded_recovery
 from harness.engines.legacy import LEGACY
+from harness.metrics import summarize
+from harness.metrics.layouts import LAYOUTS, dtype_name
 from harness.vocabulary import METRICS
 from harness.vocabulary.errors import UsageError
-
-if TYPE_CHECKING:
-    from harness.diagnosis.ladder import DiagnosisRequest
 
 FORMATS = (".npy", ".npz", ".safetensors")
 
 
-def climb_arrays(request: DiagnosisRequest) -> Diagnosis:
-    """Climb the rungs that need no model. Raises UsageError for arrays that are no logits."""
-    from harness.diagnosis.ladder import StepReport
-
-    report = StepReport()
-    found, facts = environment_rung.examine()
-    report.add("environment", found, facts)
-    for rung in ("weights", "shadow", "patched", "comparisons"):
-        report.skip(rung, "logits alone were given")
-    clean, corrupted = (
-        as_logits(each, name) for each, name in zip(request.logits, ("clean", "corrupted"), strict=True)
-    )
-    if clean.shape[-1] != corrupted.shape[-1] or clean.dtype != corrupted.dtype:
-        raise UsageError(
-            f"clean is {dtype_name(clean)} {list(clean.shape)}, corrupted {dtype_name(corrupted)} "
-            f"{list(corrupted.shape)}; both must be [vocab] or [tokens, vocab] of one dtype and one vocabulary"
-        )
-    metric = request.metric or "l2"
+def of_logits(clean: Any, corrupted: Any, metric: str) -> Diagnosis:
+    """Take the steps that need no model. Raises UsageError for arrays that are no logits."""
+    log = StepLog()
+    found, facts = environment_step.examine()
+    log.add("environment", found, facts)
+    log.skip("logits alone were given", "weights", "shadow", "patched", "comparisons")
+    runs = _runs(clean, corrupted)
     if METRICS[metric].needs_answers:
         raise UsageError(
             f"{metric} needs answers; for logits alone choose {', '.join(sorted(LEGACY.metrics))} or kl_divergence"
         )
-    about = {
-        "model": "logits",
-        "dtype": dtype_name(clean),
-        "vocab": clean.shape[-1],
-        "metric": metric,
-        "versions": facts,
-    }
-    bad = [seen for name, rows in (("clean", clean), ("corrupted", corrupted)) for seen in _not_finite(name, rows)]
-    report.add("forward", bad, f"clean {list(clean.shape)}, corrupted {list(corrupted.shape)}")
-    measured = metric_rung.measured(metric, clean[-1], corrupted[-1])
+    sound = not log.add("forward", _not_finite(runs), ", ".join(f"{run} {list(runs[run].shape)}" for run in runs))
+    _measure(log, metric, runs["clean"][-1], runs["corrupted"][-1], sound)
+    first = runs["clean"]
+    about = {"dtype": dtype_name(first), "vocab": first.shape[-1], "metric": metric, "versions": facts}
+    return log.finished((), {"model": "logits", **about})
+
+
+def _runs(clean: Any, corrupted: Any) -> dict[str, mx.array]:
+    runs = {name: as_logits(given, name) for name, given in (("clean", clean), ("corrupted", corrupted))}
+    a, b = runs.values()
+    if a.shape[-1] != b.shape[-1] or a.dtype != b.dtype:
+        raise UsageError(
+            f"clean is {dtype_name(a)} {list(a.shape)}, corrupted {dtype_name(b)} {list(b.shape)}; "
+            "both must be [vocab] or [tokens, vocab] of one dtype and one vocabulary"
+        )
+    return runs
+
+
+def _measure(log: StepLog, metric: str, clean: mx.array, corrupted: mx.array, sound: bool) -> None:
+    """Note what the last rows make of the metric, and of the recovery."""
+    measured = metric_step.measured(metric, clean, corrupted)
     said = measured.said.get("legacy")
-    wrong = metric_rung.about_the_rows(measured) if not bad else []
-    wrong += metric_rung.about_the_formula(measured, f"the formula in {measured.dtype}", said, clean[-1])
-    nothing = [each for each in wrong if each.place.rung == "recovery"]
-    report.add("metric", [each for each in wrong if each not in nothing], measured.summary)
-    guarded = list(_guarded(said)) if bad and said is not None else []
-    report.add("recovery", [*nothing, *guarded], f"baseline {measured.true.text('.6g')}")
-    return Diagnosis(tuple(report.findings), report.finished(), (), about)
+    wrong = metric_step.about_the_rows(measured) if sound else []
+    wrong += metric_step.about_the_formula(measured, f"the formula in {measured.dtype}", said, clean)
+    nothing = [each for each in wrong if each.place.step == "recovery"]
+    log.add("metric", [each for each in wrong if each not in nothing], measured.summary)
+    guarded = _guarded(said) if not sound and said is not None else []
+    log.add("recovery", [*nothing, *guarded], f"baseline {measured.true.text('.6g')}")
 
 
 def as_logits(given: Any, name: str) -> mx.array:
@@ -76,7 +76,7 @@ def as_logits(given: Any, name: str) -> mx.array:
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     array = array[None] if array.ndim == 1 else array
-    if array.ndim != 2 or not array.size or layout_of(array) is None:
+    if array.ndim != 2 or not array.size or dtype_name(array) not in LAYOUTS:
         raise UsageError(
             f"{name} is {dtype_name(array)} {list(array.shape)}; [vocab] or [tokens, vocab] of floats is needed"
         )
@@ -114,37 +114,28 @@ def _from_host(given: Any, name: str) -> mx.array:
     return mx.array(narrow)
 
 
-def _not_finite(run: str, rows: mx.array) -> list[Observation]:
-    found = counts(rows)
-    legal = ruled_out(rows)
-    if found.finite or (legal and found.only_neg_inf and found.neg_inf == len(legal) * rows.shape[0]):
-        return []
-    token, dimension = element(found.first)
-    return [
-        Observation.of(
+def _not_finite(runs: dict[str, mx.array]) -> Iterator[PlacedFinding]:
+    for run, rows in runs.items():
+        found, legal = summarize(rows), ruled_out(rows)
+        if found.finite or (legal and found.only_neg_inf and found.neg_inf == len(legal) * rows.shape[0]):
+            continue
+        token, dimension = element(found.first, rows.shape)
+        yield PlacedFinding.of(
             "DIA407",
             f"the {run} logits hold {found.text()}; the first is at token {token}, id {dimension}",
             Place("forward", run, None, None, token, dimension),
-            PROVEN,
-            nan=found.nan,
-            pos_inf=found.pos_inf,
-            neg_inf=found.neg_inf,
+            **found.evidence,
         )
-    ]
 
 
-def _guarded(said: float) -> list[Observation]:
-    """What the usual guard makes of this baseline."""
+def _guarded(said: float) -> Iterator[PlacedFinding]:
+    """Yield what the usual guard makes of this baseline."""
     shown = guarded_recovery(said, said)
-    if shown != shown or said == said:
-        return []
-    return [
-        Observation.of(
+    if shown == shown and said != said:
+        yield PlacedFinding.of(
             "DIA502",
             f"the baseline is {said:g}, and the guard `if baseline > 1e-10 else 0.0` reports {shown:.1f} % for it",
             Place("recovery", "recovery"),
-            PROVEN,
             baseline=str(said),
             reported=shown,
         )
-    ]

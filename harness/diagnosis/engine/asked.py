@@ -17,9 +17,9 @@ import numpy as np
 
 from harness import metrics
 from harness.diagnosis.trail.masks import UNTRACEABLE, arrays
-from harness.diagnosis.trail.statistics import dtype_name
 from harness.engines import Engine, answer, engine_named
 from harness.intercept.swap import Handler, exchanged
+from harness.metrics.layouts import dtype_name
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Question, Reading, RowSummary, Site
 from harness.vocabulary.errors import UsageError

@@ -1,4 +1,4 @@
-"""The metric rung: the number recomputed in float64 from the logits, next to what narrower formulas make of them."""
+"""The metric: the number recomputed in float64 from the logits, next to what narrower formulas make of them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import metrics
-from harness.diagnosis.outcome.nouns import Observation, Place
-from harness.diagnosis.trail.statistics import LAYOUTS, dtype_name
+from harness.diagnosis.outcome.nouns import Place, PlacedFinding
 from harness.engines.formula import oracle_baseline
 from harness.engines.legacy import LEGACY
 from harness.engines.legacy import distance as legacy_distance
 from harness.engines.published import distance as published_distance
+from harness.metrics.layouts import LAYOUTS, dtype_name
 from harness.vocabulary import AnswerTokens, Reading, State
 
 PLACE = Place("metric", "metric")
@@ -46,11 +46,7 @@ class Measured:
     @property
     def limit(self) -> float | None:
         """Where a sum in the logits' own dtype overflows: an L2 whose square rounds to infinity."""
-        if self.metric != "l2" or self.dtype not in LAYOUTS:
-            return None
-        layout = LAYOUTS[self.dtype]
-        step = 2.0 ** (math.floor(math.log2(layout.limit)) + 1 - layout.mantissa)
-        return math.sqrt(layout.limit + step / 2)
+        return metrics.NORM_LIMITS.get(self.dtype) if self.metric == "l2" else None
 
     @property
     def summary(self) -> str:
@@ -105,12 +101,12 @@ def measured(metric: str, clean: mx.array, corrupted: mx.array, answers: AnswerT
     )
 
 
-def about_the_rows(found: Measured) -> list[Observation]:
+def about_the_rows(found: Measured) -> list[PlacedFinding]:
     """Return what the rows themselves say: nothing to recover, or nothing that softmax can see."""
     if found.true.state is State.ZERO_BASELINE:
         same = "the logits are the same, bit for bit" if found.identical else "the metric is the same on both runs"
         return [
-            Observation.of(
+            PlacedFinding.of(
                 "DIA501",
                 f"{same}, so the baseline is 0 and a recovery is undefined, not 0 %",
                 Place("recovery", "recovery"),
@@ -119,7 +115,7 @@ def about_the_rows(found: Measured) -> list[Observation]:
         ]
     if found.shift_share is not None and found.shift_share >= SHIFT_SHARE and found.true.finite:
         return [
-            Observation.of(
+            PlacedFinding.of(
                 "DIA405",
                 f"corrupted is clean {found.shift:+.4g} at every id ({100 * found.shift_share:.2f} % of the squared "
                 f"change): {found.metric} is {found.true.text('.6g')}, and softmax gives the same distribution",
@@ -130,7 +126,7 @@ def about_the_rows(found: Measured) -> list[Observation]:
     return []
 
 
-def about_the_formula(found: Measured, name: str, said: float | None, clean: mx.array) -> list[Observation]:
+def about_the_formula(found: Measured, name: str, said: float | None, clean: mx.array) -> list[PlacedFinding]:
     """Return what is wrong with the baseline that an engine reports, if the logits give one in float64."""
     true = found.true.value
     if said is None or true is None:
@@ -146,15 +142,17 @@ def about_the_formula(found: Measured, name: str, said: float | None, clean: mx.
     lost = "" if bits is None else f", which leaves {max(0.0, -math.log2(error)):.0f} of its bits"
     code = "DIA404" if error > WRONG else "DIA406"
     message = f"{name} says {said:.6g}, float64 on the same logits {true:.6g}: off by {100 * error:.3g} %{lost}"
-    return [Observation.of(code, message, PLACE, engine=name, relative_error=error, bits_lost=bits, **found.evidence())]
+    return [
+        PlacedFinding.of(code, message, PLACE, engine=name, relative_error=error, bits_lost=bits, **found.evidence())
+    ]
 
 
-def _not_finite(found: Measured, name: str, said: float, clean: mx.array) -> Observation:
+def _not_finite(found: Measured, name: str, said: float, clean: mx.array) -> PlacedFinding:
     true = found.true.text(".6g")
     start = f"{name} says {said:g} for {found.metric}, though the logits are fit to be measured: float64 gives {true}"
     if found.suppressed and math.isnan(said):
         ids = ", ".join(map(str, found.suppressed[:8]))
-        return Observation.of(
+        return PlacedFinding.of(
             "DIA403",
             f"{start} over the {found.vocab - len(found.suppressed):,} finite ids; {len(found.suppressed)} ids "
             f"are -inf in both runs ({ids}), which is legal, and -inf minus -inf is NaN",
@@ -165,7 +163,7 @@ def _not_finite(found: Measured, name: str, said: float, clean: mx.array) -> Obs
         )
     if found.metric == "kl_divergence":
         zero = np.flatnonzero(np.array(mx.softmax(clean, axis=-1).astype(mx.float32)) == 0)
-        return Observation.of(
+        return PlacedFinding.of(
             "DIA402",
             f"{start}; {zero.size:,} ids have probability 0 in {found.dtype} ({', '.join(map(str, zero[:8]))}), "
             "where 0 x log 0 is 0 and not NaN",
@@ -176,7 +174,7 @@ def _not_finite(found: Measured, name: str, said: float, clean: mx.array) -> Obs
         )
     limit = f"; a {found.dtype} L2 overflows when the true distance reaches {found.limit:.2f}" if found.limit else ""
     room = f" (headroom {found.limit / found.true.value:.3g})" if found.limit and found.true.value else ""
-    return Observation.of(
+    return PlacedFinding.of(
         "DIA401",
         f"{start}{limit}{room}; the logits are {found.dtype}, {found.vocab:,} wide, and finite",
         PLACE,

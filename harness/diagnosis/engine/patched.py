@@ -1,8 +1,9 @@
-"""The patched rung: does the patch fire, in the right dtype, and does the tracing leave the forward pass as it is?"""
+"""The patch: does the patch fire, in the right dtype, and does the tracing leave the forward pass as it is?"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -11,10 +12,11 @@ import numpy as np
 from harness import intercept
 from harness.diagnosis.causes.cause import cause_of
 from harness.diagnosis.engine.asked import Asked, ModuleCall, Pass, bare
-from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, Observation, Place
-from harness.diagnosis.trail.flow import Trail, layer_of, trail
-from harness.diagnosis.trail.statistics import dtype_name, host_values
+from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, Place, PlacedFinding
+from harness.diagnosis.trail.flow import Trail, trail
 from harness.intercept import HookPoint, Tap, resolve
+from harness.metrics.host import host_values
+from harness.metrics.layouts import dtype_name
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Question, Sweep, Tokens
 
@@ -22,13 +24,13 @@ SAME = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}
 """Difference of logits, as a share of the largest, up to which two runs in a dtype are one: a few of its roundings."""
 
 
-def alignment(clean: Tokens, corrupted: Tokens) -> Iterator[Observation]:
+def alignment(clean: Tokens, corrupted: Tokens) -> Iterator[PlacedFinding]:
     """Yield a finding when the prompts differ in length: where they first differ, and both tokenizations."""
     if len(clean.ids) == len(corrupted.ids):
         return
     pairs = zip(clean.ids, corrupted.ids, strict=False)
     first = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(clean.ids), len(corrupted.ids)))
-    yield Observation.of(
+    yield PlacedFinding.of(
         "DIA304",
         f"clean is {len(clean.ids)} tokens {_quoted(clean)}, corrupted is {len(corrupted.ids)} {_quoted(corrupted)}; "
         f"they first differ at position {first}, and from there on positions do not correspond",
@@ -40,10 +42,10 @@ def alignment(clean: Tokens, corrupted: Tokens) -> Iterator[Observation]:
     )
 
 
-def about_the_passes(model: LoadedModel, question: Question, asked: Asked) -> list[Observation]:
+def about_the_passes(model: LoadedModel, question: Question, asked: Asked) -> list[PlacedFinding]:
     """Return what an observed function does to the forward pass: another answer, another dtype, no patch at all."""
     if asked.error is not None:
-        return [Observation.of("DIA305", f"{asked.name} raised {asked.error}", Place("patched", "patched"))]
+        return [PlacedFinding.of("DIA305", f"{asked.name} raised {asked.error}", Place("patched", "patched"))]
     if not asked.passes:
         return []
     clean, corrupted = bare(model.module, question.clean.ids), bare(model.module, question.corrupted.ids)
@@ -54,7 +56,7 @@ def about_the_passes(model: LoadedModel, question: Question, asked: Asked) -> li
     ]
 
 
-def _perturbed(asked: Asked, plain: Pass, run: str) -> Iterator[Observation]:
+def _perturbed(asked: Asked, plain: Pass, run: str) -> Iterator[PlacedFinding]:
     """Of the engine's own runs of the clean prompt one must be the bare run."""
     own = [each for each in asked.passes if each.ids == plain.ids]
     if not own or any(same(each.logits, plain.logits) for each in own):
@@ -62,28 +64,28 @@ def _perturbed(asked: Asked, plain: Pass, run: str) -> Iterator[Observation]:
     first = first_difference(own[0], plain)
     where = f"; the first part that differs is {first}" if first else ""
     difference = apart(own[0].logits, plain.logits)
-    yield Observation.of(
+    yield PlacedFinding.of(
         "DIA209",
         f"{asked.name}: its run of the {run} prompt differs from the bare one by {100 * difference:.3g} % of the "
         f"largest logit{where}",
-        Place("forward", run, first, layer_of(first) if first else None),
+        Place.of_module("forward", run, first),
         PROVEN,
         engine=asked.name,
         difference=difference,
     )
 
 
-def _dtype_drift(asked: Asked, plain: Pass) -> Iterator[Observation]:
+def _dtype_drift(asked: Asked, plain: Pass) -> Iterator[PlacedFinding]:
     wanted = {part.module: part.dtype for part in plain.parts}
     for each in asked.passes:
         for part in each.parts:
             name, dtype = part.module, part.dtype
             if name in wanted and dtype != wanted[name]:
-                yield Observation.of(
+                yield PlacedFinding.of(
                     "DIA302",
                     f"{asked.name}: {name} returns {dtype} in one of its runs, {wanted[name]} in the bare model; a "
                     "wider run heals or hides what the model's own dtype does",
-                    Place("patched", "patched", name, layer_of(name)),
+                    Place.of_module("patched", "patched", name),
                     PROVEN,
                     dtype=dtype,
                     bare=wanted[name],
@@ -92,14 +94,14 @@ def _dtype_drift(asked: Asked, plain: Pass) -> Iterator[Observation]:
                 return
 
 
-def _never_fired(asked: Asked, question: Question, plain: Pass) -> Iterator[Observation]:
+def _never_fired(asked: Asked, question: Question, plain: Pass) -> Iterator[PlacedFinding]:
     if not asked.cells or question.clean.ids == question.corrupted.ids:
         return
     over = [each for each in asked.passes if each.ids == question.corrupted.ids]
     component = question.sweep.components[0]
     unmoved = [each for each in over if _identical(each.logits, plain.logits)]
     if len(over) > 1 and len(unmoved) == len(over):
-        yield Observation.of(
+        yield PlacedFinding.of(
             "DIA301",
             f"{asked.name}: all {len(over)} runs of the corrupted prompt give the unpatched logits bit for bit, so "
             f"nothing that it patches as {component!r} is called",
@@ -111,7 +113,7 @@ def _never_fired(asked: Asked, question: Question, plain: Pass) -> Iterator[Obse
         )
 
 
-def never_called(model: LoadedModel, question: Question, trail: Trail, reason: str) -> Observation:
+def never_called(model: LoadedModel, question: Question, trail: Trail, reason: str) -> PlacedFinding:
     """Return the finding about a component that the model never calls: the first such module."""
     names = {id(module): name for name, module in reversed(list(model.module.named_modules()))}
     called = {frame.module for frame in trail.frames}
@@ -119,10 +121,10 @@ def never_called(model: LoadedModel, question: Question, trail: Trail, reason: s
     component = question.sweep.components[0]
     module, layer = next(((name, layer) for name, layer in points if name not in called), (component, None))
     text = f"the patch of {component!r} at {module} cannot fire: {reason}"
-    return Observation.of("DIA301", text, Place("patched", "patched", module, layer), PROVEN, component=component)
+    return PlacedFinding.of("DIA301", text, Place("patched", "patched", module, layer), PROVEN, component=component)
 
 
-def only_patched(model: LoadedModel, question: Question, asked: Asked) -> list[Observation]:
+def only_patched(model: LoadedModel, question: Question, asked: Asked) -> list[PlacedFinding]:
     """Return the cause where patched runs are not finite: the trail of the first of them, patch and all."""
     broken = [site for site, row in asked.patched.items() if not row.finite]
     if not broken:
@@ -135,14 +137,13 @@ def only_patched(model: LoadedModel, question: Question, asked: Asked) -> list[O
     )
     if found.suspect is None:
         place = Place("patched", "patched", str(site.component), site.layer)
-        return [Observation.of("DIA303", message, place, SUSPECTED, sites=[str(each) for each in broken])]
+        return [PlacedFinding.of("DIA303", message, place, SUSPECTED, site, sites=[str(each) for each in broken])]
     inside = cause_of(model.module, found)
-    place = Place(
-        "patched", "patched", inside.place.module, inside.place.layer, inside.place.token, inside.place.dimension
+    place = replace(inside.place, step="patched", run="patched")
+    told = PlacedFinding.of(
+        "DIA303", f"{message}: {inside.message}", place, PROVEN, site, sites=[str(each) for each in broken]
     )
-    moved = Observation(inside.code, inside.message, place, inside.evidence, inside.confidence, inside.fault)
-    told = Observation.of("DIA303", f"{message}: {inside.message}", place, PROVEN, sites=[str(each) for each in broken])
-    return [told, moved]
+    return [told, replace(inside, place=place)]
 
 
 def patched_trail(model: LoadedModel, question: Question, point: HookPoint) -> Trail:

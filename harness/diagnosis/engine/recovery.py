@@ -1,4 +1,4 @@
-"""The recovery rung: does a recovery exist, or does a guard put a number where none does?"""
+"""The recovery: does a recovery exist, or does a guard put a number where none does?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from harness.diagnosis.engine.asked import Asked, ask
-from harness.diagnosis.outcome.nouns import Observation, Place
+from harness.diagnosis.outcome.nouns import Place, PlacedFinding
 from harness.diagnosis.subject import cast_to
 from harness.engines import engine_named
 from harness.models.loaded import LoadedModel
@@ -17,7 +17,7 @@ TRUSTED_POINTS = 5.0
 """Percentage points: layers that differ by less are seldom told apart by anybody."""
 
 
-def examine(asked: Asked) -> Iterator[Observation]:
+def examine(asked: Asked) -> Iterator[PlacedFinding]:
     """Yield the numbers that stand where float64 has none."""
     invented = [cell for cell in asked.cells if cell.reported.finite and cell.true is not None and not cell.true.finite]
     bad_baseline = asked.baseline is not None and not math.isfinite(asked.baseline)
@@ -28,7 +28,7 @@ def examine(asked: Asked) -> Iterator[Observation]:
     first = invented[0]
     state = first.true.state if first.true is not None and not first.true.finite else State.UNDEFINED
     told = "" if asked.baseline is None else f" from a baseline of {asked.baseline:g}"
-    yield Observation.of(
+    yield PlacedFinding.of(
         "DIA502",
         f"{asked.name} reports {first.reported.text('.4g')} % at {len(invented)} of {len(asked.cells)} layers{told}, "
         f"where the recovery is {state.value}",
@@ -39,7 +39,7 @@ def examine(asked: Asked) -> Iterator[Observation]:
     )
 
 
-def error_bars(model: LoadedModel, question: Question, asked: Asked) -> Iterator[Observation]:
+def error_bars(model: LoadedModel, question: Question, asked: Asked) -> Iterator[PlacedFinding]:
     """Yield a warning where the same sweep in float32 gives other recoveries: what rounding does to each of them.
 
     A model of 16-bit weights is cast for it, so one that would take more than SHADOW_BYTES in float32 is left alone.
@@ -60,7 +60,7 @@ def error_bars(model: LoadedModel, question: Question, asked: Asked) -> Iterator
     layer, here, there = max(pairs, key=lambda pair: abs(pair[1] - pair[2]), default=(0, 0.0, 0.0))
     moved = sum(abs(a - b) > TRUSTED_POINTS for _, a, b in pairs)
     if moved:
-        yield Observation.of(
+        yield PlacedFinding.of(
             "DIA503",
             f"the recovery of layer {layer} is {here:.1f} % here and {there:.1f} % in float32; "
             f"{moved} of {len(pairs)} move by more than {TRUSTED_POINTS:g} points",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.diagnosis.outcome.nouns import Diagnosis
+from harness.diagnosis.outcome.diagnosis import Diagnosis
 from harness.vocabulary.errors import UsageError
 from harness.vocabulary.findings import FINDINGS
 

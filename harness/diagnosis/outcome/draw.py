@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.diagnosis.outcome.nouns import APPEARS, Diagnosis, Frame
-from harness.diagnosis.trail.statistics import LAYOUTS
+from harness.diagnosis.outcome.diagnosis import Diagnosis
+from harness.diagnosis.outcome.nouns import APPEARS, Frame
+from harness.metrics.layouts import LAYOUTS
 from harness.vocabulary.errors import UsageError
 
 

@@ -1,4 +1,4 @@
-"""The nouns of a diagnosis: where (`Place`), what was seen (`Observation`), every rung, the trail, and all in one.
+"""The nouns of a diagnosis: where (`Place`), what was found there (`PlacedFinding`), each step, and the trail's frames.
 
 A diagnosis names the first place: the place before which everything is finite and right, and after which it is not.
 The cause is what was seen there; `confidence` says whether it was proven (by replay, by counting, by comparison) or is
@@ -7,16 +7,15 @@ only what usually lies behind the sight.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from harness.vocabulary.findings import FINDINGS, Severity
+from harness.vocabulary import Finding, Site
 from harness.vocabulary.findings.diagnosis import FAULT_OF
 
-RUNGS = ("environment", "weights", "forward", "shadow", "patched", "metric", "recovery", "comparisons")
-"""The ladder, in order; a rung that the cause makes unnecessary is reported as `not reached`."""
+STEP_NAMES = ("environment", "weights", "forward", "shadow", "patched", "metric", "recovery", "comparisons")
+"""The steps in the order of the report; one that the cause makes unnecessary is reported as `not reached`."""
 
 RUNS = ("weights", "clean", "corrupted", "patched", "metric", "recovery")
 
@@ -25,27 +24,40 @@ APPEARS, PROPAGATES, DISAPPEARS = "APPEARS", "PROPAGATES", "DISAPPEARS"
 
 PROVEN, SUSPECTED = "proven", "suspected"
 
-SCHEMA = "mlx-patch-harness/diagnosis/1"
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|transformer_layers)\.(\d+)(?=\.|$)")
+
+
+def layer_of(module: str) -> int | None:
+    """Return the layer that a dotted name is in, or None."""
+    found = _LAYER.search(module)
+    return int(found.group(1)) if found else None
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where: the rung, which of RUNS, the module (or tensor) by mlx-lm's dotted name, and the element in it.
+    """Where: the step, which of RUNS, the module (or tensor) by mlx-lm's dotted name, and the element in it.
 
     The model itself has the name "". `dimension` counts along the last axis. In a weight, `token` is the flat row
     before it. What does not apply is None.
     """
 
-    rung: str
+    step: str
     run: str | None = None
     module: str | None = None
     layer: int | None = None
     token: int | None = None
     dimension: int | None = None
 
+    @classmethod
+    def of_module(
+        cls, step: str, run: str, module: str | None, token: int | None = None, dimension: int | None = None
+    ) -> Place:
+        """Return the place in a module or tensor, whose name says the layer."""
+        return cls(step, run, module, layer_of(module) if module else None, token, dimension)
+
     def __str__(self) -> str:
         parts = [
-            f"the {self.run} run" if self.run in ("clean", "corrupted", "patched") else f"the {self.run or self.rung}"
+            f"the {self.run} run" if self.run in ("clean", "corrupted", "patched") else f"the {self.run or self.step}"
         ]
         parts += [] if self.module is None else [self.module or "the model itself"]
         element = (("token", self.token), ("dimension", self.dimension))
@@ -54,35 +66,28 @@ class Place:
         parts += [f"{name} {value}" for name, value in element if value is not None]
         return ", ".join(parts)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the parts as the JSON of a diagnosis names them."""
+        given = asdict(self)
+        return {"rung": given.pop("step"), **given}
+
 
 @dataclass(frozen=True)
-class Observation:
-    """One finding of a diagnosis: a code of `FINDINGS` and what was seen, at a place."""
+class PlacedFinding(Finding):
+    """A finding of a diagnosis: its place in a run of the model, and whether what it says was proven."""
 
-    code: str
-    message: str
-    place: Place
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    confidence: str = PROVEN
-    fault: str | None = None
+    place: Place = field(kw_only=True)
+    confidence: str = field(kw_only=True, default=PROVEN)
+    fault: str | None = field(kw_only=True, default=None)
     """An id of the fault zoo (F01 ... F23), or None for a cause that is not in it."""
 
     @classmethod
-    def of(cls, code: str, message: str, place: Place, confidence: str = PROVEN, **evidence: Any) -> Observation:
-        """Return the observation with the fault that its code stands for."""
-        return cls(code, message, place, evidence, confidence, FAULT_OF.get(code))
-
-    @property
-    def severity(self) -> Severity:
-        return FINDINGS[self.code].severity
-
-    @property
-    def hint(self) -> str:
-        return FINDINGS[self.code].hint
-
-    @property
-    def is_error(self) -> bool:
-        return self.severity is Severity.ERROR
+    def of(
+        cls, code: str, message: str, place: Place, confidence: str = PROVEN, site: Site | None = None, **evidence: Any
+    ) -> PlacedFinding:
+        """Return the finding with the fault that its code stands for; `site` is the cell of a sweep it is about."""
+        fault = FAULT_OF.get(code)
+        return cls(code, message, site, evidence=evidence, place=place, confidence=confidence, fault=fault)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -92,14 +97,14 @@ class Observation:
             "confidence": self.confidence,
             "message": self.message,
             "evidence": dict(self.evidence),
-            "hint": self.hint,
-            "place": asdict(self.place),
+            "hint": self.kind.hint,
+            "place": self.place.to_dict(),
         }
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One step of the ladder: `state` is `ok`, `fault`, `warning`, `skipped` or `not reached`."""
+class StepResult:
+    """One step of a diagnosis: `state` is `ok`, `fault`, `warning`, `skipped` or `not reached`."""
 
     name: str
     state: str
@@ -133,61 +138,3 @@ class Frame:
     @property
     def finite(self) -> bool:
         return not (self.nan or self.pos_inf or self.neg_inf)
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """The answer: `verdict` is `clean` or `fault`; `place` and the paragraph are those of the first error."""
-
-    findings: tuple[Observation, ...] = ()
-    rungs: tuple[Rung, ...] = ()
-    trail: tuple[Frame, ...] = ()
-    subject: Mapping[str, Any] = field(default_factory=dict)
-    """What was diagnosed: model, dtype, prompts, engine."""
-
-    @property
-    def cause(self) -> Observation | None:
-        """The first error: what everything after it follows from."""
-        return next((found for found in self.findings if found.is_error), None)
-
-    @property
-    def verdict(self) -> str:
-        return "fault" if self.cause else "clean"
-
-    @property
-    def place(self) -> Place | None:
-        return self.cause.place if self.cause else None
-
-    @property
-    def paragraph(self) -> str:
-        """What a person pastes into an issue: place, cause, evidence, remedy, confidence."""
-        from harness.diagnosis.outcome.paragraph import paragraph
-
-        return paragraph(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON types, without a bare NaN or Infinity."""
-        plain: dict[str, Any] = _plain(
-            {
-                "schema": SCHEMA,
-                "verdict": self.verdict,
-                "place": asdict(self.place) if self.place else None,
-                "paragraph": self.paragraph,
-                "subject": dict(self.subject),
-                "findings": [found.to_dict() for found in self.findings],
-                "rungs": [asdict(rung) for rung in self.rungs],
-                "trail": [asdict(frame) for frame in self.trail],
-            }
-        )
-        return plain
-
-
-def _plain(value: Any) -> Any:
-    """Return the value in JSON types; a number that JSON cannot hold becomes its name."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value

@@ -2,49 +2,52 @@
 
 from __future__ import annotations
 
-from harness.diagnosis.outcome.nouns import Diagnosis, Observation
-from harness.vocabulary.findings import FINDINGS
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from harness.diagnosis.outcome.nouns import PlacedFinding, StepResult
+from harness.vocabulary.verdict import fails
 
 
-def paragraph(diagnosis: Diagnosis) -> str:
-    """Return the paragraph that a person pastes into an issue."""
-    cause = diagnosis.cause
-    subject = _subject(diagnosis)
+def paragraph(
+    subject: Mapping[str, Any],
+    cause: PlacedFinding | None,
+    findings: Sequence[PlacedFinding],
+    steps: Sequence[StepResult],
+) -> str:
+    """Return the paragraph that a person pastes into an issue; `cause` is the first error of the findings, if any."""
     if cause is None:
-        return f"{subject}No fault found. {_looked_at(diagnosis)}{_warnings(diagnosis)}"
+        return f"{_subject(subject)}No fault found. {_looked_at(steps)}{_warnings(findings)}"
     fault = f", {cause.fault} of the fault zoo" if cause.fault else ""
     return (
-        f"{subject}The first fault is in {cause.place}. {_sentence(FINDINGS[cause.code].title)} ({cause.code}{fault}): "
-        f"{_sentence(cause.message)}. {_others(diagnosis, cause)}{_shadow(diagnosis)}"
-        f"Remedy: {cause.hint}. Confidence: {cause.confidence}."
+        f"{_subject(subject)}The first fault is in {cause.place}. {_sentence(cause.kind.title)} ({cause.code}{fault}): "
+        f"{_sentence(cause.message)}. {''.join(_others(findings, cause))}{_shadow(steps)}"
+        f"Remedy: {cause.kind.hint}. Confidence: {cause.confidence}."
     )
 
 
-def _subject(diagnosis: Diagnosis) -> str:
-    given = diagnosis.subject
+def _subject(given: Mapping[str, Any]) -> str:
     parts = [str(given[key]) for key in ("model", "architecture", "dtype", "quantization") if given.get(key)]
     versions = str(given.get("versions", ""))
     return f"{', '.join(parts)} ({versions}). " if parts and versions else ""
 
 
-def _others(diagnosis: Diagnosis, cause: Observation) -> str:
-    others = [found for found in diagnosis.findings if found is not cause and found.is_error]
-    return "".join(f"Also {found.code}: {found.message}. " for found in others[:3])
+def _others(findings: Sequence[PlacedFinding], cause: PlacedFinding) -> Iterator[str]:
+    others = [found for found in findings if found is not cause and fails(found)]
+    yield from (f"Also {found.code}: {found.message}. " for found in others[:3])
 
 
-def _shadow(diagnosis: Diagnosis) -> str:
-    return "".join(
-        f"{_sentence(rung.summary)}. " for rung in diagnosis.rungs if rung.name == "shadow" and rung.state == "ok"
-    )
+def _shadow(steps: Sequence[StepResult]) -> str:
+    return "".join(f"{_sentence(step.summary)}. " for step in steps if step.name == "shadow" and step.state == "ok")
 
 
-def _looked_at(diagnosis: Diagnosis) -> str:
-    done = [rung.name for rung in diagnosis.rungs if rung.state in ("ok", "warning")]
+def _looked_at(steps: Sequence[StepResult]) -> str:
+    done = [step.name for step in steps if step.state in ("ok", "warning")]
     return f"Looked at: {', '.join(done)}. " if done else ""
 
 
-def _warnings(diagnosis: Diagnosis) -> str:
-    return "".join(f"Warning {found.code}: {found.message}. " for found in diagnosis.findings)
+def _warnings(findings: Sequence[PlacedFinding]) -> str:
+    return "".join(f"Warning {found.code}: {found.message}. " for found in findings)
 
 
 def _sentence(text: str) -> str:

@@ -13,8 +13,11 @@ from typing import Any
 import mlx.core as mx
 
 from harness.diagnosis.trail.masks import UNTRACEABLE, Masks, arguments, arrays, is_causal
-from harness.diagnosis.trail.statistics import Counts, StatisticsProbe, counts, dtype_name, layout_of
+from harness.diagnosis.trail.statistics import StatisticsProbe
 from harness.intercept import Tap, tapped
+from harness.metrics import summarize
+from harness.metrics.layouts import dtype_name, layout_of
+from harness.vocabulary import RowSummary
 from harness.vocabulary.errors import UsageError
 
 HELD_BYTES = 32 << 20
@@ -28,7 +31,7 @@ class Value:
     name: str
     dtype: str
     shape: tuple[int, ...]
-    counts: Counts | None = None
+    counts: RowSummary | None = None
     first_argument: bool = False
     meant: bool = False
     """Whether what is not finite is the -inf of a causal mask."""
@@ -84,7 +87,7 @@ class ModuleWatcher:
             event.seen.append(value)
             layout = layout_of(array)
             if layout is None or not array.size:
-                value.counts = Counts(array.size, None)
+                value.counts = RowSummary(size=array.size)
                 continue
             # A handle of its own: a model's `x += y` changes the one it holds.
             mine = mx.array(array)
@@ -104,9 +107,9 @@ class ModuleWatcher:
         for value, probe, array in pending:
             magnitude = probe.magnitude()
             if magnitude < probe.layout.infinity:
-                value.counts = Counts(probe.size, probe.layout.value(magnitude))
+                value.counts = RowSummary(absmax=probe.layout.value(magnitude), size=probe.size)
             else:
-                value.counts = counts(array)
+                value.counts = summarize(array)
                 value.meant = value.counts.only_neg_inf and is_causal(array)
 
     def _can_be_evaluated(self, each: tuple[Value, StatisticsProbe, mx.array]) -> bool:

@@ -10,7 +10,6 @@ into a softmax. Anywhere else in what a module returns it is an overflow like an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,16 +17,18 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from harness.diagnosis.outcome.nouns import APPEARS, DISAPPEARS, PROPAGATES, Frame
+from harness.diagnosis.outcome.nouns import APPEARS, DISAPPEARS, PROPAGATES, Frame, layer_of
 from harness.diagnosis.trail.events import Event, ModuleWatcher, Value, watch
 from harness.diagnosis.trail.masks import EmptyRows, Masks
-from harness.diagnosis.trail.statistics import LAYOUTS, Counts, element, host_values
+from harness.diagnosis.trail.statistics import element
 from harness.intercept import Tap
+from harness.metrics import suppressed
+from harness.metrics.host import host_values
+from harness.metrics.layouts import layout_named
+from harness.vocabulary import RowSummary
 
 Inner = Callable[[], list[Tap]]
 """Makes the taps that belong to a run, such as its patch: fresh ones for each repetition."""
-
-_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|transformer_layers)\.(\d+)(?=\.|$)")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Suspect:
     kind: str
     is_leaf: bool
     between: tuple[str, str] | None
-    counts: Counts
+    counts: RowSummary
     frame: Frame
     reads_ids: bool
 
@@ -53,7 +54,7 @@ class Trail:
     frames: tuple[Frame, ...]
     suspect: Suspect | None
     logits: mx.array
-    counts: Counts
+    counts: RowSummary
     suppressed: tuple[int, ...]
     empty_rows: EmptyRows | None
     unseen: tuple[str, ...] = ()
@@ -98,16 +99,10 @@ def trail(root: Any, ids: Sequence[int], run: str, inner: Inner = list) -> Trail
 def ruled_out(rows: mx.array) -> tuple[int, ...]:
     """Return the ids that are -inf at every token of `[tokens, vocab]`, if nothing else is not finite."""
     last = host_values(rows[-1])
-    found = np.flatnonzero(np.isneginf(last))
-    if not found.size or found.size == last.size:
+    found = suppressed(last, last)
+    if not found or len(found) == last.size:
         return ()
-    return tuple(int(i) for i in found) if bool(mx.all(rows[:, mx.array(found)] == -mx.inf).item()) else ()
-
-
-def layer_of(module: str) -> int | None:
-    """Return the layer that a dotted name is in, or None."""
-    found = _LAYER.search(module)
-    return int(found.group(1)) if found else None
+    return found if bool(mx.all(rows[:, mx.array(found)] == -mx.inf).item()) else ()
 
 
 @dataclass
@@ -174,8 +169,8 @@ class _Reading:
         self, event: Event, value: Value | None, bad: Value | None, flow: str, between: tuple[str, str] | None
     ) -> Frame:
         value = bad or value
-        counts = value.counts if value and value.counts else Counts(0, None)
-        limit = LAYOUTS[value.dtype].limit if value and value.dtype in LAYOUTS else None
+        counts = value.counts if value and value.counts else RowSummary()
+        layout = layout_named(value.dtype) if value else None
         return Frame(
             index=len(self.frames),
             run=self.run,
@@ -188,8 +183,8 @@ class _Reading:
             nan=counts.nan,
             pos_inf=counts.pos_inf,
             neg_inf=counts.neg_inf,
-            first=element(counts.first, value.shape, self.tokens) if value and counts.first else None,
-            headroom=limit / counts.absmax if limit and counts.absmax else None,
+            first=element(counts.first, value.shape, self.tokens) if value and not counts.finite else None,
+            headroom=layout.limit / counts.absmax if layout and counts.absmax else None,
             flow=flow,
             between=" and ".join(between) if between else None,
         )

@@ -11,11 +11,12 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.outcome.nouns import DISAPPEARS, PROVEN, Observation, Place
-from harness.diagnosis.trail.flow import Trail, layer_of
+from harness.diagnosis.outcome.nouns import DISAPPEARS, PROVEN, Place, PlacedFinding
+from harness.diagnosis.trail.flow import Trail
 from harness.diagnosis.trail.masks import UNTRACEABLE
-from harness.diagnosis.trail.statistics import LAYOUTS, dtype_name, host_values
 from harness.intercept import Tap, tapped
+from harness.metrics.host import host_values
+from harness.metrics.layouts import LAYOUTS, dtype_name
 
 Values = npt.NDArray[np.float64]
 
@@ -26,38 +27,38 @@ SHARE_LOST = 0.01
 """Share of a variance that a rounding of the squared mean must be, for cancellation to be the reason."""
 
 
-def hidden(trail: Trail) -> Iterator[Observation]:
+def hidden(trail: Trail) -> Iterator[PlacedFinding]:
     """Yield where a value that is not finite disappears before the logits: they are numbers, and wrong ones."""
     if not trail.hidden:
         return
     last = next((frame for frame in reversed(trail.frames) if frame.flow == DISAPPEARS and frame.module), None)
     where = last.module if last else "the model"
-    yield Observation.of(
+    yield PlacedFinding.of(
         "DIA210",
         f"what is not finite disappears in {where}: the logits of the {trail.run} run are finite all the same",
-        Place("forward", trail.run, where, layer_of(where)),
+        Place.of_module("forward", trail.run, where),
         PROVEN,
     )
 
 
-def silent_masks(trail: Trail) -> Iterator[Observation]:
+def silent_masks(trail: Trail) -> Iterator[PlacedFinding]:
     """Yield the first mask with a row that blocks every key, although nothing became NaN."""
     empty = trail.empty_rows
     if empty is None:
         return
     rows = ", ".join(map(str, empty.rows[:8])) + (" ..." if len(empty.rows) > 8 else "")
-    yield Observation.of(
+    yield PlacedFinding.of(
         "DIA205",
         f"{empty.module}: of {empty.tokens} queries {rows} may see no key; the output there is finite, an average "
         "over values that the mask hides",
-        Place("forward", trail.run, empty.module, layer_of(empty.module), empty.rows[0]),
+        Place.of_module("forward", trail.run, empty.module, empty.rows[0]),
         PROVEN,
         rows=list(empty.rows),
         boolean=empty.boolean,
     )
 
 
-def silent_norms(root: Any, trail: Trail) -> list[Observation]:
+def silent_norms(root: Any, trail: Trail) -> list[PlacedFinding]:
     """Return the norm that is furthest from float64 on its own input, if it has lost most of its digits.
 
     Every module with an epsilon is held against both norms, with and without the mean; one that is neither is left
@@ -90,17 +91,17 @@ def _taps(norms: dict[str, Any], held: Callable[[str], Any]) -> list[Tap]:
     return [Tap(norms[name], held(name)) for name in unique.values()]
 
 
-def _worst(found: list[tuple[float, str, str, int, float]], run: str) -> Iterator[Observation]:
+def _worst(found: list[tuple[float, str, str, int, float]], run: str) -> Iterator[PlacedFinding]:
     bad = [each for each in found if _cancels(each[0], each[4], LAYOUTS[each[2]].mantissa)]
     if not bad:
         return
     error, name, dtype, token, ratio = bad[0]
     bits = max(0.0, -math.log2(error)) if error < 1 else 0.0
-    yield Observation.of(
+    yield PlacedFinding.of(
         "DIA208",
         f"{name}: its output is off by {100 * error:.3g} % of float64 on the same input, {bits:.0f} bits of "
         f"{LAYOUTS[dtype].mantissa} are left; the mean is {ratio:.3g} times the deviation, so the variance cancels",
-        Place("forward", run, name, layer_of(name), token),
+        Place.of_module("forward", run, name, token),
         PROVEN,
         relative_error=error,
         bits_left=bits,

@@ -19,8 +19,11 @@ from typing import Any
 import mlx.core as mx
 
 from harness.diagnosis.trail.masks import UNTRACEABLE, arrays, blocked
-from harness.diagnosis.trail.statistics import Counts, counts, dtype_name, host_values, layout_of
 from harness.intercept import Tap, tapped
+from harness.metrics import summarize
+from harness.metrics.host import host_values
+from harness.metrics.layouts import dtype_name, layout_of
+from harness.vocabulary import RowSummary
 
 _OPERATORS = (
     "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul",
@@ -44,7 +47,7 @@ class Operand:
 
     dtype: str
     shape: tuple[int, ...]
-    counts: Counts | None
+    counts: RowSummary | None
     number: float | None = None
 
 
@@ -212,7 +215,7 @@ def _operands(args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[Operand]:
 
 
 def _array(array: mx.array) -> Operand:
-    return Operand(dtype_name(array), tuple(array.shape), counts(array) if layout_of(array) else None)
+    return Operand(dtype_name(array), tuple(array.shape), summarize(array) if layout_of(array) else None)
 
 
 def _empty_rows(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[int, ...]:

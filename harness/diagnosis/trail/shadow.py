@@ -1,4 +1,4 @@
-"""The shadow rung: is it the dtype's range, and which blocks need the wider one?
+"""The shadow: is it the dtype's range, and which blocks need the wider one?
 
 The run is repeated with every block in float32, and in bfloat16. If float32 is not finite either, the range is not the
 cause. If it is, blocks are taken back into the run's own dtype until none can be taken back any more (Zeller's delta
@@ -16,8 +16,10 @@ import mlx.core as mx
 
 from harness.diagnosis.subject import cast_to
 from harness.diagnosis.trail.flow import Trail
-from harness.diagnosis.trail.statistics import StatisticsProbe, counts, layout_of
+from harness.diagnosis.trail.statistics import StatisticsProbe
 from harness.intercept import Tap, tapped
+from harness.metrics import summarize
+from harness.metrics.layouts import layout_of
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
 from harness.vocabulary.errors import UsageError
@@ -84,8 +86,7 @@ def _finite(root: Any, ids: Sequence[int]) -> bool:
         return False
     if StatisticsProbe(logits, layout).magnitude() < layout.infinity:
         return True
-    found = counts(logits)
-    return found.only_neg_inf
+    return summarize(logits).only_neg_inf
 
 
 def _needed(root: Any, ids: Sequence[int], narrow: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""The weights rung: every tensor, scales and biases of quantised ones too.
+"""What is wrong with the weights: every tensor, scales and biases of quantised ones too.
 
 What is looked for: NaN and infinities; tensors that are all zero; values that the run's dtype cannot hold, because they
 are over its range or become zero in it; quantisation groups whose scale is zero or not finite; weights that look as MLX
@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.outcome.nouns import SUSPECTED, Observation, Place
-from harness.diagnosis.trail.flow import layer_of
-from harness.diagnosis.trail.statistics import LAYOUTS
+from harness.diagnosis.outcome.nouns import SUSPECTED, Place, PlacedFinding
 from harness.diagnosis.weights.census import Census, not_finite
+from harness.metrics.layouts import layout_named
 
 MOST_NAMED = 8
 """Tensors named one by one; of more, the number."""
 
 
-def observations(found: Sequence[Census], dtype: str | None) -> list[Observation]:
+def about_the_tensors(found: Sequence[Census], dtype: str | None) -> list[PlacedFinding]:
     """Return what is wrong with the tensors, the most telling first."""
     by_name = {each.tensor.name: each for each in found}
     return [
@@ -35,7 +35,7 @@ def observations(found: Sequence[Census], dtype: str | None) -> list[Observation
     ]
 
 
-def swallowed(before: Sequence[Census], after: Mapping[str, Census]) -> Iterator[Observation]:
+def swallowed(before: Sequence[Census], after: Mapping[str, Census]) -> Iterator[PlacedFinding]:
     """Yield the tensors that were not finite before quantising and look sound after it."""
     for each in before:
         now = after.get(each.tensor.name)
@@ -44,14 +44,12 @@ def swallowed(before: Sequence[Census], after: Mapping[str, Census]) -> Iterator
         scales = after.get(each.tensor.name.removesuffix("weight") + "scales")
         if scales is not None and not scales.counts.finite:
             continue
-        row, column = row_and_column(each)
-        yield Observation.of(
+        row, column = row_and_column(each.counts.first, each.tensor.shape)
+        yield PlacedFinding.of(
             "DIA103",
             f"{each.tensor.name} holds {each.counts.text()} before quantising, and only finite numbers after it",
             place_of(each.tensor.name, row, column),
-            nan=each.counts.nan,
-            pos_inf=each.counts.pos_inf,
-            neg_inf=each.counts.neg_inf,
+            **each.counts.evidence,
             first=[row, column],
             quantised_dtype=now.tensor.dtype,
         )
@@ -59,20 +57,14 @@ def swallowed(before: Sequence[Census], after: Mapping[str, Census]) -> Iterator
 
 def place_of(name: str, row: int | None = None, column: int | None = None) -> Place:
     """Return the place of an element of a tensor."""
-    return Place("weights", "weights", name, layer_of(name), row, column)
+    return Place.of_module("weights", "weights", name, row, column)
 
 
-def row_and_column(each: Census) -> tuple[int | None, int | None]:
-    """Return the flat row and the column of the first value that is not finite."""
-    index = each.counts.first
-    return flat_place(index, each.tensor.shape) if index else (None, None)
-
-
-def flat_place(index: Sequence[int], shape: Sequence[int]) -> tuple[int | None, int | None]:
-    """Return (row, column) of an index, all axes but the last taken as one."""
-    if len(index) < 2:
-        return None, (index[0] if index else None)
-    return int(np.ravel_multi_index(tuple(index[:-1]), tuple(shape[:-1]))), index[-1]
+def row_and_column(index: int | None, shape: Sequence[int]) -> tuple[int | None, int | None]:
+    """Return (row, column) of a flat index, all axes but the last taken as one; a vector has no rows."""
+    if index is None or len(shape) < 2:
+        return None, index
+    return divmod(index, shape[-1])
 
 
 def _element(row: int | None, column: int | None) -> str:
@@ -83,71 +75,62 @@ def _element(row: int | None, column: int | None) -> str:
 
 def _others(each: Census) -> str:
     """Name the elements after the first, where they are few."""
-    count = each.counts.nan + each.counts.pos_inf + each.counts.neg_inf
+    count = sum(each.counts.evidence.values())
     if not 1 < count <= MOST_NAMED:
         return ""
-    rest = [_element(*_unraveled(index, each.tensor.shape)) for index in not_finite(each.tensor)][1:]
+    rest = [_element(*row_and_column(index, each.tensor.shape)) for index in not_finite(each.tensor)][1:]
     return f", then {'; '.join(rest)}"
 
 
-def _not_finite(found: Sequence[Census]) -> Iterator[Observation]:
+def _not_finite(found: Sequence[Census]) -> Iterator[PlacedFinding]:
     for each in found:
         if each.counts.finite or _is_scale(each.tensor.name, {other.tensor.name for other in found}):
             continue
-        row, column = row_and_column(each)
+        row, column = row_and_column(each.counts.first, each.tensor.shape)
         if _rules_out(each):
             continue
         cast = each.tensor.dtype == "float16" and not each.counts.nan
         message = f"{each.tensor.name} ({each.tensor.dtype}) holds {each.counts.text()}; first {_element(row, column)}"
         message += _others(each)
         evidence: dict[str, Any] = {
-            "nan": each.counts.nan,
-            "pos_inf": each.counts.pos_inf,
-            "neg_inf": each.counts.neg_inf,
+            **each.counts.evidence,
             "first": [row, column],
             "absmax": each.counts.absmax,
             "shape": list(each.tensor.shape),
         }
         if cast:
             message += "; infinities without a NaN are what a cast from a wider dtype makes"
-            yield Observation.of("DIA104", message, place_of(each.tensor.name, row, column), SUSPECTED, **evidence)
+            yield PlacedFinding.of("DIA104", message, place_of(each.tensor.name, row, column), SUSPECTED, **evidence)
         else:
             yield _as_swallowable(
-                Observation.of("DIA101", message, place_of(each.tensor.name, row, column), **evidence), each
+                PlacedFinding.of("DIA101", message, place_of(each.tensor.name, row, column), **evidence), each
             )
 
 
 def _rules_out(each: Census) -> bool:
     """Whether the only thing in a matrix that is not finite are columns of -inf, which rule ids out."""
-    if not each.counts.only_neg_inf or len(each.tensor.shape) != 2 or each.tensor.dtype not in LAYOUTS:
+    layout = layout_named(each.tensor.dtype)
+    if layout is None or not each.counts.only_neg_inf or len(each.tensor.shape) != 2:
         return False
-    layout = LAYOUTS[each.tensor.dtype]
     columns = (each.tensor.flat().reshape(each.tensor.shape) == (layout.infinity | layout.sign)).all(axis=0)
     return bool(0 < columns.sum() < columns.size and columns.sum() * each.tensor.shape[0] == each.counts.neg_inf)
 
 
-def _as_swallowable(seen: Observation, each: Census) -> Observation:
+def _as_swallowable(seen: PlacedFinding, each: Census) -> PlacedFinding:
     """A NaN in a matrix that can be quantised is the fault that quantising would hide."""
     if not each.counts.nan or len(each.tensor.shape) < 2 or not each.tensor.name.endswith("weight"):
         return seen
-    return Observation(
-        seen.code,
-        f"{seen.message}; quantising this tensor would swallow it",
-        seen.place,
-        seen.evidence,
-        seen.confidence,
-        "F15",
-    )
+    return replace(seen, message=f"{seen.message}; quantising this tensor would swallow it", fault="F15")
 
 
-def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[Observation]:
+def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[PlacedFinding]:
     over = [each for each in found if each.over]
     flushed = [each for each in found if each.flushed]
     lost = sum(each.flushed for each in flushed)
     if over:
         first = max(over, key=lambda each: each.over)
-        row, column = _unraveled(first.first_over or 0, first.tensor.shape)
-        yield Observation.of(
+        row, column = row_and_column(first.first_over or 0, first.tensor.shape)
+        yield PlacedFinding.of(
             "DIA104",
             f"{sum(each.over for each in over):,} weights are over the range of {dtype}, {lost:,} become zero in it; "
             f"over the range in {_listed(over)}",
@@ -160,7 +143,7 @@ def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[Observatio
             dtype=dtype,
         )
     elif whole := [each for each in flushed if each.flushed == each.counts.size]:
-        yield Observation.of(
+        yield PlacedFinding.of(
             "DIA104",
             f"all of {_listed(whole)} becomes zero in {dtype}",
             place_of(whole[0].tensor.name),
@@ -170,7 +153,7 @@ def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[Observatio
             dtype=dtype,
         )
     elif flushed:
-        yield Observation.of(
+        yield PlacedFinding.of(
             "DIA108",
             f"{lost:,} weights become zero in {dtype}, in {_listed(flushed)}",
             place_of(flushed[0].tensor.name),
@@ -179,10 +162,10 @@ def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[Observatio
         )
 
 
-def _zero(found: Sequence[Census]) -> Iterator[Observation]:
+def _zero(found: Sequence[Census]) -> Iterator[PlacedFinding]:
     zero = [each for each in found if each.all_zero and _must_not_be_zero(each) and _is_rare(each, found, "all_zero")]
     if zero:
-        yield Observation.of(
+        yield PlacedFinding.of(
             "DIA105",
             f"{_listed(zero)}: every value is 0",
             place_of(zero[0].tensor.name),
@@ -196,18 +179,16 @@ def _must_not_be_zero(each: Census) -> bool:
     return len(each.tensor.shape) >= 2 and min(each.tensor.shape[-2:]) > 1 and each.tensor.name.endswith("weight")
 
 
-def _scales(found: Sequence[Census], by_name: Mapping[str, Census]) -> Iterator[Observation]:
+def _scales(found: Sequence[Census], by_name: Mapping[str, Census]) -> Iterator[PlacedFinding]:
     for each in found:
         name = each.tensor.name
         if not _is_scale(name, by_name):
             continue
         bad = _bad_groups(each, by_name[_packed(name)])
         if bad.size:
-            row, group = flat_place(
-                tuple(int(i) for i in np.unravel_index(bad[0], each.tensor.shape)), each.tensor.shape
-            )
+            row, group = row_and_column(int(bad[0]), each.tensor.shape)
             kind = "zero" if each.counts.finite else each.counts.text()
-            yield Observation.of(
+            yield PlacedFinding.of(
                 "DIA102",
                 f"{name}: {bad.size:,} of {each.counts.size:,} groups are {kind}; first row {row}, group {group}",
                 place_of(name, row, group),
@@ -220,15 +201,12 @@ def _scales(found: Sequence[Census], by_name: Mapping[str, Census]) -> Iterator[
 def _bad_groups(each: Census, packed: Census) -> npt.NDArray[np.int64]:
     """Return the flat groups of a scale tensor that are not finite or, under weights that are not, zero."""
     if not each.counts.finite or each.tensor.name.endswith("biases"):
-        layout = LAYOUTS.get(each.tensor.dtype)
-        if layout is None or each.counts.finite:
-            return np.empty(0, np.int64)
-        return np.flatnonzero((each.tensor.flat() & layout.unsigned_mask) >= layout.infinity)
+        return np.fromiter(() if each.counts.finite else not_finite(each.tensor), np.int64)
     bits = each.tensor.flat()
-    layout = LAYOUTS.get(each.tensor.dtype)
+    layout = layout_named(each.tensor.dtype)
     if layout is None:
         return np.flatnonzero(bits == 0xFF)  # the NaN of a shared exponent; its zero is a small number
-    zero = np.flatnonzero((bits & layout.unsigned_mask) == 0)
+    zero = np.flatnonzero(layout.magnitudes(bits) == 0)
     if not zero.size:
         return zero
     words = packed.tensor.flat().reshape(bits.size, -1)
@@ -244,13 +222,13 @@ def _packed(name: str) -> str:
     return re.sub(r"(scales|biases)$", "weight", name)
 
 
-def _fresh(found: Sequence[Census]) -> Iterator[Observation]:
+def _fresh(found: Sequence[Census]) -> Iterator[PlacedFinding]:
     """A matrix with the values of a new layer, where the same matrix of other layers has none of them."""
     fresh = [each for each in found if each.fresh]
     for each in fresh:
         siblings = _siblings(each, found)
         if len(siblings) > 1 and _is_rare(each, found, "fresh"):
-            yield Observation.of(
+            yield PlacedFinding.of(
                 "DIA109",
                 f"{each.tensor.name} is uniform within 1/sqrt({each.tensor.shape[-1]}), as MLX starts a layer; "
                 f"{len(siblings) - 1} tensors of the same name in other layers are not",
@@ -279,8 +257,3 @@ def _listed(found: Sequence[Census]) -> str:
 
 def _role(name: str) -> str:
     return re.sub(r"\.\d+\.", ".N.", name)
-
-
-def _unraveled(index: int, shape: Sequence[int]) -> tuple[int | None, int | None]:
-    """Return (row, column) of a flat index."""
-    return flat_place(tuple(int(i) for i in np.unravel_index(index, tuple(shape) or (1,))), shape)

@@ -1,4 +1,4 @@
-"""The weights rung, from wherever the weights are: files first, because a broken model may not load at all."""
+"""The weights, from wherever the weights are: files first, because a broken model may not load at all."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.diagnosis.outcome.nouns import Observation
+from harness.diagnosis.outcome.nouns import PlacedFinding, layer_of
 from harness.diagnosis.subject import ModelUnderTest
-from harness.diagnosis.trail.flow import layer_of
 from harness.diagnosis.weights.census import Census, Progress, scan
-from harness.diagnosis.weights.faults import observations, place_of, swallowed
+from harness.diagnosis.weights.faults import about_the_tensors, place_of, swallowed
 from harness.diagnosis.weights.tensors import BrokenFile, of_folder, of_module
 from harness.models.loaded import LoadedModel
 from harness.vocabulary.errors import UsageError
+from harness.vocabulary.verdict import fails
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What the weights rung found, and the model, if it could be loaded."""
+    """What was found in the weights, and the model, if it could be loaded."""
 
-    observations: tuple[Observation, ...]
+    findings: tuple[PlacedFinding, ...]
     summary: str
     loaded: LoadedModel | None
 
 
 def examine(subject: ModelUnderTest, before: Any, progress: Progress | None) -> Stored:
     """Look at every tensor of a subject, and at those it was made from. Raises UsageError for a folder that is none."""
-    found: list[Observation] = []
+    found: list[PlacedFinding] = []
     files: list[Census] = []
     if subject.folder is not None:
         files, found = _folder(subject.folder, subject.dtype, progress)
-        if any(each.is_error for each in found):
+        if any(map(fails, found)):
             _note_before(found, before, files, subject, progress)
             return Stored(tuple(found), _summary(files), None)
     try:
@@ -45,29 +45,29 @@ def examine(subject: ModelUnderTest, before: Any, progress: Progress | None) -> 
         return Stored((*found, *refusal), _summary(files), None)
     censuses = files or list(scan(of_module(model.module), subject.dtype, progress))
     if not files:
-        found = observations(censuses, subject.dtype)
+        found = about_the_tensors(censuses, subject.dtype)
     _note_before(found, before, censuses, subject, progress)
     return Stored(tuple(found), _summary(censuses), model)
 
 
-def _folder(folder: Path, dtype: str | None, progress: Progress | None) -> tuple[list[Census], list[Observation]]:
+def _folder(folder: Path, dtype: str | None, progress: Progress | None) -> tuple[list[Census], list[PlacedFinding]]:
     tensors, broken = of_folder(folder)
     found = [_of_file(error) for error in broken]
     try:
         censuses = list(scan(tensors, dtype, progress))
     except BrokenFile as error:
         return [], [*found, _of_file(error)]
-    return censuses, [*found, *observations(censuses, dtype)]
+    return censuses, [*found, *about_the_tensors(censuses, dtype)]
 
 
-def _of_file(error: BrokenFile) -> Observation:
+def _of_file(error: BrokenFile) -> PlacedFinding:
     code = "DIA106" if "is not there" in error.reason or "does not hold" in error.reason else "DIA107"
     name = error.tensor or error.file
-    return Observation.of(code, f"{error.file}: {error.reason}", place_of(name), file=error.file)
+    return PlacedFinding.of(code, f"{error.file}: {error.reason}", place_of(name), file=error.file)
 
 
 def _note_before(
-    found: list[Observation], before: Any, after: Sequence[Census], subject: ModelUnderTest, progress: Progress | None
+    found: list[PlacedFinding], before: Any, after: Sequence[Census], subject: ModelUnderTest, progress: Progress | None
 ) -> None:
     """Hold the weights that a model was made from against it: what quantising or a cast has hidden comes first."""
     if before is None:
@@ -82,19 +82,19 @@ def _note_before(
     dtype = subject.dtype or ("float16" if dtypes == {"float16"} else None)
     originals = list(scan(tensors, dtype, progress))
     hidden = list(swallowed(originals, {each.tensor.name: each for each in after}))
-    wide = [each for each in observations(originals, dtype) if each.code in ("DIA104", "DIA108", "DIA101")]
+    wide = [each for each in about_the_tensors(originals, dtype) if each.code in ("DIA104", "DIA108", "DIA101")]
     names = {each.place.module for each in hidden}
     found[:0] = [*hidden, *(each for each in wide if each.place.module not in names), *(_of_file(e) for e in broken)]
 
 
-def _refused(error: UsageError) -> Iterator[Observation]:
+def _refused(error: UsageError) -> Iterator[PlacedFinding]:
     """Read what mlx-lm says when a folder's tensors do not fit the model."""
     text = str(error.__cause__ or error)
     for sign, what in (("Missing", "never loaded"), ("Received", "not a parameter of the model")):
         if found := re.search(rf"{sign} \d+ parameters[^:]*:\s*(.*)", text, re.DOTALL):
             names = [name.strip(" .") for name in re.split(r"[,\n]+", found.group(1)) if name.strip(" .")]
             shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-            yield Observation.of(
+            yield PlacedFinding.of(
                 "DIA106",
                 f"{len(names)} tensors: {shown}: {what}",
                 place_of(names[0]),
@@ -103,7 +103,7 @@ def _refused(error: UsageError) -> Iterator[Observation]:
             )
     if found := re.search(r"Expected shape (\(.*?\)) but received shape (\(.*?\)) for parameter (\S+)", text):
         wanted, got, name = found.groups()
-        yield Observation.of(
+        yield PlacedFinding.of(
             "DIA106", f"{name} has the shape {got}, the model wants {wanted}", place_of(name.rstrip("."))
         )
 

@@ -17,7 +17,8 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.trail.statistics import LAYOUTS, host_bits, layout_of
+from harness.metrics.host import host_bits
+from harness.metrics.layouts import dtype_name, layout_named, layout_of
 
 BUFFER = 16 << 20
 MOST_HEADER = 100 << 20
@@ -86,7 +87,8 @@ class FileTensor:
         return self.end - self.start
 
     def pieces(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        kind = np.dtype(LAYOUTS[self.dtype].unsigned if self.dtype in LAYOUTS else self.dtype)
+        layout = layout_named(self.dtype)
+        kind = np.dtype(layout.unsigned if layout else self.dtype)
         buffer = np.empty(min(BUFFER, max(self.nbytes, kind.itemsize)) // kind.itemsize, kind)
         with self.file.open("rb", buffering=0) as stream:
             stream.seek(self.start)
@@ -112,7 +114,7 @@ class MemoryTensor:
 
     @property
     def dtype(self) -> str:
-        return str(self.array.dtype).removeprefix("mlx.core.")
+        return dtype_name(self.array)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -126,9 +128,8 @@ class MemoryTensor:
         yield 0, self.flat()
 
     def flat(self) -> npt.NDArray[Any]:
-        layout = layout_of(self.array)
-        bits = host_bits(self.array, layout) if layout else np.asarray(self.array)
-        return bits.reshape(-1)
+        values = host_bits(self.array) if layout_of(self.array) else np.asarray(self.array)
+        return values.reshape(-1)
 
 
 def of_module(module: Any) -> list[MemoryTensor]:

@@ -115,9 +115,9 @@ FAULTS = (
         "F19", "the detector's own primitive drops NaN", "mlx#2339, #3269, #4146, #4220", "X",
         "the detector is not safe on this build, and which primitive",
         (
-            *on("llama qwen3", _blind("max"), "max", place={"rung": "environment"}, words=("max",)),
-            *on("llama", _blind("min"), "min", place={"rung": "environment"}, words=("min",)),
-            *on("llama", _blind_isnan, "isnan", place={"rung": "environment"}, words=("isnan",)),
+            *on("llama qwen3", _blind("max"), "max", place={"step": "environment"}, words=("max",)),
+            *on("llama", _blind("min"), "min", place={"step": "environment"}, words=("min",)),
+            *on("llama", _blind_isnan, "isnan", place={"step": "environment"}, words=("isnan",)),
         ),
     ),
 )  # fmt: skip

@@ -154,7 +154,7 @@ def _shifted_model(architecture: str) -> Iterator[Arguments]:
 
 # An engine that makes NaN of a baseline goes on to make 0 % of it.
 _GUARDED = ("F03",)
-_METRIC = {"rung": "metric", "run": "metric"}
+_METRIC = {"step": "metric", "run": "metric"}
 
 FAULTS = (
     PlantedFault(

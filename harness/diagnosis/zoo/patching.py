@@ -153,7 +153,7 @@ def _bypassed(architecture: str) -> Iterator[Arguments]:
     yield both(model, component="mlp", metric="l2")
 
 
-_PATCHED = {"rung": "patched", "run": "patched"}
+_PATCHED = {"step": "patched", "run": "patched"}
 
 FAULTS = (
     PlantedFault(
@@ -173,8 +173,8 @@ FAULTS = (
         "the traced run differs from the bare run",
         (
             *on("olmo_hybrid", _by(proxied_blocks, "float32", "resid_post"), "isinstance", words=("bare",),
-                place={"rung": "forward", "layer": 1}),
-            *on("recurrent_gemma", _by(proxied_head, "float32"), "in", words=("bare",), place={"rung": "forward"}),
+                place={"step": "forward", "layer": 1}),
+            *on("recurrent_gemma", _by(proxied_head, "float32"), "in", words=("bare",), place={"step": "forward"}),
         ),
     ),
 )  # fmt: skip

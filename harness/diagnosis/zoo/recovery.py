@@ -54,7 +54,7 @@ def _two_lengths(architecture: str) -> Iterator[Arguments]:
     yield {"model": build(architecture, "float32"), "clean": CLEAN, "corrupted": (*CLEAN[:2], 12, 1, *CLEAN[2:])}
 
 
-_RECOVERY = {"rung": "recovery", "run": "recovery"}
+_RECOVERY = {"step": "recovery", "run": "recovery"}
 _HEAD = {"run": "clean", "module": "{head}", "layer": None, "token": LAST, "dimension": ID}
 
 FAULTS = (

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import diagnosis
-from harness.diagnosis.outcome.nouns import Diagnosis, Observation
+from harness.diagnosis.outcome.diagnosis import Diagnosis
+from harness.diagnosis.outcome.nouns import PlacedFinding
 from harness.diagnosis.zoo.fault import TOLERANCE, PlantedFault, Planting
 from harness.diagnosis.zoo.models import names_in
 from harness.vocabulary.findings import FINDINGS
+from harness.vocabulary.verdict import fails
 
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?", re.IGNORECASE)
 
@@ -60,7 +62,7 @@ def judge(fault: PlantedFault, planting: Planting, found: Diagnosis) -> Trial:
 
     The cause is right when an error names the fault and no error names another one that does not follow from it.
     """
-    named = {each.fault for each in found.findings if each.is_error and each.fault}
+    named = {each.fault for each in found.findings if fails(each) and each.fault}
     about = [each for each in found.findings if each.fault == fault.id]
     return Trial(
         fault.id,
@@ -76,7 +78,7 @@ def _is_at(found: Diagnosis, required: Mapping[str, Any]) -> bool:
     return found.place is not None and all(getattr(found.place, key) == value for key, value in required.items())
 
 
-def _states(about: Iterable[Observation], planting: Planting) -> bool:
+def _states(about: Iterable[PlacedFinding], planting: Planting) -> bool:
     about = list(about)
     text = " ".join(_text(each) for each in about).lower()
     seen = {number for each in about for number in _numbers(each)}
@@ -91,11 +93,11 @@ def _contains(text: str, word: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(word.lower())}", text) is not None
 
 
-def _text(each: Observation) -> str:
+def _text(each: PlacedFinding) -> str:
     return f"{FINDINGS[each.code].title} {each.message} {json.dumps(each.to_dict()['evidence'], default=str)}"
 
 
-def _numbers(each: Observation) -> Iterator[float]:
+def _numbers(each: PlacedFinding) -> Iterator[float]:
     yield from (float(text.replace(",", "")) for text in NUMBER.findall(each.message))
     yield from _inside(each.evidence)
 
@@ -118,6 +120,6 @@ def _said(found: Diagnosis) -> str:
     if found.cause is None:
         warnings = ", ".join(each.code for each in found.findings)
         return f"clean ({warnings or 'no finding'})"
-    named = ", ".join(f"{each.code} {each.fault or '-'}" for each in found.findings if each.is_error)
+    named = ", ".join(f"{each.code} {each.fault or '-'}" for each in found.findings if fails(each))
     place = found.place
     return f"{place} [{named}] {found.cause.message}"

@@ -1,4 +1,4 @@
-"""The ladder: which rung names what, what is reported of the others, and the findings that the zoo has no fault for."""
+"""The steps: which one names what, what is reported of the others, and the findings that the zoo has no fault for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from planting import CLEAN, CORRUPTED, behave, build, module_of, put, returning,
 import harness
 from harness import models
 from harness.diagnosis import Diagnosis, comparisons, diagnose
-from harness.diagnosis.outcome.nouns import RUNGS
+from harness.diagnosis.outcome.nouns import STEP_NAMES
 from harness.diagnosis.trail.shadow import minimal
 from harness.environment.known_bad import KnownBad
 from harness.models.spec import DialRow
@@ -109,7 +109,7 @@ def failing_engine(monkeypatch):
     def engine(module, clean, corrupted, component, metric):
         raise RuntimeError("planted")
 
-    return diagnose(build(), clean=CLEAN, corrupted=CORRUPTED, engine=engine), {"rung": "patched"}
+    return diagnose(build(), clean=CLEAN, corrupted=CORRUPTED, engine=engine), {"step": "patched"}
 
 
 def drowned_digits(monkeypatch):
@@ -137,7 +137,7 @@ def other_device(monkeypatch):
     monkeypatch.setattr(comparisons, "_devices", compared)
     monkeypatch.setattr(comparisons.mx, "default_device", lambda: "Device(gpu, 0)")
     found = diagnose(model, prompt=CLEAN, compare_device="cpu")
-    return found, {"rung": "comparisons", "module": "model.layers.2.mlp"}
+    return found, {"step": "comparisons", "module": "model.layers.2.mlp"}
 
 
 def bad_arrays(monkeypatch):
@@ -162,7 +162,7 @@ def from_time_to_time(monkeypatch):
         return own(x) * (2 if len(calls) % 3 == 0 else 1)
 
     behave(module_of(model, "model.layers.1.mlp"), sometimes)
-    return diagnose(model, prompt=CLEAN, repeat=5), {"rung": "comparisons", "module": "model.layers.1.mlp"}
+    return diagnose(model, prompt=CLEAN, repeat=5), {"step": "comparisons", "module": "model.layers.1.mlp"}
 
 
 PLANTED = {
@@ -195,13 +195,13 @@ def test_the_report_is_reproduced_with_its_numbers():
     clean, corrupted = "Paris is the capital of France", "London is the capital of France"
     found = diagnose("qwen3-152k-f16", clean=clean, corrupted=corrupted, engine="legacy")
     cause = found.findings[0]
-    assert (cause.code, cause.fault, found.place.rung) == ("DIA401", "F01", "metric")
+    assert (cause.code, cause.fault, found.place.step) == ("DIA401", "F01", "metric")
     true = cause.evidence["true"]
     assert cause.evidence["limit"] == pytest.approx(math.sqrt(65520), abs=1e-9)
     assert f"{true:.6g}" in cause.message
     assert "255.97" in cause.message
     assert "widen before subtracting" in found.paragraph
-    assert next(rung.state for rung in found.rungs if rung.name == "forward") == "ok"
+    assert next(step.state for step in found.steps if step.name == "forward") == "ok"
     assert "proven" in found.paragraph
 
 
@@ -235,14 +235,14 @@ def test_a_nan_that_quantising_swallows_is_found_from_the_folder_and_from_the_pa
     assert (pair.place.module, pair.place.token, pair.place.dimension) == ("model.layers.1.mlp.down_proj.weight", 3, 17)
 
 
-# Rungs and shapes.
+# Steps and shapes.
 
 
-def test_every_rung_is_reported_and_none_after_a_proven_cause_is_climbed(tmp_path):
+def test_every_step_is_reported_and_none_after_a_proven_cause_is_taken(tmp_path):
     folder = save_folder(build(dtype="float32"), tmp_path / "m", with_nan)
     found = diagnose(folder, prompt=CLEAN)
-    assert tuple(rung.name for rung in found.rungs) == RUNGS
-    assert [rung.state for rung in found.rungs] == ["ok", "fault", *["not reached"] * 6]
+    assert tuple(step.name for step in found.steps) == STEP_NAMES
+    assert [step.state for step in found.steps] == ["ok", "fault", *["not reached"] * 6]
 
 
 def test_a_clean_model_gives_no_finding_and_the_json_is_json():
@@ -393,13 +393,13 @@ def test_a_request_that_makes_no_sense_is_refused_with_the_reason(arguments, err
 def test_diagnosis_without_a_prompt_is_about_the_weights(architecture):
     found = diagnose(build(architecture, dtype="float32"))
     assert found.verdict == "clean"
-    assert [rung.state for rung in found.rungs][:3] == ["ok", "ok", "skipped"]
+    assert [step.state for step in found.steps][:3] == ["ok", "ok", "skipped"]
 
 
 def test_a_model_of_mixers_alone_is_patched_where_it_can_be():
     found = diagnose(build("mamba", dtype="float32"), clean=CLEAN, corrupted=CORRUPTED)
     assert found.verdict == "clean"
-    assert "patched attn_out at" in next(rung.summary for rung in found.rungs if rung.name == "patched")
+    assert "patched attn_out at" in next(step.summary for step in found.steps if step.name == "patched")
 
 
 def test_a_length_at_which_an_earlier_token_fails_is_found_where_nothing_carries_it_to_the_last():
@@ -417,7 +417,7 @@ def test_a_length_at_which_an_earlier_token_fails_is_found_where_nothing_carries
 
     found = diagnose(Tokenwise(), prompt=(1, 2, 3), lengths=(1, 40))
     assert ("DIA601" in codes(found), found.place.token) == (True, 16)
-    assert next(rung.summary for rung in found.rungs if rung.name == "comparisons") == "16 tokens pass, 17 fail"
+    assert next(step.summary for step in found.steps if step.name == "comparisons") == "16 tokens pass, 17 fail"
 
 
 def test_a_model_that_returns_no_logits_is_told_what_is_needed():

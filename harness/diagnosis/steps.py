@@ -1,0 +1,312 @@
+"""The steps of a diagnosis: the question of each, the order in which they are asked, and when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.diagnosis import comparisons
+from harness.diagnosis import environment as environment_step
+from harness.diagnosis.causes.cause import cause_of
+from harness.diagnosis.engine import metric as metric_step
+from harness.diagnosis.engine import patched as patched_step
+from harness.diagnosis.engine import recovery as recovery_step
+from harness.diagnosis.engine.arrays import of_logits
+from harness.diagnosis.engine.asked import Asked, ask, engine_of, name_of
+from harness.diagnosis.outcome.diagnosis import Diagnosis, StepLog
+from harness.diagnosis.outcome.nouns import Frame, PlacedFinding
+from harness.diagnosis.subject import ModelUnderTest, cast_to, subject_of, tokens_of
+from harness.diagnosis.trail.flow import Trail, trail
+from harness.diagnosis.trail.forward import hidden, silent_masks, silent_norms
+from harness.diagnosis.trail.shadow import shadow
+from harness.diagnosis.weights import storage
+from harness.intercept.hookpoints import layers_with
+from harness.models.loaded import LoadedModel
+from harness.vocabulary import METRICS, Question, Sweep, Tokens
+from harness.vocabulary.errors import HarnessError, TapError, UnknownName, UsageError
+from harness.vocabulary.raised import FindingError
+
+
+@dataclass(frozen=True)
+class DiagnosisRequest:
+    """What was asked, as `diagnose` was called."""
+
+    model: Any = None
+    tokenizer: Any = None
+    prompt: Any = None
+    clean: Any = None
+    corrupted: Any = None
+    component: str | None = None
+    metric: str | None = None
+    engine: Any = "native"
+    logits: Any = None
+    before: Any = None
+    dtype: str | None = None
+    compare_compile: bool = False
+    compare_device: str | None = None
+    lengths: tuple[int, int] | None = None
+    repeat: int = 1
+    progress: Callable[[str, int, int], None] | None = None
+
+
+def diagnosed(request: DiagnosisRequest) -> Diagnosis:
+    """Take the steps until one ends the diagnosis. Raises UsageError for a request that makes no sense."""
+    _refuse(request)
+    if request.logits is not None:
+        clean, corrupted = request.logits
+        return of_logits(clean, corrupted, request.metric or "l2")
+    so_far = Examination(request, subject_of(request.model, request.tokenizer, request.dtype))
+    with so_far.until_the_end:
+        for step in STEPS:
+            if not step.take(so_far):
+                break
+    return so_far.log.finished(so_far.frames, so_far.about)
+
+
+def _refuse(request: DiagnosisRequest) -> None:
+    if (request.model is None) == (request.logits is None):
+        raise UsageError("give a model, or logits of a clean and a corrupted run, and not both")
+    if (request.clean is None) != (request.corrupted is None):
+        raise UsageError("clean and corrupted come together; for one prompt alone use `prompt`")
+    if request.prompt is not None and request.clean is not None:
+        raise UsageError("give `prompt`, or `clean` and `corrupted`, and not both")
+    if request.metric is not None and request.metric not in METRICS:
+        raise UnknownName("metric", request.metric, METRICS)
+    if request.repeat < 1:
+        raise UsageError(f"repeat is {request.repeat}; give 1 or more")
+    engine_of(request.engine)
+
+
+class Examination:
+    """What a diagnosis knows so far. Each step reads it, and adds what the later ones need."""
+
+    prompts: dict[str, Tokens]
+    trails: dict[str, Trail]
+    question: Question
+    asked: Asked
+
+    def __init__(self, request: DiagnosisRequest, subject: ModelUnderTest):
+        self.request, self.subject = request, subject
+        self.log, self.frames, self.until_the_end = StepLog(), list[Frame](), ExitStack()
+        self.about: dict[str, Any] = {"model": subject.name, "engine": name_of(engine_of(request.engine))}
+        if request.dtype:
+            self.about["dtype"] = request.dtype
+
+    @property
+    def model(self) -> LoadedModel:
+        return self.subject.load()
+
+    @property
+    def is_native(self) -> bool:
+        """Whether no other engine is asked what it makes of a broken model."""
+        return bool(self.request.engine == "native")
+
+    @property
+    def broken(self) -> bool:
+        """Whether the model or one of its own runs is not sound."""
+        runs = self.trails.values()
+        return self.log.is_fault("weights") or any(not each.finite or each.suspect for each in runs)
+
+
+def _environment(so_far: Examination) -> bool:
+    found, facts = environment_step.examine()
+    so_far.about["versions"] = facts
+    so_far.log.add("environment", found, facts)
+    return True
+
+
+def _weights(so_far: Examination) -> bool:
+    found = storage.examine(so_far.subject, so_far.request.before, so_far.request.progress)
+    so_far.log.add("weights", found.findings, found.summary)
+    if found.loaded is None:
+        return False
+    card, dtype = found.loaded.card, so_far.request.dtype
+    so_far.about |= {
+        "architecture": card.architecture,
+        "dtype": dtype or card.dtype,
+        "layers": card.layers,
+        "vocab": card.vocab,
+        "quantization": card.quantization,
+    }
+    if so_far.is_native and so_far.log.is_fault("weights"):
+        return False
+    so_far.until_the_end.enter_context(cast_to(found.loaded.module, dtype))
+    return True
+
+
+def _forward(so_far: Examination) -> bool:
+    so_far.prompts = _prompts(so_far)
+    if not so_far.prompts:
+        so_far.log.skip("no prompt was given", "forward", "shadow", "patched", "metric", "recovery", "comparisons")
+        return False
+    so_far.trails = {}
+    for run, tokens in so_far.prompts.items():
+        each = so_far.trails[run] = _trail(so_far.model, tokens, run)
+        so_far.frames += each.frames
+        so_far.log.add("forward", _about_the_run(so_far.model.module, each), f"{run}: {_forward_summary(each)}")
+    return True
+
+
+def _about_the_run(root: Any, each: Trail) -> list[PlacedFinding]:
+    if each.suspect is not None:
+        return [cause_of(root, each), *hidden(each)]
+    return [*silent_masks(each), *silent_norms(root, each)]
+
+
+def _prompts(so_far: Examination) -> dict[str, Tokens]:
+    request = so_far.request
+    named = {"clean": request.prompt if request.clean is None else request.clean, "corrupted": request.corrupted}
+    given = {name: prompt for name, prompt in named.items() if prompt is not None}
+    read = {name: tokens_of(so_far.model, prompt, name) for name, prompt in given.items()}
+    so_far.about["prompts"] = {name: list(tokens.ids) for name, tokens in read.items()}
+    return read
+
+
+def _shadow(so_far: Examination) -> bool:
+    guilty = next((each for each in so_far.trails.values() if each.suspect is not None), None)
+    if guilty is None:
+        so_far.log.skip("every value of the runs is finite", "shadow")
+        return True
+    seen = shadow(so_far.model, guilty)
+    if not seen.ran:
+        so_far.log.skip(seen.summary, "shadow")
+        return True
+    so_far.log.add("shadow", (), seen.summary)
+    # What wider runs say belongs to the cause that they were made for.
+    findings = so_far.log.findings
+    for i, each in enumerate(findings):
+        if each.place.step == "forward" and each.place.run == guilty.run:
+            findings[i] = replace(each, evidence={**each.evidence, "shadow": seen.evidence()})
+            break
+    return True
+
+
+def _comparisons(so_far: Examination) -> bool:
+    request = so_far.request
+    if not (request.compare_compile or request.compare_device or request.lengths or request.repeat > 1):
+        so_far.log.skip("not asked for", "comparisons")
+        return True
+    for found, summary in comparisons.run(
+        so_far.model,
+        so_far.prompts["clean"].ids,
+        compile=request.compare_compile,
+        device=request.compare_device,
+        lengths=request.lengths,
+        repeat=request.repeat,
+    ):
+        so_far.log.add("comparisons", found, summary)
+    return True
+
+
+def _patched(so_far: Examination) -> bool:
+    log, prompts = so_far.log, so_far.prompts
+    if len(prompts) == 1:
+        log.skip("one prompt: nothing is patched", "patched", "metric", "recovery")
+        return False
+    if misaligned := list(patched_step.alignment(prompts["clean"], prompts["corrupted"])):
+        log.add("patched", misaligned, "prompts of equal length")
+        return False
+    if so_far.is_native and so_far.broken:
+        return False
+    metric, component = so_far.request.metric or "l2", so_far.request.component or _usual(so_far.model)
+    so_far.about |= {"metric": metric, "component": component}
+    so_far.question = Question(prompts["clean"], prompts["corrupted"], Sweep((component,)), (metric,))
+    asked = _ask(so_far)
+    if asked is None:
+        return False
+    so_far.asked = asked
+    found = patched_step.about_the_passes(so_far.model, so_far.question, asked)
+    if not so_far.broken and not found:
+        found = patched_step.only_patched(so_far.model, so_far.question, asked)
+    summary = f"{asked.name} patched {component} at {len(asked.cells)} layers"
+    return not log.add("patched", found, summary) or so_far.broken
+
+
+def _ask(so_far: Examination) -> Asked | None:
+    engine, model, question = engine_of(so_far.request.engine), so_far.model, so_far.question
+    try:
+        return ask(engine, model, question)
+    except TapError as error:
+        found = patched_step.never_called(model, question, so_far.trails["corrupted"], str(error))
+        so_far.log.add("patched", [found], f"{name_of(engine)} could not patch")
+    except FindingError as error:
+        raise UsageError(str(error)) from error
+    return None
+
+
+def _metric(so_far: Examination) -> bool:
+    metric, asked = so_far.question.metrics[0], so_far.asked
+    if METRICS[metric].needs_answers:
+        so_far.log.skip(f"{metric} reads two logits and sums nothing", "metric")
+        return True
+    clean, corrupted = (so_far.trails[run].logits[-1] for run in ("clean", "corrupted"))
+    found = metric_step.measured(metric, clean, corrupted)
+    about_the_rows = [] if so_far.broken else metric_step.about_the_rows(found)
+    wrong = [*about_the_rows, *metric_step.about_the_formula(found, asked.name, asked.baseline, clean)]
+    zero = [each for each in wrong if each.place.step == "recovery"]
+    so_far.log.add("metric", [each for each in wrong if each not in zero], found.summary)
+    if zero:
+        so_far.log.add("recovery", zero, "no baseline")
+    return True
+
+
+def _recovery(so_far: Examination) -> bool:
+    asked = so_far.asked
+    found = list(recovery_step.examine(asked))
+    if asked.name == "native" and not so_far.broken and not so_far.log.findings:
+        found += recovery_step.error_bars(so_far.model, so_far.question, asked)
+    so_far.log.add("recovery", found, recovery_step.summary(asked))
+    return True
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: `take` examines the model further and returns whether a later step can still learn anything."""
+
+    name: str
+    question: str
+    take: Callable[[Examination], bool]
+
+
+STEPS = (
+    Step("environment", "can this build be believed at all?", _environment),
+    Step("weights", "is every stored number a number?", _weights),
+    Step("forward", "where in the clean and the corrupted run does the first non-finite value appear?", _forward),
+    Step("shadow", "is it the dtype's range, or does float32 see it as well?", _shadow),
+    Step("comparisons", "does the answer depend on compiling, the device, the length, the repetition?", _comparisons),
+    Step("patched", "does the patch fire, in the right dtype, and does only the patched run break?", _patched),
+    Step("metric", "does the engine's number follow from its own logits?", _metric),
+    Step("recovery", "does a recovery exist, or does a guard hide that none does?", _recovery),
+)
+"""The steps in the order in which they are taken, cheapest and most basic first."""
+
+
+def _trail(model: LoadedModel, tokens: Tokens, run: str) -> Trail:
+    """Return the trail of a run. Raises UsageError for a model that cannot run at all."""
+    try:
+        return trail(model.module, tokens.ids, run)
+    except HarnessError:
+        raise
+    except Exception as error:
+        raise UsageError(f"the model cannot run the {run} prompt: {type(error).__name__}: {error}") from error
+
+
+def _forward_summary(each: Trail) -> str:
+    if each.suspect is not None:
+        return f"first not finite in {each.suspect.module or 'the model'}"
+    rooms = [frame for frame in each.frames if frame.headroom]
+    least = min(rooms, key=lambda frame: frame.headroom or 0.0, default=None)
+    text = f"{len(each.frames)} modules finite"
+    if least:
+        text += f", least headroom {least.headroom:.3g} at {least.module or 'the model'} ({least.dtype})"
+    if each.suppressed:
+        text += f", {len(each.suppressed)} ids ruled out by -inf"
+    return text
+
+
+def _usual(model: LoadedModel) -> str:
+    """Return what is patched where nobody says what: a model of mixers alone has no MLP."""
+    usual = ("mlp_out", "attn_out", "resid_post")
+    return next((component for component in usual if layers_with(model, component)), usual[0])
