@@ -15,19 +15,18 @@ unnecessary, because what they would see follows from it:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.diagnosis.outcome.nouns import Diagnosis, Frame, Observation, Place, Rung
 
 Prompt = str | Sequence[int]
 
-EngineFunction = Callable[[Any, Sequence[int], Sequence[int], str, str], Mapping[Any, Any]]
-"""(module, clean ids, corrupted ids, component, metric) -> {layer: recovery in percent}, or
-{"baseline": number, "recoveries": {layer: percent}}. Its forward passes are watched while it runs."""
+if TYPE_CHECKING:
+    from harness.engines import Engine
 
-__all__ = ["Diagnosis", "EngineFunction", "Frame", "Observation", "Place", "Prompt", "Rung", "diagnose"]
+__all__ = ["Diagnosis", "Frame", "Observation", "Place", "Prompt", "Rung", "diagnose"]
 
 
 def diagnose(
@@ -39,7 +38,8 @@ def diagnose(
     corrupted: Prompt | None = None,
     component: str | None = None,
     metric: str | None = None,
-    engine: str | EngineFunction | Any = "native",
+    engine: str | Engine | Callable[..., Any] = "native",
+    allow_code: bool = False,
     logits: tuple[Any, Any] | None = None,
     before: str | Path | None = None,
     dtype: str | None = None,
@@ -54,14 +54,16 @@ def diagnose(
     `model` is an `nn.Module`, a `LoadedModel`, an mlx-lm folder, the id of a model of the table, or a repository of the
     hub; `dtype` casts it. Prompts are text or token ids: `prompt` alone asks about one forward pass, `clean` and
     `corrupted` about patching `component` (default `mlp_out`, or `attn_out` where there is none) under `metric`
-    (default `l2`) by `engine`: a name, an `Engine`, or an EngineFunction. `logits` is (clean, corrupted), each
-    `[vocab]` or `[tokens, vocab]`, in place of a model. `before` is a folder with the weights that `model` was
-    quantised or cast from.
+    (default `l2`) by `engine`: a name, an `Engine`, or a function of your own, called as `docs/engines.md` says and
+    watched while it runs; the name of one, `module:function`, is imported only with `allow_code`. `logits` is (clean,
+    corrupted), each `[vocab]` or `[tokens, vocab]`, in place of a model. `before` is a folder with the weights that
+    `model` was quantised or cast from.
 
     `compare_compile`, `compare_device`, `lengths` = (shortest, longest) and `repeat` ask for more runs. `progress` is
     called with (what, done, of how many).
 
-    Raises UsageError or PromptError for a request that makes no sense, ModelUnavailable for a model that is not here.
+    Raises UsageError or PromptError for a request that makes no sense, ModelUnavailable for a model that is not here,
+    EngineUnavailable for an engine that is not, or does not claim to do this.
     The model is afterwards what it was before.
     """
     from harness.diagnosis.ladder import DiagnosisRequest, climb
@@ -76,6 +78,7 @@ def diagnose(
             component=component,
             metric=metric,
             engine=engine,
+            allow_code=allow_code,
             logits=logits,
             before=before,
             dtype=dtype,

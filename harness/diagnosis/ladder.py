@@ -13,13 +13,14 @@ from harness.diagnosis.causes.cause import cause_of
 from harness.diagnosis.engine import metric as metric_rung
 from harness.diagnosis.engine import patched as patched_rung
 from harness.diagnosis.engine import recovery as recovery_rung
-from harness.diagnosis.engine.asked import Asked, ask, engine_of, name_of
+from harness.diagnosis.engine.asked import Asked, EngineRaised, ask
 from harness.diagnosis.outcome.nouns import RUNGS, Diagnosis, Frame, Observation, Rung
 from harness.diagnosis.subject import ModelUnderTest, cast_to, subject_of, tokens_of
 from harness.diagnosis.trail.flow import Trail, trail
 from harness.diagnosis.trail.forward import hidden, silent_masks, silent_norms
 from harness.diagnosis.trail.shadow import Shadow, shadow
 from harness.diagnosis.weights import storage
+from harness.engines import engine_of
 from harness.intercept.hookpoints import layers_with
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import METRICS, Question, Sweep, Tokens
@@ -39,6 +40,7 @@ class DiagnosisRequest:
     component: str | None = None
     metric: str | None = None
     engine: Any = "native"
+    allow_code: bool = False
     logits: Any = None
     before: Any = None
     dtype: str | None = None
@@ -52,6 +54,7 @@ class DiagnosisRequest:
 def climb(request: DiagnosisRequest) -> Diagnosis:
     """Climb the ladder. Raises UsageError for a request that makes no sense."""
     _refuse(request)
+    request = replace(request, engine=engine_of(request.engine, request.allow_code))
     if request.logits is not None:
         from harness.diagnosis.engine.arrays import climb_arrays
 
@@ -70,7 +73,6 @@ def _refuse(request: DiagnosisRequest) -> None:
         raise UnknownName("metric", request.metric, METRICS)
     if request.repeat < 1:
         raise UsageError(f"repeat is {request.repeat}; give 1 or more")
-    engine_of(request.engine)
 
 
 @dataclass
@@ -104,7 +106,7 @@ class _Climb:
         self.request, self.report = request, StepReport()
         self.subject: ModelUnderTest = subject_of(request.model, request.tokenizer, request.dtype)
         self.frames: list[Frame] = []
-        self.about: dict[str, Any] = {"model": self.subject.name, "engine": name_of(engine_of(request.engine))}
+        self.about: dict[str, Any] = {"model": self.subject.name, "engine": self.request.engine.name}
         if request.dtype:
             self.about["dtype"] = request.dtype
 
@@ -118,7 +120,7 @@ class _Climb:
         self.report.add("environment", found, facts)
         loaded = self._weights()
         # An engine that was named is asked what it makes of a broken model.
-        if loaded is None or (self._is_fault("weights") and self.request.engine == "native"):
+        if loaded is None or (self._is_fault("weights") and self.request.engine.is_native):
             return
         with cast_to(loaded.module, self.request.dtype):
             self._runs(loaded)
@@ -157,7 +159,7 @@ class _Climb:
             return
         if self.report.add("patched", misaligned, "prompts of equal length") if misaligned else False:
             return
-        if broken and self.request.engine == "native":
+        if broken and self.request.engine.is_native:
             return
         self._patched(model, prompts, trails, broken)
 
@@ -225,25 +227,27 @@ class _Climb:
         metric, component = self.request.metric or "l2", self.request.component or _usual(model)
         self.about |= {"metric": metric, "component": component}
         question = Question(prompts["clean"], prompts["corrupted"], Sweep((component,)), (metric,))
-        engine = engine_of(self.request.engine)
         clean, corrupted = trails["clean"].logits[-1], trails["corrupted"].logits[-1]
-        asked = self._ask(engine, model, question, trails)
+        asked = self._ask(model, question, trails)
         if asked is None:
             return
-        found = patched_rung.about_the_passes(model, question, asked)
+        found = patched_rung.about_the_passes(question, asked)
         if not broken and not found:
             found = patched_rung.only_patched(model, question, asked)
-        count = len(asked.cells)
+        count = len(asked.curve.cells)
         if self.report.add("patched", found, f"{asked.name} patched {component} at {count} layers") and not broken:
             return
         self._metric(model, question, asked, (clean, corrupted), broken)
 
-    def _ask(self, engine: Any, model: LoadedModel, question: Question, trails: dict[str, Trail]) -> Asked | None:
+    def _ask(self, model: LoadedModel, question: Question, trails: dict[str, Trail]) -> Asked | None:
+        name = self.request.engine.name
         try:
-            return ask(engine, model, question)
+            return ask(self.request.engine, model, question)
+        except EngineRaised as error:
+            self.report.add("patched", [patched_rung.engine_raised(name, error)], f"{name} could not patch")
         except TapError as error:
             found = patched_rung.never_called(model, question, trails["corrupted"], str(error))
-            self.report.add("patched", [found], f"{name_of(engine)} could not patch")
+            self.report.add("patched", [found], f"{name} could not patch")
         except FindingError as error:
             raise UsageError(str(error)) from error
         return None
@@ -257,13 +261,13 @@ class _Climb:
         else:
             found = metric_rung.measured(metric, clean, corrupted)
             wrong: Sequence[Observation] = () if broken else metric_rung.about_the_rows(found)
-            wrong = [*wrong, *metric_rung.about_the_formula(found, asked.name, asked.baseline, clean)]
+            wrong = [*wrong, *metric_rung.about_the_formula(found, asked.name, asked.disputed, clean)]
             zero = [each for each in wrong if each.place.rung == "recovery"]
             self.report.add("metric", [each for each in wrong if each not in zero], found.summary)
             if zero:
                 self.report.add("recovery", zero, "no baseline")
         found_there = list(recovery_rung.examine(asked))
-        if asked.name == "native" and not broken and not self.report.findings:
+        if self.request.engine.is_native and not broken and not self.report.findings:
             found_there += recovery_rung.error_bars(model, question, asked)
         self.report.add("recovery", found_there, recovery_rung.summary(asked))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import mlx.core as mx
@@ -10,12 +11,14 @@ import numpy as np
 
 from harness import intercept
 from harness.diagnosis.causes.cause import cause_of
-from harness.diagnosis.engine.asked import Asked, ModuleCall, Pass, bare
+from harness.diagnosis.engine.asked import Asked, EngineRaised
 from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, Observation, Place
 from harness.diagnosis.trail.flow import Trail, layer_of, trail
 from harness.diagnosis.trail.statistics import dtype_name, host_values
 from harness.intercept import HookPoint, Tap, resolve
+from harness.intercept.observer import ModuleCall, ObservedRun
 from harness.models.loaded import LoadedModel
+from harness.patching.sweep import misalignment
 from harness.vocabulary import Question, Sweep, Tokens
 
 SAME = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}
@@ -24,39 +27,38 @@ SAME = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}
 
 def alignment(clean: Tokens, corrupted: Tokens) -> Iterator[Observation]:
     """Yield a finding when the prompts differ in length: where they first differ, and both tokenizations."""
-    if len(clean.ids) == len(corrupted.ids):
-        return
-    pairs = zip(clean.ids, corrupted.ids, strict=False)
-    first = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(clean.ids), len(corrupted.ids)))
-    yield Observation.of(
-        "DIA304",
-        f"clean is {len(clean.ids)} tokens {_quoted(clean)}, corrupted is {len(corrupted.ids)} {_quoted(corrupted)}; "
-        f"they first differ at position {first}, and from there on positions do not correspond",
-        Place("patched", "patched", token=first),
-        PROVEN,
-        clean=len(clean.ids),
-        corrupted=len(corrupted.ids),
-        first_difference=first,
-    )
+    found = misalignment(clean, corrupted)
+    if found is not None:
+        yield Observation.of(
+            "DIA304",
+            f"{found.message}, and from there on positions do not correspond",
+            Place("patched", "patched", token=found.evidence["first_difference"]),
+            PROVEN,
+            **found.evidence,
+        )
 
 
-def about_the_passes(model: LoadedModel, question: Question, asked: Asked) -> list[Observation]:
-    """Return what an observed function does to the forward pass: another answer, another dtype, no patch at all."""
-    if asked.error is not None:
-        return [Observation.of("DIA305", f"{asked.name} raised {asked.error}", Place("patched", "patched"))]
-    if not asked.passes:
+def engine_raised(name: str, error: EngineRaised) -> Observation:
+    """Return the finding about an engine that raised."""
+    return Observation.of("DIA305", f"{name} raised {error}", Place("patched", "patched"))
+
+
+def about_the_passes(question: Question, asked: Asked) -> list[Observation]:
+    """Return what an observed engine does to the forward pass: another answer, another dtype, no patch at all."""
+    if asked.runs is None:
         return []
-    clean, corrupted = bare(model.module, question.clean.ids), bare(model.module, question.corrupted.ids)
+    clean, corrupted = asked.runs.bare.source, asked.runs.bare.target
+    own = asked.runs.own
     return [
-        *_perturbed(asked, clean, "clean"),
-        *_dtype_drift(asked, corrupted),
-        *_never_fired(asked, question, corrupted),
+        *_perturbed(asked.name, own, clean, "clean"),
+        *_dtype_drift(asked.name, own, corrupted),
+        *(_never_fired(asked.name, question, own, corrupted) if asked.curve.cells else ()),
     ]
 
 
-def _perturbed(asked: Asked, plain: Pass, run: str) -> Iterator[Observation]:
+def _perturbed(name: str, runs: Sequence[ObservedRun], plain: ObservedRun, run: str) -> Iterator[Observation]:
     """Of the engine's own runs of the clean prompt one must be the bare run."""
-    own = [each for each in asked.passes if each.ids == plain.ids]
+    own = [each for each in runs if each.ids == plain.ids]
     if not own or any(same(each.logits, plain.logits) for each in own):
         return
     first = first_difference(own[0], plain)
@@ -64,50 +66,50 @@ def _perturbed(asked: Asked, plain: Pass, run: str) -> Iterator[Observation]:
     difference = apart(own[0].logits, plain.logits)
     yield Observation.of(
         "DIA209",
-        f"{asked.name}: its run of the {run} prompt differs from the bare one by {100 * difference:.3g} % of the "
+        f"{name}: its run of the {run} prompt differs from the bare one by {100 * difference:.3g} % of the "
         f"largest logit{where}",
         Place("forward", run, first, layer_of(first) if first else None),
         PROVEN,
-        engine=asked.name,
+        engine=name,
         difference=difference,
     )
 
 
-def _dtype_drift(asked: Asked, plain: Pass) -> Iterator[Observation]:
-    wanted = {part.module: part.dtype for part in plain.parts}
-    for each in asked.passes:
-        for part in each.parts:
-            name, dtype = part.module, part.dtype
-            if name in wanted and dtype != wanted[name]:
-                yield Observation.of(
-                    "DIA302",
-                    f"{asked.name}: {name} returns {dtype} in one of its runs, {wanted[name]} in the bare model; a "
-                    "wider run heals or hides what the model's own dtype does",
-                    Place("patched", "patched", name, layer_of(name)),
-                    PROVEN,
-                    dtype=dtype,
-                    bare=wanted[name],
-                    engine=asked.name,
-                )
-                return
+def _dtype_drift(name: str, runs: Sequence[ObservedRun], plain: ObservedRun) -> Iterator[Observation]:
+    wanted = {call.module: call.dtype for call in plain.calls}
+    drifted = (call for run in runs for call in run.calls if call.dtype != wanted.get(call.module, call.dtype))
+    for call in islice(drifted, 1):
+        bare = wanted[call.module]
+        yield Observation.of(
+            "DIA302",
+            f"{name}: {call.module} returns {call.dtype} in one of its runs, {bare} in the bare model; a "
+            "wider run heals or hides what the model's own dtype does",
+            Place("patched", "patched", call.module, layer_of(call.module)),
+            PROVEN,
+            dtype=call.dtype,
+            bare=bare,
+            engine=name,
+        )
 
 
-def _never_fired(asked: Asked, question: Question, plain: Pass) -> Iterator[Observation]:
-    if not asked.cells or question.clean.ids == question.corrupted.ids:
+def _never_fired(
+    name: str, question: Question, runs: Sequence[ObservedRun], plain: ObservedRun
+) -> Iterator[Observation]:
+    if question.clean.ids == question.corrupted.ids:
         return
-    over = [each for each in asked.passes if each.ids == question.corrupted.ids]
+    over = [each for each in runs if each.ids == question.corrupted.ids]
     component = question.sweep.components[0]
     unmoved = [each for each in over if _identical(each.logits, plain.logits)]
     if len(over) > 1 and len(unmoved) == len(over):
         yield Observation.of(
             "DIA301",
-            f"{asked.name}: all {len(over)} runs of the corrupted prompt give the unpatched logits bit for bit, so "
+            f"{name}: all {len(over)} runs of the corrupted prompt give the unpatched logits bit for bit, so "
             f"nothing that it patches as {component!r} is called",
             Place("patched", "patched", component),
             PROVEN,
             passes=len(over),
             component=component,
-            engine=asked.name,
+            engine=name,
         )
 
 
@@ -124,15 +126,14 @@ def never_called(model: LoadedModel, question: Question, trail: Trail, reason: s
 
 def only_patched(model: LoadedModel, question: Question, asked: Asked) -> list[Observation]:
     """Return the cause where patched runs are not finite: the trail of the first of them, patch and all."""
-    broken = [site for site, row in asked.patched.items() if not row.finite]
+    patched = asked.answer.patched
+    broken = [site for site, row in patched.items() if not row.finite]
     if not broken:
         return []
     site = broken[0]
     point = resolve(model, Sweep((site.component,), (site.layer,)))[0]
     found = patched_trail(model, question, point)
-    message = (
-        f"{len(broken)} of {len(asked.patched)} patched runs are not finite, both unpatched ones are; first {site}"
-    )
+    message = f"{len(broken)} of {len(patched)} patched runs are not finite, both unpatched ones are; first {site}"
     if found.suspect is None:
         place = Place("patched", "patched", str(site.component), site.layer)
         return [Observation.of("DIA303", message, place, SUSPECTED, sites=[str(each) for each in broken])]
@@ -164,13 +165,13 @@ def patched_trail(model: LoadedModel, question: Question, point: HookPoint) -> T
     return trail(model.module, question.corrupted.ids, "patched", taps)
 
 
-def first_difference(one: Pass, other: Pass, last: bool = False) -> str | None:
+def first_difference(one: ObservedRun, other: ObservedRun, last: bool = False) -> str | None:
     """Return the first module whose output differs in size, in the order of execution."""
     calls = by_call(other)
-    for key, part in by_call(one).items():
+    for key, call in by_call(one).items():
         wanted = calls.get(key)
-        if wanted and (part.dtype != wanted.dtype or not _close(*_sizes(part, wanted, last), part.dtype)):
-            return part.module
+        if wanted and (call.dtype != wanted.dtype or not _close(*_sizes(call, wanted, last), call.dtype)):
+            return call.module
     return None
 
 
@@ -178,13 +179,13 @@ def _sizes(one: ModuleCall, other: ModuleCall, last: bool) -> tuple[float, float
     return (one.last, other.last) if last else (one.size, other.size)
 
 
-def by_call(each: Pass) -> dict[tuple[str, int], ModuleCall]:
-    """Return the parts of a pass by module and by how often it had been called before."""
+def by_call(each: ObservedRun) -> dict[tuple[str, int], ModuleCall]:
+    """Return the calls of a run by module and by how often it had been called before."""
     found: dict[tuple[str, int], ModuleCall] = {}
     seen: dict[str, int] = {}
-    for part in each.parts:
-        count = seen[part.module] = seen.get(part.module, 0) + 1
-        found[part.module, count] = part
+    for call in each.calls:
+        count = seen[call.module] = seen.get(call.module, 0) + 1
+        found[call.module, count] = call
     return found
 
 
@@ -212,7 +213,3 @@ def apart(a: mx.array, b: mx.array) -> float:
     if not (np.isfinite(x[~same]).all() and np.isfinite(y[~same]).all()):
         return float("inf")
     return float(np.abs(x[~same] - y[~same]).max() / max(np.abs(y[np.isfinite(y)]).max(), 1e-300))
-
-
-def _quoted(tokens: Tokens) -> str:
-    return "[" + " ".join(repr(text) for text in tokens.texts) + "]"
