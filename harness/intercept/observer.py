@@ -140,17 +140,17 @@ def _call(name: str, dtype: str, sizes: mx.array) -> ModuleCall | None:
 
 @contextmanager
 def noted_calls(root: Any) -> Iterator[NotedCalls]:
-    """Note what every module below a root returns while the block runs; then all of them get their classes back."""
+    """Note what every module below a root returns while the block runs; then all get their classes back, and the root
+    as well, whatever an engine left on them."""
     noted = NotedCalls()
-    originals: list[tuple[Any, type]] = []
+    originals = [(name, module, type(module)) for name, module in root.named_modules()]
     try:
-        for name, module in root.named_modules():
+        for name, module, _ in originals:
             if module is not root:
-                originals.append((module, type(module)))
                 module.__class__ = _noting_output(type(module), name, noted)
         yield noted
     finally:
-        for module, original in reversed(originals):
+        for _, module, original in reversed(originals):
             module.__class__ = original
 
 

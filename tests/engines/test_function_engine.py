@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import harness
 from harness.cli import exit_code_of
 from harness.engines import engine_named
 from harness.laws import LAWS
@@ -76,6 +78,73 @@ def test_the_documented_example_obeys_the_laws_it_can(folder, capsys):
     options = [f"--law={law}" for law in laws]
     assert exit_code_of(["conformance", "-e", "mypatch:patch", "--allow-code", "--row", "llama", *options]) == 0
     assert "PASSED: 9 cells passed, 0 failed, 0 skipped" in capsys.readouterr().out
+
+
+def diagnosing(*options):
+    return ("diagnose", "-m", "llama-2k-f32", "--clean-ids", "1,2,3", "--corrupted-ids", "1,5,3", "-c", "mlp", *options)
+
+
+OWN = ("-e", "mypatch:patch", "--allow-code")
+BESIDE = ("run", "--allow-code", "--with-engine", "mypatch:patch", "plain.case.yaml")
+COMMANDS = {
+    "a case": (("run", "--allow-code", "mine.case.yaml"), "mypatch:patch mlp l2"),
+    "beside a case": (BESIDE, "mypatch:patch mlp l2"),
+    "conformance": (("conformance", *OWN, "--row", "llama", "--law=answers"), "PASSED: 1 cells passed"),
+    "diagnose": (diagnosing(*OWN), "mypatch:patch patched mlp at 4 layers"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_file_of_the_page_is_taken_by_every_command(folder, capsys, command):
+    written(folder, "mypatch.py", PYTHON[0])
+    written(folder, "mine.case.yaml", CASE)
+    written(folder, "plain.case.yaml", CASE.replace(', "mypatch:patch"', ""))
+    arguments, shown = COMMANDS[command]
+    assert exit_code_of(arguments) == 0
+    assert shown in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["the function", "its name"])
+def test_the_file_of_the_page_is_taken_by_a_notebook(folder, named):
+    written(folder, "mypatch.py", PYTHON[0])
+    engine = "mypatch:patch" if named else importlib.import_module("mypatch").patch
+    found = harness.diagnose(
+        "llama-2k-f32", clean=[1, 2, 3], corrupted=[1, 5, 3], component="mlp", engine=engine, allow_code=named
+    )
+    assert (found.verdict, found.findings) == ("clean", ())
+    told = {rung.name: rung.summary for rung in found.rungs}
+    assert told["patched"] == f"{'mypatch:patch' if named else 'patch'} patched mlp at 4 layers"
+    native = harness.diagnose("llama-2k-f32", clean=[1, 2, 3], corrupted=[1, 5, 3], component="mlp")
+    assert told["recovery"] == next(rung.summary for rung in native.rungs if rung.name == "recovery")
+
+
+ONE = ("--ids", "--clean", "0", "--corrupted", "1")
+REFUSING = {
+    "a case": ("run", "c.case.yaml"),
+    "beside a case": ("run", "--with-engine", "planted:patch", "plain.case.yaml"),
+    "patch": ("patch", "-m", "dial-tiny-f32", *ONE, "-e", "planted:patch"),
+    "conformance": ("conformance", "-e", "planted:patch"),
+    "diagnose": diagnosing("-e", "planted:patch"),
+}
+REFUSED = "the engine 'planted:patch' is code of your own, and runs only with {}; nothing was imported"
+
+
+@pytest.mark.parametrize("command", REFUSING)
+def test_every_command_refuses_code_in_the_same_words(folder, capsys, command):
+    written(folder, "planted.py", "open('imported', 'w')\n")
+    case = "models: [dial-tiny-f32]\nprompts: {clean: [0], corrupted: [1]}\n"
+    written(folder, "plain.case.yaml", case)
+    written(folder, "c.case.yaml", case + "engines: [native, 'planted:patch']\n")
+    assert exit_code_of(REFUSING[command]) == 4
+    assert REFUSED.format("--allow-code") in capsys.readouterr().err
+    assert not Path("imported").exists()
+
+
+def test_a_notebook_is_told_its_own_way_to_allow_code(folder):
+    written(folder, "planted.py", "open('imported', 'w')\n")
+    with pytest.raises(UsageError, match=re.escape(REFUSED.format("allow_code=True"))):
+        harness.diagnose("llama-2k-f32", clean=[1, 2, 3], corrupted=[1, 5, 3], engine="planted:patch")
+    assert not Path("imported").exists()
 
 
 def test_the_documented_metric_is_measured(folder):

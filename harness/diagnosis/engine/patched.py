@@ -15,11 +15,12 @@ from harness.diagnosis.engine.asked import Asked, EngineRaised
 from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, Observation, Place
 from harness.diagnosis.trail.flow import Trail, layer_of, trail
 from harness.diagnosis.trail.statistics import dtype_name, host_values
+from harness.engines.foreign import ObservedRuns
 from harness.intercept import HookPoint, Tap, resolve
 from harness.intercept.observer import ModuleCall, ObservedRun
 from harness.models.loaded import LoadedModel
 from harness.patching.sweep import misalignment
-from harness.vocabulary import Question, Sweep, Tokens
+from harness.vocabulary import Answer, Question, Sweep, Tokens
 
 SAME = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}
 """Difference of logits, as a share of the largest, up to which two runs in a dtype are one: a few of its roundings."""
@@ -47,32 +48,36 @@ def about_the_passes(question: Question, asked: Asked) -> list[Observation]:
     """Return what an observed engine does to the forward pass: another answer, another dtype, no patch at all."""
     if asked.runs is None:
         return []
-    clean, corrupted = asked.runs.bare.source, asked.runs.bare.target
-    own = asked.runs.own
+    own, corrupted = asked.runs.own, asked.runs.bare.target
     return [
-        *_perturbed(asked.name, own, clean, "clean"),
+        *islice(_perturbed(asked.name, asked.answer, asked.runs), 1),
         *_dtype_drift(asked.name, own, corrupted),
         *(_never_fired(asked.name, question, own, corrupted) if asked.curve.cells else ()),
     ]
 
 
-def _perturbed(name: str, runs: Sequence[ObservedRun], plain: ObservedRun, run: str) -> Iterator[Observation]:
-    """Of the engine's own runs of the clean prompt one must be the bare run."""
-    own = [each for each in runs if each.ids == plain.ids]
-    if not own or any(same(each.logits, plain.logits) for each in own):
-        return
-    first = first_difference(own[0], plain)
-    where = f"; the first part that differs is {first}" if first else ""
-    difference = apart(own[0].logits, plain.logits)
-    yield Observation.of(
-        "DIA209",
-        f"{name}: its run of the {run} prompt differs from the bare one by {100 * difference:.3g} % of the "
-        f"largest logit{where}",
-        Place("forward", run, first, layer_of(first) if first else None),
-        PROVEN,
-        engine=name,
-        difference=difference,
-    )
+_PROMPTS = {"source": "clean", "target": "corrupted"}
+"""The prompt of each role, denoising."""
+
+
+def _perturbed(name: str, given: Answer, runs: ObservedRuns) -> Iterator[Observation]:
+    """Yield the unpatched runs of the engine that differ from the bare ones by more than rounding."""
+    for role in (each.evidence["run"] for each in given.attribution if each.code == "ATR001"):
+        plain: ObservedRun = getattr(runs.bare, role)
+        own = next((each for each in runs.own if each.ids == plain.ids and not same(each.logits, plain.logits)), None)
+        if own is None:
+            continue
+        first, difference = first_difference(own, plain), apart(own.logits, plain.logits)
+        where = f"; the first part that differs is {first}" if first else ""
+        yield Observation.of(
+            "DIA209",
+            f"{name}: its run of the {_PROMPTS[role]} prompt differs from the bare one by {100 * difference:.3g} % of "
+            f"the largest logit{where}",
+            Place("forward", _PROMPTS[role], first, layer_of(first) if first else None),
+            PROVEN,
+            engine=name,
+            difference=difference,
+        )
 
 
 def _dtype_drift(name: str, runs: Sequence[ObservedRun], plain: ObservedRun) -> Iterator[Observation]:
