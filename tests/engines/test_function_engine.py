@@ -118,6 +118,23 @@ def test_the_file_of_the_page_is_taken_by_a_notebook(folder, named):
     assert told["recovery"] == next(rung.summary for rung in native.rungs if rung.name == "recovery")
 
 
+def test_the_saved_case_of_a_function_is_run_with_its_permission(folder, capsys):
+    written(folder, "mypatch.py", PYTHON[0].replace("return float(np", "return 1.5 + float(np"))
+    assert exit_code_of(diagnosing(*OWN, "--save-case", "c.case.yaml")) == 1
+    out = capsys.readouterr().out
+    assert "DIA404" in out
+    command = "harness run c.case.yaml --allow-code"
+    assert f"{command} --engine mypatch:patch  fails, and with --engine native it passes" in out
+    for engine, code in (("mypatch:patch", 1), ("native", 0)):
+        assert exit_code_of([*command.split()[1:], "--engine", engine]) == code
+
+
+def test_the_notebook_of_the_page_prints_its_paragraph(folder, capsys):
+    written(folder, "mypatch.py", PYTHON[0])
+    exec(compile(PYTHON[1], "page", "exec"), {})
+    assert "No fault found. Looked at: environment, weights, forward, patched, metric" in capsys.readouterr().out
+
+
 ONE = ("--ids", "--clean", "0", "--corrupted", "1")
 REFUSING = {
     "a case": ("run", "c.case.yaml"),
@@ -148,7 +165,7 @@ def test_a_notebook_is_told_its_own_way_to_allow_code(folder):
 
 
 def test_the_documented_metric_is_measured(folder):
-    written(folder, "mymetric.py", PYTHON[1])
+    written(folder, "mymetric.py", PYTHON[2])
     written(folder, "m.case.yaml", "models: [dial-tiny-f32]\nprompts: {clean: [0], corrupted: [1]}\n"
             "sweep: {components: [mlp]}\nmetrics: [l2, 'mymetric:largest_difference']\n")  # fmt: skip
     assert exit_code_of(["run", "--allow-code", "--json", "out.json", "m.case.yaml"]) == 0
@@ -184,7 +201,7 @@ def test_code_is_refused_at_its_line_and_not_imported_unless_allowed(folder, key
 
 def test_a_metric_beside_the_case_is_found_from_the_command_line(tmp_path):
     """Without an engine of the folder, which would have put the folder on the path."""
-    written(tmp_path, "mymetric.py", PYTHON[1])
+    written(tmp_path, "mymetric.py", PYTHON[2])
     case = CASE.replace(', "mypatch:patch"', "").replace("metrics: [l2]", 'metrics: ["mymetric:largest_difference"]')
     written(tmp_path, "mine.case.yaml", case.replace("llama-2k-f32", "circuit-llama-2k-f32"))
     command = [Path(sys.executable).with_name("harness"), "run", "--allow-code", "mine.case.yaml"]
