@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from harness.casefile import Case
-from harness.checks.error_bars import with_error_bars
 from harness.engines import Engine
+from harness.engines.error_bars import with_error_bars
 from harness.models.loaded import LoadedModel
 from harness.results.ranks import concordances
 from harness.vocabulary import Answer, Question

@@ -1,7 +1,7 @@
 """Does the order of the top cells survive the dtype the model computes in?
 
-The error bars are those of `error_bars.py`, and only there if the case asks for them. The order of two neighbours whose
-bars together are wider than the gap between them is not resolved.
+The error bars are those of `engines/error_bars.py`, and only there if the case asks for them. The order of two
+neighbours whose bars together are wider than the gap between them is not resolved.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli import completers
+from harness.cli.selection import allow_code_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +41,15 @@ _SHOWN = 12
 )
 @click.option("-c", "--component", help="What is patched; mlp_out without it.")
 @click.option("--metric", help="l2 without it.")
-@click.option("-e", "--engine", default="native", show_default=True, help="Whose numbers are asked about.")
+@click.option(
+    "-e",
+    "--engine",
+    default="native",
+    show_default=True,
+    shell_complete=completers.engines,
+    help="Whose numbers are asked about: an engine of the harness, mlxterp, or module:function of your own.",
+)
+@allow_code_option
 @click.option("--dtype", help="Cast the model to float32, float16 or bfloat16.")
 @click.option("--before", metavar="FOLDER", help="The weights that the model was quantised or cast from.")
 @click.option("--compare-compile", is_flag=True, help="Run it compiled and uncompiled too.")
@@ -59,6 +69,7 @@ def command(**given: Any) -> int:
     request that makes no sense.
     """
     from harness.diagnosis import diagnose
+    from harness.engines import engine_named
 
     if given["plot_file"]:
         from harness.diagnosis.outcome.draw import pyplot
@@ -68,13 +79,14 @@ def command(**given: Any) -> int:
         if file and not file.absolute().parent.is_dir():
             raise UsageError(f"{file}: {file.parent} is not a folder")
     _refuse_case(given)
-    prompts = _prompts(given)
+    prompts, engine = _prompts(given), engine_named(given["engine"], given["allow_code"])
     with _progress() as progress:
         found = diagnose(
             _model(given),
             **prompts,
-            **{name: given[name] for name in ("component", "metric", "engine", "dtype", "before", "repeat")},
+            **{name: given[name] for name in ("component", "metric", "dtype", "before", "repeat")},
             **{name: given[name] for name in ("compare_compile", "compare_device")},
+            engine=engine,
             logits=_arrays(given["logits"]),
             lengths=_range(given["lengths"]),
             progress=progress,

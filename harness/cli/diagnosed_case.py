@@ -52,7 +52,8 @@ def _tried(text: Written, name: str, given: dict[str, Any]) -> list[JobResult]:
         file.write_text(text.case, encoding="utf-8")
         if text.table:
             table_file(file).write_text(text.table, encoding="utf-8")
-        jobs = jobs_in(file, load_table([table_file(file)] if text.table else []))
+        table = load_table([table_file(file)] if text.table else [])
+        jobs = jobs_in(file, table, given["allow_code"])
         shelf = ModelCache(given["download"])
         return [run(job, shelf) for job in jobs]
 

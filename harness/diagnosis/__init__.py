@@ -6,20 +6,19 @@ answer makes the later ones unnecessary, because what they would see follows fro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.diagnosis.outcome.diagnosis import Diagnosis
 from harness.diagnosis.outcome.nouns import Frame, Place, PlacedFinding, StepResult
 
 Prompt = str | Sequence[int]
 
-EngineFunction = Callable[[Any, Sequence[int], Sequence[int], str, str], Mapping[Any, Any]]
-"""(module, clean ids, corrupted ids, component, metric) -> {layer: recovery in percent}, or
-{"baseline": number, "recoveries": {layer: percent}}. Its forward passes are watched while it runs."""
+if TYPE_CHECKING:
+    from harness.engines import Engine
 
-__all__ = ["Diagnosis", "EngineFunction", "Frame", "Place", "PlacedFinding", "Prompt", "StepResult", "diagnose"]
+__all__ = ["Diagnosis", "Frame", "Place", "PlacedFinding", "Prompt", "StepResult", "diagnose"]
 
 
 def diagnose(
@@ -31,7 +30,8 @@ def diagnose(
     corrupted: Prompt | None = None,
     component: str | None = None,
     metric: str | None = None,
-    engine: str | EngineFunction | Any = "native",
+    engine: str | Engine | Callable[..., Any] = "native",
+    allow_code: bool = False,
     logits: tuple[Any, Any] | None = None,
     before: str | Path | None = None,
     dtype: str | None = None,
@@ -46,14 +46,16 @@ def diagnose(
     `model` is an `nn.Module`, a `LoadedModel`, an mlx-lm folder, the id of a model of the table, or a repository of the
     hub; `dtype` casts it. Prompts are text or token ids: `prompt` alone asks about one forward pass, `clean` and
     `corrupted` about patching `component` (default `mlp_out`, or `attn_out` where there is none) under `metric`
-    (default `l2`) by `engine`: a name, an `Engine`, or an EngineFunction. `logits` is (clean, corrupted), each
-    `[vocab]` or `[tokens, vocab]`, in place of a model. `before` is a folder with the weights that `model` was
-    quantised or cast from.
+    (default `l2`) by `engine`: a name, an `Engine`, or a function of your own, called as `docs/engines.md` says and
+    watched while it runs; the name of one, `module:function`, is imported only with `allow_code`. `logits` is (clean,
+    corrupted), each `[vocab]` or `[tokens, vocab]`, in place of a model. `before` is a folder with the weights that
+    `model` was quantised or cast from.
 
     `compare_compile`, `compare_device`, `lengths` = (shortest, longest) and `repeat` ask for more runs. `progress` is
     called with (what, done, of how many).
 
-    Raises UsageError or PromptError for a request that makes no sense, ModelUnavailable for a model that is not here.
+    Raises UsageError or PromptError for a request that makes no sense, ModelUnavailable for a model that is not here,
+    EngineUnavailable for an engine that is not, or does not claim to do this.
     The model is afterwards what it was before.
     """
     from harness.diagnosis.steps import DiagnosisRequest, diagnosed
@@ -68,6 +70,7 @@ def diagnose(
             component=component,
             metric=metric,
             engine=engine,
+            allow_code=allow_code,
             logits=logits,
             before=before,
             dtype=dtype,

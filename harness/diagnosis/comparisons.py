@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from harness.diagnosis.engine.asked import Pass, bare, compiled, observed
 from harness.diagnosis.engine.patched import apart, by_call, first_difference, same
 from harness.diagnosis.outcome.nouns import PROVEN, Place, PlacedFinding
 from harness.diagnosis.trail.flow import trail
+from harness.diagnosis.trail.masks import UNTRACEABLE
 from harness.diagnosis.trail.operations import uncompiled
+from harness.intercept.observer import NotedCalls, ObservedRun, noted_calls, watched
 from harness.metrics import summarize
 from harness.models.loaded import LoadedModel
 from harness.models.prompt_cache import prompt_cache
@@ -55,7 +58,7 @@ def _repeated(root: Any, ids: Sequence[int], repeat: int) -> Said:
     return [_found("DIA604", text, module, differing=len(differing), runs=repeat)], text
 
 
-def _bitwise(a: Pass, b: Pass) -> bool:
+def _bitwise(a: ObservedRun, b: ObservedRun) -> bool:
     return apart(a.logits, b.logits) == 0.0
 
 
@@ -138,19 +141,17 @@ def _why(model: LoadedModel, ids: Sequence[int], length: int) -> str:
     return f"the logits differ by {apart(row, pieces.logits):.3g} of the largest from the same prompt read in pieces"
 
 
-def _in_pieces(model: LoadedModel, prompt: Sequence[int], size: int = 64) -> Pass | None:
-    """Return the pass over the last piece, or None for a model that cannot be read in pieces."""
+def _in_pieces(model: LoadedModel, prompt: Sequence[int], size: int = 64) -> ObservedRun | None:
+    """Return the run of the last piece, or None for a model that cannot be read in pieces."""
     if len(prompt) <= 1:
         return None
     try:
-        cache, passes = prompt_cache(model.module), list[Pass]()
-        step = min(size, max(1, len(prompt) // 2))
+        cache, step = prompt_cache(model.module), min(size, max(1, len(prompt) // 2))
         for start in range(0, len(prompt), step):
-            with observed(model.module, passes):
-                model.module(mx.array([list(prompt[start : start + step])]), cache=cache)
+            last = bare(model.module, prompt[start : start + step], cache=cache)
     except (TypeError, ValueError, AttributeError, IndexError):
         return None
-    return passes[-1]
+    return last
 
 
 def _broken_part(model: LoadedModel, prompt: Sequence[int]) -> tuple[str | None, int | None]:
@@ -162,13 +163,44 @@ def _broken_part(model: LoadedModel, prompt: Sequence[int]) -> tuple[str | None,
     return (first_difference(bare(model.module, prompt), pieces, last=True) if pieces else None), len(prompt) - 1
 
 
+def bare(root: Any, ids: Sequence[int], **more: Any) -> ObservedRun:
+    """Run the model once, observed only. Raises UsageError where it returns no logits."""
+    with watched(root, calls=True) as watch:
+        root(mx.array([list(ids)]), **more)
+    if not watch.seen:
+        raise UsageError("the model did not return logits of shape [1, tokens, vocab]")
+    return watch.seen[-1]
+
+
+def compiled(root: Any, ids: Sequence[int]) -> ObservedRun:
+    """Run the model once, compiled as a whole, with its modules' sizes among the outputs where they can be."""
+    noted = NotedCalls()
+
+    def whole(x: mx.array, observe: bool) -> list[mx.array]:
+        nonlocal noted
+        with noted_calls(root) if observe else nullcontext(NotedCalls()) as noted:
+            logits = _logits(root(x))
+        return [logits[0, -1], *noted.sizes]
+
+    for observe in (True, False):
+        try:
+            row, *sizes = mx.compile(partial(whole, observe=observe))(mx.array([list(ids)]))
+            mx.eval(row, sizes)
+        except UNTRACEABLE:
+            if observe:
+                continue  # An array traced inside a module's own mx.compile cannot be returned from it.
+            raise
+        return ObservedRun(tuple(ids), row, (), noted.read(sizes))
+    raise AssertionError("the second attempt returns or raises")
+
+
 def _repeated_ids(ids: Sequence[int], length: int) -> list[int]:
     return [int(i) for i in np.resize(np.array(list(ids)), length)]
 
 
-def _first_part(one: Pass, other: Pass) -> str | None:
+def _first_part(one: ObservedRun, other: ObservedRun) -> str | None:
     calls = by_call(other)
-    differing = (part.module for key, part in by_call(one).items() if key in calls and calls[key].size != part.size)
+    differing = (call.module for key, call in by_call(one).items() if key in calls and calls[key].size != call.size)
     return next(differing, None)
 
 

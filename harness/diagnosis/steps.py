@@ -14,7 +14,7 @@ from harness.diagnosis.engine import metric as metric_step
 from harness.diagnosis.engine import patched as patched_step
 from harness.diagnosis.engine import recovery as recovery_step
 from harness.diagnosis.engine.arrays import of_logits
-from harness.diagnosis.engine.asked import Asked, ask, engine_of, name_of
+from harness.diagnosis.engine.asked import Asked, EngineRaised, ask
 from harness.diagnosis.outcome.diagnosis import Diagnosis, StepLog
 from harness.diagnosis.outcome.nouns import Frame, PlacedFinding
 from harness.diagnosis.subject import ModelUnderTest, cast_to, subject_of, tokens_of
@@ -22,6 +22,7 @@ from harness.diagnosis.trail.flow import Trail, trail
 from harness.diagnosis.trail.forward import hidden, silent_masks, silent_norms
 from harness.diagnosis.trail.shadow import shadow
 from harness.diagnosis.weights import storage
+from harness.engines import engine_of
 from harness.intercept.hookpoints import layers_with
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import METRICS, Question, Sweep, Tokens
@@ -41,6 +42,7 @@ class DiagnosisRequest:
     component: str | None = None
     metric: str | None = None
     engine: Any = "native"
+    allow_code: bool = False
     logits: Any = None
     before: Any = None
     dtype: str | None = None
@@ -54,6 +56,7 @@ class DiagnosisRequest:
 def diagnosed(request: DiagnosisRequest) -> Diagnosis:
     """Take the steps until one ends the diagnosis. Raises UsageError for a request that makes no sense."""
     _refuse(request)
+    request = replace(request, engine=engine_of(request.engine, request.allow_code))
     if request.logits is not None:
         clean, corrupted = request.logits
         return of_logits(clean, corrupted, request.metric or "l2")
@@ -76,7 +79,6 @@ def _refuse(request: DiagnosisRequest) -> None:
         raise UnknownName("metric", request.metric, METRICS)
     if request.repeat < 1:
         raise UsageError(f"repeat is {request.repeat}; give 1 or more")
-    engine_of(request.engine)
 
 
 class Examination:
@@ -90,7 +92,7 @@ class Examination:
     def __init__(self, request: DiagnosisRequest, subject: ModelUnderTest):
         self.request, self.subject = request, subject
         self.log, self.frames, self.until_the_end = StepLog(), list[Frame](), ExitStack()
-        self.about: dict[str, Any] = {"model": subject.name, "engine": name_of(engine_of(request.engine))}
+        self.about: dict[str, Any] = {"model": subject.name, "engine": request.engine.name}
         if request.dtype:
             self.about["dtype"] = request.dtype
 
@@ -101,7 +103,7 @@ class Examination:
     @property
     def is_native(self) -> bool:
         """Whether no other engine is asked what it makes of a broken model."""
-        return bool(self.request.engine == "native")
+        return bool(self.request.engine.is_native)
 
     @property
     def broken(self) -> bool:
@@ -217,20 +219,23 @@ def _patched(so_far: Examination) -> bool:
     if asked is None:
         return False
     so_far.asked = asked
-    found = patched_step.about_the_passes(so_far.model, so_far.question, asked)
+    found = patched_step.about_the_passes(so_far.question, asked)
     if not so_far.broken and not found:
         found = patched_step.only_patched(so_far.model, so_far.question, asked)
-    summary = f"{asked.name} patched {component} at {len(asked.cells)} layers"
+    summary = f"{asked.name} patched {component} at {len(asked.curve.cells)} layers"
     return not log.add("patched", found, summary) or so_far.broken
 
 
 def _ask(so_far: Examination) -> Asked | None:
-    engine, model, question = engine_of(so_far.request.engine), so_far.model, so_far.question
+    engine, model, question = so_far.request.engine, so_far.model, so_far.question
     try:
         return ask(engine, model, question)
+    except EngineRaised as error:
+        found = patched_step.engine_raised(engine.name, error)
+        so_far.log.add("patched", [found], f"{engine.name} could not patch")
     except TapError as error:
         found = patched_step.never_called(model, question, so_far.trails["corrupted"], str(error))
-        so_far.log.add("patched", [found], f"{name_of(engine)} could not patch")
+        so_far.log.add("patched", [found], f"{engine.name} could not patch")
     except FindingError as error:
         raise UsageError(str(error)) from error
     return None
@@ -244,7 +249,7 @@ def _metric(so_far: Examination) -> bool:
     clean, corrupted = (so_far.trails[run].logits[-1] for run in ("clean", "corrupted"))
     found = metric_step.measured(metric, clean, corrupted)
     about_the_rows = [] if so_far.broken else metric_step.about_the_rows(found)
-    wrong = [*about_the_rows, *metric_step.about_the_formula(found, asked.name, asked.baseline, clean)]
+    wrong = [*about_the_rows, *metric_step.about_the_formula(found, asked.name, asked.disputed, clean)]
     zero = [each for each in wrong if each.place.step == "recovery"]
     so_far.log.add("metric", [each for each in wrong if each not in zero], found.summary)
     if zero:
@@ -255,7 +260,7 @@ def _metric(so_far: Examination) -> bool:
 def _recovery(so_far: Examination) -> bool:
     asked = so_far.asked
     found = list(recovery_step.examine(asked))
-    if asked.name == "native" and not so_far.broken and not so_far.log.findings:
+    if so_far.is_native and not so_far.broken and not so_far.log.findings:
         found += recovery_step.error_bars(so_far.model, so_far.question, asked)
     so_far.log.add("recovery", found, recovery_step.summary(asked))
     return True

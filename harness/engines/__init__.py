@@ -3,12 +3,13 @@
 native              our own patching, float64 on the host
 legacy, published   our own patching under the formulas of the report, before and after its fix, kept to be caught
 mlxterp             the installed mlxterp, asked, watched and taken apart
-module:callable     a function of the user's own, the same way; only where running code is allowed
+a function          one of the user's own, the same way; as `module:callable` only where running code is allowed
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from harness.engines import foreign, formula
 from harness.engines.foreign import ForeignEngine
@@ -17,6 +18,7 @@ from harness.engines.legacy import LEGACY
 from harness.engines.native import NATIVE
 from harness.engines.published import PUBLISHED
 from harness.models.loaded import LoadedModel
+from harness.support.user_code import function_named
 from harness.vocabulary import Answer, Question, code_refusal, is_code
 from harness.vocabulary.errors import UnknownName, UsageError
 
@@ -27,17 +29,34 @@ INSTALLED = ("mlxterp",)
 NAMES = (*ENGINES, *INSTALLED)
 
 
-def engine_named(name: str, allow_code: bool = False) -> Engine:
-    """Return an engine by name. Imports somebody's `module:callable` only where `allow_code` says so.
+def engine_of(engine: str | Engine | Callable[..., Any], allow_code: bool = False) -> Engine:
+    """Return what a caller from Python means by an engine: a name, an Engine, or a function (`docs/engines.md`).
+
+    A function that is given is there already and needs no permission. Raises what `engine_named` raises.
+    """
+    if isinstance(engine, Engine):
+        return engine
+    if isinstance(engine, str):
+        return engine_named(engine, allow_code, permission="allow_code=True")
+    if not callable(engine):
+        raise UsageError(f"{engine!r} is no engine; give a name, an Engine, or a function (docs/engines.md)")
+    from harness.engines.function import function_engine
+
+    return function_engine(engine)
+
+
+def engine_named(name: str, allow_code: bool = False, permission: str = "--allow-code") -> Engine:
+    """Return an engine by name. Imports somebody's `module:callable` only where `allow_code` says so; `permission` is
+    what the caller says it with.
 
     Raises UnknownName, UsageError, and EngineUnavailable for a package that is not installed.
     """
     if is_code(name):
         if not allow_code:
-            raise UsageError(code_refusal("engine", name))
+            raise UsageError(code_refusal("engine", name, permission))
         from harness.engines.function import function_engine
 
-        return function_engine(name)
+        return function_engine(function_named(name, "engine"), name)
     if name in INSTALLED:
         from harness.engines.mlxterp import mlxterp_engine
 
@@ -58,4 +77,4 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
     return formula.answer(engine, model, question)
 
 
-__all__ = ["ENGINES", "NAMES", "Engine", "ForeignEngine", "answer", "engine_named"]
+__all__ = ["ENGINES", "NAMES", "Engine", "ForeignEngine", "answer", "engine_named", "engine_of"]

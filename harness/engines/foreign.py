@@ -116,9 +116,10 @@ _MOST_PRINTED = 20_000
 """Characters of an engine's output that are kept: a progress line for each of a hundred layers, several times over."""
 
 
-def hear(engine: ForeignEngine, request: EngineRequest) -> Heard:
-    """Ask once, watching. What the engine printed before it raised goes along as a note of its exception."""
-    with watched(request.model) as watch, _listening() as (text, caught), let_through():
+def hear(engine: ForeignEngine, request: EngineRequest, calls: bool = False) -> Heard:
+    """Ask once, watching; with `calls`, every module. What the engine printed before it raised goes along as a note of
+    its exception."""
+    with watched(request.model, calls) as watch, _listening() as (text, caught), let_through():
         try:
             reply = engine.ask(request)
         except Exception as error:
@@ -138,26 +139,41 @@ def _listening() -> Iterator[tuple[io.StringIO, list[warnings.WarningMessage]]]:
         yield text, caught
 
 
+@dataclass(frozen=True)
+class ObservedRuns:
+    """The runs behind an answer: the harness's own on the untouched model, and all that the engine made, in order."""
+
+    bare: Bare
+    own: tuple[ObservedRun, ...]
+
+
 def answer(engine: ForeignEngine, model: LoadedModel, question: Question) -> Answer:
     """Ask a foreign engine and take its answer apart.
 
     Raises FindingError or UsageError where the question cannot be asked of this model, EngineUnavailable where this
     engine does not claim to answer it, and whatever the engine itself raises.
     """
+    return answer_and_runs(engine, model, question)[0]
+
+
+def answer_and_runs(
+    engine: ForeignEngine, model: LoadedModel, question: Question, calls: bool = False
+) -> tuple[Answer, ObservedRuns]:
+    """Return the answer and the runs behind it; with `calls`, what each module returned in them. Raises as `answer`."""
     points = check_question(model, question)
     if reason := engine.cannot(model, question.sweep):
         raise EngineUnavailable(reason)
-    reference = Reference.of(model, question, points)
+    reference = Reference.of(model, question, points, calls)
     question = reference.question
     sheets = [
-        _Sheet(engine, model, reference, component, metric).filled()
+        _Sheet(engine, model, reference, component, metric).filled(calls)
         for component in question.sweep.components
         for metric in question.metrics
     ]
     first = sheets[0]
     clean, corrupted = first.own_ends()
     suppressed = metrics.suppressed(clean.row, corrupted.row)
-    return Answer(
+    given = Answer(
         strategy=f"{engine.name}'s own",
         clean=summary(clean.row, suppressed),
         corrupted=summary(corrupted.row, suppressed),
@@ -169,6 +185,7 @@ def answer(engine: ForeignEngine, model: LoadedModel, question: Question) -> Ans
         attribution=tuple(_merged(finding for sheet in sheets for finding in sheet.findings())),
         printed="\n".join(sheet.heard.printed for sheet in sheets if sheet.heard.printed),
     )
+    return given, ObservedRuns(reference.bare, tuple(run for sheet in sheets for run in sheet.heard.seen))
 
 
 @dataclass(frozen=True)
@@ -184,9 +201,9 @@ class Reference:
     rows: dict[Site, EngineRun] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: LoadedModel, question: Question, points: Sequence[HookPoint]) -> Reference:
+    def of(cls, model: LoadedModel, question: Question, points: Sequence[HookPoint], calls: bool = False) -> Reference:
         clean, corrupted = question.clean.ids, question.corrupted.ids
-        with watched(model.module) as watch:
+        with watched(model.module, calls) as watch:
             for ids in (clean, corrupted):
                 intercept.forward(model, ids)
         first, second = (EngineRun.of(seen.logits) for seen in watch.seen)
@@ -221,8 +238,8 @@ class _Sheet:
             question.answers,
         )  # fmt: skip
 
-    def filled(self) -> _Sheet:
-        self.heard = hear(self.engine, self.request)
+    def filled(self, calls: bool = False) -> _Sheet:
+        self.heard = hear(self.engine, self.request, calls)
         self.roles = prove(self.heard.seen, self.reference.bare, self.places, self.on_input)
         self._isolate()
         return self

@@ -1,4 +1,4 @@
-"""`module:callable` as an engine, so that a team can test its own patching without a plug-in package.
+"""A function as an engine, so that a team can test its own patching without a plug-in package.
 
     def patch(model, clean, corrupted, component, layers, metric):
         '''model: an mlx module; clean, corrupted: token ids, equally many; component: such as "mlp";
@@ -7,7 +7,7 @@
     patch.harness = {"units": "percent", "metrics": ["l2"], "components": ["mlp"]}
 
 A function that also names `positions`, `direction`, `answers` or `tokenizer` among its arguments is given those.
-`docs/engines.md` has a complete example. Nothing is imported before permission is given.
+`docs/engines.md` has a complete example. A case, `conformance`, `diagnose` and a notebook all call it so.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from typing import Any
 from harness.engines.declaration import declared_by
 from harness.engines.foreign import EngineRequest, ForeignEngine, Reply
 from harness.engines.roles import Place
-from harness.support.user_code import function_named
 from harness.vocabulary.errors import UsageError
 
 _ALWAYS = ("model", "clean", "corrupted", "component", "layers", "metric")
 _IF_NAMED = ("positions", "direction", "answers", "tokenizer")
 
 
-def function_engine(name: str) -> ForeignEngine:
-    """Import `module:callable` and return it as an engine. Raises UsageError with what is wrong with it."""
-    function = function_named(name, "engine")
+def function_engine(function: Callable[..., Any], name: str | None = None) -> ForeignEngine:
+    """Return a function as an engine, under its own name where none is given.
+
+    Raises UsageError with what is wrong with it.
+    """
+    name = name or str(getattr(function, "__name__", type(function).__name__))
     asked = _arguments(name, function)
     declared = declared_by(name, getattr(function, "harness", None))
     about = (inspect.getdoc(function) or "a function of the user's own").splitlines()[0]

@@ -3,6 +3,8 @@
 An engine that returns only a dictionary still runs the model. A tap on the model's root sees every run, and taps on the
 blocks note what each of them was given, one digest a token. The first block whose input differs from the bare run's
 says in which layer a patch was made, and at which tokens; nothing has to be believed of the engine's order of work.
+Where `calls` are asked for, every module notes the dtype and the size of what it returns as well: the first module that
+differs says where the engine's interception changed the model.
 
 The watch stays out of the way of the engine's own interception: a watched model can be tapped, by the engine too.
 """
@@ -11,19 +13,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
+from mlx.utils import tree_flatten
 
 from harness.intercept.outputs import activation_of
 from harness.intercept.swap import Handler, exchanged
+from harness.metrics.layouts import dtype_name
 from harness.models.architectures import blocks_of
+from harness.vocabulary.errors import UsageError
 
 Digests = tuple[bytes, ...]
 """One digest for each token."""
+
+
+@dataclass(frozen=True)
+class ModuleCall:
+    """What one module returned: the sum of its magnitudes, and that of the last token's (0 where there is none)."""
+
+    module: str
+    dtype: str
+    size: float
+    last: float
 
 
 @dataclass(frozen=True)
@@ -31,12 +46,14 @@ class ObservedRun:
     """One prompt of one forward pass.
 
     `logits` is the last token's row `[vocab]` in the model's dtype. `stages` holds the digests of what every block was
-    given, then of the logits at all tokens; it is empty where they could not be read.
+    given, then of the logits at all tokens; it is empty where they could not be read. `calls` are those of all modules
+    below the root in the order of execution; it is empty where nobody asked, and in a batch of several prompts.
     """
 
     ids: tuple[int, ...]
     logits: mx.array
     stages: tuple[Digests, ...]
+    calls: tuple[ModuleCall, ...] = ()
 
     def first_difference(self, other: ObservedRun) -> tuple[int, frozenset[int]] | None:
         """Return the first stage at which two runs differ and the tokens that differ there, or None."""
@@ -55,17 +72,79 @@ class Watch:
 
 
 @contextmanager
-def watched(module: Any) -> Iterator[Watch]:
+def watched(module: Any, calls: bool = False) -> Iterator[Watch]:
     """Note every forward pass of a model while the block runs; then each module gets its class back.
 
     A module that the engine left a class of its own on keeps that class: a comparison of the model with what it was
-    must see it. Ctrl-C is held back until a block is called; an engine's code belongs in `let_through` besides.
+    must see it. With `calls` every module notes what it returns, and all of them get their classes back. Ctrl-C is held
+    back until a block is called; an engine's code belongs in `let_through` besides.
     """
-    blocks = blocks_of(module)
+    blocks = _blocks(module)
     watch, stages = Watch(), _Stages(len(blocks) + 1)
-    handlers = [*((block, _noting_input(stages)) for block in blocks), (module, _noting_run(watch, stages))]
-    with exchanged(module, handlers, watching=True):
-        yield watch
+    with noted_calls(module) if calls else nullcontext(NotedCalls()) as noted:
+        handlers = [*((block, _noting_input(stages)) for block in blocks), (module, _noting_run(watch, stages, noted))]
+        with exchanged(module, handlers, watching=True):
+            yield watch
+
+
+def _blocks(module: Any) -> list[Any]:
+    try:
+        return blocks_of(module)
+    except UsageError:
+        return []  # such a model cannot be patched; its runs and calls can be noted all the same
+
+
+@dataclass
+class NotedCalls:
+    """The calls of the pass under way: names, dtypes, and sizes that nobody has computed yet."""
+
+    names: list[tuple[str, str]] = field(default_factory=list)
+    sizes: list[mx.array] = field(default_factory=list)
+    """`[2]` for each call: the sum of the magnitudes, and that of the last token's."""
+
+    def note(self, name: str, out: Any) -> None:
+        array = next((value for _, value in tree_flatten(out) if isinstance(value, mx.array)), None)
+        if array is None or not mx.issubdtype(array.dtype, mx.floating):
+            return
+        wide = mx.abs(array.astype(mx.float32))
+        # Only [1, tokens, width] has its tokens where one knows them: experts, for one, sort theirs.
+        last = wide[:, -1] if wide.ndim == 3 and len(wide) == 1 else mx.zeros(())
+        self.names.append((name, dtype_name(array)))
+        self.sizes.append(mx.stack([mx.sum(wide), mx.sum(last)]))
+
+    def clear(self) -> None:
+        self.names.clear()
+        self.sizes.clear()
+
+    def read(self, sizes: Sequence[mx.array] | None = None) -> tuple[ModuleCall, ...]:
+        """Return the calls. `sizes` are theirs, where a compiled function has computed them."""
+        pairs = zip(self.names, self.sizes if sizes is None else sizes, strict=True)
+        found = (_call(name, dtype, both) for (name, dtype), both in pairs)
+        return tuple(call for call in found if call)
+
+
+def _call(name: str, dtype: str, sizes: mx.array) -> ModuleCall | None:
+    """Return a call, or None for a module that was compiled with its surroundings and returned no value of its own."""
+    try:
+        return ModuleCall(name, dtype, *np.array(sizes).tolist())
+    except (ValueError, RuntimeError):
+        return None
+
+
+@contextmanager
+def noted_calls(root: Any) -> Iterator[NotedCalls]:
+    """Note what every module below a root returns while the block runs; then all get their classes back, and the root
+    as well, whatever an engine left on them."""
+    noted = NotedCalls()
+    handlers = [
+        (module, _as_it_is if module is root else _noting_output(name, noted)) for name, module in root.named_modules()
+    ]
+    with exchanged(root, handlers):
+        yield noted
+
+
+def _as_it_is(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return call(*args, **kwargs)
 
 
 class _Stages:
@@ -104,13 +183,23 @@ def _noting_input(stages: _Stages) -> Handler:
     return handler
 
 
-def _noting_run(watch: Watch, stages: _Stages) -> Handler:
+def _noting_output(name: str, noted: NotedCalls) -> Handler:
+    def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = call(*args, **kwargs)
+        noted.note(name, out)
+        return out
+
+    return handler
+
+
+def _noting_run(watch: Watch, stages: _Stages, noted: NotedCalls) -> Handler:
     def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         ids = _ids((*args, *kwargs.values()))
         stages.start(len(ids))
+        noted.clear()
         out = call(*args, **kwargs)
         try:
-            watch.seen += _seen(ids, out, stages)
+            watch.seen += _seen(ids, out, stages, noted)
         except (ValueError, RuntimeError, TypeError) as error:
             watch.blind = str(error)
         return out
@@ -134,11 +223,12 @@ def _ids(values: Sequence[Any]) -> list[tuple[int, ...]]:
         return []
 
 
-def _seen(ids: Sequence[tuple[int, ...]], out: Any, stages: _Stages) -> Iterator[ObservedRun]:
+def _seen(ids: Sequence[tuple[int, ...]], out: Any, stages: _Stages, noted: NotedCalls) -> Iterator[ObservedRun]:
     logits = activation_of(out)
     if not isinstance(logits, mx.array) or logits.ndim != 3 or logits.shape[0] != len(ids):
         raise TypeError(f"a run on {len(ids)} prompts returned {getattr(logits, 'shape', type(logits).__name__)}")
     mx.eval(logits)
     stages.note(logits)
+    calls = noted.read() if len(ids) == 1 else ()
     for number, prompt in enumerate(ids):
-        yield ObservedRun(prompt, logits[number, -1], stages.of(number))
+        yield ObservedRun(prompt, logits[number, -1], stages.of(number), calls)

@@ -208,21 +208,25 @@ def check_question(model: LoadedModel, question: Question) -> list[HookPoint]:
 
 
 def check_alignment(clean: Tokens, corrupted: Tokens) -> None:
-    """Raise AlignmentError when the prompts differ in length, with both tokenizations and the first difference.
+    """Raise AlignmentError when the prompts differ in length.
 
     Without this, a whole-residual patch reads 100 % and a one-token prompt is broadcast over the other.
     """
+    if found := misalignment(clean, corrupted):
+        raise AlignmentError(found)
+
+
+def misalignment(clean: Tokens, corrupted: Tokens) -> Finding | None:
+    """Return the finding about prompts that differ in length: both tokenizations, and where they first differ."""
     if len(clean.ids) == len(corrupted.ids):
-        return
+        return None
     pairs = zip(clean.ids, corrupted.ids, strict=False)
     first = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(clean.ids), len(corrupted.ids)))
-    raise AlignmentError(
-        Finding(
-            "ALN001",
-            f"clean is {len(clean.ids)} tokens {_quoted(clean)}, corrupted is {len(corrupted.ids)} "
-            f"{_quoted(corrupted)}; they first differ at position {first}",
-            evidence={"clean": len(clean.ids), "corrupted": len(corrupted.ids), "first_difference": first},
-        )
+    return Finding(
+        "ALN001",
+        f"clean is {len(clean.ids)} tokens {_quoted(clean)}, corrupted is {len(corrupted.ids)} "
+        f"{_quoted(corrupted)}; they first differ at position {first}",
+        evidence={"clean": len(clean.ids), "corrupted": len(corrupted.ids), "first_difference": first},
     )
 
 

@@ -51,9 +51,9 @@ def is_code(name: str) -> bool:
     return ":" in name
 
 
-def code_refusal(noun: str, name: str) -> str:
-    """Return what is said to somebody who names code and has not allowed it."""
-    return f"the {noun} {name!r} is code of your own, and runs only with --allow-code; nothing was imported"
+def code_refusal(noun: str, name: str, permission: str = "--allow-code") -> str:
+    """Return what is said to somebody who names code and has not allowed it; `permission` is what would allow it."""
+    return f"the {noun} {name!r} is code of your own, and runs only with {permission}; nothing was imported"
 
 
 def metric_named(name: str) -> Metric:

@@ -11,8 +11,8 @@ from bench import codes, dial, run
 from faulty_models import Sound, loaded
 
 from harness import models
-from harness.checks.error_bars import with_error_bars
 from harness.engines import answer, engine_named
+from harness.engines.error_bars import with_error_bars
 from harness.models import bundled
 from harness.models.tokens import read
 from harness.vocabulary import Direction, Question, Sweep, Tokens

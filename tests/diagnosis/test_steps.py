@@ -105,16 +105,24 @@ def only_patched(monkeypatch):
     return diagnose(model, clean=CLEAN, corrupted=CORRUPTED), {"run": "patched", "module": "model.layers.1", "layer": 1}
 
 
+def declared(engine):
+    """A function as `docs/engines.md` asks for, of l2 and any module."""
+    engine.harness = {"units": "percent", "metrics": ["l2"], "components": ["paths"]}
+    return engine
+
+
 def failing_engine(monkeypatch):
-    def engine(module, clean, corrupted, component, metric):
+    @declared
+    def engine(model, clean, corrupted, component, layers, metric):
         raise RuntimeError("planted")
 
     return diagnose(build(), clean=CLEAN, corrupted=CORRUPTED, engine=engine), {"step": "patched"}
 
 
 def drowned_digits(monkeypatch):
-    def engine(module, clean, corrupted, component, metric):
-        rows = [np.array(module(mx.array([ids]))[0, -1].astype(mx.float32)).astype(float) for ids in (clean, corrupted)]
+    @declared
+    def engine(model, clean, corrupted, component, layers, metric):
+        rows = [np.array(model(mx.array([ids]))[0, -1].astype(mx.float32)).astype(float) for ids in (clean, corrupted)]
         return {"baseline": 1.002 * np.linalg.norm(rows[0] - rows[1]), "recoveries": {}}
 
     return diagnose(build(), clean=CLEAN, corrupted=CORRUPTED, engine=engine), {}

@@ -17,6 +17,7 @@ from harness.diagnosis.zoo.patching import Proxy, instance_call, proxied_blocks,
 from harness.diagnosis.zoo.trial import required_place
 from harness.engines import engine_named
 
+LAYERS = list(range(4))
 VISIBLE = ("F03", "F06", "F08", "F09", "F10", "F12", "F13", "F18")
 
 
@@ -316,8 +317,8 @@ def test_an_engine_leaves_the_model_as_it_was_and_reports_every_layer(fault, pla
         root = arguments["model"].module
         before = [logits(root, ids) for ids in (CLEAN, CORRUPTED)]
         if callable(arguments.get("engine")):
-            found = arguments["engine"](root, CLEAN, CORRUPTED, arguments["component"], "l2")
-            assert sorted(found) == list(range(4))
+            found = arguments["engine"](root, CLEAN, CORRUPTED, arguments["component"], LAYERS, "l2")
+            assert sorted(found) == LAYERS
         assert np.array_equal(before, [logits(root, ids) for ids in (CLEAN, CORRUPTED)])
 
 
@@ -337,13 +338,13 @@ def test_a_patch_of_saved_float32_widens_the_run():
             return original.__call__(self, x)
 
         norm.__class__ = type("Watching", (original,), {"__call__": watching})
-        saving_float32(root, CLEAN, CORRUPTED, "mlp", "l2")
+        saving_float32(root, CLEAN, CORRUPTED, "mlp", LAYERS, "l2")
         assert seen == {"mlx.core.float16", "mlx.core.float32"}
 
 
 def test_a_call_set_on_an_instance_never_happens():
     with planted("F20", 2) as arguments:
-        found = instance_call(arguments["model"].module, CLEAN, CORRUPTED, "mlp", "l2")
+        found = instance_call(arguments["model"].module, CLEAN, CORRUPTED, "mlp", LAYERS, "l2")
         assert set(found.values()) == {0.0}
 
 
@@ -367,6 +368,6 @@ def test_a_traced_run_that_is_another_model(index, engine, monkeypatch):
 
         own, rows = patching._logits, []
         monkeypatch.setattr(patching, "_logits", lambda module, ids: rows.append(own(module, ids)) or rows[-1])
-        engine(root, CLEAN, CORRUPTED, arguments["component"], "l2")
+        engine(root, CLEAN, CORRUPTED, arguments["component"], LAYERS, "l2")
         assert traced
         assert l2(host(rows[0]), bare[CLEAN]) > 0.1

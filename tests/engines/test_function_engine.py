@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import harness
 from harness.cli import exit_code_of
 from harness.engines import engine_named
 from harness.laws import LAWS
@@ -78,8 +80,92 @@ def test_the_documented_example_obeys_the_laws_it_can(folder, capsys):
     assert "PASSED: 9 cells passed, 0 failed, 0 skipped" in capsys.readouterr().out
 
 
+def diagnosing(*options):
+    return ("diagnose", "-m", "llama-2k-f32", "--clean-ids", "1,2,3", "--corrupted-ids", "1,5,3", "-c", "mlp", *options)
+
+
+OWN = ("-e", "mypatch:patch", "--allow-code")
+BESIDE = ("run", "--allow-code", "--with-engine", "mypatch:patch", "plain.case.yaml")
+COMMANDS = {
+    "a case": (("run", "--allow-code", "mine.case.yaml"), "mypatch:patch mlp l2"),
+    "beside a case": (BESIDE, "mypatch:patch mlp l2"),
+    "conformance": (("conformance", *OWN, "--row", "llama", "--law=answers"), "PASSED: 1 cells passed"),
+    "diagnose": (diagnosing(*OWN), "mypatch:patch patched mlp at 4 layers"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_file_of_the_page_is_taken_by_every_command(folder, capsys, command):
+    written(folder, "mypatch.py", PYTHON[0])
+    written(folder, "mine.case.yaml", CASE)
+    written(folder, "plain.case.yaml", CASE.replace(', "mypatch:patch"', ""))
+    arguments, shown = COMMANDS[command]
+    assert exit_code_of(arguments) == 0
+    assert shown in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["the function", "its name"])
+def test_the_file_of_the_page_is_taken_by_a_notebook(folder, named):
+    written(folder, "mypatch.py", PYTHON[0])
+    engine = "mypatch:patch" if named else importlib.import_module("mypatch").patch
+    found = harness.diagnose(
+        "llama-2k-f32", clean=[1, 2, 3], corrupted=[1, 5, 3], component="mlp", engine=engine, allow_code=named
+    )
+    assert (found.verdict, found.findings) == ("clean", ())
+    told = {rung.name: rung.summary for rung in found.rungs}
+    assert told["patched"] == f"{'mypatch:patch' if named else 'patch'} patched mlp at 4 layers"
+    native = harness.diagnose("llama-2k-f32", clean=[1, 2, 3], corrupted=[1, 5, 3], component="mlp")
+    assert told["recovery"] == next(rung.summary for rung in native.rungs if rung.name == "recovery")
+
+
+def test_the_saved_case_of_a_function_is_run_with_its_permission(folder, capsys):
+    written(folder, "mypatch.py", PYTHON[0].replace("return float(np", "return 1.5 + float(np"))
+    assert exit_code_of(diagnosing(*OWN, "--save-case", "c.case.yaml")) == 1
+    out = capsys.readouterr().out
+    assert "DIA404" in out
+    command = "harness run c.case.yaml --allow-code"
+    assert f"{command} --engine mypatch:patch  fails, and with --engine native it passes" in out
+    for engine, code in (("mypatch:patch", 1), ("native", 0)):
+        assert exit_code_of([*command.split()[1:], "--engine", engine]) == code
+
+
+def test_the_notebook_of_the_page_prints_its_paragraph(folder, capsys):
+    written(folder, "mypatch.py", PYTHON[0])
+    exec(compile(PYTHON[1], "page", "exec"), {})
+    assert "No fault found. Looked at: environment, weights, forward, patched, metric" in capsys.readouterr().out
+
+
+ONE = ("--ids", "--clean", "0", "--corrupted", "1")
+REFUSING = {
+    "a case": ("run", "c.case.yaml"),
+    "beside a case": ("run", "--with-engine", "planted:patch", "plain.case.yaml"),
+    "patch": ("patch", "-m", "dial-tiny-f32", *ONE, "-e", "planted:patch"),
+    "conformance": ("conformance", "-e", "planted:patch"),
+    "diagnose": diagnosing("-e", "planted:patch"),
+}
+REFUSED = "the engine 'planted:patch' is code of your own, and runs only with {}; nothing was imported"
+
+
+@pytest.mark.parametrize("command", REFUSING)
+def test_every_command_refuses_code_in_the_same_words(folder, capsys, command):
+    written(folder, "planted.py", "open('imported', 'w')\n")
+    case = "models: [dial-tiny-f32]\nprompts: {clean: [0], corrupted: [1]}\n"
+    written(folder, "plain.case.yaml", case)
+    written(folder, "c.case.yaml", case + "engines: [native, 'planted:patch']\n")
+    assert exit_code_of(REFUSING[command]) == 4
+    assert REFUSED.format("--allow-code") in capsys.readouterr().err
+    assert not Path("imported").exists()
+
+
+def test_a_notebook_is_told_its_own_way_to_allow_code(folder):
+    written(folder, "planted.py", "open('imported', 'w')\n")
+    with pytest.raises(UsageError, match=re.escape(REFUSED.format("allow_code=True"))):
+        harness.diagnose("llama-2k-f32", clean=[1, 2, 3], corrupted=[1, 5, 3], engine="planted:patch")
+    assert not Path("imported").exists()
+
+
 def test_the_documented_metric_is_measured(folder):
-    written(folder, "mymetric.py", PYTHON[1])
+    written(folder, "mymetric.py", PYTHON[2])
     written(folder, "m.case.yaml", "models: [dial-tiny-f32]\nprompts: {clean: [0], corrupted: [1]}\n"
             "sweep: {components: [mlp]}\nmetrics: [l2, 'mymetric:largest_difference']\n")  # fmt: skip
     assert exit_code_of(["run", "--allow-code", "--json", "out.json", "m.case.yaml"]) == 0
@@ -115,7 +201,7 @@ def test_code_is_refused_at_its_line_and_not_imported_unless_allowed(folder, key
 
 def test_a_metric_beside_the_case_is_found_from_the_command_line(tmp_path):
     """Without an engine of the folder, which would have put the folder on the path."""
-    written(tmp_path, "mymetric.py", PYTHON[1])
+    written(tmp_path, "mymetric.py", PYTHON[2])
     case = CASE.replace(', "mypatch:patch"', "").replace("metrics: [l2]", 'metrics: ["mymetric:largest_difference"]')
     written(tmp_path, "mine.case.yaml", case.replace("llama-2k-f32", "circuit-llama-2k-f32"))
     command = [Path(sys.executable).with_name("harness"), "run", "--allow-code", "mine.case.yaml"]

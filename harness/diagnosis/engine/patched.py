@@ -1,9 +1,10 @@
-"""The patch: does the patch fire, in the right dtype, and does the tracing leave the forward pass as it is?"""
+"""The patched rung: does the patch fire, in the right dtype, and does the tracing leave the forward pass as it is?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import mlx.core as mx
@@ -11,14 +12,17 @@ import numpy as np
 
 from harness import intercept
 from harness.diagnosis.causes.cause import cause_of
-from harness.diagnosis.engine.asked import Asked, ModuleCall, Pass, bare
+from harness.diagnosis.engine.asked import Asked, EngineRaised
 from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, Place, PlacedFinding
 from harness.diagnosis.trail.flow import Trail, trail
+from harness.engines.foreign import ObservedRuns
 from harness.intercept import HookPoint, Tap, resolve
+from harness.intercept.observer import ModuleCall, ObservedRun
 from harness.metrics.host import host_values
 from harness.metrics.layouts import dtype_name
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import Question, Sweep, Tokens
+from harness.patching.sweep import misalignment
+from harness.vocabulary import Answer, Question, Sweep, Tokens
 
 SAME = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}
 """Difference of logits, as a share of the largest, up to which two runs in a dtype are one: a few of its roundings."""
@@ -26,90 +30,93 @@ SAME = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}
 
 def alignment(clean: Tokens, corrupted: Tokens) -> Iterator[PlacedFinding]:
     """Yield a finding when the prompts differ in length: where they first differ, and both tokenizations."""
-    if len(clean.ids) == len(corrupted.ids):
-        return
-    pairs = zip(clean.ids, corrupted.ids, strict=False)
-    first = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(clean.ids), len(corrupted.ids)))
-    yield PlacedFinding.of(
-        "DIA304",
-        f"clean is {len(clean.ids)} tokens {_quoted(clean)}, corrupted is {len(corrupted.ids)} {_quoted(corrupted)}; "
-        f"they first differ at position {first}, and from there on positions do not correspond",
-        Place("patched", "patched", token=first),
-        PROVEN,
-        clean=len(clean.ids),
-        corrupted=len(corrupted.ids),
-        first_difference=first,
-    )
+    found = misalignment(clean, corrupted)
+    if found is not None:
+        yield PlacedFinding.of(
+            "DIA304",
+            f"{found.message}, and from there on positions do not correspond",
+            Place("patched", "patched", token=found.evidence["first_difference"]),
+            PROVEN,
+            **found.evidence,
+        )
 
 
-def about_the_passes(model: LoadedModel, question: Question, asked: Asked) -> list[PlacedFinding]:
-    """Return what an observed function does to the forward pass: another answer, another dtype, no patch at all."""
-    if asked.error is not None:
-        return [PlacedFinding.of("DIA305", f"{asked.name} raised {asked.error}", Place("patched", "patched"))]
-    if not asked.passes:
+def engine_raised(name: str, error: EngineRaised) -> PlacedFinding:
+    """Return the finding about an engine that raised."""
+    return PlacedFinding.of("DIA305", f"{name} raised {error}", Place("patched", "patched"))
+
+
+def about_the_passes(question: Question, asked: Asked) -> list[PlacedFinding]:
+    """Return what an observed engine does to the forward pass: another answer, another dtype, no patch at all."""
+    if asked.runs is None:
         return []
-    clean, corrupted = bare(model.module, question.clean.ids), bare(model.module, question.corrupted.ids)
+    own, corrupted = asked.runs.own, asked.runs.bare.target
     return [
-        *_perturbed(asked, clean, "clean"),
-        *_dtype_drift(asked, corrupted),
-        *_never_fired(asked, question, corrupted),
+        *islice(_perturbed(asked.name, asked.answer, asked.runs), 1),
+        *_dtype_drift(asked.name, own, corrupted),
+        *(_never_fired(asked.name, question, own, corrupted) if asked.curve.cells else ()),
     ]
 
 
-def _perturbed(asked: Asked, plain: Pass, run: str) -> Iterator[PlacedFinding]:
-    """Of the engine's own runs of the clean prompt one must be the bare run."""
-    own = [each for each in asked.passes if each.ids == plain.ids]
-    if not own or any(same(each.logits, plain.logits) for each in own):
+_PROMPTS = {"source": "clean", "target": "corrupted"}
+"""The prompt of each role, denoising."""
+
+
+def _perturbed(name: str, given: Answer, runs: ObservedRuns) -> Iterator[PlacedFinding]:
+    """Yield the unpatched runs of the engine that differ from the bare ones by more than rounding."""
+    for role in (each.evidence["run"] for each in given.attribution if each.code == "ATR001"):
+        plain: ObservedRun = getattr(runs.bare, role)
+        own = next((each for each in runs.own if each.ids == plain.ids and not same(each.logits, plain.logits)), None)
+        if own is None:
+            continue
+        first, difference = first_difference(own, plain), apart(own.logits, plain.logits)
+        where = f"; the first part that differs is {first}" if first else ""
+        yield PlacedFinding.of(
+            "DIA209",
+            f"{name}: its run of the {_PROMPTS[role]} prompt differs from the bare one by {100 * difference:.3g} % of "
+            f"the largest logit{where}",
+            Place.of_module("forward", _PROMPTS[role], first),
+            PROVEN,
+            engine=name,
+            difference=difference,
+        )
+
+
+def _dtype_drift(name: str, runs: Sequence[ObservedRun], plain: ObservedRun) -> Iterator[PlacedFinding]:
+    wanted = {call.module: call.dtype for call in plain.calls}
+    drifted = (call for run in runs for call in run.calls if call.dtype != wanted.get(call.module, call.dtype))
+    for call in islice(drifted, 1):
+        bare = wanted[call.module]
+        yield PlacedFinding.of(
+            "DIA302",
+            f"{name}: {call.module} returns {call.dtype} in one of its runs, {bare} in the bare model; a "
+            "wider run heals or hides what the model's own dtype does",
+            Place.of_module("patched", "patched", call.module),
+            PROVEN,
+            dtype=call.dtype,
+            bare=bare,
+            engine=name,
+        )
+
+
+def _never_fired(
+    name: str, question: Question, runs: Sequence[ObservedRun], plain: ObservedRun
+) -> Iterator[PlacedFinding]:
+    if question.clean.ids == question.corrupted.ids:
         return
-    first = first_difference(own[0], plain)
-    where = f"; the first part that differs is {first}" if first else ""
-    difference = apart(own[0].logits, plain.logits)
-    yield PlacedFinding.of(
-        "DIA209",
-        f"{asked.name}: its run of the {run} prompt differs from the bare one by {100 * difference:.3g} % of the "
-        f"largest logit{where}",
-        Place.of_module("forward", run, first),
-        PROVEN,
-        engine=asked.name,
-        difference=difference,
-    )
-
-
-def _dtype_drift(asked: Asked, plain: Pass) -> Iterator[PlacedFinding]:
-    wanted = {part.module: part.dtype for part in plain.parts}
-    for each in asked.passes:
-        for part in each.parts:
-            name, dtype = part.module, part.dtype
-            if name in wanted and dtype != wanted[name]:
-                yield PlacedFinding.of(
-                    "DIA302",
-                    f"{asked.name}: {name} returns {dtype} in one of its runs, {wanted[name]} in the bare model; a "
-                    "wider run heals or hides what the model's own dtype does",
-                    Place.of_module("patched", "patched", name),
-                    PROVEN,
-                    dtype=dtype,
-                    bare=wanted[name],
-                    engine=asked.name,
-                )
-                return
-
-
-def _never_fired(asked: Asked, question: Question, plain: Pass) -> Iterator[PlacedFinding]:
-    if not asked.cells or question.clean.ids == question.corrupted.ids:
-        return
-    over = [each for each in asked.passes if each.ids == question.corrupted.ids]
+    over = [each for each in runs if each.ids == question.corrupted.ids]
     component = question.sweep.components[0]
     unmoved = [each for each in over if _identical(each.logits, plain.logits)]
     if len(over) > 1 and len(unmoved) == len(over):
         yield PlacedFinding.of(
             "DIA301",
-            f"{asked.name}: all {len(over)} runs of the corrupted prompt give the unpatched logits bit for bit, so "
+            f"{name}: all {len(over)} runs of the corrupted prompt give the unpatched logits bit for bit, so "
             f"nothing that it patches as {component!r} is called",
             Place("patched", "patched", component),
             PROVEN,
             passes=len(over),
             component=component,
-            engine=asked.name,
+            engine=name,
         )
 
 
@@ -126,15 +133,14 @@ def never_called(model: LoadedModel, question: Question, trail: Trail, reason: s
 
 def only_patched(model: LoadedModel, question: Question, asked: Asked) -> list[PlacedFinding]:
     """Return the cause where patched runs are not finite: the trail of the first of them, patch and all."""
-    broken = [site for site, row in asked.patched.items() if not row.finite]
+    patched = asked.answer.patched
+    broken = [site for site, row in patched.items() if not row.finite]
     if not broken:
         return []
     site = broken[0]
     point = resolve(model, Sweep((site.component,), (site.layer,)))[0]
     found = patched_trail(model, question, point)
-    message = (
-        f"{len(broken)} of {len(asked.patched)} patched runs are not finite, both unpatched ones are; first {site}"
-    )
+    message = f"{len(broken)} of {len(patched)} patched runs are not finite, both unpatched ones are; first {site}"
     if found.suspect is None:
         place = Place("patched", "patched", str(site.component), site.layer)
         return [PlacedFinding.of("DIA303", message, place, SUSPECTED, site, sites=[str(each) for each in broken])]
@@ -165,13 +171,13 @@ def patched_trail(model: LoadedModel, question: Question, point: HookPoint) -> T
     return trail(model.module, question.corrupted.ids, "patched", taps)
 
 
-def first_difference(one: Pass, other: Pass, last: bool = False) -> str | None:
+def first_difference(one: ObservedRun, other: ObservedRun, last: bool = False) -> str | None:
     """Return the first module whose output differs in size, in the order of execution."""
     calls = by_call(other)
-    for key, part in by_call(one).items():
+    for key, call in by_call(one).items():
         wanted = calls.get(key)
-        if wanted and (part.dtype != wanted.dtype or not _close(*_sizes(part, wanted, last), part.dtype)):
-            return part.module
+        if wanted and (call.dtype != wanted.dtype or not _close(*_sizes(call, wanted, last), call.dtype)):
+            return call.module
     return None
 
 
@@ -179,13 +185,13 @@ def _sizes(one: ModuleCall, other: ModuleCall, last: bool) -> tuple[float, float
     return (one.last, other.last) if last else (one.size, other.size)
 
 
-def by_call(each: Pass) -> dict[tuple[str, int], ModuleCall]:
-    """Return the parts of a pass by module and by how often it had been called before."""
+def by_call(each: ObservedRun) -> dict[tuple[str, int], ModuleCall]:
+    """Return the calls of a run by module and by how often it had been called before."""
     found: dict[tuple[str, int], ModuleCall] = {}
     seen: dict[str, int] = {}
-    for part in each.parts:
-        count = seen[part.module] = seen.get(part.module, 0) + 1
-        found[part.module, count] = part
+    for call in each.calls:
+        count = seen[call.module] = seen.get(call.module, 0) + 1
+        found[call.module, count] = call
     return found
 
 
@@ -213,7 +219,3 @@ def apart(a: mx.array, b: mx.array) -> float:
     if not (np.isfinite(x[~same]).all() and np.isfinite(y[~same]).all()):
         return float("inf")
     return float(np.abs(x[~same] - y[~same]).max() / max(np.abs(y[np.isfinite(y)]).max(), 1e-300))
-
-
-def _quoted(tokens: Tokens) -> str:
-    return "[" + " ".join(repr(text) for text in tokens.texts) + "]"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from harness.diagnosis.engine.asked import Asked, ask
+from harness.diagnosis.engine.asked import Asked
 from harness.diagnosis.outcome.nouns import Place, PlacedFinding
-from harness.diagnosis.subject import cast_to
-from harness.engines import engine_named
+from harness.engines.error_bars import in_float32
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Question, State
 
@@ -19,18 +18,19 @@ TRUSTED_POINTS = 5.0
 
 def examine(asked: Asked) -> Iterator[PlacedFinding]:
     """Yield the numbers that stand where float64 has none."""
-    invented = [cell for cell in asked.cells if cell.reported.finite and cell.true is not None and not cell.true.finite]
-    bad_baseline = asked.baseline is not None and not math.isfinite(asked.baseline)
-    if not invented and bad_baseline:
-        invented = [cell for cell in asked.cells if cell.reported.finite]
+    cells = asked.curve.cells
+    reported = [cell for cell in cells if cell.recovery.finite]
+    invented = [cell for cell in reported if cell.oracle.state not in (State.FINITE, State.UNKNOWN)]
+    if not invented and asked.baseline is not None and not math.isfinite(asked.baseline):
+        invented = reported
     if not invented:
         return
     first = invented[0]
-    state = first.true.state if first.true is not None and not first.true.finite else State.UNDEFINED
+    state = State.UNDEFINED if first.oracle.state in (State.FINITE, State.UNKNOWN) else first.oracle.state
     told = "" if asked.baseline is None else f" from a baseline of {asked.baseline:g}"
     yield PlacedFinding.of(
         "DIA502",
-        f"{asked.name} reports {first.reported.text('.4g')} % at {len(invented)} of {len(asked.cells)} layers{told}, "
+        f"{asked.name} reports {first.recovery.text('.4g')} % at {len(invented)} of {len(cells)} layers{told}, "
         f"where the recovery is {state.value}",
         Place("recovery", "recovery", layer=first.layer),
         layers=[cell.layer for cell in invented],
@@ -42,7 +42,7 @@ def examine(asked: Asked) -> Iterator[PlacedFinding]:
 def error_bars(model: LoadedModel, question: Question, asked: Asked) -> Iterator[PlacedFinding]:
     """Yield a warning where the same sweep in float32 gives other recoveries: what rounding does to each of them.
 
-    A model of 16-bit weights is cast for it, so one that would take more than SHADOW_BYTES in float32 is left alone.
+    A model of 16-bit weights gets a copy in float32 for it; one that would take more than SHADOW_BYTES is left alone.
     """
     from mlx.utils import tree_flatten
 
@@ -50,12 +50,11 @@ def error_bars(model: LoadedModel, question: Question, asked: Asked) -> Iterator
     narrow = any(str(array.dtype).endswith("float16") for array in weights)
     if not narrow or 2 * sum(array.nbytes for array in weights) > SHADOW_BYTES:
         return
-    with cast_to(model.module, "float32"):
-        shadow = ask(engine_named("native"), model, question)
+    wide = in_float32(model, question, asked.answer)
     pairs = [
-        (cell.layer, cell.reported.value, other.reported.value)
-        for cell, other in zip(asked.cells, shadow.cells, strict=True)
-        if cell.reported.value is not None and other.reported.value is not None
+        (cell.layer, cell.oracle.value, other.oracle.value)
+        for cell, other in (asked.curve.paired(wide.curves[0]) if wide else ())
+        if cell.oracle.value is not None and other.oracle.value is not None
     ]
     layer, here, there = max(pairs, key=lambda pair: abs(pair[1] - pair[2]), default=(0, 0.0, 0.0))
     moved = sum(abs(a - b) > TRUSTED_POINTS for _, a, b in pairs)
@@ -72,12 +71,13 @@ def error_bars(model: LoadedModel, question: Question, asked: Asked) -> Iterator
 
 def summary(asked: Asked) -> str:
     """Return the recoveries in one line."""
-    finite = [cell for cell in asked.cells if cell.reported.value is not None]
-    if not asked.cells:
+    cells = asked.curve.cells
+    finite = [cell for cell in cells if cell.recovery.value is not None]
+    if not cells:
         return "no recovery was reported"
     if not finite:
-        states = sorted({cell.reported.state.value for cell in asked.cells})
-        return f"all {len(asked.cells)} recoveries are {' or '.join(states)}"
-    top = max(finite, key=lambda cell: cell.reported.value or 0.0)
-    largest = f"{top.reported.text('.1f')} % at layer {top.layer}"
-    return f"{len(finite)} of {len(asked.cells)} recoveries are numbers, the largest {largest}"
+        states = sorted({cell.recovery.state.value for cell in cells})
+        return f"all {len(cells)} recoveries are {' or '.join(states)}"
+    top = max(finite, key=lambda cell: cell.recovery.value or 0.0)
+    largest = f"{top.recovery.text('.1f')} % at layer {top.layer}"
+    return f"{len(finite)} of {len(cells)} recoveries are numbers, the largest {largest}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.diagnosis.outcome.diagnosis import Diagnosis
+from harness.vocabulary import is_code
 from harness.vocabulary.errors import UsageError
 from harness.vocabulary.findings import FINDINGS
 
@@ -65,6 +66,7 @@ def written(diagnosis: Diagnosis, file: Path, source: Mapping[str, Any], prompts
     ]
     lines += _allowed(prompts)
     beside = f" --models {table_file(file)}" if table else ""
+    beside += " --allow-code" if is_code(engine) else ""
     remedy = "the prompts are of equal length" if cause.code == "DIA304" else "the model is repaired"
     return Written("\n".join(lines) + "\n", table, f"harness run {file}{beside}", tuple(_choices(engines, ids)), remedy)
 

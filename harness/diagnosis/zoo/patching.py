@@ -1,7 +1,7 @@
 """Engines whose taps do something else than they seem to, and models in which nothing can be tapped.
 
-The engines patch one module of every block as engines in use do, by hand: with proxies, with an attribute, with saved
-float32.
+The engines are functions as `docs/engines.md` asks for. They patch one module of every block as engines in use do, by
+hand: with proxies, with an attribute, with saved float32.
 """
 
 from __future__ import annotations
@@ -50,52 +50,62 @@ def _distance(a: mx.array, b: mx.array) -> float:
     return float(mx.sqrt(mx.sum(mx.square(a - b))))
 
 
-def _sweep(module: Any, clean: Ids, corrupted: Ids, taps: Sequence[Proxy]) -> Recoveries:
+def _sweep(model: Any, clean: Ids, corrupted: Ids, layers: Ids, taps: Sequence[Proxy]) -> Recoveries:
     """Patch one tap after another and return layer -> percent; the taps stand in the model already."""
-    target = _logits(module, clean)
+    target = _logits(model, clean)
     saved = [tap.saved for tap in taps]
-    baseline = _distance(target, _logits(module, corrupted))
+    baseline = _distance(target, _logits(model, corrupted))
     found = {}
-    for layer, (tap, value) in enumerate(zip(taps, saved, strict=True)):
-        tap.given = value
-        found[layer] = 100 * (1 - _distance(target, _logits(module, corrupted)) / baseline)
-        tap.given = None
+    for layer in layers:
+        taps[layer].given = saved[layer]
+        found[layer] = 100 * (1 - _distance(target, _logits(model, corrupted)) / baseline)
+        taps[layer].given = None
     return found
 
 
-def proxied_blocks(module: Any, clean: Ids, corrupted: Ids, component: str, metric: str) -> Recoveries:
+def _patches(component: str) -> Callable[[Any], Any]:
+    """Declare what a function patches."""
+
+    def declare(function: Any) -> Any:
+        function.harness = {"units": "percent", "metrics": ["l2"], "components": [component]}
+        return function
+
+    return declare
+
+
+@_patches("resid_post")
+def proxied_blocks(model: Any, clean: Ids, corrupted: Ids, component: str, layers: Ids, metric: str) -> Recoveries:
     """Trace a model with every block behind a proxy, which is of none of the model's own classes."""
-    blocks = module.model.layers
-    module.model.layers = taps = [Proxy(block) for block in blocks]
+    blocks = model.model.layers
+    model.model.layers = taps = [Proxy(block) for block in blocks]
     try:
-        return _sweep(module, clean, corrupted, taps)
+        return _sweep(model, clean, corrupted, layers, taps)
     finally:
-        module.model.layers = blocks
+        model.model.layers = blocks
 
 
-def proxied_head(module: Any, clean: Ids, corrupted: Ids, component: str, metric: str) -> Recoveries:
+@_patches("mlp")
+def proxied_head(model: Any, clean: Ids, corrupted: Ids, component: str, layers: Ids, metric: str) -> Recoveries:
     """Trace a model with its output head behind a proxy, which makes `"lm_head" in model` false."""
-    head = module.lm_head
-    module.lm_head = Proxy(head)
+    head = model.lm_head
+    model.lm_head = Proxy(head)
     try:
-        return proxied_mlps(module, clean, corrupted, component, metric)
+        return _with_mlps_proxied(Proxy, model, clean, corrupted, layers)
     finally:
-        module.lm_head = head
+        model.lm_head = head
 
 
-def proxied_mlps(
-    module: Any, clean: Ids, corrupted: Ids, component: str, metric: str, proxy: type[Proxy] = Proxy
-) -> Recoveries:
+def _with_mlps_proxied(proxy: type[Proxy], model: Any, clean: Ids, corrupted: Ids, layers: Ids) -> Recoveries:
     """Trace a model with every MLP behind a proxy."""
-    name = "mlp" if hasattr(module.layers[0], "mlp") else "mlp_block"
-    mlps = [getattr(block, name) for block in module.layers]
+    name = "mlp" if hasattr(model.layers[0], "mlp") else "mlp_block"
+    mlps = [getattr(block, name) for block in model.layers]
     taps = [proxy(mlp) for mlp in mlps]
-    for block, tap in zip(module.layers, taps, strict=True):
+    for block, tap in zip(model.layers, taps, strict=True):
         setattr(block, name, tap)
     try:
-        return _sweep(module, clean, corrupted, taps)
+        return _sweep(model, clean, corrupted, layers, taps)
     finally:
-        for block, mlp in zip(module.layers, mlps, strict=True):
+        for block, mlp in zip(model.layers, mlps, strict=True):
             setattr(block, name, mlp)
 
 
@@ -109,20 +119,22 @@ class SavesFloat32(Proxy):
         return out
 
 
-def saving_float32(module: Any, clean: Ids, corrupted: Ids, component: str, metric: str) -> Recoveries:
+@_patches("mlp")
+def saving_float32(model: Any, clean: Ids, corrupted: Ids, component: str, layers: Ids, metric: str) -> Recoveries:
     """Patch with activations that were saved in float32."""
-    return proxied_mlps(module, clean, corrupted, component, metric, SavesFloat32)
+    return _with_mlps_proxied(SavesFloat32, model, clean, corrupted, layers)
 
 
-def instance_call(module: Any, clean: Ids, corrupted: Ids, component: str, metric: str) -> Recoveries:
+@_patches("mlp")
+def instance_call(model: Any, clean: Ids, corrupted: Ids, component: str, layers: Ids, metric: str) -> Recoveries:
     """Set `__call__` on every MLP itself, where Python does not look for it: nothing is saved, nothing is patched."""
-    taps = [Proxy(block.mlp) for block in module.layers]
-    for block, tap in zip(module.layers, taps, strict=True):
+    taps = [Proxy(block.mlp) for block in model.layers]
+    for block, tap in zip(model.layers, taps, strict=True):
         object.__setattr__(block.mlp, "__call__", tap)
     try:
-        return _sweep(module, clean, corrupted, taps)
+        return _sweep(model, clean, corrupted, layers, taps)
     finally:
-        for block in module.layers:
+        for block in model.layers:
             object.__delattr__(block.mlp, "__call__")
 
 

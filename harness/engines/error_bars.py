@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.engines import answer, engine_named
+from harness.engines.formula import answer
+from harness.engines.native import NATIVE
 from harness.models.loaded import LoadedModel
 from harness.models.shadow import float32_shadow
 from harness.vocabulary import Answer, Cell, Curve, Question
@@ -20,11 +21,14 @@ def with_error_bars(model: LoadedModel, question: Question, given: Answer) -> An
     The bar is about the logits, not about an engine's formula: both sides are float64 readings. The same answers are
     read in both, whichever token the shadow would prefer. The shadow is made for this sweep and forgotten after it.
     """
+    wide = in_float32(model, question, given)
+    return given if wide is None else replace(given, curves=tuple(map(_barred, given.curves, wide.curves)))
+
+
+def in_float32(model: LoadedModel, question: Question, given: Answer) -> Answer | None:
+    """Return the float64 readings of the same sweep in float32, or None where the model computes in float32."""
     shadow = float32_shadow(model)
-    if shadow is None:
-        return given
-    wide = answer(engine_named("native"), shadow, replace(question, answers=given.answers))
-    return replace(given, curves=tuple(map(_barred, given.curves, wide.curves)))
+    return None if shadow is None else answer(NATIVE, shadow, replace(question, answers=given.answers))
 
 
 def _barred(curve: Curve, wide: Curve) -> Curve:
