@@ -13,7 +13,7 @@ from rich.text import Text
 
 from harness.results.reports.terminal import console
 from harness.snapshots import Difference, Snapshot, SnapshotPlace, SnapshotTolerance, candidates, differences
-from harness.snapshots.document import read
+from harness.snapshots.file import read
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, EXIT_USAGE, SnapshotUnreadable, UsageError
 
 Tolerances = tuple[SnapshotTolerance, SnapshotTolerance]

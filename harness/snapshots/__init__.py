@@ -1,7 +1,8 @@
 """Snapshots: stored numbers that notice change. They never decide what is right; oracles, laws and closed forms do.
 
 places       where they live, where candidates wait, and when nobody may write
-document     a job's result -> what is stored: readings with states, tolerance, provenance, verdict; its file
+document     a job's result -> what is stored: readings with states, tolerance, provenance, verdict
+file         its file: JSON that is written in one way, or unreadable for one named reason
 comparison   stored and new -> the differences beyond the tolerance
 candidates   numbers waiting in the results folder for a review
 steps        what the comparison of a job or of a part of it finds, on a backend with a snapshot and on one without

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.snapshots import document
-from harness.snapshots.document import Snapshot, dumps
+from harness.snapshots import file as snapshot_file
+from harness.snapshots.document import Snapshot
+from harness.snapshots.file import dumps
 from harness.snapshots.places import SnapshotPlace, refuse_in_ci
 from harness.support.files import make_results_folder, write_text
 from harness.vocabulary.errors import SnapshotUnreadable, UsageError
@@ -38,7 +39,7 @@ def read(place: SnapshotPlace, results: Path) -> Snapshot:
     """Return a candidate. Raises UsageError when the file is not one of this job's."""
     file = place.candidate(results)
     try:
-        new = document.read(file)
+        new = snapshot_file.read(file)
     except SnapshotUnreadable as error:
         raise UsageError(f"{error}; remove it") from error
     said, right = f"{new.holds} {new.backend}", f"{place.holds} {place.backend}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from harness.snapshots.document import Quantity, Snapshot, SnapshotTolerance, plain
+from harness.snapshots.document import Quantity, Snapshot, SnapshotTolerance
 from harness.vocabulary import Reading, State
 
 
@@ -43,7 +43,7 @@ def differences(old: Snapshot, new: Snapshot, tolerance: SnapshotTolerance | Non
     Without a tolerance given, the new snapshot's own is used and must equal the stored one: loosening it is a change.
     Provenance is not compared. Rounding to the stored digits is allowed for.
     """
-    was, now = plain(old), plain(new)
+    was, now = old.plain(), new.plain()
     found = [
         Difference(entry, was[entry], now[entry])
         for entry in ("case", "model", "engine", "tokens", *(() if tolerance else ("tolerance",)))

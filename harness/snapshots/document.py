@@ -1,21 +1,17 @@
-"""What a snapshot holds, and its file: JSON in a stable order, rounded so that a diff shows change and not noise.
+"""What a snapshot holds: the numbers of a job, rounded so that a diff shows change and not noise.
 
-The dataclasses name the entries of the file in the file's order. `read` and `loads` raise `SnapshotUnreadable` for
-whatever is not a snapshot of this version; `dumps` raises `SnapshotRefused` where a number is not finite.
+The dataclasses name the entries of the file, in the file's order. `file` reads and writes it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 from harness.vocabulary import Cell, Curve, Environment, JobResult, Reading, Site, State, Status, Tokens
-from harness.vocabulary.errors import SnapshotRefused, SnapshotUnreadable
 
 SNAPSHOT_SCHEMA: Final = "mlx-patch-harness/snapshot/1"
 
@@ -152,6 +148,10 @@ class Snapshot(_Strict):
         """Return the part of it with these components and metrics."""
         return replace(self, curves=tuple(curve for curve in self.curves if curve.key in keys))
 
+    def plain(self) -> dict[str, Any]:
+        """Return the entries of its file as JSON types; a cell names a head and an error bar only if it has one."""
+        return asdict(self, dict_factory=_entries)
+
     def numbers(self) -> dict[Quantity, tuple[Reading, str]]:
         """Return every number with its unit, in the file's order."""
         return dict(self._numbers())
@@ -165,6 +165,11 @@ class Snapshot(_Strict):
                 yield Quantity(*curve.key, site), (Reading(cell.value, cell.state), curve.recovery_unit)
                 if cell.precision is not None:
                     yield Quantity(*curve.key, site, is_error_bar=True), (Reading.of(cell.precision), "points")
+
+
+def _entries(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    plain = {name: list(entry) if isinstance(entry, tuple) else entry for name, entry in items}
+    return {name: entry for name, entry in plain.items() if entry is not None or name == "value"}
 
 
 def snapshot_of(job: JobResult, environment: Environment, tolerance: SnapshotTolerance) -> Snapshot:
@@ -210,89 +215,3 @@ def _cell(cell: Cell) -> SnapshotCell:
         state=cell.recovery.state,
         precision=bar,
     )
-
-
-def read(file: Path) -> Snapshot:
-    """Return the snapshot in a file. Raises SnapshotUnreadable for whatever is none of this version."""
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise SnapshotUnreadable(file, f"{type(error).__name__}: {error.strerror}") from error
-    return loads(text, file)
-
-
-def loads(text: str | bytes, file: Path) -> Snapshot:
-    """Return the snapshot in a text, which is that of a file. Raises SnapshotUnreadable as `read` does."""
-    schema = None
-    try:
-        schema = _NAMED.validate_json(text).schema
-        if schema == SNAPSHOT_SCHEMA:
-            snapshot = _SNAPSHOT.validate_json(text)
-            _refuse_non_finite(snapshot)
-            return snapshot
-    except (ValidationError, SnapshotRefused) as error:
-        raise SnapshotUnreadable(file, _reason(error), _ours(schema)) from error
-    raise SnapshotUnreadable(file, f"its schema is {schema}; this version reads {SNAPSHOT_SCHEMA}", _ours(schema))
-
-
-def _ours(schema: str | None) -> str | None:
-    family = SNAPSHOT_SCHEMA.rpartition("/")[0] + "/"
-    return schema if schema and schema.startswith(family) else None
-
-
-@dataclass(frozen=True)
-class _Named(_Strict):
-    schema: str
-
-
-_NAMED, _SNAPSHOT = TypeAdapter(_Named), TypeAdapter(Snapshot)
-
-
-def _reason(error: ValidationError | SnapshotRefused) -> str:
-    if isinstance(error, SnapshotRefused):
-        return str(error)
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(map(str, first["loc"]))
-    return f"{where}: {first['msg']}" if where else first["msg"]
-
-
-def dumps(snapshot: Snapshot) -> str:
-    """Return the text of a snapshot's file, one reading a line. Raises SnapshotRefused if a number is not finite."""
-    _refuse_non_finite(snapshot)
-    try:
-        return _text(plain(snapshot), "") + "\n"
-    except ValueError as error:
-        raise SnapshotRefused(f"the snapshot holds a number that is not finite: {error}") from error
-
-
-def _refuse_non_finite(snapshot: Snapshot) -> None:
-    for quantity, (reading, _) in snapshot.numbers().items():
-        if reading.state in (State.INF, State.NAN):
-            raise SnapshotRefused(f"{quantity} is {reading.state}")
-
-
-def plain(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the entries of a snapshot's file; a cell names a head and an error bar only if it has one."""
-    return asdict(snapshot, dict_factory=_entries)
-
-
-def _entries(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    plain = {name: list(entry) if isinstance(entry, tuple) else entry for name, entry in items}
-    return {name: entry for name, entry in plain.items() if entry is not None or name == "value"}
-
-
-_WIDTH = 118
-
-
-def _text(value: Any, indent: str) -> str:
-    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    if not isinstance(value, dict | list) or len(indent) + len(line) <= _WIDTH:
-        return line
-    inner = indent + " "
-    if isinstance(value, dict):
-        parts = [f"{json.dumps(key)}: {_text(entry, inner)}" for key, entry in value.items()]
-        opening, closing = "{}"
-    else:
-        parts = [_text(entry, inner) for entry in value]
-        opening, closing = "[]"
-    return f"{opening}\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}{closing}"

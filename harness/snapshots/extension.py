@@ -13,7 +13,8 @@ from syrupy.data import SnapshotCollection, SnapshotCollections
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from harness.snapshots.comparison import differences
-from harness.snapshots.document import SNAPSHOT_SCHEMA, dumps, loads
+from harness.snapshots.document import SNAPSHOT_SCHEMA
+from harness.snapshots.file import dumps, loads
 from harness.support.files import write_text
 from harness.vocabulary.errors import SnapshotUnreadable
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from harness.snapshots.document import Snapshot, SnapshotTolerance, read
+from harness.snapshots.document import Snapshot, SnapshotTolerance
+from harness.snapshots.file import read
 from harness.snapshots.places import CASE_SUFFIX, SnapshotPlace, folder_of
 from harness.vocabulary.errors import SnapshotUnreadable
 

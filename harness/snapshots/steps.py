@@ -8,8 +8,9 @@ from typing import Any
 
 from harness.snapshots.candidates import leave, withdraw
 from harness.snapshots.comparison import Difference, differences, origins
-from harness.snapshots.document import Snapshot, SnapshotTolerance, dumps, read
+from harness.snapshots.document import Snapshot, SnapshotTolerance
 from harness.snapshots.extension import JobSnapshot
+from harness.snapshots.file import dumps, read
 from harness.snapshots.places import SnapshotPlace
 from harness.vocabulary import Finding
 from harness.vocabulary.errors import SnapshotRefused, SnapshotUnreadable

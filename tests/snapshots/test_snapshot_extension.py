@@ -13,7 +13,8 @@ import pytest
 from example_results import HERE, curve, job
 
 from harness.snapshots import JobSnapshot, Snapshot, SnapshotTolerance, differences, folder_of, location_of, snapshot_of
-from harness.snapshots.document import SnapshotCell, dumps, loads, read
+from harness.snapshots.document import SnapshotCell
+from harness.snapshots.file import dumps, loads, read
 from harness.vocabulary import Site, State
 from harness.vocabulary.errors import SnapshotRefused, SnapshotUnreadable
 
