@@ -14,6 +14,7 @@ from harness.diagnosis.engine.patched import apart, by_call, first_difference, s
 from harness.diagnosis.outcome.nouns import PROVEN, Place, PlacedFinding
 from harness.diagnosis.trail.flow import trail
 from harness.diagnosis.trail.operations import uncompiled
+from harness.intercept import logits_of
 from harness.metrics import summarize
 from harness.models.loaded import LoadedModel
 from harness.models.prompt_cache import prompt_cache
@@ -127,7 +128,7 @@ def _why(model: LoadedModel, ids: Sequence[int], length: int) -> str:
     kernel sees a small size.
     """
     prompt = _repeated_ids(ids, length)
-    rows = _logits(model.module(mx.array([prompt])))[0]
+    rows = logits_of(model.module(mx.array([prompt])))[0]
     # Without attention nothing carries a fault of an earlier token to the last one.
     found, row = summarize(rows), rows[-1]
     if found.nan or found.pos_inf:
@@ -170,11 +171,6 @@ def _first_part(one: Pass, other: Pass) -> str | None:
     calls = by_call(other)
     differing = (part.module for key, part in by_call(one).items() if key in calls and calls[key].size != part.size)
     return next(differing, None)
-
-
-def _logits(out: Any) -> mx.array:
-    logits: mx.array = out[0] if isinstance(out, tuple) else out
-    return logits
 
 
 def _found(code: str, text: str, module: str | None, **evidence: Any) -> PlacedFinding:

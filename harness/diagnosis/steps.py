@@ -13,7 +13,7 @@ from harness.diagnosis.causes.cause import cause_of
 from harness.diagnosis.engine import metric as metric_step
 from harness.diagnosis.engine import patched as patched_step
 from harness.diagnosis.engine import recovery as recovery_step
-from harness.diagnosis.engine.arrays import of_logits
+from harness.diagnosis.engine.arrays import diagnose_logits
 from harness.diagnosis.engine.asked import Asked, ask, engine_of, name_of
 from harness.diagnosis.outcome.diagnosis import Diagnosis, StepLog
 from harness.diagnosis.outcome.nouns import Frame, PlacedFinding
@@ -56,7 +56,7 @@ def diagnosed(request: DiagnosisRequest) -> Diagnosis:
     _refuse(request)
     if request.logits is not None:
         clean, corrupted = request.logits
-        return of_logits(clean, corrupted, request.metric or "l2")
+        return diagnose_logits(clean, corrupted, request.metric or "l2")
     so_far = Examination(request, subject_of(request.model, request.tokenizer, request.dtype))
     with so_far.until_the_end:
         for step in STEPS:
@@ -253,8 +253,8 @@ def _metric(so_far: Examination) -> bool:
 
 
 def _recovery(so_far: Examination) -> bool:
-    asked = so_far.asked
-    found = list(recovery_step.examine(asked))
+    asked, (component,) = so_far.asked, so_far.question.sweep.components
+    found = list(recovery_step.examine(asked, component))
     if asked.name == "native" and not so_far.broken and not so_far.log.findings:
         found += recovery_step.error_bars(so_far.model, so_far.question, asked)
     so_far.log.add("recovery", found, recovery_step.summary(asked))

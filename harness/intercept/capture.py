@@ -167,6 +167,11 @@ def resolve_positions(positions: Positions, tokens: int) -> list[int]:
     return [position % tokens for position in positions]
 
 
+def logits_of(out: Any) -> Any:
+    """Return the logits of what a model returned: all of it, or the first of a tuple."""
+    return out[0] if isinstance(out, tuple) else out
+
+
 def _last_row(logits: Any) -> mx.array:
     row = _last_rows(logits, 1)[0]
     mx.eval(row)
@@ -174,7 +179,7 @@ def _last_row(logits: Any) -> mx.array:
 
 
 def _last_rows(logits: Any, rows: int) -> mx.array:
-    logits = logits[0] if isinstance(logits, tuple) else logits
+    logits = logits_of(logits)
     if not isinstance(logits, mx.array) or logits.ndim != 3 or logits.shape[0] != rows:
         shape = getattr(logits, "shape", type(logits).__name__)
         raise UsageError(f"the model returned {shape}; logits of shape [{rows}, tokens, vocab] are needed")

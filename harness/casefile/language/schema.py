@@ -45,7 +45,7 @@ from harness.casefile.language.rules import ALWAYS_ON, unchecked
 from harness.vocabulary import STRATEGIES, Direction
 from harness.vocabulary.findings import FINDINGS
 
-# What a diagnosis finds is nothing that a case asks for: its checks are rungs, `diagnosis/weights` and so on.
+# What a diagnosis finds is nothing that a case asks for: its checks are steps, `diagnosis/weights` and so on.
 CHECKS = tuple(
     dict.fromkeys(kind.check for kind in FINDINGS.values() if kind.check not in ALWAYS_ON and "/" not in kind.check)
 )

@@ -10,15 +10,15 @@ from harness.diagnosis.outcome.nouns import Place, PlacedFinding
 from harness.diagnosis.subject import cast_to
 from harness.engines import engine_named
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import Question, State
+from harness.vocabulary import Question, Site, State
 
 SHADOW_BYTES = 2 << 30
 TRUSTED_POINTS = 5.0
 """Percentage points: layers that differ by less are seldom told apart by anybody."""
 
 
-def examine(asked: Asked) -> Iterator[PlacedFinding]:
-    """Yield the numbers that stand where float64 has none."""
+def examine(asked: Asked, component: str) -> Iterator[PlacedFinding]:
+    """Yield the numbers that stand where float64 has none; `component` is what was patched."""
     invented = [cell for cell in asked.cells if cell.reported.finite and cell.true is not None and not cell.true.finite]
     bad_baseline = asked.baseline is not None and not math.isfinite(asked.baseline)
     if not invented and bad_baseline:
@@ -33,6 +33,7 @@ def examine(asked: Asked) -> Iterator[PlacedFinding]:
         f"{asked.name} reports {first.reported.text('.4g')} % at {len(invented)} of {len(asked.cells)} layers{told}, "
         f"where the recovery is {state.value}",
         Place("recovery", "recovery", layer=first.layer),
+        site=Site(component, first.layer),
         layers=[cell.layer for cell in invented],
         baseline=asked.baseline,
         engine=asked.name,
@@ -65,6 +66,7 @@ def error_bars(model: LoadedModel, question: Question, asked: Asked) -> Iterator
             f"the recovery of layer {layer} is {here:.1f} % here and {there:.1f} % in float32; "
             f"{moved} of {len(pairs)} move by more than {TRUSTED_POINTS:g} points",
             Place("recovery", "recovery", layer=layer),
+            site=Site(question.sweep.components[0], layer),
             points=abs(here - there),
             float32=[there for _, _, there in pairs],
         )
