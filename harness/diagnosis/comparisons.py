@@ -17,6 +17,7 @@ from harness.diagnosis.trail.flow import trail
 from harness.diagnosis.trail.masks import UNTRACEABLE
 from harness.diagnosis.trail.operations import uncompiled
 from harness.intercept.observer import NotedCalls, ObservedRun, noted_calls, watched
+from harness.intercept.outputs import activation_of
 from harness.metrics import summarize
 from harness.models.loaded import LoadedModel
 from harness.models.prompt_cache import prompt_cache
@@ -130,7 +131,7 @@ def _why(model: LoadedModel, ids: Sequence[int], length: int) -> str:
     kernel sees a small size.
     """
     prompt = _repeated_ids(ids, length)
-    rows = _logits(model.module(mx.array([prompt])))[0]
+    rows = activation_of(model.module(mx.array([prompt])))[0]
     # Without attention nothing carries a fault of an earlier token to the last one.
     found, row = summarize(rows), rows[-1]
     if found.nan or found.pos_inf:
@@ -202,11 +203,6 @@ def _first_part(one: ObservedRun, other: ObservedRun) -> str | None:
     calls = by_call(other)
     differing = (call.module for key, call in by_call(one).items() if key in calls and calls[key].size != call.size)
     return next(differing, None)
-
-
-def _logits(out: Any) -> mx.array:
-    logits: mx.array = out[0] if isinstance(out, tuple) else out
-    return logits
 
 
 def _found(code: str, text: str, module: str | None, **evidence: Any) -> PlacedFinding:

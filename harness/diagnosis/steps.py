@@ -13,7 +13,7 @@ from harness.diagnosis.causes.cause import cause_of
 from harness.diagnosis.engine import metric as metric_step
 from harness.diagnosis.engine import patched as patched_step
 from harness.diagnosis.engine import recovery as recovery_step
-from harness.diagnosis.engine.arrays import of_logits
+from harness.diagnosis.engine.arrays import diagnose_logits
 from harness.diagnosis.engine.asked import Asked, EngineRaised, ask
 from harness.diagnosis.outcome.diagnosis import Diagnosis, StepLog
 from harness.diagnosis.outcome.nouns import Frame, PlacedFinding
@@ -59,7 +59,7 @@ def diagnosed(request: DiagnosisRequest) -> Diagnosis:
     request = replace(request, engine=engine_of(request.engine, request.allow_code))
     if request.logits is not None:
         clean, corrupted = request.logits
-        return of_logits(clean, corrupted, request.metric or "l2")
+        return diagnose_logits(clean, corrupted, request.metric or "l2")
     so_far = Examination(request, subject_of(request.model, request.tokenizer, request.dtype))
     with so_far.until_the_end:
         for step in STEPS:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import models
+from harness.intercept.outputs import activation_of
 from harness.models.loaded import LoadedModel
 from harness.models.sources.folder import card_of, problem
 from harness.models.spec import HubRow, PathRow
@@ -90,8 +91,7 @@ def _vocabulary(module: Any) -> int:
     if isinstance(size, int):
         return size
     try:
-        out = module(mx.array([[0]]))
-        logits = out[0] if isinstance(out, tuple) else out
+        logits = activation_of(module(mx.array([[0]])))
         return int(logits.shape[-1]) if logits.ndim == 3 else 0
     except Exception:  # noqa: BLE001  a module that cannot run is told so with its own prompt
         return 0

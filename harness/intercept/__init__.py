@@ -1,6 +1,14 @@
 """Interception: taps on modules, hook points that name them, and forward passes that record or replace activations."""
 
-from harness.intercept.capture import Recording, forward, record, replace, replace_each, resolve_positions, slice_of
+from harness.intercept.capture import (
+    Recording,
+    forward,
+    record,
+    replace,
+    replace_each,
+    resolve_positions,
+    slice_of,
+)
 from harness.intercept.hookpoints import HookPoint, resolve, resolve_layers
 from harness.intercept.taps import Tap, output_changed, tapped
 

@@ -1,4 +1,4 @@
-"""Small models for the ladder's tests, and hands that change what one of their modules returns."""
+"""Small models for the diagnosis' tests, and functions that change what one of their modules returns."""
 
 from __future__ import annotations
 

@@ -18,10 +18,12 @@ from harness import models
 from harness.diagnosis import Diagnosis, comparisons, diagnose
 from harness.diagnosis.outcome.nouns import STEP_NAMES
 from harness.diagnosis.trail.shadow import minimal
+from harness.diagnosis.zoo import ZOO
 from harness.environment.known_bad import KnownBad
 from harness.models.spec import DialRow
+from harness.vocabulary import Finding, Site
 from harness.vocabulary.errors import PromptError, UnknownName, UsageError
-from harness.vocabulary.findings import FINDINGS
+from harness.vocabulary.findings import FINDINGS, Severity
 from harness.vocabulary.findings.diagnosis import FAULT_OF
 
 
@@ -334,6 +336,17 @@ def test_nothing_of_mlx_stays_replaced():
     assert mx.fast.scaled_dot_product_attention is fused
     now = {name: getattr(mx, name) for name in dir(mx)} | {f"array.{n}": v for n, v in vars(mx.array).items()}
     assert all(now[name] is value for name, value in held.items())
+
+
+def test_a_finding_of_a_diagnosis_is_a_finding_with_the_site_that_was_patched():
+    planting = ZOO["F03"].plantings[0]
+    with planting.plant(planting.architecture) as arguments:
+        found = diagnose(**arguments)
+    guarded = next(each for each in found.findings if each.code == "DIA502")
+    assert isinstance(guarded, Finding)
+    assert (guarded.severity, guarded.kind) == (Severity.ERROR, FINDINGS["DIA502"])
+    assert guarded.site == Site(found.subject["component"], guarded.place.layer)
+    assert str(guarded) == f"DIA502 the recovery: {guarded.message}; {FINDINGS['DIA502'].hint}"
 
 
 # Shadow.

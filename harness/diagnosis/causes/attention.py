@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.trail.masks import blocked
+from harness.diagnosis.trail.masks import blocked, fused_attention
 from harness.metrics.host import host_values
 
 
@@ -32,25 +32,18 @@ def leak_of(root: Any, ids: Sequence[int]) -> Leak | None:
     A causal mask hides a slot from the queries before it only; those leak as well, but the slot is read by rights
     later, so that its value and not the mask is the fault.
     """
-    original = mx.fast.scaled_dot_product_attention
     found: list[Leak | None] = []
 
-    def attention(queries: mx.array, keys: mx.array, values: mx.array, *args: Any, **kwargs: Any) -> Any:
-        out = original(queries, keys, values, *args, **kwargs)
-        mask = kwargs.get("mask")
+    def look(out: mx.array, queries: mx.array, keys: mx.array, values: mx.array, mask: Any = None, **_: Any) -> None:
         if not found and isinstance(mask, mx.array) and mask.ndim >= 2:
             for what, array in (("value", values), ("key", keys)):
                 bad = _slots(array)
                 if bad.size:
                     found.append(_leak(what, array, bad, mask, out))
                     break
-        return out
 
-    try:
-        mx.fast.scaled_dot_product_attention = attention  # type: ignore[assignment]  # of any signature
+    with fused_attention(look):
         root(mx.array([list(ids)]))
-    finally:
-        mx.fast.scaled_dot_product_attention = original
     return found[0] if found else None
 
 

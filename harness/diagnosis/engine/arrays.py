@@ -29,7 +29,7 @@ from harness.vocabulary.errors import UsageError
 FORMATS = (".npy", ".npz", ".safetensors")
 
 
-def of_logits(clean: Any, corrupted: Any, metric: str) -> Diagnosis:
+def diagnose_logits(clean: Any, corrupted: Any, metric: str) -> Diagnosis:
     """Take the steps that need no model. Raises UsageError for arrays that are no logits."""
     log = StepLog()
     found, facts = environment_step.examine()

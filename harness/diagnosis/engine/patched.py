@@ -22,7 +22,7 @@ from harness.metrics.host import host_values
 from harness.metrics.layouts import dtype_name
 from harness.models.loaded import LoadedModel
 from harness.patching.sweep import misalignment
-from harness.vocabulary import Answer, Question, Sweep, Tokens
+from harness.vocabulary import Answer, Question, Site, Sweep, Tokens
 
 SAME = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}
 """Difference of logits, as a share of the largest, up to which two runs in a dtype are one: a few of its roundings."""
@@ -128,7 +128,10 @@ def never_called(model: LoadedModel, question: Question, trail: Trail, reason: s
     component = question.sweep.components[0]
     module, layer = next(((name, layer) for name, layer in points if name not in called), (component, None))
     text = f"the patch of {component!r} at {module} cannot fire: {reason}"
-    return PlacedFinding.of("DIA301", text, Place("patched", "patched", module, layer), PROVEN, component=component)
+    site = None if layer is None else Site(component, layer)
+    return PlacedFinding.of(
+        "DIA301", text, Place("patched", "patched", module, layer), PROVEN, site, component=component
+    )
 
 
 def only_patched(model: LoadedModel, question: Question, asked: Asked) -> list[PlacedFinding]:

@@ -9,7 +9,7 @@ from harness.diagnosis.engine.asked import Asked
 from harness.diagnosis.outcome.nouns import Place, PlacedFinding
 from harness.engines.error_bars import in_float32
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import Question, State
+from harness.vocabulary import Question, Site, State
 
 SHADOW_BYTES = 2 << 30
 TRUSTED_POINTS = 5.0
@@ -33,6 +33,7 @@ def examine(asked: Asked) -> Iterator[PlacedFinding]:
         f"{asked.name} reports {first.recovery.text('.4g')} % at {len(invented)} of {len(cells)} layers{told}, "
         f"where the recovery is {state.value}",
         Place("recovery", "recovery", layer=first.layer),
+        site=Site(asked.curve.component, first.layer),
         layers=[cell.layer for cell in invented],
         baseline=asked.baseline,
         engine=asked.name,
@@ -64,6 +65,7 @@ def error_bars(model: LoadedModel, question: Question, asked: Asked) -> Iterator
             f"the recovery of layer {layer} is {here:.1f} % here and {there:.1f} % in float32; "
             f"{moved} of {len(pairs)} move by more than {TRUSTED_POINTS:g} points",
             Place("recovery", "recovery", layer=layer),
+            site=Site(question.sweep.components[0], layer),
             points=abs(here - there),
             float32=[there for _, _, there in pairs],
         )

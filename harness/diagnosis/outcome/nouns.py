@@ -89,6 +89,9 @@ class PlacedFinding(Finding):
         fault = FAULT_OF.get(code)
         return cls(code, message, site, evidence=evidence, place=place, confidence=confidence, fault=fault)
 
+    def __str__(self) -> str:
+        return f"{self.code} {self.place}: {self.message}; {self.kind.hint}"
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "code": self.code,

@@ -12,9 +12,10 @@ from typing import Any
 
 import mlx.core as mx
 
-from harness.diagnosis.trail.masks import UNTRACEABLE, Masks, arguments, arrays, is_causal
+from harness.diagnosis.trail.masks import UNTRACEABLE, Masks, arguments, arrays, fused_attention, is_causal
 from harness.diagnosis.trail.statistics import StatisticsProbe
 from harness.intercept import Tap, tapped
+from harness.intercept.outputs import activation_of
 from harness.metrics import summarize
 from harness.metrics.layouts import dtype_name, layout_of
 from harness.vocabulary import RowSummary
@@ -80,6 +81,11 @@ class ModuleWatcher:
 
         return handler
 
+    def attend(self, out: mx.array, *args: Any, mask: Any = None, **kwargs: Any) -> None:
+        """Look at the mask of a fused attention that the innermost open module calls."""
+        if isinstance(mask, mx.array):
+            self.masks.add(self.open[-1], mask)
+
     def _note(self, event: Event, found: Iterator[tuple[str, mx.array]]) -> None:
         self.events.append(event)
         for i, (name, array) in enumerate(found):
@@ -128,10 +134,9 @@ def watch(root: Any, ids: Sequence[int], inner: Sequence[Tap] = ()) -> tuple[Mod
     returns anything but logits.
     """
     watcher = ModuleWatcher(root)
-    with tapped(root, [*inner, *watcher.taps()]), watcher.masks.of_fused_attention(lambda: watcher.open[-1]):
-        logits = root(mx.array([list(ids)]))
+    with tapped(root, [*inner, *watcher.taps()]), fused_attention(watcher.attend):
+        logits = activation_of(root(mx.array([list(ids)])))
         watcher.flush()
-    logits = logits[0] if isinstance(logits, tuple) else logits
     if not isinstance(logits, mx.array):
         kind = type(logits).__name__
         raise UsageError(f"the model returned a {kind}; logits [batch, tokens, vocab] are needed, or first in a tuple")

@@ -92,22 +92,22 @@ class Masks:
                 return EmptyRows(each.innermost, tokens, rows.shape[-1], each.mask.dtype == mx.bool_)
         return None
 
-    @contextmanager
-    def of_fused_attention(self, module: Callable[[], str]) -> Iterator[None]:
-        """Look at the masks of fused attention as well, for the duration of the block."""
-        original = mx.fast.scaled_dot_product_attention
 
-        def attention(*args: Any, **kwargs: Any) -> Any:
-            mask = kwargs.get("mask")
-            if isinstance(mask, mx.array):
-                self.add(module(), mask)
-            return original(*args, **kwargs)
+@contextmanager
+def fused_attention(look: Callable[..., None]) -> Iterator[None]:
+    """Call `look(result, *args, **kwargs)` after each call of MLX's fused attention, for the duration of the block."""
+    original = mx.fast.scaled_dot_product_attention
 
-        try:
-            mx.fast.scaled_dot_product_attention = attention
-            yield
-        finally:
-            mx.fast.scaled_dot_product_attention = original
+    def attention(*args: Any, **kwargs: Any) -> Any:
+        out = original(*args, **kwargs)
+        look(out, *args, **kwargs)
+        return out
+
+    try:
+        mx.fast.scaled_dot_product_attention = attention
+        yield
+    finally:
+        mx.fast.scaled_dot_product_attention = original
 
 
 def blocked(mask: mx.array) -> mx.array:

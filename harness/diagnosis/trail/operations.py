@@ -20,6 +20,7 @@ import mlx.core as mx
 
 from harness.diagnosis.trail.masks import UNTRACEABLE, arrays, blocked
 from harness.intercept import Tap, tapped
+from harness.intercept.outputs import activation_of
 from harness.metrics import summarize
 from harness.metrics.host import host_values
 from harness.metrics.layouts import dtype_name, layout_of
@@ -93,13 +94,9 @@ def replay(root: Any, ids: Sequence[int], module_name: str, call: int, inner_tap
             return inner(*args, **kwargs)
 
     with tapped(root, [*inner_taps, Tap(module, handler)]), uncompiled():
-        mx.eval(_logits(root(mx.array([list(ids)]))))
+        mx.eval(activation_of(root(mx.array([list(ids)]))))
     _choose(found)
     return found
-
-
-def _logits(out: Any) -> Any:
-    return out[0] if isinstance(out, tuple) else out
 
 
 def _choose(found: Replay) -> None:

@@ -18,6 +18,7 @@ from harness.diagnosis.subject import cast_to
 from harness.diagnosis.trail.flow import Trail
 from harness.diagnosis.trail.statistics import StatisticsProbe
 from harness.intercept import Tap, tapped
+from harness.intercept.outputs import activation_of
 from harness.metrics import summarize
 from harness.metrics.layouts import layout_of
 from harness.models.architectures import blocks_of
@@ -79,8 +80,7 @@ def _finite_in(root: Any, ids: Sequence[int], dtype: str) -> bool:
 
 
 def _finite(root: Any, ids: Sequence[int]) -> bool:
-    logits = root(mx.array([list(ids)]))
-    logits = logits[0] if isinstance(logits, tuple) else logits
+    logits = activation_of(root(mx.array([list(ids)])))
     layout = layout_of(logits)
     if layout is None:
         return False

@@ -10,8 +10,8 @@ from harness.vocabulary.findings.kind import ERROR, WARNING, FindingKind, Severi
 _WIDER = "run it in bfloat16 or float32"
 
 
-def _kind(code: str, rung: str, severity: Severity, title: str, hint: str) -> FindingKind:
-    return FindingKind(code, f"diagnosis/{rung}", severity, title, hint)
+def _kind(code: str, step: str, severity: Severity, title: str, hint: str) -> FindingKind:
+    return FindingKind(code, f"diagnosis/{step}", severity, title, hint)
 
 
 KINDS = (
