@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 from example_results import HERE, curve, job
 
-from harness.snapshots import JobSnapshot, Snapshot, SnapshotTolerance, differences, folder_of, location_of, snapshot_of
+from harness.snapshots import (
+    JobSnapshot,
+    Snapshot,
+    SnapshotPlace,
+    SnapshotTolerance,
+    differences,
+    folder_of,
+    location_of,
+    snapshot_of,
+)
 from harness.snapshots.document import SnapshotCell
 from harness.snapshots.file import dumps, loads, read
 from harness.vocabulary import Site, State
@@ -186,6 +195,13 @@ def test_an_unreadable_file_is_not_replaced_and_one_of_another_version_is() -> N
     for unreadable in (TEXT[:-9], TEXT.replace("mlx-patch-harness/snapshot/1", "another/1")):
         with pytest.raises(SnapshotUnreadable):
             matches(snapshot_data=unreadable)
+
+
+def test_two_backends_stand_side_by_side() -> None:
+    places = [SnapshotPlace("c", Path("/c.case.yaml"), "native@m", "native", "m", name) for name in ("cpu", "metal")]
+    made = [JobSnapshot(place.location) for place in places]
+    locations = [each.get_location(test_location=None, index=0) for each in made]
+    assert locations == ["/snapshots/c/native@m.cpu.json", "/snapshots/c/native@m.metal.json"]
 
 
 @pytest.mark.parametrize(
