@@ -180,7 +180,7 @@ def compiled(root: Any, ids: Sequence[int]) -> ObservedRun:
     def whole(x: mx.array, observe: bool) -> list[mx.array]:
         nonlocal noted
         with noted_calls(root) if observe else nullcontext(NotedCalls()) as noted:
-            logits = _logits(root(x))
+            logits = activation_of(root(x))
         return [logits[0, -1], *noted.sizes]
 
     for observe in (True, False):
