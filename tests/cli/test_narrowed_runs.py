@@ -9,10 +9,7 @@ from project import Project
 
 from harness.environment import facts as environment
 
-DOORS = {
-    "run": ("run", ("--metric", "l2")),
-    "pytest": ("pytest", ("--harness-only=metric=l2", "-psyrupy")),
-}
+WORKERS = {"alone": (), "n2": ("-n", "2")}
 
 
 @pytest.fixture
@@ -35,11 +32,10 @@ def test_metrics_and_components_are_narrowed(stored: Project) -> None:
     assert curves(stored, "--metric", "mse", "--component", "mlp") == {("mlp", "mse")}
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_what_is_left_out_is_not_missing_and_nothing_is_written(stored: Project, door: str) -> None:
+@pytest.mark.parametrize("workers", WORKERS)
+def test_what_is_left_out_is_not_missing_and_nothing_is_written(stored: Project, workers: str) -> None:
     before = stored.snapshots
-    name, args = DOORS[door]
-    got = stored.run(*args, door=name)
+    got = stored.run("--metric", "l2", *WORKERS[workers])
     assert (got.code, got.codes) == (0, set())
     assert stored.snapshots == before
     assert not (stored.folder / "results" / "snapshots").exists()
@@ -80,11 +76,10 @@ def test_another_backend_is_compared_within_the_wide_tolerance(
     assert not (stored.folder / "results" / "snapshots").exists()
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_a_part_is_never_stored(stored: Project, door: str) -> None:
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_part_is_never_stored(stored: Project, workers: str) -> None:
     before = stored.snapshots
-    name, args = DOORS[door]
-    got = stored.run(*args, "--snapshot-update", *(("-n", "2") if door == "run" else ()), door=name)
+    got = stored.run("--metric", "l2", "--snapshot-update", *WORKERS[workers])
     assert got.code == 4
     assert "stores no snapshots" in got.out + got.err
     assert stored.snapshots == before
