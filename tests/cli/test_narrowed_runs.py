@@ -148,3 +148,10 @@ def test_a_name_that_nothing_matches_is_5_and_says_what_there_is(project: Projec
     assert "none of 1 jobs matches -k 'captal'; did you mean 'capital'?" in got.err
     got = project.run_inside("-k", "xyzzy")
     assert "a name is capital[native@good]; `harness list` shows them all" in got.err
+
+
+def test_a_name_that_only_skipped_jobs_match_is_not_said_to_match_nothing(project: Project) -> None:
+    project.case("capital", models="absent")
+    got = project.run_inside("-k", "capital")
+    assert (got.code, got.statuses) == (5, {"capital[native@absent]": "skipped"})
+    assert "matches -k" not in got.err
