@@ -51,8 +51,8 @@ def _python(body: str) -> Iterator[str]:
 
 def _case(body: str, tables: list[str]) -> Iterator[str]:
     """Yield what is wrong with a case, whose models are the bundled ones and those of the page's own tables."""
+    from harness.jobs.planning import jobs_in
     from harness.jobs.preflight import inspect
-    from harness.jobs.run import jobs_in
     from harness.models import load_table
     from harness.vocabulary.errors import HarnessError
 

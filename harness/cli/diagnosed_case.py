@@ -44,7 +44,8 @@ def save(found: Diagnosis, given: dict[str, Any], prompts: dict[str, Any]) -> st
 def _tried(text: Written, name: str, given: dict[str, Any]) -> list[JobResult]:
     """Run the case where nobody sees it, and return its jobs: the one that should fail, and the remedy's, if any."""
     from harness.diagnosis.outcome.case import table_file
-    from harness.jobs.run import ModelCache, jobs_in, run
+    from harness.jobs.planning import jobs_in
+    from harness.jobs.run import ModelCache, run
     from harness.models import load_table
 
     with TemporaryDirectory() as folder:
@@ -54,8 +55,8 @@ def _tried(text: Written, name: str, given: dict[str, Any]) -> list[JobResult]:
             table_file(file).write_text(text.table, encoding="utf-8")
         table = load_table([table_file(file)] if text.table else [])
         jobs = jobs_in(file, table, given["allow_code"])
-        shelf = ModelCache(given["download"])
-        return [run(job, shelf) for job in jobs]
+        cache = ModelCache(given["download"])
+        return [run(job, cache) for job in jobs]
 
 
 def _how(text: Written, before: JobResult, after: list[JobResult]) -> str:

@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.output import print_json
-from harness.cli.selection import Chosen, jobs_of, selection_options
+from harness.cli.selection import selection_options
+from harness.jobs.selection import Selection
 
 if TYPE_CHECKING:
-    from harness.jobs.run import Job
+    from harness.jobs.planning import Job
 
 
 @click.command("list")
-@selection_options
+@selection_options()
 @click.option("--json", "as_json", is_flag=True, help="Print the jobs as JSON.")
-def command(chosen: Chosen, as_json: bool) -> None:
+def command(selection: Selection, as_json: bool) -> None:
     """List the jobs that `run` would run."""
-    jobs = jobs_of(chosen)
+    from harness.jobs.choosing import jobs_of
+
+    jobs = jobs_of(selection)
     if as_json:
         print_json([_plain(job) for job in jobs])
     else:
@@ -35,7 +38,7 @@ def _plain(job: Job) -> dict[str, Any]:
         "engine": job.engine,
         "metrics": list(case.metrics),
         "components": list(case.sweep.components),
-        "tags": [*dict.fromkeys((*case.tags, *job.row.tags))],
+        "tags": list(job.tags),
     }
 
 

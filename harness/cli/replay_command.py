@@ -43,7 +43,7 @@ def command(file: str, error: float | None, everything: bool, as_json: bool) -> 
 
 def _file_of(file: str) -> Path:
     """Return the file given by path or by the name of a bundled table. Raises UnknownName with the nearest name."""
-    from harness.cli.selection import bundled_cases
+    from harness.jobs.case_files import bundled_cases
     from harness.results.replay import SUFFIX
 
     if "." in file or "/" in file or Path(file).exists():

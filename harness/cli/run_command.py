@@ -5,52 +5,87 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli import completers
 from harness.cli.parameters import OutputFile
-from harness.cli.run_conditions import LAST, chosen_ids, refuse_other_device, remember
-from harness.cli.selection import (
-    Chosen,
-    case_files,
-    configuration,
-    jobs_of,
-    refuse_installed,
-    selection_options,
-    tags_of,
-    typed,
-)
+from harness.cli.run_conditions import LAST, failed_in_last, refuse_other_device, remember
+from harness.cli.selection import configuration, selection_options, words_of
+from harness.jobs.selection import PlannedRun, Selection
 from harness.results.reports.outputs import REPORTS, write
 from harness.results.shards import Shard
 from harness.vocabulary import RunResult, bytes_of
 from harness.vocabulary.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_NOTHING_RAN, UsageError, suggest
 
 if TYPE_CHECKING:
-    from harness.jobs.run import Job
+    from harness.jobs.planning import Job
 
 CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """How the selected jobs are run and what is written of them. Raises UsageError for a value without a meaning."""
+
+    keyword: str | None = None
+    marks: str | None = None
+    shard: str | None = None
+    min_jobs: int | None = None
+    device: str | None = None
+    require_device: str | None = None
+    workers: str = "0"
+    exitfirst: bool = False
+    strict: bool = False
+    snapshot_update: bool = False
+    memory: str | None = None
+    download: bool = False
+    require_models: bool = False
+    json_file: Path | None = None
+    junit: Path | None = None
+    outputs: tuple[Path, ...] = ()
+    annotations: bool = False
+    results: str = "results"
+    verbose: bool = False
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        _refuse_workers(self.workers)
+        if self.memory is not None:
+            _refuse_amount(self.memory)
+        if self.shard:
+            Shard.parse(self.shard)
+        _ = self.junit_file  # refuses a second one
+
+    @property
+    def verbosity(self) -> int:
+        """-1, 0 or 1: less or more than usual."""
+        return self.verbose - self.quiet
+
+    @property
+    def reports(self) -> list[Path]:
+        """The reports that are made from the result: all but JUnit's, which pytest writes."""
+        return [file for file in self.outputs if file.suffix != ".xml"]
+
+    @property
+    def junit_file(self) -> Path | None:
+        """The one JUnit file. Raises UsageError where several are asked for."""
+        xml = [*filter(None, [self.junit]), *(file for file in self.outputs if file.suffix == ".xml")]
+        if len(xml) > 1:
+            raise UsageError(f"one JUnit file a run: {' and '.join(map(str, xml))} were asked for")
+        return xml[0] if xml else None
+
+
 @click.command("run")
-@selection_options
-@click.option(
-    "--with-engine",
-    "also",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=completers.engines,
-    help="Ask this engine too, in every case; it has no snapshots.",
-)
+@selection_options(*Selection.__dataclass_fields__)
 @click.option(
     "-k", "keyword", metavar="EXPRESSION", help="Only jobs whose name matches, as in pytest: 'dial and not f16'."
 )
 @click.option(
     "-m", "marks", metavar="EXPRESSION", help="Only jobs whose tags match, as in pytest: 'report and not moe'."
 )
-@click.option("--job", "ids", multiple=True, metavar="ID", help="Only the job with this id, as in reports.")
 @click.option("--failed", is_flag=True, help="Only jobs that the last run failed or did not reach.")
 @click.option("--failed-in", type=click.Path(path_type=Path), metavar="FILE", help="The same, of this result file.")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts; `harness merge` puts their results together.")
@@ -80,125 +115,98 @@ CONFIGURATION = Path(__file__).with_name("run.pytest.ini")
 @click.option("--results", default="results", show_default=True, help="Folder for candidates and the last result.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every job and every finding, and each job as it ends.")
 @click.option("-q", "--quiet", is_flag=True, help="Show only what failed and the verdict, and no progress.")
-def command(
-    chosen: Chosen, keyword: str | None, marks: str | None, ids: tuple[str, ...], failed: bool,
-    failed_in: Path | None, shard: str | None, min_jobs: int | None, device: str | None,
-    require_device: str | None, workers: str, exitfirst: bool, strict: bool, snapshot_update: bool,
-    download: bool, require_models: bool, json_file: Path | None, junit: Path | None, outputs: tuple[Path, ...],
-    annotations: bool, results: str, memory: str | None, verbose: bool, quiet: bool,
-) -> int:  # fmt: skip
+def command(selection: Selection, failed: bool, failed_in: Path | None, **given: Any) -> int:
     """Run case files and give a verdict.
 
     PATHS are case files or folders; without any, those of ./cases, or the bundled ones.
     """
-    _refuse_workers(workers)
-    if memory is not None:
-        _refuse_amount(memory)
-    if shard:
-        Shard.parse(shard)
+    from harness.jobs.choosing import chosen_from, planned_jobs
+
+    options = RunOptions(**given)
     if failed:
-        failed_in = Path(results, LAST)
-    jobs = jobs_of(chosen)
-    wanted = chosen_ids(jobs, ids, failed_in)
-    _refuse_unknown_tags(marks, jobs)
-    refuse_other_device(require_device, device)
-    if snapshot_update:
-        refuse_installed(chosen.paths)
-    reports, junit = _sorted_out(outputs, junit)
-    if verbose:
+        failed_in = Path(options.results, LAST)
+    planned = planned_jobs(selection)
+    chosen = chosen_from(planned, selection)
+    return run_jobs(selection, planned, failed_in_last(chosen, failed_in) if failed_in else chosen, options)
+
+
+def run_jobs(selection: Selection, planned: Sequence[Job], chosen: Sequence[Job], options: RunOptions) -> int:
+    """Run the chosen ones of the planned jobs and return the exit code. Raises UsageError before anything is run."""
+    from harness.jobs.narrowing import narrowed_jobs
+
+    _refuse_unknown_tags(options.marks, chosen)
+    _refuse_impossible(selection, options)
+    if options.verbose:
         click.echo(f"configuration: {configuration()}", err=True)
-    tables = [str(Path(name).resolve()) for name in chosen.tables]
-    arguments = [
-        *_fixed_arguments(),
-        *([f"-n{workers}"] if workers != "0" else []),
-        *(["-x"] if exitfirst else []),
-        *(["-k", keyword] if keyword else []),
-        *(["-m", marks] if marks else []),
-        *(["--snapshot-update"] if snapshot_update else []),
-        *(["--harness-strict"] if strict else []),
-        *([f"--harness-device={device}"] if device else []),
-        *([f"--harness-memory={memory}"] if memory else []),
-        *(["--harness-download"] if download else []),
-        *(["--harness-require-models"] if require_models else []),
-        *(["--harness-allow-code"] if chosen.allow_code else []),
-        *(f"--harness-with-engine={name}" for name in chosen.also),
-        *([f"--harness-json={json_file}"] if json_file else []),
-        *([f"--junit-xml={junit}"] if junit else []),
-        *([f"--harness-shard={shard}"] if shard else []),
-        *([f"--harness-min-jobs={min_jobs}"] if min_jobs else []),
-        *(f"--harness-only=job={name}" for name in wanted),
-        f"--harness-results={results}",
-        *(f"--harness-models={table}" for table in tables),
-        *_filters(chosen),
-        *(str(file) for file in case_files(chosen.paths)),
-    ]
-    screen = _Screen(strict, verbose - quiet, _again(chosen, strict))
-    code, run = _pytest(arguments, screen, Path(results))
-    if run is not None:
-        _report(run, reports, annotations)
-    if code == EXIT_NOTHING_RAN and (keyword or marks):
-        _say_what_there_is(jobs, keyword, marks)
+    run = PlannedRun(selection, narrowed_jobs(planned, selection.metrics, selection.components), chosen)
+    code = _pytest(run, options)
+    if run.result is not None:
+        _report(run.result, options)
+    if (
+        (options.keyword or options.marks)
+        and code == EXIT_NOTHING_RAN
+        and (run.result is None or not run.result.planned)
+    ):
+        _say_what_there_is(chosen, options.keyword, options.marks)
     return code
 
 
-def _report(run: RunResult, files: Sequence[Path], annotations: bool) -> None:
-    for file in files:
+def _refuse_impossible(selection: Selection, options: RunOptions) -> None:
+    """Raise what makes a run impossible now rather than after an hour of work."""
+    from harness.jobs.case_files import refuse_installed
+
+    refuse_other_device(options.require_device, options.device)
+    if options.snapshot_update:
+        refuse_installed(selection.paths)
+
+
+def _report(run: RunResult, options: RunOptions) -> None:
+    for file in options.reports:
         write(run, file)
-    if annotations:
+    if options.annotations:
         click.echo(REPORTS["annotations"](run), nl=False)
 
 
-def _sorted_out(outputs: tuple[Path, ...], junit: Path | None) -> tuple[list[Path], Path | None]:
-    """Return the reports that the result makes, and the JUnit file, which pytest writes. Raises UsageError."""
-    xml = [file for file in (junit, *outputs) if file is not None and (file is junit or file.suffix == ".xml")]
-    if len(xml) > 1:
-        raise UsageError(f"one JUnit file a run: {' and '.join(map(str, xml))} were asked for")
-    return [file for file in outputs if file.suffix != ".xml"], xml[0] if xml else None
+_FIXED = (
+    f"-c{CONFIGURATION}",
+    "--noconftest",
+    "--collect-in-virtualenv",
+    # Whoever compared snapshots before has loaded syrupy already; its asserts are not what a run is about.
+    "-Wignore::pytest.PytestAssertRewriteWarning",
+    "-pno:terminal",
+    "-pno:cacheprovider",
+    "-psyrupy",
+    "-pxdist",
+    "-pharness.pytest_plugin",
+)
+_PASSED_ON = {
+    "exitfirst": "-x", "keyword": "-k", "marks": "-m", "snapshot_update": "--snapshot-update",
+    "junit_file": "--junit-xml", "json_file": "--harness-json", "strict": "--harness-strict",
+    "device": "--harness-device", "memory": "--harness-memory", "download": "--harness-download",
+    "require_models": "--harness-require-models", "shard": "--harness-shard", "min_jobs": "--harness-min-jobs",
+    "results": "--harness-results",
+}  # fmt: skip
+"""Field of RunOptions -> the option of pytest or of the plugin that does it."""
 
 
-def _fixed_arguments() -> list[str]:
-    return [
-        f"-c{CONFIGURATION}",
-        f"--rootdir={Path.cwd()}",
-        "--noconftest",
-        "--collect-in-virtualenv",
-        # Whoever compared snapshots before has loaded syrupy already; its asserts are not what a run is about.
-        "-Wignore::pytest.PytestAssertRewriteWarning",
-        "--harness-configured",
-        "-pno:terminal",
-        "-pno:cacheprovider",
-        "-psyrupy",
-        "-pxdist",
-        "-pharness.pytest_plugin",
-    ]
+def _arguments(run: PlannedRun, options: RunOptions) -> Iterator[str]:
+    """Yield pytest's arguments. The selection is no part of them: the plugin is given the planned run itself."""
+    yield from (*_FIXED, f"--rootdir={Path.cwd()}")
+    if options.workers != "0":
+        yield f"-n{options.workers}"
+    for field, word in _PASSED_ON.items():
+        if value := getattr(options, field):
+            yield word if value is True else f"{word}={value}"
+    yield from map(str, run.files)
 
 
-def _filters(chosen: Chosen) -> Iterator[str]:
-    """Yield the filters in the plugin's own form."""
-    for kind, names in (
-        ("model", chosen.models),
-        ("engine", chosen.engines),
-        ("tag", chosen.tags),
-        ("metric", chosen.metrics),
-        ("component", chosen.components),
-    ):
-        yield from (f"--harness-only={kind}={name}" for name in names)
-
-
-def _again(chosen: Chosen, strict: bool) -> tuple[str, ...]:
+def _again(selection: Selection, strict: bool) -> tuple[str, ...]:
     """Return the options that a command must repeat to see the same: those that the configuration does not give."""
-    words = typed(chosen, "tables", "also")
+    words = words_of(selection, "tables", "also", "allow_code")
     return (*words, *(["--strict"] if strict and not configuration().values.get("strict") else []))
 
 
-class _Screen:
-    """What the person who runs wants to see: warnings as failures, more or less (-1, 0, 1), and options to repeat."""
-
-    def __init__(self, strict: bool, verbosity: int, again: tuple[str, ...]):
-        self.strict, self.verbosity, self.again = strict, verbosity, again
-
-
-def _pytest(arguments: list[str], screen: _Screen, results: Path) -> tuple[int, RunResult | None]:
+def _pytest(planned: PlannedRun, options: RunOptions) -> int:
     import pytest
 
     from harness.cli.watching import watching
@@ -208,30 +216,18 @@ def _pytest(arguments: list[str], screen: _Screen, results: Path) -> tuple[int, 
     for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
         os.environ.pop(name, None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    keeper = _Keeper()
     code = EXIT_INTERRUPTED
-    with watching(screen.verbosity) as watcher:
-        code = int(pytest.main(arguments, plugins=[keeper, watcher]))
-    run = keeper.run_result
-    if keeper.refusal:
-        click.echo(f"harness: {keeper.refusal}", err=True)
-    if run is not None:
-        remember(run, results)
-        print_run(run, console(), screen.strict, screen.verbosity, screen.again)
+    with watching(options.verbosity) as watcher:
+        code = int(pytest.main([*_arguments(planned, options)], plugins=[planned, watcher]))
+    if planned.refusal:
+        click.echo(f"harness: {planned.refusal}", err=True)
+    if planned.result is not None:
+        remember(planned.result, Path(options.results))
+        again = _again(planned.selection, options.strict)
+        print_run(planned.result, console(), options.strict, options.verbosity, again)
     elif code == EXIT_INTERNAL:
         click.echo("harness: pytest reports an internal error, above", err=True)
-    return code, run
-
-
-class _Keeper:
-    """Takes the result out of the pytest session before it is gone."""
-
-    run_result: Any = None
-    refusal: str | None = None
-
-    def pytest_unconfigure(self, config: Any) -> None:
-        ledger = config.pluginmanager.get_plugin("harness-ledger")
-        self.run_result, self.refusal = ledger.run_result, ledger.refusal
+    return code
 
 
 def _refuse_workers(text: str) -> None:
@@ -251,7 +247,7 @@ _WORD = re.compile(r"[\w.:+\\/\[\]-]+")
 
 def _refuse_unknown_tags(marks: str | None, jobs: Sequence[Job]) -> None:
     """Refuse a tag that no job has: an expression over it selects nothing, or everything, in silence."""
-    tags, models = tags_of(jobs), {job.row.id for job in jobs}
+    tags, models = {tag for job in jobs for tag in job.tags}, {job.row.id for job in jobs}
     for word in _WORD.findall(marks or ""):
         if word in models - tags:
             raise UsageError(f"-m {word}: -m selects by tags, and this is a model; --model {word} selects it")

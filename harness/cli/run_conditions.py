@@ -1,40 +1,34 @@
-"""What a run may ask for beyond its selection: the jobs of a result file, a device, an output, the last run."""
+"""What a run may ask for beyond its selection: the jobs of a result file, a device, the last run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from harness.vocabulary.errors import DeviceUnavailable, NothingToRun, UsageError, suggest
+from harness.vocabulary.errors import DeviceUnavailable, NothingToRun, UsageError
 
 if TYPE_CHECKING:
+    from harness.jobs.planning import Job
     from harness.vocabulary import RunResult
 
 LAST = "last.json"
 """In the results folder: the result of the last run, for `--failed`."""
 
 
-def chosen_ids(jobs: Sequence[Any], ids: Sequence[str], failed_in: Path | None) -> tuple[str, ...]:
-    """Return the ids of the jobs to run, all if none are asked for by id or by having failed.
+def failed_in_last(jobs: Sequence[Job], file: Path) -> list[Job]:
+    """Return the jobs that failed in a result file, or that its run did not reach, and say which of them are not here.
 
-    Raises UsageError for an id that no selected job has, NothingToRun when nothing failed.
+    Raises NothingToRun when none is left.
     """
-    known = [job.id for job in jobs]
-    for name in ids:
-        if name not in known:
-            raise UsageError(f"no selected job has the id {name!r}; {suggest(name, known)}")
-    if failed_in is None:
-        return tuple(ids)
-    failed = _failed(failed_in)
-    wanted = [name for name in failed if name in known and (not ids or name in ids)]
+    failed, known = _failed(file), {job.id for job in jobs}
     if gone := [name for name in failed if name not in known]:
-        click.echo(f"harness: failed in {failed_in} and not selected now: {', '.join(gone)}", err=True)
-    if not wanted:
-        raise NothingToRun(f"none of the selected jobs failed in {failed_in}, or was left out by it")
-    return tuple(wanted)
+        click.echo(f"harness: failed in {file} and not selected now: {', '.join(gone)}", err=True)
+    if left := [job for job in jobs if job.id in failed]:
+        return left
+    raise NothingToRun(f"none of the selected jobs failed in {file}, or was left out by it")
 
 
 def _failed(file: Path) -> list[str]:

@@ -12,30 +12,24 @@ import click
 
 from harness.cli import completers
 from harness.cli.output import print_json
-from harness.cli.selection import Chosen, allow_code_option, case_files, configured, jobs_of, tables_option
+from harness.cli.selection import selection_options
+from harness.jobs.selection import Selection
 from harness.vocabulary.errors import UnknownName
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from harness.jobs.run import Job
+    from harness.jobs.planning import Job
 
 Resolved = Mapping[str, Any]
 
 
 @click.command("show")
 @click.argument("case", shell_complete=completers.cases)
-@click.option("--model", "models", multiple=True, shell_complete=completers.models, help="Only this model.")
-@click.option("-e", "--engine", "engines", multiple=True, shell_complete=completers.engines, help="Only this engine.")
-@tables_option
-@allow_code_option
+@selection_options("models", "engines", "tables", "allow_code")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, with every site.")
-@configured
-def command(
-    case: str, models: tuple[str, ...], engines: tuple[str, ...], tables: tuple[str, ...], allow_code: bool,
-    as_json: bool,
-) -> None:  # fmt: skip
+def command(case: str, selection: Selection, as_json: bool) -> None:
     """Show a case resolved: jobs, tokens, sites, snapshots.
 
     CASE is a case file, or the id of a case of ./cases or of the bundled ones, or of one of its variants. Models that
@@ -45,8 +39,7 @@ def command(
     from harness.jobs.preview import resolved
     from harness.results.reports.terminal import console
 
-    chosen = Chosen((), tuple(tables), models=models, engines=engines, allow_code=allow_code)
-    jobs = _jobs_of(case, chosen)
+    jobs = _jobs_of(case, selection)
     variants = dict.fromkeys(job.case.id for job in jobs)
     with waiting():
         found = [resolved([job for job in jobs if job.case.id == variant]) for variant in variants]
@@ -57,14 +50,17 @@ def command(
             _print(each, console())
 
 
-def _jobs_of(case: str, chosen: Chosen) -> list[Job]:
+def _jobs_of(case: str, selection: Selection) -> list[Job]:
     """Return the jobs of a case given by path or by id. Raises UnknownName with the nearest id."""
+    from harness.jobs.case_files import case_files
+    from harness.jobs.choosing import jobs_of
+
     if case.endswith(".case.yaml") or Path(case).exists():
-        return jobs_of(replace(chosen, paths=(Path(case),)))
+        return jobs_of(replace(selection, paths=(Path(case),)))
     files = {file.name.removesuffix(".case.yaml"): file for file in case_files(())}
     if case in files:
-        return jobs_of(replace(chosen, paths=(files[case],)))
-    jobs = jobs_of(chosen)
+        return jobs_of(replace(selection, paths=(files[case],)))
+    jobs = jobs_of(selection)
     found = [job for job in jobs if job.case.id == case or job.case.id.startswith(f"{case}.")]
     if not found:
         raise UnknownName("case", case, {*files, *(job.case.id for job in jobs)})

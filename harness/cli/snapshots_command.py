@@ -11,20 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.selection import (
-    Chosen,
-    allow_code_option,
-    configured,
-    jobs_of,
-    refuse_installed,
-    selection_options,
-    tables_option,
-    typed,
-)
+from harness.cli.selection import selection_options, words_of
+from harness.jobs.selection import Selection
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, UsageError
 
 if TYPE_CHECKING:
-    from harness.jobs.run import Job
+    from harness.jobs.planning import Job
     from harness.snapshots import SnapshotPlace, SnapshotTolerance
 
 _RESULTS = click.option("--results", default="results", show_default=True, help="Folder with the candidates.")
@@ -36,22 +28,22 @@ def command() -> None:
 
 
 @command.command("status")
-@selection_options
+@selection_options()
 @_RESULTS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(chosen: Chosen, results: str, as_json: bool) -> int:
+def status(selection: Selection, results: str, as_json: bool) -> int:
     """List every job's snapshot on this machine's backend, and snapshots without a job.
 
     Ends with 1 where one is missing, stale, waiting for a review, or without a job.
     """
-    jobs = _whole_jobs(chosen)
+    jobs = _whole_jobs(selection)
     rows = [_row(job, Path(results)) for job in jobs]
-    strays = _orphans(jobs, chosen)
+    strays = _orphans(jobs, selection)
     rows += [{"job": "", "state": "orphan", "why": "no job is compared with it", "file": str(file)} for file in strays]
     if as_json:
         click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
     else:
-        _print_rows(rows, chosen)
+        _print_rows(rows, selection)
     return EXIT_FINDINGS if {row["state"] for row in rows} & set(_OPEN) else EXIT_PASSED
 
 
@@ -62,11 +54,13 @@ _OPEN = {
     "orphan": ("remove them with", "prune"),
 }
 """State -> what to do about it, and the command that does."""
+_WHOLE_FOLDERS = ("paths", "tables", "allow_code")
+"""What `prune` may be told: a filter would make the snapshots that it leaves out look like nobody's."""
 
 
-def _remedy(state: str, chosen: Chosen) -> str:
+def _remedy(state: str, selection: Selection) -> str:
     what, action = _OPEN[state]
-    words = typed(chosen, "paths", "tables") if action == "prune" else typed(chosen)
+    words = words_of(selection, *_WHOLE_FOLDERS) if action == "prune" else words_of(selection)
     return f"{what} `{' '.join(['harness snapshots', action, *map(shlex.quote, words)])}`"
 
 
@@ -86,7 +80,7 @@ def _row(job: Job, results: Path) -> dict[str, str]:
     return {"job": job.id, "state": state.value, "why": why, "file": str(place.location)}
 
 
-def _print_rows(rows: list[dict[str, str]], chosen: Chosen) -> None:
+def _print_rows(rows: list[dict[str, str]], selection: Selection) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -108,50 +102,51 @@ def _print_rows(rows: list[dict[str, str]], chosen: Chosen) -> None:
     click.echo(", ".join(f"{count} {state}" for state, count in counts.items()) + f" (backend {_backend()})")
     for state in counts:
         if state in _OPEN:
-            click.echo(f"{state}: {_remedy(state, chosen)}")
+            click.echo(f"{state}: {_remedy(state, selection)}")
 
 
 @command.command("update")
-@selection_options
+@selection_options()
 @click.option("--missing", is_flag=True, help="Only jobs whose snapshot is missing or stale.")
 @click.option("-n", "--workers", default="0", help="Worker processes, as for `run`.")
 @click.option("--download", is_flag=True, help="Fetch models that are not on this machine.")
 @_RESULTS
-def update(chosen: Chosen, missing: bool, **options: Any) -> Any:
+def update(selection: Selection, missing: bool, **options: Any) -> Any:
     """Run the selected jobs that store numbers, and store those that pass their other checks."""
-    from harness.cli.run_command import command as run
+    from harness.cli.run_command import RunOptions, run_jobs
+    from harness.jobs.choosing import chosen_from, planned_jobs
     from harness.snapshots import refuse_in_ci
     from harness.snapshots.inventory import Standing, standing
 
     refuse_in_ci()
+    _refuse_parts(selection)
+    how = RunOptions(snapshot_update=True, **options)
     done = (Standing.STORED,) if missing else ()
-    jobs = [job for job in _whole_jobs(chosen) if job.has_snapshot]
-    ids = [job.id for job in jobs if standing(_expected(job, place_of(job)))[0] not in done]
-    if not ids:
+    planned = planned_jobs(selection)
+    jobs = [job for job in chosen_from(planned, selection) if job.has_snapshot]
+    wanted = [job for job in jobs if standing(_expected(job, place_of(job)))[0] not in done]
+    if not wanted:
         raise NothingToRun("every selected job has its snapshot" if missing and jobs else "no selected job stores one")
-    # The whole selection again, not the ids alone: what is left open here `run` would fill from the configuration.
-    return click.get_current_context().invoke(run, **vars(chosen), ids=tuple(ids), snapshot_update=True, **options)
+    return run_jobs(selection, planned, wanted, how)
 
 
 @command.command("prune")
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@tables_option
-@allow_code_option
+@selection_options(*_WHOLE_FOLDERS)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@configured
-def prune(paths: tuple[Path, ...], tables: tuple[str, ...], allow_code: bool, yes: bool) -> int:
+def prune(selection: Selection, yes: bool) -> int:
     """Remove snapshots that no job is compared with, after listing them.
 
     PATHS are folders of case files. A part of a folder is refused: what it leaves out would look like nobody's.
     """
+    from harness.jobs.case_files import refuse_installed
+    from harness.jobs.choosing import jobs_of
     from harness.snapshots import refuse_in_ci
 
     refuse_in_ci()
-    if files := [str(path) for path in paths if not path.is_dir()]:
+    if files := [str(path) for path in selection.paths if not path.is_dir()]:
         raise UsageError(f"{', '.join(files)}: prune looks at whole folders of case files; give the folder")
-    refuse_installed(paths)
-    chosen = Chosen(paths, tuple(tables), allow_code=allow_code)
-    strays = _orphans(jobs_of(chosen), chosen)
+    refuse_installed(selection.paths)
+    strays = _orphans(jobs_of(selection), selection)
     for file in strays:
         click.echo(str(file))
     if not strays:
@@ -169,33 +164,39 @@ def prune(paths: tuple[Path, ...], tables: tuple[str, ...], allow_code: bool, ye
 
 
 @command.command("review")
-@selection_options
+@selection_options()
 @_RESULTS
 @click.option("--accept-all", is_flag=True, help="Store every candidate without asking.")
-def review(chosen: Chosen, results: str, accept_all: bool) -> int:
+def review(selection: Selection, results: str, accept_all: bool) -> int:
     """Look at each candidate beside what is stored, and accept, reject or skip it.
 
     Runs leave candidates in the results folder: of comparisons that fail, and of backends without a snapshot. Ends with
     1 while one is left to decide.
     """
     from harness.cli.snapshot_review import Review
+    from harness.jobs.case_files import refuse_installed
 
-    refuse_installed(chosen.paths)
-    jobs = _whole_jobs(chosen)
+    refuse_installed(selection.paths)
+    jobs = _whole_jobs(selection)
     waiting = [(job, place) for job in jobs for place in place_of(job).everywhere(Path(results))]
     return Review(Path(results), accept_all).of([(place, _tolerances(job)) for job, place in waiting])
 
 
-def _whole_jobs(chosen: Chosen) -> list[Job]:
+def _whole_jobs(selection: Selection) -> list[Job]:
+    from harness.jobs.choosing import jobs_of
+
+    _refuse_parts(selection)
+    return jobs_of(selection)
+
+
+def _refuse_parts(selection: Selection) -> None:
     """A snapshot is of a whole job: a part of one is neither stored nor stale."""
-    if chosen.narrowed:
+    if selection.narrowed:
         raise UsageError("a snapshot holds every metric and component of its job; leave --metric and --component out")
-    return jobs_of(chosen)
 
 
 def place_of(job: Job) -> SnapshotPlace:
     """Return where a job's snapshot on this machine's backend is."""
-    from harness.snapshots import SnapshotPlace
 
     return SnapshotPlace(job.case.id, job.case.path, job.name, job.engine, job.row.id, _backend())
 
@@ -207,7 +208,7 @@ def _backend() -> str:
 
 
 def _expected(job: Job, place: SnapshotPlace) -> Any:
-    from harness.jobs.run import metrics_of
+    from harness.jobs.planning import metrics_of
     from harness.snapshots.inventory import Expected
 
     metrics = metrics_of(job)
@@ -216,19 +217,20 @@ def _expected(job: Job, place: SnapshotPlace) -> Any:
 
 
 def _tolerances(job: Job) -> tuple[SnapshotTolerance, SnapshotTolerance]:
-    from harness.jobs.run import tolerances
+    from harness.jobs.planning import tolerances
 
     return tolerances(job.case)
 
 
-def _orphans(jobs: Iterable[Job], chosen: Chosen) -> list[Path]:
+def _orphans(jobs: Iterable[Job], selection: Selection) -> list[Path]:
     """Return the snapshots without a job beside the case files of these jobs, held against all case files there."""
+    from harness.jobs.choosing import jobs_of
     from harness.snapshots import folder_of
     from harness.snapshots.inventory import orphans, owners
 
     folders = dict.fromkeys(folder_of(job.case.path) for job in jobs)
     everyone = {
-        folder: jobs_of(Chosen(tuple(owners(folder)), chosen.tables, allow_code=chosen.allow_code))
+        folder: jobs_of(Selection(tuple(owners(folder)), selection.tables, allow_code=selection.allow_code))
         for folder in folders
     }
     return [

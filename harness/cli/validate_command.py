@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.selection import Chosen, allow_code_option, case_files, configured, planned_jobs, tables_option, typed
+from harness.cli.selection import selection_options, words_of
+from harness.jobs.selection import Selection
 from harness.vocabulary.errors import EXIT_PASSED, EXIT_USAGE, CaseFileError, Problem
 
 if TYPE_CHECKING:
@@ -18,22 +18,21 @@ if TYPE_CHECKING:
 
 
 @click.command("validate")
-@tables_option
-@allow_code_option
+@selection_options("paths", "tables", "allow_code")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@configured
-def command(paths: tuple[Path, ...], tables: tuple[str, ...], allow_code: bool, as_json: bool) -> int:
+def command(selection: Selection, as_json: bool) -> int:
     """Check case files without loading a model.
 
     Names, layers, components, token counts and answers are checked as far as the model tables, the source code of
     mlx-lm and the tokenizers on this machine reach; what was not checked is said.
     """
+    from harness.jobs.case_files import case_files
+    from harness.jobs.choosing import jobs_and_problems
+    from harness.jobs.planning import refuse_shared_ids
     from harness.jobs.preflight import inspect
-    from harness.jobs.run import refuse_shared_ids
 
-    files = case_files(paths)
-    jobs, problems = planned_jobs(files, tables, allow_code)
+    files = case_files(selection.paths)
+    jobs, problems = jobs_and_problems(files, selection)
     refuse_shared_ids(jobs)
     report = inspect(jobs)
     problems |= set(report.problems)
@@ -42,7 +41,7 @@ def command(paths: tuple[Path, ...], tables: tuple[str, ...], allow_code: bool, 
         return EXIT_USAGE if problems else EXIT_PASSED
     if problems:
         raise CaseFileError(problems)
-    store = ["harness", "run", *typed(Chosen(paths, tuple(tables), allow_code=allow_code)), "--snapshot-update"]
+    store = ["harness", "run", *words_of(selection), "--snapshot-update"]
     _say(len(files), len(jobs), report, shlex.join(store))
     return EXIT_PASSED
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.casefile import Case, Expect
-from harness.jobs.run import Job
+from harness.jobs.planning import Job
 
 
 def narrowed_jobs(jobs: Iterable[Job], metrics: Collection[str], components: Collection[str]) -> list[Job]:

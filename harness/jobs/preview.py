@@ -15,7 +15,8 @@ from harness import models
 from harness.casefile import Case
 from harness.environment.facts import backend
 from harness.intercept import HookPoint, resolve
-from harness.jobs.run import Job, metrics_of, question_of
+from harness.jobs.planning import Job, metrics_of
+from harness.jobs.run import question_of
 from harness.models import ModelRow
 from harness.models.loaded import LoadedModel
 from harness.patching import check_question

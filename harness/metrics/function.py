@@ -4,7 +4,7 @@
 
 `clean` are the clean run's logits and `x` those of another run. The function need not be a distance: its value on the
 clean run itself is the upper end of a recovery. It returns None where it is undefined. Whoever calls `load` has asked
-for permission before: `harness.jobs.run` refuses a case that names code without it.
+for permission before: `harness.jobs.planning` refuses a case that names code without it.
 """
 
 from __future__ import annotations

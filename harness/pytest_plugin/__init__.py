@@ -1,23 +1,30 @@
 """Case files as pytest items: pytest executes, xdist distributes, syrupy stores.
 
-    collecting   a `*.case.yaml` file as a module with one parametrized function
-    configuring  what `[tool.harness]` says, where the command line says nothing
-    ledger       what a session knows: models in a worker, results and the verdict in the owner of the terminal
+    configuring   what `[tool.harness]` says, where the command line says nothing
+    collecting    a `*.case.yaml` file as a module with one parametrized function
+    selecting     which jobs of a case file run, and which of them in this process
+    running       a job, with the model that is in use
+    gathering     the results, in the process that owns the terminal
+    ending        the verdict over them, the exit code, the result file
+    distributing  each model to one of xdist's workers
 
 The package is loaded by every pytest that has the harness installed, so it imports nothing heavy at the top.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 
-from harness.pytest_plugin.collecting import CaseModule
+from harness.pytest_plugin.collecting import RUNNING, SELECTING, CaseModule
 from harness.pytest_plugin.configuring import apply_configuration
+from harness.pytest_plugin.distributing import ModelScheduling
+from harness.pytest_plugin.ending import SessionEnding
+from harness.pytest_plugin.gathering import ResultGathering
 from harness.pytest_plugin.items import CASE_SUFFIX, nodeid_of
-from harness.pytest_plugin.ledger import LEDGER, SessionState
+from harness.pytest_plugin.running import JobRunning
+from harness.pytest_plugin.selecting import JobSelecting
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,13 +51,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--harness-memory", metavar="SIZE", help="what a walk's rows may take, as in 2GB; over any case's own"
     )
-    group.addoption("--harness-only", action="append", default=[], metavar="KIND=NAME", help=argparse.SUPPRESS)
-    group.addoption("--harness-configured", action="store_true", help=argparse.SUPPRESS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     apply_configuration(config)
-    config.pluginmanager.register(SessionState(config), LEDGER)
+    config.stash[SELECTING] = selecting = JobSelecting(config)
+    gathering = ResultGathering(config, selecting)
+    config.stash[RUNNING] = running = JobRunning(config, selecting.selection, gathering)
+    for part in (selecting, running, gathering, SessionEnding(config, selecting, gathering), ModelScheduling()):
+        config.pluginmanager.register(part, f"harness-{type(part).__name__}")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseModule | None:

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.pytest_plugin.ledger import ledger_of
+from harness.pytest_plugin.running import JobRunning
+from harness.pytest_plugin.selecting import JobSelecting
 
 if TYPE_CHECKING:
-    from harness.jobs.run import Job
+    from harness.jobs.planning import Job
     from harness.vocabulary import JobResult
+
+SELECTING: pytest.StashKey[JobSelecting] = pytest.StashKey()
+RUNNING: pytest.StashKey[JobRunning] = pytest.StashKey()
+"""Where a session keeps what its case items need."""
 
 
 class CaseModule(pytest.Module):
@@ -22,7 +27,7 @@ class CaseModule(pytest.Module):
         from harness.vocabulary.errors import UsageError
 
         try:
-            jobs = ledger_of(self.config).jobs_of(self.path)
+            jobs = self.config.stash[SELECTING].jobs_of(self.path)
         except UsageError as error:
             raise self.CollectError(str(error)) from error
         module = ModuleType(self.path.name)
@@ -33,10 +38,9 @@ class CaseModule(pytest.Module):
 
     def _parameter(self, job: Job) -> Any:
         """Return a job with its tags as marks, for `-m`; they are registered, or strict markers would refuse them."""
-        tags = dict.fromkeys((*job.case.tags, *job.row.tags))
-        for tag in tags:
+        for tag in job.tags:
             self.config.addinivalue_line("markers", f"{tag}: a tag of case files")
-        marks = [getattr(pytest.mark, tag) for tag in tags]
+        marks = [getattr(pytest.mark, tag) for tag in job.tags]
         return pytest.param(job, id=job.name, marks=marks)
 
     def funcnamefilter(self, name: str) -> bool:
@@ -48,8 +52,7 @@ def _item_function(module: str) -> Callable[..., None]:
     def job(harness_job: Job, snapshot: Any, request: pytest.FixtureRequest) -> None:
         from harness.vocabulary import Status
 
-        ledger = ledger_of(request.config)
-        result = ledger.run(harness_job, snapshot, request.node)
+        result = request.config.stash[RUNNING].run(harness_job, snapshot, request.node)
         if result.status is Status.SKIPPED:
             pytest.skip(result.reason or "skipped")
         if result.status is not Status.PASSED:

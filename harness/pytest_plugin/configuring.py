@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import pytest
 
+from harness.pytest_plugin.selecting import from_harness_run
+
 _OPTIONS = {
     "models": "harness_models",
     "strict": "harness_strict",
@@ -21,7 +23,7 @@ def apply_configuration(config: pytest.Config) -> None:
     from harness.support.configuration import load
     from harness.vocabulary.errors import UsageError
 
-    if config.option.harness_configured:
+    if from_harness_run(config):
         return
     try:
         values = load(config.invocation_params.dir).values

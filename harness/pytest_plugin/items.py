@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness.jobs.run import Job
+    from harness.jobs.planning import Job
 
 CASE_SUFFIX = ".case.yaml"
 VARIANT_MARK = "~"

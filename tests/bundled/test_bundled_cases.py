@@ -11,7 +11,7 @@ import pytest
 
 from harness import models
 from harness.casefile import find_cases
-from harness.jobs.run import Job, jobs_in
+from harness.jobs.planning import Job, jobs_in
 from harness.models import bundled
 from harness.snapshots import location_of
 from harness.vocabulary.errors import ModelUnavailable

@@ -8,6 +8,7 @@ from typing import Any
 from harness import models
 from harness.casefile import Case, CaseFile
 from harness.jobs import run as jobs
+from harness.jobs.planning import Job
 from harness.models.fingerprint import fingerprint
 from harness.models.loaded import LoadedModel
 from harness.models.spec import DialRow
@@ -31,7 +32,7 @@ def dial(**fields: Any) -> LoadedModel:
 def run(model: LoadedModel, engine: str = "native", strict: bool = False, **written: Any) -> JobResult:
     """Run one job on a model that is already there."""
     row = DialRow(id="planted", source="groundtruth", kind="dial", vocab=16, weights=(1.0,))
-    return jobs.run(jobs.Job(case(**written), row, engine, allow_code=True), _Shelf(model), strict=strict)
+    return jobs.run(Job(case(**written), row, engine, allow_code=True), _OneModel(model), strict=strict)
 
 
 def codes(result: JobResult) -> set[str]:
@@ -40,7 +41,7 @@ def codes(result: JobResult) -> set[str]:
     return {finding.code for finding in result.findings}
 
 
-class _Shelf:
+class _OneModel:
     def __init__(self, model: LoadedModel):
         self.model, self.before = model, fingerprint(model.module)
 

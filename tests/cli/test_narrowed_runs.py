@@ -9,10 +9,7 @@ from project import Project
 
 from harness.environment import facts as environment
 
-DOORS = {
-    "run": ("run", ("--metric", "l2")),
-    "pytest": ("pytest", ("--harness-only=metric=l2", "-psyrupy")),
-}
+WORKERS = {"alone": (), "n2": ("-n", "2")}
 
 
 @pytest.fixture
@@ -35,11 +32,10 @@ def test_metrics_and_components_are_narrowed(stored: Project) -> None:
     assert curves(stored, "--metric", "mse", "--component", "mlp") == {("mlp", "mse")}
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_what_is_left_out_is_not_missing_and_nothing_is_written(stored: Project, door: str) -> None:
+@pytest.mark.parametrize("workers", WORKERS)
+def test_what_is_left_out_is_not_missing_and_nothing_is_written(stored: Project, workers: str) -> None:
     before = stored.snapshots
-    name, args = DOORS[door]
-    got = stored.run(*args, door=name)
+    got = stored.run("--metric", "l2", *WORKERS[workers])
     assert (got.code, got.codes) == (0, set())
     assert stored.snapshots == before
     assert not (stored.folder / "results" / "snapshots").exists()
@@ -80,11 +76,10 @@ def test_another_backend_is_compared_within_the_wide_tolerance(
     assert not (stored.folder / "results" / "snapshots").exists()
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_a_part_is_never_stored(stored: Project, door: str) -> None:
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_part_is_never_stored(stored: Project, workers: str) -> None:
     before = stored.snapshots
-    name, args = DOORS[door]
-    got = stored.run(*args, "--snapshot-update", *(("-n", "2") if door == "run" else ()), door=name)
+    got = stored.run("--metric", "l2", "--snapshot-update", *WORKERS[workers])
     assert got.code == 4
     assert "stores no snapshots" in got.out + got.err
     assert stored.snapshots == before
@@ -153,3 +148,10 @@ def test_a_name_that_nothing_matches_is_5_and_says_what_there_is(project: Projec
     assert "none of 1 jobs matches -k 'captal'; did you mean 'capital'?" in got.err
     got = project.run_inside("-k", "xyzzy")
     assert "a name is capital[native@good]; `harness list` shows them all" in got.err
+
+
+def test_a_name_that_only_skipped_jobs_match_is_not_said_to_match_nothing(project: Project) -> None:
+    project.case("capital", models="absent")
+    got = project.run_inside("-k", "capital")
+    assert (got.code, got.statuses) == (5, {"capital[native@absent]": "skipped"})
+    assert "matches -k" not in got.err

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from project import Outcome, Project
 
-from harness.cli import selection
 from harness.environment import facts as environment
+from harness.jobs import case_files
 
 UPDATE = "--snapshot-update"
 
@@ -248,7 +248,7 @@ def test_prune_knows_the_case_files_beside_a_folder_of_cases(stored: Project) ->
 def test_the_snapshots_of_an_installed_package_are_left_alone(
     stored: Project, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(selection, "BUNDLED", stored.folder / "cases")
+    monkeypatch.setattr(case_files, "BUNDLED", stored.folder / "cases")
     stored.write(STRAY, stored.snapshot().read_text(encoding="utf-8"))
     before = files(stored)
     got = snapshots(stored, *command, "cases")

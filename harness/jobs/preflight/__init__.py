@@ -16,11 +16,11 @@ from typing import Any
 
 from harness.casefile import Case
 from harness.casefile.syntax.document import KeyPath
+from harness.jobs.planning import Job
 from harness.jobs.preflight.modules import component_fault
 from harness.jobs.preflight.prompts import prompt_faults
 from harness.jobs.preflight.shapes import ModelShape, shape_of
 from harness.jobs.preflight.wording import Refused, Unknown
-from harness.jobs.run import Job
 from harness.models.spec import ModelRow
 from harness.vocabulary.errors import Problem
 

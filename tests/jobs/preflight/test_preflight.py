@@ -13,9 +13,10 @@ import pytest
 from project import Project, environment, project  # noqa: F401
 
 from harness.casefile import find_cases
+from harness.jobs.planning import jobs_in
 from harness.jobs.preflight import CaseReport, inspect
 from harness.jobs.preflight.modules import names_in
-from harness.jobs.run import ModelCache, jobs_in, run
+from harness.jobs.run import ModelCache, run
 from harness.models import bundled, load_table
 
 ROOT = Path(__file__).parents[3]

@@ -1,0 +1,67 @@
+"""From a selection to its jobs: the case files are read, each once, and the filters applied."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.engines import engine_named
+from harness.jobs.case_files import case_files
+from harness.jobs.narrowing import narrowed_jobs
+from harness.jobs.planning import Job, jobs_in, refuse_shared_ids
+from harness.jobs.selection import Selection
+from harness.models import load_table
+from harness.vocabulary.errors import CaseFileError, EngineUnavailable, Problem
+
+
+def jobs_of(selection: Selection) -> list[Job]:
+    """Return the selected jobs. Raises CaseFileError with every file's problems, UsageError for an empty selection."""
+    return chosen_from(planned_jobs(selection), selection)
+
+
+def planned_jobs(selection: Selection) -> list[Job]:
+    """Return every job of a selection's case files. Raises CaseFileError with every file's problems, UsageError."""
+    _refuse_unknown_engines(selection.also, selection.allow_code)
+    jobs, problems = jobs_and_problems(case_files(selection.paths), selection)
+    if problems:
+        raise CaseFileError(problems)
+    refuse_shared_ids(jobs)
+    return jobs
+
+
+def jobs_and_problems(files: Sequence[Path], selection: Selection) -> tuple[list[Job], set[Problem]]:
+    """Return the jobs of the files that are in order, and every problem of those that are not."""
+    table = load_table(map(Path, selection.tables))
+    jobs: list[Job] = []
+    problems: set[Problem] = set()
+    for file in files:
+        try:
+            jobs += jobs_in(file, table, selection.allow_code, selection.also)
+        except CaseFileError as error:
+            problems |= set(error.problems)
+    return jobs, problems
+
+
+def chosen_from(jobs: Collection[Job], selection: Selection) -> list[Job]:
+    """Return the selected ones of these jobs, with the part of each that is meant.
+
+    Raises UsageError for a name that no job has, and where no job is left.
+    """
+    if selection.ids:
+        # An id is exact: one that another filter leaves out is a mistake.
+        chosen, only = chosen_from(jobs, replace(selection, ids=())), Selection(ids=selection.ids)
+        only.refuse_unknown(chosen)
+        return [job for job in chosen if only.selects(job)]
+    selection.refuse_unknown(jobs)
+    if left := narrowed_jobs(filter(selection.selects, jobs), selection.metrics, selection.components):
+        return left
+    raise selection.nothing_left()
+
+
+def _refuse_unknown_engines(names: Sequence[str], allow_code: bool) -> None:
+    """Raise UnknownName or UsageError for an engine that cannot be asked; one that is not installed is skipped."""
+    for name in names:
+        with contextlib.suppress(EngineUnavailable):
+            engine_named(name, allow_code)

@@ -1,0 +1,153 @@
+"""Planning: from a case to its jobs, and what can be said of a job without running it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.casefile import Case, Names, OfJobs, load_cases
+from harness.engines import ENGINES, NAMES, engine_named
+from harness.models.spec import ModelRow
+from harness.snapshots import SnapshotTolerance
+from harness.vocabulary.errors import CaseFileError, EngineUnavailable, Problem, UsageError
+
+# A variant's name stands before its engine in names of jobs and of snapshots; neither can hold this character.
+VARIANT_MARK = "~"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case on one model through one engine."""
+
+    case: Case
+    row: ModelRow
+    engine: str
+    allow_code: bool = False
+
+    @property
+    def id(self) -> str:
+        return f"{self.case.id}[{self.engine}@{self.row.id}]"
+
+    @property
+    def name(self) -> str:
+        """What tells the job from the others of its case file: `engine@model`, after the variant if there is one."""
+        variant = f"{self.case.variant}{VARIANT_MARK}" if self.case.variant else ""
+        return f"{variant}{self.engine}@{self.row.id}"
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags of its case and of its model, each once."""
+        return tuple(dict.fromkeys((*self.case.tags, *self.row.tags)))
+
+    @property
+    def cost(self) -> int:
+        """About how long it takes beside other jobs: a pretrained model has more and larger layers than the others."""
+        return 10 if self.row.source in ("wheel", "path", "hub") else 1
+
+    @property
+    def has_snapshot(self) -> bool:
+        """Whether its numbers are stored: not those of a job that must fail a check, which are known to be wrong."""
+        must, _ = self.case.expectation(self.engine)
+        return "snapshot" in self.case.checks and not must
+
+
+def jobs_in(path: Path, table: Mapping[str, ModelRow], allow_code: bool = False, also: Sequence[str] = ()) -> list[Job]:
+    """Return the jobs of a case file. Raises CaseFileError with all that is wrong in it, UsageError for no file.
+
+    An engine or a metric that is code of the user's own is wrong in it, unless `allow_code`.
+    """
+    cases = load_cases(path, names_of(table, allow_code))
+    if problems := list(_unanswerable(cases)):
+        raise CaseFileError(problems)
+    return [job for case in cases for job in plan(case, table, allow_code, also)]
+
+
+def _unanswerable(cases: Sequence[Case]) -> Iterator[Problem]:
+    """Yield what is expected of a metric that none of the engines meant has: no job would ever look at it."""
+    stated = [(case, key, index, entry) for case in cases for key, index, entry in _of_metrics(case)]
+    # An expectation counts as answered if any variant of the case has an engine with its metric.
+    answered = {
+        (key, entry) for case, key, _, entry in stated if any(_has(name, entry.metric) for name in _meant(case, entry))
+    }
+    for case, key, index, entry in stated:
+        if (key, entry) not in answered:
+            message = f"{' and '.join(_meant(case, entry))} cannot answer {entry.metric!r}, so nothing is compared"
+            yield case.problem(message, ("expect", key, index, "metric"))
+
+
+def _of_metrics(case: Case) -> Iterator[tuple[str, int, Any]]:
+    for key, entries in case.expect:
+        for index, entry in enumerate(entries if isinstance(entries, tuple) else ()):
+            if getattr(entry, "metric", None) is not None:
+                yield key, index, entry
+
+
+def _meant(case: Case, entry: OfJobs) -> list[str]:
+    return [name for name in case.engines if entry.engine in (None, name)]
+
+
+def _has(engine: str, metric: str) -> bool:
+    # Code of the user's own is not imported to be asked, and what is not installed cannot be.
+    return engine not in ENGINES or ENGINES[engine].knows(metric)
+
+
+def names_of(table: Mapping[str, ModelRow], allow_code: bool = False) -> Names:
+    """Return the names a case may use with a table of models."""
+    return Names({row.id: row.tags for row in table.values()}, NAMES, allow_code)
+
+
+def plan(case: Case, table: Mapping[str, ModelRow], allow_code: bool = False, also: Sequence[str] = ()) -> list[Job]:
+    """Return the jobs of a case whose models and engines are known: a model each time it is named, once.
+
+    `also` are engines that are asked although the case does not name them: they have no snapshots. Nothing that a
+    case names as code is imported here; `allow_code` goes along with each job.
+    """
+    models = names_of(table).models_of(case.models)
+    added = [engine for engine in dict.fromkeys(also) if engine not in case.engines]
+    unstored = case.having(checks=tuple(check for check in case.checks if check != "snapshot"))
+    asked = [*((case, engine) for engine in case.engines), *((unstored, engine) for engine in added)]
+    return [Job(part, table[model], engine, allow_code) for model in models for part, engine in asked]
+
+
+def metrics_of(job: Job) -> tuple[str, ...]:
+    """Return the metrics of a job that its engine has; all of them where the engine is not installed to be asked."""
+    try:
+        engine = engine_named(job.engine, job.allow_code)
+    except EngineUnavailable:
+        return job.case.metrics
+    return tuple(metric for metric in job.case.metrics if engine.knows(metric))
+
+
+def tolerances(case: Case) -> tuple[SnapshotTolerance, SnapshotTolerance]:
+    """Return how far a case lets stored numbers move on one backend, and between two: there never less."""
+    own = case.tolerance
+    points, relative = own.recovery_points, own.baseline_relative
+    between = max(points, own.cross_backend_points), max(relative, own.cross_backend_relative)
+    return SnapshotTolerance(points, relative), SnapshotTolerance(*between)
+
+
+def refuse_shared_ids(jobs: Iterable[Job]) -> None:
+    """Raise UsageError when two case files have the same id or store in the same folder: reports and snapshots could
+    not tell them apart.
+    """
+    by_id: dict[str, Path] = {}
+    by_name: dict[str, set[Path]] = {}
+    for job in jobs:
+        file = job.case.path
+        if (other := by_id.setdefault(job.case.id, file)) != file:
+            raise UsageError(f"{file} and {other} have the same id {job.case.id!r}; give one another `id`")
+        by_name.setdefault(file.name, set()).add(file)
+    for files in by_name.values():
+        if len(files) > 1:
+            _refuse_shared_folders(sorted(files))
+
+
+def _refuse_shared_folders(files: Sequence[Path]) -> None:
+    from harness.snapshots import folder_of
+
+    for file, other in itertools.combinations(files, 2):
+        if (folder := folder_of(file).resolve()) == folder_of(other).resolve():
+            raise UsageError(f"{file} and {other} store the same snapshots in {folder}; give one another name")

@@ -1,0 +1,119 @@
+"""The end of a session with case files: the verdict, the exit code, the result file and the summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.pytest_plugin.gathering import ResultGathering
+from harness.pytest_plugin.items import has_case_files
+from harness.pytest_plugin.selecting import JobSelecting, is_worker
+from harness.vocabulary.errors import EXIT_NOTHING_RAN, EXIT_PASSED
+
+if TYPE_CHECKING:
+    from harness.vocabulary import RunResult
+
+
+class SessionEnding:
+    """Gives one verdict over all results, in the process that owns the terminal."""
+
+    def __init__(self, config: pytest.Config, selecting: JobSelecting, gathering: ResultGathering):
+        self.config, self.selecting, self.gathering = config, selecting, gathering
+        self.run_result: RunResult | None = None
+        self.refusal: str | None = None
+        self.started = datetime.now(UTC)
+        self.clock = time.perf_counter()
+
+    # Innermost of the wrappers: after syrupy has had its say, before the terminal prints its summary.
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        outcome = yield
+        self.refusal = self.selecting.refusal
+        if self.refusal:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        if is_worker(self.config) or not self._concerned():
+            return outcome
+        self.run_result = self._verdict(broken=session.exitstatus == pytest.ExitCode.INTERNAL_ERROR)
+        if not self._pytest_has_its_say(session.exitstatus):
+            session.exitstatus = self.run_result.exit_code
+        if name := self.config.getoption("harness_json"):
+            self._write(self.run_result, Path(name), session)
+        return outcome
+
+    def _pytest_has_its_say(self, status: int) -> bool:
+        """Return whether pytest's own exit code stands: beside cases that pass or were skipped, ordinary tests decide.
+
+        Tests that ran and passed make a session of more than skipped cases, which is what 5 would say of it.
+        """
+        assert self.run_result is not None
+        if self.run_result.exit_code not in (EXIT_PASSED, EXIT_NOTHING_RAN):
+            return False
+        return self.gathering.ordinary_tests_ran or status not in (
+            pytest.ExitCode.OK,
+            pytest.ExitCode.NO_TESTS_COLLECTED,
+        )
+
+    def _write(self, run: RunResult, path: Path, session: pytest.Session) -> None:
+        from harness.results.json import write
+
+        try:
+            write(run, path)
+        except OSError as error:
+            self.refusal = f"{path} cannot be written: {error}"
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def _concerned(self) -> bool:
+        """Return whether the session has anything to do with case files."""
+        seen = self.gathering
+        return (
+            bool(seen.results or self.selecting.planned)
+            or seen.bad_case_file
+            or (seen.interrupted and has_case_files(self.config.args))
+        )
+
+    def _verdict(self, broken: bool) -> RunResult:
+        from harness.environment.facts import environment
+        from harness.results.shards import with_floor
+        from harness.vocabulary import RunResult, Status
+        from harness.vocabulary.verdict import of_run
+
+        seen = self.gathering
+        besides = {Status.REFUSED: seen.bad_case_file, Status.INTERRUPTED: seen.interrupted, Status.CRASHED: broken}
+        verdict, code = of_run(seen.results, *(status for status, happened in besides.items() if happened))
+        run = RunResult(
+            verdict=verdict,
+            exit_code=code,
+            environment=environment(),
+            jobs=tuple(sorted(seen.results, key=lambda job: (job.case_file, job.id))),
+            started=self.started.isoformat(timespec="seconds"),
+            duration_s=round(time.perf_counter() - self.clock, 3),
+            shard=self.config.getoption("harness_shard"),
+            planned=self.selecting.planned,
+            notes=self._notes(),
+        )
+        return with_floor(run, self.config.getoption("harness_min_jobs"))
+
+    def _notes(self) -> tuple[str, ...]:
+        shard, planned, seen = self.config.getoption("harness_shard"), self.selecting.planned, self.gathering
+        empty = bool(shard and planned and not seen.results and not seen.interrupted)
+        return (f"none of the {len(planned)} jobs planned falls to shard {shard}",) if empty else ()
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.refusal:
+            terminalreporter.write_line(f"ERROR: {self.refusal}", red=True)
+        if self.run_result is None or self.config.getoption("no_summary"):
+            return
+        from harness.results.reports.terminal import console, print_run
+
+        terminalreporter.write_sep("-", "harness")
+        screen = console(terminalreporter._tw._file, terminalreporter._tw.fullwidth)
+        print_run(self.run_result, screen, self.config.getoption("harness_strict"))
+
+    def pytest_unconfigure(self) -> None:
+        if run := self.selecting.run:
+            run.result, run.refusal = self.run_result, self.refusal

@@ -1,0 +1,108 @@
+"""Running jobs in the process that has their items: alone, or in one of xdist's workers.
+
+Each item sends its job's result along with pytest's report.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.jobs.selection import Selection
+from harness.pytest_plugin.gathering import ResultGathering
+
+if TYPE_CHECKING:
+    from harness.jobs.planning import Job
+    from harness.jobs.run import ModelCache
+    from harness.vocabulary import Finding, JobResult
+
+_RESULT: pytest.StashKey[JobResult] = pytest.StashKey()
+
+
+class JobRunning:
+    """The model in use, and the jobs that are run on it."""
+
+    def __init__(self, config: pytest.Config, selection: Selection, gathering: ResultGathering):
+        self.config, self.selection, self.gathering = config, selection, gathering
+        self._models: ModelCache | None = None
+
+    def run(self, job: Job, snapshot: Any, item: pytest.Item) -> JobResult:
+        from harness.environment.facts import use_device
+        from harness.jobs import run as jobs
+        from harness.vocabulary.raised import JobInterrupted
+
+        if self._models is None:
+            if device := self.config.getoption("harness_device"):
+                use_device(device)
+            self._models = jobs.ModelCache(download=self.config.getoption("harness_download"))
+
+        def compare(job: Job, result: JobResult) -> list[Finding]:
+            return _compare_snapshot(job, result, snapshot, self.config, self.selection.narrowed)
+
+        strict = self.config.getoption("harness_strict")
+        try:
+            result = _required(jobs.run(self._within(job), self._models, compare, strict, self._say), self.config)
+        except JobInterrupted as stop:
+            self.gathering.results.append(stop.result)  # pytest makes no report of an item that is interrupted
+            raise
+        item.stash[_RESULT] = result
+        return result
+
+    def _within(self, job: Job) -> Job:
+        """Return the job with the memory that the command line gives it."""
+        if not (stated := self.config.getoption("harness_memory")):
+            return job
+        sweep = job.case.sweep.model_copy(update={"memory": stated})
+        return replace(job, case=job.case.having(sweep=sweep))
+
+    def _say(self, text: str) -> None:
+        """Tell the user something now, past pytest's capture."""
+        capture: Any = self.config.pluginmanager.get_plugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            print(text, file=sys.stderr, flush=True)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if report.when == "call" and (result := item.stash.get(_RESULT, None)):
+            from harness.results.json import dump_job
+
+            report.harness_job = dump_job(result)  # type: ignore[attr-defined]  # xdist carries plain attributes over
+        return report
+
+
+def _required(result: JobResult, config: pytest.Config) -> JobResult:
+    from dataclasses import replace
+
+    from harness.jobs.run import BY_CASE
+    from harness.vocabulary import Status
+
+    wanting = result.status is Status.SKIPPED and not (result.reason or "").startswith(BY_CASE)
+    if wanting and config.getoption("harness_require_models"):
+        return replace(result, status=Status.FAILED)
+    return result
+
+
+def _compare_snapshot(job: Job, result: JobResult, syrupy: Any, config: pytest.Config, narrowed: bool) -> list[Finding]:
+    from harness.environment.facts import environment
+    from harness.jobs.planning import tolerances
+    from harness.snapshots import SnapshotPlace, compare, compare_part, snapshot_of
+
+    (within, wide), here = tolerances(job.case), environment()
+    place = SnapshotPlace(job.case.id, job.case.path, job.name, job.engine, job.row.id, here.backend)
+    new = snapshot_of(result, here, within)
+    if narrowed:
+        return compare_part(place, new, wide)
+    return compare(
+        place,
+        new,
+        wide,
+        Path(config.getoption("harness_results")),
+        syrupy,
+        config.getoption("update_snapshots"),
+    )

@@ -1,0 +1,148 @@
+"""Which jobs of the case files run: all of them, or those that `harness run` hands over.
+
+`harness run` gives its planned run to `pytest.main` as a plugin. A process that collects takes the jobs from it and
+reads no case file again; xdist's workers are sent the selection, which names the jobs by id, and read the files
+themselves, since jobs do not travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.jobs.selection import PlannedRun, Selection
+from harness.pytest_plugin.items import job_of
+
+if TYPE_CHECKING:
+    from harness.jobs.planning import Job
+    from harness.models import ModelRow
+
+_SELECTION, _REFUSAL, _PLANNED = "harness_selection", "harness_refusal", "harness_planned"
+"""What xdist carries: to a worker the first, from it the others."""
+
+
+def planned_run(config: pytest.Config) -> PlannedRun | None:
+    """Return what `harness run` handed to this process, or None where pytest was started without it."""
+    return next((each for each in config.pluginmanager.get_plugins() if isinstance(each, PlannedRun)), None)
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Return whether this process is one of xdist's workers."""
+    return hasattr(config, "workerinput")
+
+
+def from_harness_run(config: pytest.Config) -> bool:
+    """Return whether `harness run` started this process, or the process of which this one is a worker."""
+    return planned_run(config) is not None or _SELECTION in getattr(config, "workerinput", {})
+
+
+class JobSelecting:
+    """The jobs of case files, and the choice among their items."""
+
+    def __init__(self, config: pytest.Config):
+        self.config = config
+        self.run = planned_run(config)
+        self.selection = self._selection()
+        self.planned: tuple[str, ...] = ()
+        self.refusal: str | None = None
+        self._table: Mapping[str, ModelRow] | None = None
+
+    def _selection(self) -> Selection:
+        if self.run:
+            return self.run.selection
+        if sent := getattr(self.config, "workerinput", {}).get(_SELECTION):
+            return Selection(**sent)
+        option = self.config.getoption
+        return Selection(
+            tables=tuple(option("harness_models")),
+            also=tuple(option("harness_with_engine")),
+            allow_code=option("harness_allow_code"),
+        )
+
+    def jobs_of(self, path: Path) -> list[Job]:
+        """Return the jobs of a case file. Raises UsageError for one that is not in order."""
+        from harness.jobs.narrowing import narrowed_jobs
+        from harness.jobs.planning import jobs_in
+        from harness.models import load_table
+
+        if self.run and (jobs := self.run.jobs_of(path)):
+            return jobs
+        if self._table is None:
+            self._table = load_table(map(Path, self.selection.tables))
+        jobs = jobs_in(path, self._table, self.selection.allow_code, self.selection.also)
+        return narrowed_jobs(jobs, self.selection.metrics, self.selection.components)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        jobs = {item: job for item in items if (job := job_of(item))}
+        if not jobs:
+            return
+        if refusal := _refusal(config, jobs.values(), self.selection):
+            self._refuse(refusal, items)
+            return
+        selected = {item: job for item, job in jobs.items() if self.selection.selects(job)}
+        kept = self._sharded(selected)
+        if dropped := [item for item in jobs if item not in kept]:
+            config.hook.pytest_deselected(items=dropped)
+        order = {model: i for i, model in enumerate(dict.fromkeys(jobs[item].row.id for item in kept))}
+        kept.sort(key=lambda item: order[jobs[item].row.id])  # stable: jobs of a case stay in their order
+        items[:] = [item for item in items if item not in jobs] + kept
+
+    def _sharded(self, selected: Mapping[pytest.Item, Job]) -> list[pytest.Item]:
+        """Return the items of this run's part, and remember what all parts together have planned."""
+        from harness.results.shards import Shard, Task, members
+
+        self.planned = tuple(sorted(job.id for job in selected.values()))
+        if is_worker(self.config):
+            self.config.workeroutput[_PLANNED] = self.planned  # type: ignore[attr-defined]  # set by xdist
+        if not (text := self.config.getoption("harness_shard")):
+            return list(selected)
+        ours = members(Shard.parse(text), (Task(job.id, job.row.id, job.cost) for job in selected.values()))
+        return [item for item, job in selected.items() if job.id in ours]
+
+    def _refuse(self, message: str, items: list[pytest.Item]) -> None:
+        if not is_worker(self.config):
+            raise pytest.UsageError(message)
+        # An error here would be xdist's internal error; the worker collects nothing instead and lets the owner say why.
+        items.clear()
+        self.config.workeroutput[_REFUSAL] = message  # type: ignore[attr-defined]  # set by xdist
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        output = getattr(node, "workeroutput", {})
+        self.refusal = self.refusal or output.get(_REFUSAL)
+        self.planned = self.planned or tuple(output.get(_PLANNED, ()))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        if self.run:
+            tables = tuple(str(Path(name).resolve()) for name in self.selection.tables)
+            node.workerinput[_SELECTION] = asdict(replace(self.selection, paths=(), tables=tables))
+
+
+def _refusal(config: pytest.Config, jobs: Collection[Job], selection: Selection) -> str | None:
+    """Return why these jobs cannot be run in one session, if they cannot."""
+    from harness.jobs.planning import refuse_shared_ids
+    from harness.results.shards import Shard
+    from harness.snapshots import refuse_in_ci, refuse_mixing
+    from harness.vocabulary.errors import UsageError
+
+    if not config.pluginmanager.has_plugin("syrupy"):
+        return "case files need the plugin syrupy, which stores and compares snapshots; leave out `-p no:syrupy`"
+    if config.getoption("update_snapshots") and selection.narrowed:
+        return "a run narrowed by --metric or --component stores no snapshots; leave them out to update"
+    try:
+        if config.getoption("update_snapshots"):
+            refuse_in_ci()
+        if shard := config.getoption("harness_shard"):
+            Shard.parse(shard)
+        refuse_shared_ids(jobs)
+        for file in {job.case.path for job in jobs}:
+            refuse_mixing(Path(config.getoption("harness_results")), file)
+    except UsageError as error:
+        return str(error)
+    return None
