@@ -178,4 +178,4 @@ class PlannedRun:
 
     def jobs_of(self, path: Path) -> list[Job]:
         """Return the jobs of a case file under its whole path, by which pytest knows it; none for another file."""
-        return [replace(job, case=replace(job.case, path=path)) for job in self._jobs.get(str(path), ())]
+        return [replace(job, case=job.case.having(path=path)) for job in self._jobs.get(str(path), ())]
