@@ -13,13 +13,11 @@ from harness.diagnosis.causes.cause import cause_of
 from harness.diagnosis.engine.asked import Asked, ModuleCall, Pass, bare
 from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, Observation, Place
 from harness.diagnosis.trail.flow import Trail, layer_of, trail
-from harness.diagnosis.trail.statistics import dtype_name, host_values
+from harness.diagnosis.trail.statistics import host_values
 from harness.intercept import HookPoint, Tap, resolve
+from harness.metrics.tolerances import Work, equal, relative_difference, row_tolerance
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Question, Sweep, Tokens
-
-SAME = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}
-"""Difference of logits, as a share of the largest, up to which two runs in a dtype are one: a few of its roundings."""
 
 
 def alignment(clean: Tokens, corrupted: Tokens) -> Iterator[Observation]:
@@ -57,11 +55,11 @@ def about_the_passes(model: LoadedModel, question: Question, asked: Asked) -> li
 def _perturbed(asked: Asked, plain: Pass, run: str) -> Iterator[Observation]:
     """Of the engine's own runs of the clean prompt one must be the bare run."""
     own = [each for each in asked.passes if each.ids == plain.ids]
-    if not own or any(same(each.logits, plain.logits) for each in own):
+    if not own or any(equal(plain.logits, each.logits, Work.SAME, equal_nan=True) for each in own):
         return
     first = first_difference(own[0], plain)
     where = f"; the first part that differs is {first}" if first else ""
-    difference = apart(own[0].logits, plain.logits)
+    difference = relative_difference(plain.logits, own[0].logits, equal_nan=True)
     yield Observation.of(
         "DIA209",
         f"{asked.name}: its run of the {run} prompt differs from the bare one by {100 * difference:.3g} % of the "
@@ -191,27 +189,11 @@ def by_call(each: Pass) -> dict[tuple[str, int], ModuleCall]:
 def _close(one: float, other: float, dtype: str) -> bool:
     if one != one and other != other:
         return True
-    return one == other or abs(one - other) <= SAME.get(dtype, 1e-5) * max(abs(other), 1e-30)
+    return one == other or abs(one - other) <= row_tolerance(Work.SAME, dtype) * max(abs(other), 1e-30)
 
 
 def _identical(a: mx.array, b: mx.array) -> bool:
     return bool(np.array_equal(host_values(a), host_values(b), equal_nan=True))
-
-
-def same(a: mx.array, b: mx.array, slack: float = 1.0) -> bool:
-    """Return whether two rows of logits are one but for the rounding of their dtype, times `slack`."""
-    return a.shape == b.shape and apart(a, b) <= slack * SAME.get(dtype_name(b), 1e-5)
-
-
-def apart(a: mx.array, b: mx.array) -> float:
-    """Return the largest difference of two rows as a share of the largest value; equal non-finite values are equal."""
-    x, y = host_values(a), host_values(b)
-    same = (x == y) | (np.isnan(x) & np.isnan(y))
-    if same.all():
-        return 0.0
-    if not (np.isfinite(x[~same]).all() and np.isfinite(y[~same]).all()):
-        return float("inf")
-    return float(np.abs(x[~same] - y[~same]).max() / max(np.abs(y[np.isfinite(y)]).max(), 1e-300))
 
 
 def _quoted(tokens: Tokens) -> str:
