@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from harness.diagnosis.engine.patched import apart, by_call, first_difference, same
+from harness.diagnosis.engine.patched import by_call, first_difference
 from harness.diagnosis.outcome.nouns import PROVEN, Place, PlacedFinding
 from harness.diagnosis.trail.flow import trail
 from harness.diagnosis.trail.masks import UNTRACEABLE
@@ -19,6 +19,7 @@ from harness.diagnosis.trail.operations import uncompiled
 from harness.intercept.observer import NotedCalls, ObservedRun, noted_calls, watched
 from harness.intercept.outputs import activation_of
 from harness.metrics import summarize
+from harness.metrics.tolerances import Work, equal, relative_difference, same_bits
 from harness.models.loaded import LoadedModel
 from harness.models.prompt_cache import prompt_cache
 from harness.vocabulary.errors import UsageError
@@ -50,34 +51,34 @@ def run(
 
 def _repeated(root: Any, ids: Sequence[int], repeat: int) -> Said:
     first, others = bare(root, ids), [bare(root, ids) for _ in range(repeat - 1)]
-    differing = [each for each in others if not _bitwise(each, first)]
+    differing = [each for each in others if not same_bits(each.logits, first.logits)]
     if not differing:
         return [], f"{repeat} runs give the same bits"
     module = _first_part(differing[0], first)
-    most = max(apart(each.logits, first.logits) for each in differing)
+    most = max(_apart(first.logits, each.logits) for each in differing)
     text = f"{len(differing)} of {repeat} runs differ from the first, by up to {most:.3g} of the largest logit"
     return [_found("DIA604", text, module, differing=len(differing), runs=repeat)], text
 
 
-def _bitwise(a: ObservedRun, b: ObservedRun) -> bool:
-    return apart(a.logits, b.logits) == 0.0
+def _apart(wanted: mx.array, got: mx.array) -> float:
+    return relative_difference(wanted, got, equal_nan=True)
 
 
 def _compiled(root: Any, ids: Sequence[int]) -> Said:
     with uncompiled():
         eager = bare(root, ids)
     as_is = bare(root, ids)
-    if not same(as_is.logits, eager.logits):
+    if not equal(eager.logits, as_is.logits, Work.OTHER_KERNELS, equal_nan=True):
         module = first_difference(as_is, eager)
-        difference = apart(as_is.logits, eager.logits)
+        difference = _apart(eager.logits, as_is.logits)
         text = f"the model compiles parts of itself, and differs from eager by {difference:.3g} of the largest logit"
         return [_found("DIA602", text, module, difference=difference)], text
     try:
         whole = compiled(root, ids)
     except (ValueError, RuntimeError, TypeError) as error:
         return [], f"the model cannot be compiled as a whole ({type(error).__name__})"
-    if not same(whole.logits, eager.logits):
-        difference = apart(whole.logits, eager.logits)
+    if not equal(eager.logits, whole.logits, Work.OTHER_KERNELS, equal_nan=True):
+        difference = _apart(eager.logits, whole.logits)
         text = f"compiled as a whole, the model differs from eager by {difference:.3g} of the largest logit"
         return [_found("DIA602", text, first_difference(whole, eager), difference=difference)], text
     return [], "compiled and eager agree"
@@ -95,9 +96,9 @@ def _devices(root: Any, ids: Sequence[int], device: str) -> Said:
             there = bare(root, ids)
     except (RuntimeError, ValueError) as error:
         return [], f"the {device} is not there ({error})"
-    if same(there.logits, here.logits):
+    if equal(here.logits, there.logits, Work.OTHER_KERNELS, equal_nan=True):
         return [], f"the {device} agrees"
-    text = f"the {device} differs by {apart(there.logits, here.logits):.3g} of the largest logit"
+    text = f"the {device} differs by {_apart(here.logits, there.logits):.3g} of the largest logit"
     return [_found("DIA603", text, first_difference(there, here), device=device)], text
 
 
@@ -137,9 +138,9 @@ def _why(model: LoadedModel, ids: Sequence[int], length: int) -> str:
     if found.nan or found.pos_inf:
         return found.text()
     pieces = _in_pieces(model, prompt)
-    if pieces is None or same(row, pieces.logits, 10.0):
+    if pieces is None or equal(pieces.logits, row, Work.IN_PIECES, equal_nan=True):
         return ""
-    return f"the logits differ by {apart(row, pieces.logits):.3g} of the largest from the same prompt read in pieces"
+    return f"the logits differ by {_apart(pieces.logits, row):.3g} of the largest from the same prompt read in pieces"
 
 
 def _in_pieces(model: LoadedModel, prompt: Sequence[int], size: int = 64) -> ObservedRun | None:

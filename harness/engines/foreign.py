@@ -29,9 +29,9 @@ from harness.engines.roles import Bare, Place, alone, prove
 from harness.intercept import HookPoint
 from harness.intercept.interrupts import let_through
 from harness.intercept.observer import ObservedRun, watched
+from harness.metrics.tolerances import Work, equal, recovery_tolerance, relative_difference
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.patching import check_question
-from harness.patching.equality import equal, relative_difference
 from harness.vocabulary import (
     Answer,
     AnswerTokens,
@@ -254,7 +254,7 @@ class _Sheet:
         for place in self.places:
             if place[1] is not None or place not in self.heard.reply.recoveries:
                 continue
-            if place in self.roles.patched and _near(self._reported(place), self.own(place)):
+            if place in self.roles.patched and self._near(self._reported(place), self.own(place)):
                 continue
             again = hear(self.engine, replace(self.request, layers=(place[0],)))
             row = alone(again.seen, self.reference.bare)
@@ -383,7 +383,7 @@ class _Sheet:
         wrong = []
         for place, raw in self.roles.patched.items():
             wanted = self.reference.patched(self.site(place)).raw
-            if not equal(wanted, raw):
+            if not equal(wanted, raw, Work.OTHER_BATCH):
                 wrong.append((place, _apart(wanted, raw)))
         if wrong:
             place, apart = max(wrong, key=lambda each: float(each[1]))
@@ -404,7 +404,7 @@ class _Sheet:
             for place in self.places
             if place in self.heard.reply.recoveries and place not in self.roles.patched
         ]
-        wrong = [each for each in unproven if not _near(each[1], each[2])]
+        wrong = [each for each in unproven if not self._near(each[1], each[2])]
         if wrong:
             place, said, right = wrong[0]
             yield Finding(
@@ -416,15 +416,10 @@ class _Sheet:
                 {"layers": [place[0] for place, _, _ in wrong], "runs": len(self.heard.seen)},
             )
 
-
-_NEAR = 0.5
-"""Percentage points within which two recoveries agree: the oracle's usual tolerance."""
-
-
-def _near(one: Reading, two: Reading) -> bool:
-    if one.value is None or two.value is None:
-        return one.value is two.value
-    return abs(one.value - two.value) <= _NEAR
+    def _near(self, one: Reading, two: Reading) -> bool:
+        if one.value is None or two.value is None:
+            return one.value is two.value
+        return abs(one.value - two.value) <= recovery_tolerance(Work.OTHER_FORMULA, self.reference.clean.dtype)
 
 
 def _apart(one: Any, two: Any) -> str:

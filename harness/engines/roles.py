@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import mlx.core as mx
 
 from harness.intercept.observer import ObservedRun
-from harness.patching.equality import same_bits
+from harness.metrics.tolerances import same_bits
 
 Place = tuple[int, int | None]
 """A layer, and the token where a grid patches one token at a time."""

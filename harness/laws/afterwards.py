@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
@@ -18,11 +18,11 @@ from harness.engines import ForeignEngine
 from harness.intercept import forward
 from harness.intercept.interrupts import let_through
 from harness.intercept.swap import exchanged
-from harness.laws.conduct import SAME
 from harness.laws.subject import EngineUnderTest, Fresh
+from harness.metrics.tolerances import Work, equal_readings, same_bits
 from harness.models.architectures import blocks_of
 from harness.models.fingerprint import fingerprint
-from harness.patching.equality import same_bits
+from harness.vocabulary import Reading
 from harness.vocabulary.errors import DoesNotApply
 
 
@@ -71,7 +71,7 @@ def _damage(subject: EngineUnderTest, before: Fresh, disturb: Callable[[], objec
     if breach is None and not plain.error:
         again = subject.ask()
         breach = again.error and f"it can no longer answer: {again.error}"
-        if not breach and not _agree(plain.finite, again.finite):
+        if not breach and not _agree(plain.numbers, again.numbers, subject.model.card.dtype):
             breach = "its next answer differs from the one before"
     if breach:
         subject.discard()
@@ -94,8 +94,8 @@ def _left(subject: EngineUnderTest) -> str | None:
     return subject.engine.left_behind() if isinstance(subject.engine, ForeignEngine) else None
 
 
-def _agree(one: dict[int, float], other: dict[int, float]) -> bool:
-    return one.keys() == other.keys() and all(abs(one[layer] - other[layer]) <= SAME for layer in one)
+def _agree(one: Mapping[int, Reading], other: Mapping[int, Reading], dtype: str) -> bool:
+    return all(equal_readings(one.get(layer), other.get(layer), Work.SAME, dtype) for layer in {**one, **other})
 
 
 def _in_the_last_call(subject: EngineUnderTest, act: Callable[[], None]) -> Callable[[], None]:

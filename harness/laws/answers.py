@@ -8,18 +8,12 @@ from dataclasses import replace
 
 from harness.intercept import output_changed
 from harness.laws.situation import Situation
+from harness.metrics.tolerances import Work, equal_readings
 from harness.vocabulary import Answer, Reading, Site
 from harness.vocabulary.errors import DoesNotApply
 
 HOMOGENEOUS = ("l2", "mse", "cosine", "logit_diff")
 """Metrics whose recoveries do not depend on the unit of the logits. KL and log probabilities do: softmax has a unit."""
-
-SAME = 0.01
-"""Points between two answers made by the same work; what is expected is the same bits."""
-
-_OTHER_WORK: Mapping[str, float] = {"float32": 0.05, "float16": 2.0, "bfloat16": 10.0}
-"""Points between two answers made by batches of other sizes, whose kernels round otherwise: what the bundled cases were
-seen to need on another machine."""
 
 _LARGEST: Mapping[str, float] = {"float32": 2.0**127, "float16": 2.0**15, "bfloat16": 2.0**127}
 
@@ -37,7 +31,7 @@ def scaled_logits_change_no_recovery(situation: Situation) -> str | None:
     with output_changed(situation.model.module, lambda out: _times(out, factor)):
         scaled = situation.ask(situation.model, question)
     plain = {key: value for key, value in recoveries(situation.sampled).items() if key[1] in metrics}
-    apart = first_difference(plain, recoveries(scaled), SAME)
+    apart = first_difference(plain, recoveries(scaled), Work.SAME, situation.model.card.dtype)
     return f"logits x 2^{exponent}: {apart}" if apart else None
 
 
@@ -49,28 +43,21 @@ def order_and_subset_change_nothing(situation: Situation) -> str | None:
     fewer = (layers[-1], layers[0])
     alone = recoveries(situation.ask(situation.model, situation.sample(fewer)))
     among = {key: value for key, value in recoveries(situation.sampled).items() if key[0].layer in fewer}
-    within = max(_OTHER_WORK.get(situation.model.card.dtype, SAME), situation.within)
-    apart = first_difference(among, alone, within)
+    apart = first_difference(among, alone, Work.OTHER_BATCH, situation.model.card.dtype, situation.within)
     return f"asked for among others and as layers {list(fewer)} only: {apart}" if apart else None
 
 
 Recoveries = Mapping[tuple[Site, str], Reading]
 
 
-def first_difference(one: Recoveries, other: Recoveries, within: float) -> str | None:
-    """Return where two answers differ by more than `within` points, or None. A cell that one lacks is a difference."""
+def first_difference(one: Recoveries, other: Recoveries, work: Work, dtype: str, least: float = 0.0) -> str | None:
+    """Return where two answers differ by more than this work may, or None. A cell that one lacks is a difference."""
     for key in {**one, **other}:
         a, b = one.get(key), other.get(key)
-        if not _agree(a, b, within):
+        if not equal_readings(a, b, work, dtype, least):
             shown = " and ".join("no answer" if each is None else each.text(".4f") for each in (a, b))
             return f"{key[0]} ({key[1]}) recovers {shown} %"
     return None
-
-
-def _agree(a: Reading | None, b: Reading | None, within: float) -> bool:
-    if a is None or b is None or a.value is None or b.value is None:
-        return a == b
-    return abs(a.value - b.value) <= within
 
 
 def recoveries(answer: Answer) -> Recoveries:

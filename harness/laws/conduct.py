@@ -17,18 +17,12 @@ from harness.intercept.hookpoints import HookPoint, layers_with, resolve
 from harness.intercept.observer import ObservedRun
 from harness.laws.runs import self_patch_changes_nothing, traced_is_bare
 from harness.laws.subject import EngineUnderTest, Outcome
+from harness.metrics.tolerances import Work, equal_readings, recovery_tolerance, relative_difference, same_bits
 from harness.models.architectures import blocks_of
-from harness.patching.equality import relative_difference, same_bits
 from harness.vocabulary import METRICS, Sweep
 from harness.vocabulary.errors import DoesNotApply, TapError
 
 Change = Callable[[mx.array], mx.array]
-
-SAME = 0.01
-"""Points between two answers to one question; what is expected is the same bits."""
-
-NEAR = 0.5
-"""Points by which a recovery may miss what follows from exact arithmetic: the oracle's usual tolerance."""
 
 
 def answers_completely(subject: EngineUnderTest) -> str | None:
@@ -84,7 +78,7 @@ def whole_residual_restores_everything(subject: EngineUnderTest) -> str | None:
     if outcome.error:
         return f"raised {outcome.error}"
     off = {layer: outcome.numbers.get(layer) for layer in subject.chosen_layers
-           if abs(outcome.finite.get(layer, float("inf")) - 100) > NEAR}  # fmt: skip
+           if abs(outcome.finite.get(layer, float("inf")) - 100) > _near(subject)}  # fmt: skip
     if not off:
         return None
     shown = ", ".join(
@@ -107,7 +101,7 @@ def patches_where_it_says(subject: EngineUnderTest) -> str | None:
     except TapError as error:
         return str(error)
     for one, other in zip(by_walk, by_step, strict=True):
-        if one.oracle.value is not None and abs(one.oracle.value - (other.oracle.value or 0)) > _other_work(subject):
+        if not equal_readings(one.oracle, other.oracle, Work.OTHER_BATCH, subject.model.card.dtype):
             return f"layer {one.layer}: {one.oracle.text('.4f')} % in one pass, {other.oracle.text('.4f')} % stepwise"
     return None
 
@@ -116,12 +110,12 @@ def nested_names_agree(subject: EngineUnderTest) -> str | None:
     """A module and the child whose output it returns are the same place under two names."""
     outer, inner = _nested(subject)
     one, other = subject.ask(outer), subject.ask(inner)
-    return _apart(one, other, outer, inner)
+    return _apart(subject, one, other, outer, inner)
 
 
 def asked_again_answers_the_same(subject: EngineUnderTest) -> str | None:
     """The same question twice gives the same numbers."""
-    return _apart(subject.plain, subject.ask(), "the first time", "again")
+    return _apart(subject, subject.plain, subject.ask(), "the first time", "again")
 
 
 def names_of_tokens_are_free(subject: EngineUnderTest) -> str | None:
@@ -135,7 +129,7 @@ def names_of_tokens_are_free(subject: EngineUnderTest) -> str | None:
     for name, change in changes.items():
         with output_changed(subject.model.module, _each(change)):
             changed = subject.ask(metric="l2")
-        if breach := _apart(plain, changed, "as it is", name, 0.05):
+        if breach := _apart(subject, plain, changed, "as it is", name, Work.OTHER_ORDER):
             return breach
     return None
 
@@ -149,7 +143,7 @@ def l2_and_mse_agree(subject: EngineUnderTest) -> str | None:
         raise DoesNotApply("no layer has a finite recovery under both metrics")
     for layer in l2.keys() & mse.keys():
         implied = 100 * (1 - (1 - l2[layer] / 100) ** 2)
-        if abs(implied - mse[layer]) > NEAR * max(1.0, 2 * abs(1 - l2[layer] / 100)):
+        if abs(implied - mse[layer]) > _near(subject) * max(1.0, 2 * abs(1 - l2[layer] / 100)):
             return f"layer {layer}: l2 {l2[layer]:.2f} % asks for mse {implied:.2f} %, it says {mse[layer]:.2f} %"
     return None
 
@@ -162,7 +156,7 @@ def closed_forms_are_met(subject: EngineUnderTest) -> str | None:
     for metric in (name for name, kind in METRICS.items() if not kind.needs_answers and subject.engine.knows(name)):
         question = subject.question(metric=metric)
         points = known.tolerance(question, metric)
-        points = points if subject.engine.is_native else max(points, NEAR)
+        points = points if subject.engine.is_native else max(points, _near(subject))
         outcome = subject.ask(metric=metric)
         for layer in subject.chosen_layers:
             wanted = known.recovery(question, subject.component, layer, metric)
@@ -229,22 +223,22 @@ def _runs(subject: EngineUnderTest, outcome: Outcome) -> tuple[ObservedRun, ...]
     return outcome.seen
 
 
-def _apart(one: Outcome, other: Outcome, first: str, second: str, within: float = SAME) -> str | None:
+def _apart(
+    subject: EngineUnderTest, one: Outcome, other: Outcome, first: str, second: str, work: Work = Work.SAME
+) -> str | None:
     for outcome, name in ((one, first), (other, second)):
         if outcome.error:
             return f"{name}: raised {outcome.error}"
     for layer in sorted({*one.numbers, *other.numbers}):
         a, b = one.numbers.get(layer), other.numbers.get(layer)
-        same = a == b or (a and b and a.value is not None and b.value is not None and abs(a.value - b.value) <= within)
-        if not same:
+        if not equal_readings(a, b, work, subject.model.card.dtype):
             shown = [reading.text(".4f") if reading else "missing" for reading in (a, b)]
             return f"layer {layer} recovers {shown[0]} % ({first}) and {shown[1]} % ({second})"
     return None
 
 
-def _other_work(subject: EngineUnderTest) -> float:
-    """Points between a walk in one pass and single steps, whose kernels may round otherwise."""
-    return {"float16": 2.0, "bfloat16": 10.0}.get(subject.model.card.dtype, 0.05)
+def _near(subject: EngineUnderTest) -> float:
+    return recovery_tolerance(Work.OTHER_FORMULA, subject.model.card.dtype)
 
 
 def _each(change: Change) -> Callable[[Any], Any]:

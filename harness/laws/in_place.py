@@ -12,14 +12,16 @@ from dataclasses import replace
 import mlx.core as mx
 import mlx.nn as nn
 
-from harness.laws.answers import SAME, first_difference, recoveries
+from harness.laws.answers import first_difference, recoveries
 from harness.laws.situation import Situation
+from harness.metrics.tolerances import Work
 from harness.models.loaded import LoadedModel
 from harness.models.sources.weights import uniform
 from harness.vocabulary import AnswerTokens, ModelCard, Question, Sweep, Tokens
 from harness.vocabulary.errors import DoesNotApply, HarnessError
 
 _WIDTH, _VOCAB, _LAYERS, _GAIN = 8, 16, 2, 0.5
+_DTYPE = "float32"
 _COMPONENTS = ("resid_pre", "attn_out", "mlp_out", "resid_post", "self_attn", "attn", "mlp", "output")
 
 Add = Callable[[mx.array, mx.array], mx.array]
@@ -84,12 +86,12 @@ def writing_in_place_changes_nothing(situation: Situation) -> str | None:
         # An engine may be made for other models than this one; then nothing can be compared.
         raise DoesNotApply(f"it cannot answer on a model of one file: {type(error).__name__}: {error}") from error
     other = situation.ask(_loaded(in_place), question)
-    apart = first_difference(recoveries(one), recoveries(other), SAME)
+    apart = first_difference(recoveries(one), recoveries(other), Work.SAME, _DTYPE)
     return f"a small model written plainly, and with `x += y`: {apart}" if apart else None
 
 
 def _loaded(add: Add) -> LoadedModel:
-    return LoadedModel(ModelCard("in-place", "law", "in-place", _LAYERS, _VOCAB, "float32"), _Model(add))
+    return LoadedModel(ModelCard("in-place", "law", "in-place", _LAYERS, _VOCAB, _DTYPE), _Model(add))
 
 
 def _question(asked: Question) -> Question:

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import mlx.core as mx
 
 from harness.intercept import forward, record, replace
 from harness.intercept.hookpoints import point
 from harness.laws.situation import Situation
+from harness.metrics.tolerances import Work, equal, relative_difference, same_bits
 from harness.models.architectures import architecture_of, blocks_of
-from harness.patching.equality import relative_difference, same_bits
-
-_EQUAL: Mapping[Any, float] = {mx.float32: 1e-5, mx.float16: 4e-3, mx.bfloat16: 3e-2}
-"""Largest |difference| / largest |logit| that counts as equal: about four roundings of a half, DESIGN's for float32.
-
-Tighter than what two strategies may differ by: here the work is the same, and bits are expected."""
 
 
 def traced_is_bare(situation: Situation) -> str | None:
@@ -43,7 +35,7 @@ def whole_residual_restores(situation: Situation) -> str | None:
     stream = [point(blocks[middle], middle, "resid_post", architecture_of(model.card.architecture))]
     wanted, source = record(model, situation.source, stream)
     got = replace(model, situation.target, stream, source, "all")
-    if same_bits(wanted, got) or relative_difference(wanted, got) <= _EQUAL.get(wanted.dtype, 1e-5):
+    if equal(wanted, got, Work.SAME):
         return None
     return _distance(f"whole residual at layer {middle} put in, logits", wanted, got)
 

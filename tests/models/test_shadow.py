@@ -9,11 +9,11 @@ from mlx.utils import tree_flatten
 
 from harness import models
 from harness.intercept import forward
+from harness.metrics.tolerances import same_bits
 from harness.models.fingerprint import fingerprint
 from harness.models.loaded import LoadedModel
 from harness.models.shadow import float32_shadow
 from harness.models.spec import CircuitRow, DialRow, SyntheticRow
-from harness.patching.equality import same_bits
 from harness.vocabulary import ModelCard
 
 IDS = (1, 2, 3)

@@ -9,12 +9,14 @@ from test_one_pass import apart, rows_of, sentences, small
 
 from harness.intercept import Tap, record, replace, resolve, tapped
 from harness.intercept.capture import _at
+from harness.metrics.tolerances import Work, relative_difference, row_tolerance
 from harness.models.architectures import HEADS
 from harness.models.sources import miniatures
 from harness.patching import sweep
-from harness.patching.equality import EQUAL, relative_difference
 from harness.vocabulary import Direction, Sweep
 from harness.vocabulary.errors import UsageError
+
+EQUAL = row_tolerance(Work.OTHER_BATCH, "float32")
 
 IDS = (3, 5, 7, 11, 2)
 
@@ -74,7 +76,7 @@ def test_changing_one_heads_values_changes_its_slice_and_no_other(architecture):
 def test_a_head_grid_equals_its_loop(architecture, direction, positions):
     model = small(architecture)
     asked = sentences(model, Sweep(("z",), None, direction, positions))
-    assert apart(model, asked) <= EQUAL[mx.float32]
+    assert apart(model, asked) <= EQUAL
 
 
 def test_all_heads_together_are_the_attention_module():
@@ -83,7 +85,7 @@ def test_all_heads_together_are_the_attention_module():
     whole, heads = (resolve(model, Sweep((component,), (1,))) for component in ("self_attn", "z"))
     _, source = record(model, asked.clean.ids, [*whole, *heads])
     together = replace(model, asked.corrupted.ids, heads, source, "all")
-    assert relative_difference(replace(model, asked.corrupted.ids, whole, source, "all"), together) <= EQUAL[mx.float32]
+    assert relative_difference(replace(model, asked.corrupted.ids, whole, source, "all"), together) <= EQUAL
 
 
 def test_a_head_sliced_after_the_projection_is_another_number(monkeypatch):

@@ -10,12 +10,14 @@ import pytest
 from plain_transformer import CLEAN, CORRUPTED, LAYERS, Block, Transformer, loaded
 from test_stepwise import question
 
+from harness.metrics.tolerances import Work, relative_difference, row_tolerance
 from harness.models import bundled, load
 from harness.models.spec import SyntheticRow
 from harness.models.tokens import read
 from harness.patching import memory, one_pass, sweep, walk, walker
-from harness.patching.equality import EQUAL, relative_difference
 from harness.vocabulary import Direction, Question, Sweep
+
+EQUAL = row_tolerance(Work.OTHER_BATCH, "float32")
 
 PARTS = ("resid_pre", "attn_out", "mlp_out", "resid_post", "self_attn", "mlp", "output")
 
@@ -57,13 +59,13 @@ def sentences(model, sweep: Sweep) -> Question:
 )
 def test_all_components_in_one_walk_equal_stepwise(architecture, more, direction, positions):
     model = small(architecture, **more)
-    assert apart(model, sentences(model, Sweep(PARTS, None, direction, positions))) <= EQUAL[mx.float32]
+    assert apart(model, sentences(model, Sweep(PARTS, None, direction, positions))) <= EQUAL
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_equals_stepwise_within_its_rounding(dtype):
     model = small("llama", dtype)
-    assert apart(model, sentences(model, Sweep(PARTS))) <= EQUAL[getattr(mx, dtype)]
+    assert apart(model, sentences(model, Sweep(PARTS))) <= row_tolerance(Work.OTHER_BATCH, dtype)
 
 
 @pytest.mark.parametrize("direction", Direction)
@@ -71,7 +73,7 @@ def test_half_precision_equals_stepwise_within_its_rounding(dtype):
 def test_a_grid_of_layers_and_positions_equals_its_loop(architecture, direction):
     model = small(architecture)
     asked = sentences(model, Sweep(("attn_out", "mlp_out", "resid_pre"), None, direction, "each"))
-    assert apart(model, asked) <= EQUAL[mx.float32]
+    assert apart(model, asked) <= EQUAL
     steps, rows = rows_of(model, asked, "one-pass")
     assert [site.position for site in steps.sites[:6]] == ["0", "1", "2", "3", "4", "5"]
     assert len(rows) == 3 * 3 * 6
@@ -111,14 +113,14 @@ class MlpFirst(Block):
 def test_a_patch_before_the_last_attention_is_walked(plain, positions):
     plain.layers[-1].__class__ = MlpFirst
     asked = question(Sweep(("mlp", "resid_post"), None, positions=positions))
-    assert apart(loaded(plain), asked) <= EQUAL[mx.float32]
+    assert apart(loaded(plain), asked) <= EQUAL
 
 
 @pytest.mark.parametrize(("rows", "walks"), [(1, 21), (5, 5), (1000, 1)])
 def test_a_small_budget_walks_more_often_and_changes_no_number(plain, rows, walks):
     budget = (2 + rows) * memory.row_bytes(loaded(plain), 4)
     asked = question(Sweep(("mlp", "resid_pre"), None, positions="each", memory=budget))
-    assert apart(loaded(plain), asked) <= EQUAL[mx.float32]
+    assert apart(loaded(plain), asked) <= EQUAL
     before = plain.forwards
     steps, _ = rows_of(loaded(plain), asked, "one-pass")
     # Two forwards for shapes. Of 24 cells the last layer's mlp has 3 that cannot reach the last token.
@@ -144,12 +146,12 @@ def test_a_walk_that_fails_half_way_goes_on_stepwise_and_says_so(plain, monkeypa
     assert steps.strategy == "stepwise"
     assert steps.fallback == "after 7 of 12 cells: RuntimeError: out of memory"
     for site, row in wanted.items():
-        assert relative_difference(row, got[site]) <= EQUAL[mx.float32]
+        assert relative_difference(row, got[site]) <= EQUAL
 
 
 @pytest.mark.parametrize("layers", [(0,), (-1,), (2, 0)], ids=str)
 def test_a_choice_of_layers_equals_stepwise(plain, layers):
-    assert apart(loaded(plain), question(Sweep(("mlp", "resid_post"), layers))) <= EQUAL[mx.float32]
+    assert apart(loaded(plain), question(Sweep(("mlp", "resid_post"), layers))) <= EQUAL
 
 
 def test_one_walk_is_one_forward_and_two_that_are_never_evaluated(plain):
@@ -234,7 +236,7 @@ class Masked(Transformer):
 
 
 def test_inputs_with_a_batch_axis_grow_along_and_keywords_and_tuples_are_seen():
-    assert apart(loaded(Masked()), question(Sweep(("mlp", "self_attn", "resid_pre", "output")))) <= EQUAL[mx.float32]
+    assert apart(loaded(Masked()), question(Sweep(("mlp", "self_attn", "resid_pre", "output")))) <= EQUAL
 
 
 def test_a_square_mask_as_large_as_the_batch_is_not_taken_for_a_batch(plain):
@@ -254,7 +256,7 @@ def test_a_square_mask_as_large_as_the_batch_is_not_taken_for_a_batch(plain):
     model = SquareMask()
     for layer in model.layers:
         layer.__class__ = MaskedBlock
-    assert apart(loaded(model), question(Sweep(("mlp", "self_attn")))) <= EQUAL[mx.float32]
+    assert apart(loaded(model), question(Sweep(("mlp", "self_attn")))) <= EQUAL
 
 
 def test_auto_proves_a_component_once_for_each_model(plain):
@@ -465,10 +467,10 @@ class StacksItsMlp(Transformer):
 @pytest.mark.parametrize("module", [ShiftingMlp, MixesAfterwards, StacksItsMlp])
 def test_where_one_token_is_not_enough_the_last_block_gets_them_all(module):
     asked = question(Sweep(("resid_pre", "self_attn", "mlp")))
-    assert apart(loaded(module()), asked) <= EQUAL[mx.float32]
+    assert apart(loaded(module()), asked) <= EQUAL
 
 
 @pytest.mark.slow
 def test_the_pretrained_model_equals_stepwise():
     model = load(bundled()["smollm2-135m-f32"], download=True)
-    assert apart(model, sentences(model, Sweep(("mlp_out",)))) <= EQUAL[mx.float32]
+    assert apart(model, sentences(model, Sweep(("mlp_out",)))) <= EQUAL

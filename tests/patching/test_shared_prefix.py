@@ -6,12 +6,14 @@ import mlx.core as mx
 import pytest
 from test_one_pass import apart, rows_of, small
 
+from harness.metrics.tolerances import Work, relative_difference, row_tolerance
 from harness.models import prefix as prefixes
 from harness.models.sources import miniatures
 from harness.patching import one_pass, sweep
-from harness.patching.equality import EQUAL, relative_difference
 from harness.patching.proof import SHARING
 from harness.vocabulary import Direction, Question, Sweep, Tokens
+
+EQUAL = row_tolerance(Work.OTHER_BATCH, "float32")
 
 CLEAN, CORRUPTED = (3, 7, 11, 200, 5, 9), (3, 7, 11, 201, 5, 8)
 SHARED = 3
@@ -47,7 +49,7 @@ def prefixes_run(monkeypatch):
 def test_a_walk_over_a_shared_prefix_equals_stepwise(prefixes_run, architecture, more, direction, positions):
     model = small(architecture, **more)
     parts = PARTS if architecture != "qwen3_moe" else PARTS[:-1]
-    assert apart(model, asked(Sweep(parts, None, direction, positions))) <= EQUAL[mx.float32]
+    assert apart(model, asked(Sweep(parts, None, direction, positions))) <= EQUAL
     assert prefixes_run == [CLEAN[:SHARED]]
     assert model.unshared == ""
 
@@ -56,7 +58,7 @@ def test_a_walk_over_a_shared_prefix_equals_stepwise(prefixes_run, architecture,
 def test_one_token_may_be_shared_or_left(prefixes_run, differ):
     corrupted = (*CLEAN[:differ], 222, *CLEAN[differ + 1 :])
     model = small("llama")
-    assert apart(model, asked(Sweep(PARTS, positions="each"), corrupted=corrupted)) <= EQUAL[mx.float32]
+    assert apart(model, asked(Sweep(PARTS, positions="each"), corrupted=corrupted)) <= EQUAL
     assert prefixes_run == [CLEAN[:differ]]
 
 
@@ -90,7 +92,7 @@ def test_a_patch_inside_the_prefix_costs_no_row(prefixes_run):
 def test_a_cache_of_another_kind_is_not_shared(prefixes_run, architecture):
     model = miniatures.load(architecture)
     question = asked(Sweep(("resid_pre",), positions="each"))
-    assert apart(model, question) <= EQUAL[mx.float32]
+    assert apart(model, question) <= EQUAL
     assert model.unshared == "the model's cache holds more than keys and values"
     rows_of(model, question, "one-pass")
     assert len(prefixes_run) == 1  # it is not tried again
@@ -99,7 +101,7 @@ def test_a_cache_of_another_kind_is_not_shared(prefixes_run, architecture):
 def test_attention_that_is_not_causal_is_seen(prefixes_run):
     # Its block-sparse layers let earlier tokens see later ones: docs/architectures.md.
     model = miniatures.load("phi3small")
-    assert apart(model, asked(Sweep(("resid_pre",), positions="last"))) <= EQUAL[mx.float32]
+    assert apart(model, asked(Sweep(("resid_pre",), positions="last"))) <= EQUAL
     assert model.unshared == "a prefix run by itself gives other logits than one run with what follows"
 
 
@@ -129,7 +131,7 @@ def test_a_planted_fault_is_seen_with_and_without_a_proof(prefixes_run, monkeypa
     assert steps.strategy == "one-pass"
     assert model.unshared
     assert SHARING not in model.proven
-    assert max(relative_difference(wanted[site], rows[site]) for site in wanted) <= EQUAL[mx.float32]
+    assert max(relative_difference(wanted[site], rows[site]) for site in wanted) <= EQUAL
 
 
 def test_prompts_that_differ_at_once_share_nothing(prefixes_run):

@@ -19,13 +19,10 @@ from harness.engines.foreign import ObservedRuns
 from harness.intercept import HookPoint, Tap, resolve
 from harness.intercept.observer import ModuleCall, ObservedRun
 from harness.metrics.host import host_values
-from harness.metrics.layouts import dtype_name
+from harness.metrics.tolerances import Work, equal, relative_difference, row_tolerance
 from harness.models.loaded import LoadedModel
 from harness.patching.sweep import misalignment
 from harness.vocabulary import Answer, Question, Site, Sweep, Tokens
-
-SAME = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}
-"""Difference of logits, as a share of the largest, up to which two runs in a dtype are one: a few of its roundings."""
 
 
 def alignment(clean: Tokens, corrupted: Tokens) -> Iterator[PlacedFinding]:
@@ -66,10 +63,10 @@ def _perturbed(name: str, given: Answer, runs: ObservedRuns) -> Iterator[PlacedF
     """Yield the unpatched runs of the engine that differ from the bare ones by more than rounding."""
     for role in (each.evidence["run"] for each in given.attribution if each.code == "ATR001"):
         plain: ObservedRun = getattr(runs.bare, role)
-        own = next((each for each in runs.own if each.ids == plain.ids and not same(each.logits, plain.logits)), None)
+        own = next((each for each in runs.own if each.ids == plain.ids and not _same(plain, each)), None)
         if own is None:
             continue
-        first, difference = first_difference(own, plain), apart(own.logits, plain.logits)
+        first, difference = first_difference(own, plain), relative_difference(plain.logits, own.logits, equal_nan=True)
         where = f"; the first part that differs is {first}" if first else ""
         yield PlacedFinding.of(
             "DIA209",
@@ -80,6 +77,10 @@ def _perturbed(name: str, given: Answer, runs: ObservedRuns) -> Iterator[PlacedF
             engine=name,
             difference=difference,
         )
+
+
+def _same(plain: ObservedRun, own: ObservedRun) -> bool:
+    return equal(plain.logits, own.logits, Work.SAME, equal_nan=True)
 
 
 def _dtype_drift(name: str, runs: Sequence[ObservedRun], plain: ObservedRun) -> Iterator[PlacedFinding]:
@@ -201,24 +202,8 @@ def by_call(each: ObservedRun) -> dict[tuple[str, int], ModuleCall]:
 def _close(one: float, other: float, dtype: str) -> bool:
     if one != one and other != other:
         return True
-    return one == other or abs(one - other) <= SAME.get(dtype, 1e-5) * max(abs(other), 1e-30)
+    return one == other or abs(one - other) <= row_tolerance(Work.SAME, dtype) * max(abs(other), 1e-30)
 
 
 def _identical(a: mx.array, b: mx.array) -> bool:
     return bool(np.array_equal(host_values(a), host_values(b), equal_nan=True))
-
-
-def same(a: mx.array, b: mx.array, slack: float = 1.0) -> bool:
-    """Return whether two rows of logits are one but for the rounding of their dtype, times `slack`."""
-    return a.shape == b.shape and apart(a, b) <= slack * SAME.get(dtype_name(b), 1e-5)
-
-
-def apart(a: mx.array, b: mx.array) -> float:
-    """Return the largest difference of two rows as a share of the largest value; equal non-finite values are equal."""
-    x, y = host_values(a), host_values(b)
-    same = (x == y) | (np.isnan(x) & np.isnan(y))
-    if same.all():
-        return 0.0
-    if not (np.isfinite(x[~same]).all() and np.isfinite(y[~same]).all()):
-        return float("inf")
-    return float(np.abs(x[~same] - y[~same]).max() / max(np.abs(y[np.isfinite(y)]).max(), 1e-300))

@@ -17,16 +17,13 @@ from harness.intercept.hookpoints import layers_with
 from harness.laws import Situation
 from harness.laws.runs import self_patch_changes_nothing, traced_is_bare
 from harness.metrics import host_row
+from harness.metrics.tolerances import Work, equal, relative_difference, row_tolerance, same_bits
 from harness.models.architectures import architecture_of, blocks_of
 from harness.models.fingerprint import fingerprint
 from harness.models.loaded import LoadedModel
 from harness.models.sources import miniatures
-from harness.patching.equality import relative_difference, same_bits
 from harness.vocabulary import Positions, Question, Site, Sweep, Tokens
 from harness.vocabulary.errors import HarnessError
-
-EQUAL = 1e-5
-"""Largest |difference| / largest |value| that counts as equal in float32."""
 
 CLEAN, CORRUPTED = (3, 7, 11, 200, 5, 9), (3, 8, 11, 200, 6, 9)
 COMPONENTS = ("resid_pre", "attn_out", "mlp_out", "resid_post", "self_attn", "mlp")
@@ -84,7 +81,7 @@ def _residual(model: LoadedModel) -> None:
     for point in points_of(model, ("resid_post",)):
         wanted, source = record(model, CLEAN, [point])
         got = replace(model, CORRUPTED, [point], source, "all")
-        if not relative_difference(wanted, got) <= EQUAL:
+        if not equal(wanted, got, Work.SAME):
             lost.append(point.layer)
     if lost:
         raise Broken(f"not restored after layers {lost}")
@@ -101,7 +98,7 @@ def _parts(model: LoadedModel) -> None:
         added = sum(host_row(kept[point][0].flatten()) for point in here)
         total = own.gain(block) * (before + own.scale(block) * added)
         off = float(np.abs(total - after).max() / np.abs(after).max())
-        if not off <= EQUAL:
+        if not off <= row_tolerance(Work.SAME, model.card.dtype):
             raise Broken(f"layer {layer} differs by {off:.1e}")
 
 
@@ -115,7 +112,9 @@ def _stepwise(model: LoadedModel) -> None:
         one, other = (replace(model, CORRUPTED, [point], source, p) for p in ("all", tuple(range(len(CLEAN)))))
         if not same_bits(one, other):
             raise Broken(f"{point}: all positions by number are not `all`")
-    if (off := relative_difference(unpatched, replace(model, CORRUPTED, points, source, (0,)))) > EQUAL:
+    first = replace(model, CORRUPTED, points, source, (0,))
+    if not equal(unpatched, first, Work.SAME):
+        off = relative_difference(unpatched, first)
         raise Broken(f"position 0, up to which the prompts agree, changes the logits by {off:.1e}")
     if changed := before.difference(fingerprint(model.module)):
         raise Broken(f"the model is not what it was: {changed}")
@@ -128,8 +127,9 @@ def _one_pass(model: LoadedModel) -> None:
         got = {site: row for question in _questions(model, positions) for site, row in _walked(model, question)}
         _all_matter(got, unpatched, positions)
         for site, wanted in _reference(model, points, source, positions):
-            if not (off := relative_difference(wanted, got.pop(site))) <= EQUAL:
-                raise Broken(f"{site}: differs from stepwise by {off:.1e}")
+            row = got.pop(site)
+            if not equal(wanted, row, Work.OTHER_BATCH):
+                raise Broken(f"{site}: differs from stepwise by {relative_difference(wanted, row):.1e}")
         if got:
             raise Broken(f"{next(iter(got))} was not asked for")
 
@@ -170,7 +170,7 @@ def _all_matter(patched: Mapping[Site, mx.array], unpatched: mx.array, positions
     """Every component must change something at some layer; equal rows would agree without any patch."""
     for component in dict.fromkeys(site.component for site in patched):
         rows = [row for site, row in patched.items() if site.component == component]
-        if not any(relative_difference(unpatched, row) > EQUAL for row in rows):
+        if all(equal(unpatched, row, Work.OTHER_BATCH) for row in rows):
             raise Broken(f"{component}, positions {positions}: no cell differs from the unpatched run")
 
 

@@ -19,12 +19,12 @@ from harness import intercept, patching
 from harness.intercept import resolve
 from harness.intercept.hookpoints import layers_with
 from harness.metrics import host_row
+from harness.metrics.tolerances import Work, relative_difference, row_tolerance
 from harness.models.architectures import heads_of
 from harness.models.loaded import LoadedModel
 from harness.models.sources import miniatures
 from harness.models.sources.folder import cast
 from harness.models.sources.miniatures import reasons
-from harness.patching.equality import EQUAL, relative_difference
 from harness.patching.patch import patches_of
 from harness.vocabulary import Direction, Positions, Question, Site, Sweep, Tokens
 from harness.vocabulary.errors import UsageError
@@ -95,7 +95,11 @@ def _cell(model: LoadedModel, component: str, layers: tuple[int, ...], dtype: st
             worst = max([worst, *(_apart(wanted[site], got[site]) for site in wanted)])
     if not moved > MATTERS:
         return f"{FAIL}no cell differs from the unpatched run"
-    return f"{worst:.0e}" if worst <= EQUAL[DTYPES[dtype]] else f"{FAIL}differs from stepwise by {worst:.1e}"
+    return (
+        f"{worst:.0e}"
+        if worst <= row_tolerance(Work.OTHER_BATCH, dtype)
+        else f"{FAIL}differs from stepwise by {worst:.1e}"
+    )
 
 
 def _why(architecture: str, error: Exception) -> str:

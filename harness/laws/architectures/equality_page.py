@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping
 
 from harness.laws.architectures.equality import ABSENT, COMPONENTS, DTYPES, FAIL, POSITIONS
-from harness.patching.equality import EQUAL
+from harness.metrics.tolerances import Work, row_tolerance
 from harness.vocabulary import Direction
 
 Table = Mapping[str, Mapping[str, Mapping[str, str]]]
@@ -72,7 +72,7 @@ def _of_dtype(table: Table, dtype: str, numbers: Mapping[str, int]) -> list[str]
     total = " | ".join(f"**{count}**" for count in counts(table, dtype).values())
     return [
         "",
-        f"## {dtype}, equal up to {EQUAL[DTYPES[dtype]]:.0e}",
+        f"## {dtype}, equal up to {row_tolerance(Work.OTHER_BATCH, dtype):.0e}",
         "",
         f"| architecture | {' | '.join(COMPONENTS)} |",
         "|---" * (len(COMPONENTS) + 1) + "|",

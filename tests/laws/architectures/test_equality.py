@@ -9,10 +9,10 @@ import pytest
 
 from harness.laws.architectures import equality_page, rows
 from harness.laws.architectures.equality import ABSENT, COMPONENTS, DTYPES, FAIL, cells_of
+from harness.metrics.tolerances import Work, row_tolerance
 from harness.models.sources import miniatures
 from harness.models.sources.miniatures.reasons import REASONS
 from harness.patching import walker
-from harness.patching.equality import EQUAL
 
 PAGE = Path(__file__).parents[3] / "docs" / "equality.md"
 
@@ -27,7 +27,7 @@ def test_every_component_is_equal_on_architectures_of_different_shape(architectu
     assert set(cells) == set(COMPONENTS)
     assert cells["mlp_out"] != ABSENT
     for component, text in cells.items():
-        assert text == ABSENT or float(text) <= EQUAL[DTYPES[dtype]], component
+        assert text == ABSENT or float(text) <= row_tolerance(Work.OTHER_BATCH, dtype), component
 
 
 @pytest.mark.parametrize("architecture", [name for name, columns in REASONS.items() if "one-pass" in columns])

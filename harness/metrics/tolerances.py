@@ -1,0 +1,108 @@
+"""When are two rows of logits the same, and when two recoveries? The one table of tolerances.
+
+Two orders of work over the same numbers round differently, and a deep model carries that on. How far depends on what
+the two pieces of work have in common, so a comparison names its `Work` and never writes a number. A wrong row, layer or
+position is off by tens of percent.
+
+Rows are compared by their largest difference as a share of the largest logit, recoveries in percentage points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from enum import Enum
+
+import mlx.core as mx
+import numpy as np
+
+from harness.metrics.host import host_row
+from harness.vocabulary import Reading
+
+
+class Work(Enum):
+    """How the work behind two answers to one question differs: the reason why they may round apart."""
+
+    SAME = "the same kernels on arrays of the same shape: bits are expected, a few roundings of the dtype let pass"
+    OTHER_BATCH = "batches of another size, as one-pass and stepwise have them: each size may choose its own kernels"
+    OTHER_KERNELS = "the same model compiled, or on another device"
+    IN_PIECES = "the same prompt read in pieces through a cache"
+    OTHER_ORDER = "the same logits in another order, so that a metric sums them otherwise"
+    OTHER_FORMULA = "somebody else's arithmetic, or exact arithmetic: the cases' usual tolerance for the oracle"
+
+
+SHARES: Mapping[Work, Mapping[str, float]] = {
+    Work.SAME: {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2},
+    # The halves by their unit roundoff (2^13 and 2^16 times larger), capped far below the effect of a wrong row.
+    Work.OTHER_BATCH: {"float32": 1e-5, "float16": 2e-2, "bfloat16": 1e-1},
+    Work.OTHER_KERNELS: {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2},
+    Work.IN_PIECES: {"float32": 1e-4, "float16": 2e-2, "bfloat16": 2e-1},
+}
+"""Largest |difference| / largest |logit| of two rows that are the same, by dtype."""
+
+POINTS: Mapping[Work, Mapping[str, float]] = {
+    Work.SAME: {"float32": 0.01, "float16": 0.01, "bfloat16": 0.01},
+    # The halves: what the bundled cases were seen to need on another machine.
+    Work.OTHER_BATCH: {"float32": 0.05, "float16": 2.0, "bfloat16": 10.0},
+    Work.OTHER_ORDER: {"float32": 0.05, "float16": 0.05, "bfloat16": 0.05},
+    Work.OTHER_FORMULA: {"float32": 0.5, "float16": 0.5, "bfloat16": 0.5},
+}
+"""Percentage points between two recoveries that are the same, by the dtype the model computes in."""
+
+
+def row_tolerance(work: Work, dtype: mx.Dtype | str) -> float:
+    """Return what two rows may differ by, as a share of the largest logit. A dtype of no row counts as float32."""
+    return _of_dtype(SHARES[work], dtype)
+
+
+def recovery_tolerance(work: Work, dtype: mx.Dtype | str) -> float:
+    """Return what two recoveries may differ by, in percentage points. A dtype of no row counts as float32."""
+    return _of_dtype(POINTS[work], dtype)
+
+
+def _of_dtype(row: Mapping[str, float], dtype: mx.Dtype | str) -> float:
+    return row.get(str(dtype).removeprefix("mlx.core."), row["float32"])
+
+
+def same_bits(a: mx.array, b: mx.array) -> bool:
+    """Return whether two rows agree in shape, dtype and every bit; NaN equals itself here."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    word = {2: mx.uint16, 4: mx.uint32, 8: mx.uint64}[a.dtype.size]
+    return bool(mx.array_equal(a.view(word), b.view(word)))
+
+
+def relative_difference(a: mx.array, b: mx.array, equal_nan: bool = False) -> float:
+    """Return the largest difference as a share of the largest logit of `a`, on the host, where no build drops a NaN.
+
+    Infinities of the same sign at the same ids do not differ, and NaN at the same ids does not where `equal_nan` says
+    so; any other value that is not finite makes it inf, and so does another length.
+    """
+    if a.shape != b.shape:
+        return math.inf
+    rows = host_row(a), host_row(b)
+    equal = rows[0] == rows[1]
+    if equal_nan:
+        equal |= np.isnan(rows[0]) & np.isnan(rows[1])
+    with np.errstate(invalid="ignore"):
+        apart = np.where(equal, 0.0, np.abs(rows[0] - rows[1]))
+    if not np.isfinite(apart).all():
+        return math.inf
+    largest = float(np.max(np.abs(rows[0]), where=np.isfinite(rows[0]), initial=0.0))
+    return float(apart.max()) / largest if largest else float(apart.max() > 0)
+
+
+def equal(a: mx.array, b: mx.array, work: Work, most: float = math.inf, equal_nan: bool = False) -> bool:
+    """Return whether two rows are the same up to the rounding of this work in the dtype of `a`, and up to `most` of
+    the largest logit.
+    """
+    return same_bits(a, b) or relative_difference(a, b, equal_nan) <= min(row_tolerance(work, a.dtype), most)
+
+
+def equal_readings(a: Reading | None, b: Reading | None, work: Work, dtype: str, least: float = 0.0) -> bool:
+    """Return whether two recoveries are the same up to the rounding of this work, or up to `least` points if that is
+    more. Where one has no value, both must have the same state, and a missing one equals only a missing one.
+    """
+    if a is None or b is None or a.value is None or b.value is None:
+        return a == b
+    return abs(a.value - b.value) <= max(recovery_tolerance(work, dtype), least)
