@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,15 +14,16 @@ from harness.casefile import ALWAYS_ON, Case, Exemption, exemptions
 from harness.checks import CHECKS, Evidence, gather
 from harness.engines import Engine, answer, engine_named
 from harness.environment.facts import environment
+from harness.intercept import forward
 from harness.jobs.planning import Job
-from harness.models.fingerprint import Fingerprint, fingerprint
+from harness.models.fingerprint import Fingerprint, fingerprint, settled
 from harness.models.loaded import LoadedModel
 from harness.models.spec import ModelRow
 from harness.models.tokens import read, single
 from harness.patching import forecast
 from harness.support import progress
 from harness.vocabulary import AnswerTokens, Finding, JobResult, Question, Status, prediction
-from harness.vocabulary.errors import EngineUnavailable, HarnessError, ModelUnavailable, TapError, UsageError
+from harness.vocabulary.errors import EngineUnavailable, HarnessError, ModelUnavailable, TapError, UsageError, described
 from harness.vocabulary.raised import FindingError, JobInterrupted, SweepFailed, SweepInterrupted
 from harness.vocabulary.verdict import expect_failure, judge
 
@@ -42,12 +44,17 @@ class ModelCache:
             self._kept = None
             progress.say(f"loading {row.id}")
             model = models.load(row, download=self.download)
-            self._kept = (row, model, fingerprint(model.module))
+            self._kept = (row, model, settled(model.module, lambda: _bare(model)))
         return self._kept[1], self._kept[2]
 
     def discard(self) -> None:
         """Forget the model, because a job changed it."""
         self._kept = None
+
+
+def _bare(model: LoadedModel) -> None:
+    with suppress(Exception):  # a model that cannot run says so in its jobs
+        forward(model, [0])
 
 
 Say = Callable[[str], None]
@@ -87,14 +94,13 @@ def run(
         return replace(blank, status=Status.SKIPPED, reason=str(error))
     except UsageError as error:
         return replace(blank, status=Status.REFUSED, reason=f"{job.case.path}: {error}")
-    except Exception as error:  # noqa: BLE001  a run of hundreds of jobs survives a defect in one of them
-        cache.discard()
-        return replace(blank, status=Status.CRASHED, reason=_described(error))
     except SweepInterrupted as stop:
         done = replace(blank.answered(stop.answer), status=Status.INTERRUPTED, reason=str(stop), partial=True)
         raise JobInterrupted(done) from stop
     except KeyboardInterrupt as stop:
         raise JobInterrupted(replace(blank, status=Status.INTERRUPTED, reason="interrupted")) from stop
+    except BaseException as error:  # noqa: BLE001  a run of hundreds of jobs survives a defect in one of them
+        return replace(blank, status=Status.CRASHED, reason=described(error))
 
 
 def exemption(job: Job, entries: Iterable[Exemption]) -> str | None:
@@ -130,8 +136,12 @@ class _Run:
             reason = f"{self.job.engine} knows none of {', '.join(case.metrics)}"
             return replace(self.blank, status=Status.SKIPPED, reason=reason)
         model, before = self._timed("load_s", lambda: self.cache.take(self.job.row))
-        result, findings = self._answered(model, metrics)
-        findings += self._unchanged(model, before)
+        try:
+            result, findings = self._answered(model, metrics)
+            findings += self._unchanged(model, before)
+        except BaseException:
+            self.cache.discard()  # nobody compared the model with what it was
+            raise
         must, may = case.expectation(self.job.engine)
         status, marked = judge(findings, must, may, strict)
         if snapshot and self.job.has_snapshot and status is Status.PASSED and result.curves and not result.partial:
@@ -150,7 +160,10 @@ class _Run:
             reason = f"the sweep ended {stop.answer.stopped}"
             result = replace(result.answered(stop.answer), partial=True, reason=reason)
             return result, [_finding_of(stop.__cause__ or stop)]
-        except Exception as error:  # noqa: BLE001  whatever an engine raises is a finding about that engine
+        except KeyboardInterrupt:
+            raise
+        # Whatever an engine raises is a finding about that engine: `sys.exit` and pytest's `skip` as well.
+        except BaseException as error:  # noqa: BLE001
             return result, [_finding_of(error)]
         progress.say("checks")
         evidence = self._timed(
@@ -203,8 +216,4 @@ def _finding_of(error: BaseException) -> Finding:
     if isinstance(error, HarnessError):
         raise error
     folded = "".join(traceback.format_exception(error))[-4000:]
-    return Finding("ENG001", _described(error), evidence={"traceback": folded})
-
-
-def _described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    return Finding("ENG001", described(error), evidence={"traceback": folded})

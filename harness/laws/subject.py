@@ -19,7 +19,7 @@ from harness.intercept import forward, resolve
 from harness.intercept.hookpoints import layers_with
 from harness.intercept.observer import ObservedRun
 from harness.laws.situation import Situation
-from harness.models.fingerprint import Fingerprint, fingerprint
+from harness.models.fingerprint import Fingerprint, settled
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Question, Reading, State, Sweep, Tokens
 from harness.vocabulary.errors import DoesNotApply, HarnessError, UsageError
@@ -81,7 +81,8 @@ class EngineUnderTest:
         return self._state_of(self.model)
 
     def _state_of(self, model: LoadedModel) -> Fresh:
-        return Fresh(model, fingerprint(model.module), forward(model, self.corrupted))
+        before = settled(model.module, lambda: forward(model, self.corrupted))
+        return Fresh(model, before, forward(model, self.corrupted))
 
     def discard(self) -> None:
         """Forget a model that was damaged; the next law gets a new one."""

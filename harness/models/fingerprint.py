@@ -7,7 +7,7 @@ swapped and permuted values show as any single changed bit does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cache
 from types import CodeType
@@ -24,6 +24,8 @@ PIECE = 1 << 18
 # Odd multipliers, so that multiplying loses nothing: the golden ratio's, and the two of MurmurHash3's 64-bit finalizer.
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53
 
+_PLAIN = (bool, int, float, complex, str, bytes, tuple, type(None))
+
 MOST_TEXT = 10_000
 """Characters of an attribute's text that are compared."""
 
@@ -32,17 +34,17 @@ MOST_TEXT = 10_000
 class Fingerprint:
     """What a model computes with, as far as it can be read: two that are equal compute the same.
 
-    `arrays` are all parameters in their order, then arrays that are no parameters, such as a rope's frequencies.
+    `attributes` hold the arrays that are no parameters as well, such as a rope's frequencies.
     """
 
-    arrays: tuple[tuple[Any, ...], ...]
+    parameters: tuple[tuple[Any, ...], ...]
     classes: tuple[tuple[str, type, Any, CodeType | None], ...]
     attributes: Mapping[str, str]
 
     def difference(self, later: Fingerprint) -> str | None:
-        """Return what changed, or None. An attribute that is new is no change, unless it hides one of its class."""
+        """Return what changed, or None. An attribute that is new is no change: nothing read it before."""
         return (
-            _entries("parameter", self.arrays, later.arrays)
+            _entries("parameter", self.parameters, later.parameters)
             or _entries("module class", self.classes, later.classes)
             or _attributes(self.attributes, later.attributes)
         )
@@ -78,13 +80,20 @@ def fingerprint(module: Any) -> Fingerprint:
     """Read every array once, on the device that holds it, and everything else that the modules carry."""
     from mlx.utils import tree_flatten
 
-    named = dict(tree_flatten(module.parameters()))
-    modules = module.named_modules()
-    named |= {name: value for name, value in _other_arrays(modules) if name not in named}
+    named, modules = dict(tree_flatten(module.parameters())), module.named_modules()
     digests = {name: digest(value) for name, value in named.items()}
     mx.eval(list(digests.values()))
-    arrays = tuple((name, str(value.dtype), tuple(value.shape), digests[name].item()) for name, value in named.items())
-    return Fingerprint(arrays, tuple(_class(*each) for each in modules), dict(_texts(modules)))
+    parameters = tuple(
+        (name, str(value.dtype), tuple(value.shape), digests[name].item()) for name, value in named.items()
+    )
+    return Fingerprint(parameters, tuple(_class(*each) for each in modules), dict(_attributes_of(modules, set(named))))
+
+
+def settled(module: Any, run: Callable[[], object]) -> Fingerprint:
+    """Return the fingerprint after a run of the bare model, without the attributes that the model itself changes."""
+    before = fingerprint(module)
+    run()
+    return fingerprint(module).without(before)
 
 
 def digest(value: mx.array) -> mx.array:
@@ -145,18 +154,14 @@ def _own(module: Any) -> Iterator[tuple[str, Any]]:
     yield from vars(module).items()
 
 
-def _other_arrays(modules: Sequence[tuple[str, Any]]) -> Iterator[tuple[str, mx.array]]:
+def _attributes_of(modules: Sequence[tuple[str, Any]], parameters: Set[str]) -> Iterator[tuple[str, str]]:
     for path, module in modules:
         for name, value in _own(module):
-            if isinstance(value, mx.array):
-                yield f"{path}.{name}".lstrip("."), value
-
-
-def _texts(modules: Sequence[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
-    for path, module in modules:
-        for name, value in _own(module):
-            if isinstance(value, bool | int | float | complex | str | bytes | tuple | type(None)) or _is_record(value):
-                yield f"{path}.{name}".lstrip("."), repr(value)[:MOST_TEXT]
+            full = f"{path}.{name}".lstrip(".")
+            if isinstance(value, mx.array) and full not in parameters:
+                yield full, f"{value.dtype}{list(value.shape)} {digest(value).item():016x}"
+            elif isinstance(value, _PLAIN) or _is_record(value):
+                yield full, repr(value)[:MOST_TEXT]
 
 
 def _is_record(value: Any) -> bool:
