@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import completers
+from harness.cli.parameters import OutputFile
 from harness.cli.selection import allow_code_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
 
@@ -59,9 +60,9 @@ _SHOWN = 12
 @click.option("--models", "tables", multiple=True, metavar="FILE", help="A model table beside the bundled one.")
 @click.option("--download", is_flag=True, help="Fetch the model if it is not on this machine.")
 @click.option("--trail", is_flag=True, help="Print every frame of the trail.")
-@click.option("--json", "json_file", type=_FILE, help="Write the diagnosis here.")
-@click.option("--plot", "plot_file", type=_FILE, help="Draw the trail into this file.")
-@click.option("--save-case", "case_file", type=_FILE, help="Write a case that fails until the remedy.")
+@click.option("--json", "json_file", type=OutputFile("diagnosis"), help="Write the diagnosis here.")
+@click.option("--plot", "plot_file", type=OutputFile("picture"), help="Draw the trail into this file.")
+@click.option("--save-case", "case_file", type=OutputFile("case"), help="Write a case that fails until the remedy.")
 def command(**given: Any) -> int:
     """Say where a NaN, an inf or a silent mistake comes from.
 
@@ -75,9 +76,6 @@ def command(**given: Any) -> int:
         from harness.diagnosis.outcome.draw import pyplot
 
         pyplot()  # matplotlib is there, before the model is loaded
-    for file in (given["json_file"], given["plot_file"], given["case_file"]):
-        if file and not file.absolute().parent.is_dir():
-            raise UsageError(f"{file}: {file.parent} is not a folder")
     _refuse_case(given)
     prompts, engine = _prompts(given), engine_named(given["engine"], given["allow_code"])
     with _progress() as progress:

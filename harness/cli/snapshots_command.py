@@ -198,6 +198,8 @@ def _refuse_parts(selection: Selection) -> None:
 def place_of(job: Job) -> SnapshotPlace:
     """Return where a job's snapshot on this machine's backend is."""
 
+    from harness.snapshots import SnapshotPlace
+
     return SnapshotPlace(job.case.id, job.case.path, job.name, job.engine, job.row.id, _backend())
 
 

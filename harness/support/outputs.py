@@ -47,6 +47,7 @@ OUTPUTS: Mapping[str, OutputKind] = {
     "markdown": OutputKind("a Markdown report", (".md",), r"\A## (\S+ harness: |harness compare: |Conformance of )"),
     "page": OutputKind("a page", (".md",), r"This page is written\s+by `harness "),
     "junit": OutputKind("a JUnit report", (".xml",), r"<testsuites?[ >]"),
+    "case": OutputKind("a diagnosed case", (".yaml",), r"\Aabout: .*\ntags: \[diagnosed\]"),
     "picture": OutputKind("a picture", _PICTURES, r"Matplotlib|\A\xff\xd8|\ARIFF|\AII\*|\AMM"),
 }
 

@@ -110,7 +110,7 @@ def test_doctor_finds_a_blind_detector(project: Project, monkeypatch: pytest.Mon
     monkeypatch.setattr(metrics, "summarize", lambda row: RowSummary(0, 0, 0, 1.5, None))
     got = project.inside("doctor")
     assert got.code == 1
-    assert "FAILED: missed nan in" in got.out
+    assert "the host's copy: 480 planted values missed" in got.out
 
 
 def test_doctor_finds_a_detector_that_cries_wolf(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_doctor_finds_a_detector_that_cries_wolf(project: Project, monkeypatch: 
     monkeypatch.setattr(metrics, "summarize", lambda row: RowSummary(1, 0, 0, None, 0))
     got = project.inside("doctor")
     assert got.code == 1
-    assert "flagged clean" in got.out
+    assert "clean rows flagged" in got.out
 
 
 def test_doctor_finds_a_wrong_metric(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,10 +112,10 @@ def test_the_file_of_the_page_is_taken_by_a_notebook(folder, named):
         "llama-2k-f32", clean=[1, 2, 3], corrupted=[1, 5, 3], component="mlp", engine=engine, allow_code=named
     )
     assert (found.verdict, found.findings) == ("clean", ())
-    told = {rung.name: rung.summary for rung in found.rungs}
+    told = {rung.name: rung.summary for rung in found.steps}
     assert told["patched"] == f"{'mypatch:patch' if named else 'patch'} patched mlp at 4 layers"
     native = harness.diagnose("llama-2k-f32", clean=[1, 2, 3], corrupted=[1, 5, 3], component="mlp")
-    assert told["recovery"] == next(rung.summary for rung in native.rungs if rung.name == "recovery")
+    assert told["recovery"] == next(rung.summary for rung in native.steps if rung.name == "recovery")
 
 
 def test_the_saved_case_of_a_function_is_run_with_its_permission(folder, capsys):

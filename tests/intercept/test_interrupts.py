@@ -15,7 +15,7 @@ import mlx.nn as nn
 import pytest
 from toy_model import IDS, loaded, portrait
 
-from harness.diagnosis.engine.asked import bare
+from harness.diagnosis.comparisons import bare
 from harness.diagnosis.zoo.injection import _calls
 from harness.diagnosis.zoo.surgery import input_of
 from harness.engines import ForeignEngine
