@@ -194,8 +194,8 @@ def test_patch_draws(project: Project) -> None:
         (["--answer", "a"], "--answer and --wrong come together"),
         (["--clean", ""], "--clean"),
         (["--clean", "zebra"], "zebra"),
-        (["--plot", "nowhere/p.png"], "nowhere/p.png cannot be written"),
-        (["--plot", "p.xyz"], "p.xyz cannot be written"),
+        (["--plot", "nowhere/p.png"], "nowhere/p.png: the folder"),
+        (["--plot", "p.xyz"], "p.xyz ends in .xyz; a picture ends in"),
     ],
 )
 def test_patch_refuses(project: Project, args: list[str], message: str) -> None:

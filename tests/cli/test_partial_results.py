@@ -36,8 +36,8 @@ def planted(*args, **kwargs):
 """
 SIGINT = "os.kill(os.getpid(), signal.SIGINT)"
 ENOMEM = "raise MemoryError('planted')"
-# A record and the corrupted run come before the cells; a forward pass belongs to each cell.
-FORWARD = {"module": "intercept", "holder": "capture", "name": "_last_row", "after": 2 + 9}
+# The loaded model's own run, a record and the corrupted run come before the cells; each cell is a forward pass.
+FORWARD = {"module": "intercept", "holder": "capture", "name": "_last_row", "after": 3 + 9}
 SECOND_WALK = {"module": "patching.walker", "holder": "Walker", "name": "run", "after": 2}
 
 
@@ -108,7 +108,7 @@ def test_a_walk_without_memory_goes_on_cell_by_cell(project):
 
 @pytest.mark.parametrize(("worst", "code", "said"), [(SIGINT, 2, "interrupted after 8"), (ENOMEM, 3, "MemoryError")])
 def test_patch_shows_the_cells_before_it(project, worst, code, said):
-    plant(project, "stepwise", FORWARD, worst)
+    plant(project, "stepwise", {**FORWARD, "after": 2 + 9}, worst)
     asked = "patch -m deep --models m.yaml --clean a --corrupted b -c mlp --strategy stepwise"
     command = [*project.command("run")[:3], *asked.split()]
     done = subprocess.run(
@@ -123,7 +123,7 @@ def test_patch_shows_the_cells_before_it(project, worst, code, said):
 
 
 def test_the_result_file_says_that_it_is_partial(project):
-    plant(project, "stepwise", FORWARD, SIGINT)
+    plant(project, "stepwise", {**FORWARD, "after": 2 + 9}, SIGINT)
     project.run(PYTHONPATH=str(project.folder))
     (job,) = json.loads((project.folder / "result.json").read_text())["jobs"]
     assert (job["partial"], job["status"]) == (True, "interrupted")

@@ -47,7 +47,7 @@ NARROWED = {
     "keyword": (None, ("-k", "other"), ("cases", "-k", "other")),
     "nothing-matches": (None, ("-k", "nothing"), ("cases", "-k", "nothing")),
     "tag-or-mark": (None, ("-t", "fast", "-k", "good"), ("cases", "-m", "not slow", "-k", "good")),
-    "model": (None, ("--model", "other"), ("cases", "-k", "@other")),
+    "model": (None, ("--model", "other"), ("cases", "-k", "other")),
     "engine": (None, ("-e", "published"), ("cases", "-k", "published")),
     "job": (None, ("--job", "a[native@good]"), ("cases/a.case.yaml::job[native@good]",)),
     "file": (None, ("cases/b.case.yaml",), ("cases/b.case.yaml",)),
