@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from harness.intercept import output_changed
+from harness.laws.compared import Compared
 from harness.laws.situation import Situation
-from harness.metrics.tolerances import Work, equal_readings
+from harness.metrics.tolerances import Work
 from harness.vocabulary import Answer, Reading, Site
 from harness.vocabulary.errors import DoesNotApply
 
@@ -31,8 +32,8 @@ def scaled_logits_change_no_recovery(situation: Situation) -> str | None:
     with output_changed(situation.model.module, lambda out: _times(out, factor)):
         scaled = situation.ask(situation.model, question)
     plain = {key: value for key, value in recoveries(situation.sampled).items() if key[1] in metrics}
-    apart = first_difference(plain, recoveries(scaled), Work.SAME, situation.model.card.dtype)
-    return f"logits x 2^{exponent}: {apart}" if apart else None
+    what = f"logits x 2^{exponent}"
+    return answers_apart(what, plain, recoveries(scaled), Work.SAME, situation.model.card.dtype)
 
 
 def order_and_subset_change_nothing(situation: Situation) -> str | None:
@@ -43,21 +44,25 @@ def order_and_subset_change_nothing(situation: Situation) -> str | None:
     fewer = (layers[-1], layers[0])
     alone = recoveries(situation.ask(situation.model, situation.sample(fewer)))
     among = {key: value for key, value in recoveries(situation.sampled).items() if key[0].layer in fewer}
-    apart = first_difference(among, alone, Work.OTHER_BATCH, situation.model.card.dtype, situation.within)
-    return f"asked for among others and as layers {list(fewer)} only: {apart}" if apart else None
+    what = f"asked for among others and as layers {list(fewer)} only"
+    return answers_apart(what, among, alone, Work.OTHER_BATCH, situation.model.card.dtype, situation.within)
 
 
 Recoveries = Mapping[tuple[Site, str], Reading]
 
 
-def first_difference(one: Recoveries, other: Recoveries, work: Work, dtype: str, least: float = 0.0) -> str | None:
-    """Return where two answers differ by more than this work may, or None. A cell that one lacks is a difference."""
-    for key in {**one, **other}:
-        a, b = one.get(key), other.get(key)
-        if not equal_readings(a, b, work, dtype, least):
-            shown = " and ".join("no answer" if each is None else each.text(".4f") for each in (a, b))
-            return f"{key[0]} ({key[1]}) recovers {shown} %"
-    return None
+def answers_apart(
+    what: str, one: Recoveries, other: Recoveries, work: Work, dtype: str, least: float = 0.0
+) -> str | None:
+    """Return, after what was asked, the first cell where two answers differ by more than this work may; or None."""
+
+    def told(apart: list[tuple[Site, str]]) -> str:
+        site, metric = apart[0]
+        said = (answer.get(apart[0]) for answer in (one, other))
+        shown = " and ".join("no answer" if each is None else each.text(".4f") for each in said)
+        return f"{what}: {site} ({metric}) recovers {shown} %"
+
+    return Compared(one, other, told, work, dtype, least).breach()
 
 
 def recoveries(answer: Answer) -> Recoveries:

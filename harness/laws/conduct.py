@@ -12,12 +12,11 @@ from typing import Any
 import mlx.core as mx
 
 from harness.engines import ForeignEngine, answer
-from harness.intercept import forward, output_changed, record
+from harness.intercept import output_changed, record
 from harness.intercept.hookpoints import HookPoint, layers_with, resolve
-from harness.intercept.observer import ObservedRun
-from harness.laws.runs import self_patch_changes_nothing, traced_is_bare
+from harness.laws.compared import Compared
 from harness.laws.subject import EngineUnderTest, Outcome
-from harness.metrics.tolerances import Work, equal_readings, recovery_tolerance, relative_difference, same_bits
+from harness.metrics.tolerances import Work, equal_readings, recovery_tolerance, same_bits
 from harness.models.architectures import blocks_of
 from harness.vocabulary import METRICS, Sweep
 from harness.vocabulary.errors import DoesNotApply, TapError
@@ -36,55 +35,6 @@ def answers_completely(subject: EngineUnderTest) -> str | None:
         return f"layers {lacking} are missing from the result"
     broken = {layer: reading.state.value for layer, reading in outcome.numbers.items() if not reading.finite}
     return f"layers {list(broken)} are {', '.join(sorted(set(broken.values())))}" if broken else None
-
-
-def traced_equals_bare(subject: EngineUnderTest) -> str | None:
-    """The engine's own unpatched runs have the bits of the bare model's."""
-    if not isinstance(subject.engine, ForeignEngine):
-        return traced_is_bare(subject.situation)
-    runs = _runs(subject, subject.plain)
-    bare = forward(subject.model, subject.clean)
-    for run in runs:
-        if run.ids == subject.clean and not same_bits(run.logits, bare):
-            return f"its clean run differs from the bare run by {relative_difference(bare, run.logits):.1e}"
-    bare = forward(subject.model, subject.corrupted)
-    targets = [run.logits for run in runs if run.ids == subject.corrupted]
-    if targets and not any(same_bits(row, bare) for row in targets):
-        return "none of its corrupted runs is the bare one"
-    strays = [run.ids for run in runs if run.ids not in (subject.clean, subject.corrupted)]
-    return f"it ran token ids {list(strays[0])}, which are no prompt" if strays else None
-
-
-def own_activations_change_nothing(subject: EngineUnderTest) -> str | None:
-    """A run patched with its own activations is unchanged, bit for bit."""
-    if not isinstance(subject.engine, ForeignEngine):
-        return self_patch_changes_nothing(subject.situation)
-    outcome = subject.ask(clean=subject.corrupted)
-    if outcome.error:
-        raise DoesNotApply(f"it refuses equal prompts: {outcome.error}")
-    runs, bare = _runs(subject, outcome), forward(subject.model, subject.corrupted)
-    if len(runs) <= len(subject.chosen_layers):
-        raise DoesNotApply(f"it patches nothing where the prompts are equal: it ran the model {len(runs)} times")
-    changed = [run for run in runs if not same_bits(run.logits, bare)]
-    if not changed:
-        return None
-    return f"own activations put back move the logits by {relative_difference(bare, changed[0].logits):.1e}"
-
-
-def whole_residual_restores_everything(subject: EngineUnderTest) -> str | None:
-    """The whole residual stream after any layer recovers 100 %."""
-    subject.needs("resid_post")
-    outcome = subject.ask("resid_post")
-    if outcome.error:
-        return f"raised {outcome.error}"
-    off = {layer: outcome.numbers.get(layer) for layer in subject.chosen_layers
-           if abs(outcome.finite.get(layer, float("inf")) - 100) > _near(subject)}  # fmt: skip
-    if not off:
-        return None
-    shown = ", ".join(
-        f"layer {layer} {reading.text('.4f') if reading else 'missing'}" for layer, reading in off.items()
-    )
-    return f"resid_post recovers {shown} instead of 100 %"
 
 
 def patches_where_it_says(subject: EngineUnderTest) -> str | None:
@@ -217,24 +167,20 @@ def _news(subject: EngineUnderTest, outcome: Outcome) -> set[str]:
     return set(outcome.warned) - set(subject.plain.warned)
 
 
-def _runs(subject: EngineUnderTest, outcome: Outcome) -> tuple[ObservedRun, ...]:
-    if not outcome.seen:
-        raise DoesNotApply("its runs of the model were not seen")
-    return outcome.seen
-
-
 def _apart(
     subject: EngineUnderTest, one: Outcome, other: Outcome, first: str, second: str, work: Work = Work.SAME
 ) -> str | None:
     for outcome, name in ((one, first), (other, second)):
         if outcome.error:
             return f"{name}: raised {outcome.error}"
-    for layer in sorted({*one.numbers, *other.numbers}):
-        a, b = one.numbers.get(layer), other.numbers.get(layer)
-        if not equal_readings(a, b, work, subject.model.card.dtype):
-            shown = [reading.text(".4f") if reading else "missing" for reading in (a, b)]
-            return f"layer {layer} recovers {shown[0]} % ({first}) and {shown[1]} % ({second})"
-    return None
+
+    def told(apart: list[int]) -> str:
+        layer = min(apart)
+        said = (outcome.numbers.get(layer) for outcome in (one, other))
+        a, b = (reading.text(".4f") if reading else "missing" for reading in said)
+        return f"layer {layer} recovers {a} % ({first}) and {b} % ({second})"
+
+    return Compared(one.numbers, other.numbers, told, work, subject.model.card.dtype).breach()
 
 
 def _near(subject: EngineUnderTest) -> float:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import mlx.core as mx
 import mlx.nn as nn
 
-from harness.laws.answers import first_difference, recoveries
+from harness.laws.answers import answers_apart, recoveries
 from harness.laws.situation import Situation
 from harness.metrics.tolerances import Work
 from harness.models.loaded import LoadedModel
@@ -86,8 +86,8 @@ def writing_in_place_changes_nothing(situation: Situation) -> str | None:
         # An engine may be made for other models than this one; then nothing can be compared.
         raise DoesNotApply(f"it cannot answer on a model of one file: {type(error).__name__}: {error}") from error
     other = situation.ask(_loaded(in_place), question)
-    apart = first_difference(recoveries(one), recoveries(other), Work.SAME, _DTYPE)
-    return f"a small model written plainly, and with `x += y`: {apart}" if apart else None
+    what = "a small model written plainly, and with `x += y`"
+    return answers_apart(what, recoveries(one), recoveries(other), Work.SAME, _DTYPE)
 
 
 def _loaded(add: Add) -> LoadedModel:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import wraps
 
 from harness.laws import afterwards, answers, conduct, in_place, runs
+from harness.laws.engine_runs import EngineRuns
+from harness.laws.own_taps import OwnTaps
 from harness.laws.situation import Situation
 from harness.laws.subject import EngineUnderTest
 
@@ -48,12 +50,26 @@ def _of_answers(name: str, code: str, law: OfJob) -> Law:
     return Law(name, code, of_engine, law, of_answers=True)
 
 
+def _of_runs(name: str, code: str, law: Callable[[runs.Patcher], str | None]) -> Law:
+    """Return a law about runs: an engine is asked by its own runs, a job by those of our own taps."""
+
+    @wraps(law)
+    def of_engine(subject: EngineUnderTest) -> str | None:
+        return law(EngineRuns(subject))
+
+    @wraps(law)
+    def of_job(situation: Situation) -> str | None:
+        return law(OwnTaps(situation))
+
+    return Law(name, code, of_engine, of_job)
+
+
 _ROWS = (
     Law("answers", "ENG001", conduct.answers_completely),
     Law("after", "LAW005", afterwards.unchanged_after_an_answer),
-    Law("traced", "LAW001", conduct.traced_equals_bare, runs.traced_is_bare),
-    Law("self-patch", "LAW002", conduct.own_activations_change_nothing, runs.self_patch_changes_nothing),
-    Law("residual", "LAW003", conduct.whole_residual_restores_everything, runs.whole_residual_restores),
+    _of_runs("traced", "LAW001", runs.traced_is_bare),
+    _of_runs("self-patch", "LAW002", runs.own_activations_change_nothing),
+    _of_runs("residual", "LAW003", runs.whole_residual_restores_everything),
     Law("taps", "LAW004", conduct.patches_where_it_says),
     Law("nested", "LAW009", conduct.nested_names_agree),
     Law("repetition", "LAW010", conduct.asked_again_answers_the_same),

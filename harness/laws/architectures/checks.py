@@ -15,7 +15,13 @@ from harness import patching
 from harness.intercept import HookPoint, Recording, forward, record, replace, resolve
 from harness.intercept.hookpoints import layers_with
 from harness.laws import Situation
-from harness.laws.runs import self_patch_changes_nothing, traced_is_bare
+from harness.laws.own_taps import OwnTaps
+from harness.laws.runs import (
+    Patcher,
+    own_activations_change_nothing,
+    traced_is_bare,
+    whole_residual_restores_everything,
+)
 from harness.metrics import host_row
 from harness.metrics.tolerances import Work, equal, relative_difference, row_tolerance, same_bits
 from harness.models.architectures import architecture_of, blocks_of
@@ -59,12 +65,14 @@ def _tokens(ids: tuple[int, ...]) -> Tokens:
     return Tokens(ids, tuple(map(str, ids)))
 
 
-def _law(test: Callable[[Situation], str | None], model: LoadedModel) -> None:
-    points = tuple(points_of(model))
+def _situation(model: LoadedModel, positions: str) -> Situation:
+    question = Question(_tokens(CLEAN), _tokens(CORRUPTED), Sweep(COMPONENTS, positions=positions), ("l2",))
+    return Situation(model, question, tuple(points_of(model)))
+
+
+def _law(law: Callable[[Patcher], str | None], model: LoadedModel) -> None:
     for positions in POSITIONS:
-        sweep = Sweep(COMPONENTS, positions=positions)
-        question = Question(_tokens(CLEAN), _tokens(CORRUPTED), sweep, ("l2",))
-        if breach := test(Situation(model, question, points)):
+        if breach := law(OwnTaps(_situation(model, positions))):
             raise Broken(f"positions {positions}: {breach}")
 
 
@@ -73,17 +81,12 @@ def _traced(model: LoadedModel) -> None:
 
 
 def _self_patch(model: LoadedModel) -> None:
-    _law(self_patch_changes_nothing, model)
+    _law(own_activations_change_nothing, model)
 
 
 def _residual(model: LoadedModel) -> None:
-    lost = []
-    for point in points_of(model, ("resid_post",)):
-        wanted, source = record(model, CLEAN, [point])
-        got = replace(model, CORRUPTED, [point], source, "all")
-        if not equal(wanted, got, Work.SAME):
-            lost.append(point.layer)
-    if lost:
+    situation, layers = _situation(model, "all"), _layers(model, "resid_post")
+    if lost := [layer for layer in layers if whole_residual_restores_everything(OwnTaps(situation, layer))]:
         raise Broken(f"not restored after layers {lost}")
 
 
