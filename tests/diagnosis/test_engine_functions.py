@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from laws.conformance import defects
 from planting import CLEAN, CORRUPTED, build
-from test_steps import codes, declared
+from test_diagnosis_steps import codes, declared
 
 from harness.diagnosis import diagnose
 from harness.diagnosis.zoo import ZOO
