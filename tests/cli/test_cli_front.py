@@ -170,8 +170,8 @@ models:
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_ctrl_c(project: Project, workers: str) -> None:
-    """60 layers at 151,936 tokens take seconds; the signal comes when the quick job is done."""
-    project.write("m.yaml", SLOW % ([0.5] * 60))
+    """160 layers at 151,936 tokens take seconds; the signal comes when the quick job is done."""
+    project.write("m.yaml", SLOW % ([0.5] * 160))
     project.case("good", models="quick")
     assert project.run_inside("--snapshot-update").code == 0
     project.case("good", models="quick, slow")
