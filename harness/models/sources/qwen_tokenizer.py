@@ -7,7 +7,7 @@ The pattern and the special tokens are those of Qwen's own `tokenization_qwen.py
 
 from __future__ import annotations
 
-import base64
+import binascii
 import unicodedata
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -52,7 +52,7 @@ class QwenTokenizer:
 def _ranks(file: Path) -> Iterator[tuple[bytes, int]]:
     for line in file.read_bytes().splitlines():
         token, rank = line.split()
-        yield base64.b64decode(token), int(rank)
+        yield binascii.a2b_base64(token), int(rank)
 
 
 def convert(archive: zipfile.ZipFile, folder: Path) -> None:
