@@ -6,15 +6,13 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.casefile import Case, Names, OfJobs, load_cases
 from harness.engines import ENGINES, NAMES, engine_named
 from harness.models.spec import ModelRow
+from harness.snapshots import SnapshotTolerance
 from harness.vocabulary.errors import CaseFileError, EngineUnavailable, Problem, UsageError
-
-if TYPE_CHECKING:
-    from harness.snapshots import SnapshotTolerance
 
 # A variant's name stands before its engine in names of jobs and of snapshots; neither can hold this character.
 VARIANT_MARK = "~"
@@ -125,8 +123,6 @@ def metrics_of(job: Job) -> tuple[str, ...]:
 
 def tolerances(case: Case) -> tuple[SnapshotTolerance, SnapshotTolerance]:
     """Return how far a case lets stored numbers move on one backend, and between two: there never less."""
-    from harness.snapshots import SnapshotTolerance  # brings syrupy and pytest, which planning has no use for
-
     own = case.tolerance
     points, relative = own.recovery_points, own.baseline_relative
     between = max(points, own.cross_backend_points), max(relative, own.cross_backend_relative)

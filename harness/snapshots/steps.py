@@ -9,7 +9,6 @@ from typing import Any
 from harness.snapshots.candidates import leave, withdraw
 from harness.snapshots.comparison import Difference, differences, origins
 from harness.snapshots.document import Snapshot, SnapshotTolerance
-from harness.snapshots.extension import JobSnapshot
 from harness.snapshots.file import dumps, read
 from harness.snapshots.places import SnapshotPlace
 from harness.vocabulary import Finding
@@ -33,6 +32,8 @@ def compare(
         return [Finding("SNP004", str(error))]
     if not updating and not place.location.exists():
         return _elsewhere(place, new, wide, results)
+    from harness.snapshots.extension import JobSnapshot  # imports pytest, which a look at stored numbers does not need
+
     stored = syrupy(extension_class=partial(JobSnapshot, place.location))
     if stored == new:
         withdraw(place, results)

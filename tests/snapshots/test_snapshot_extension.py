@@ -13,7 +13,6 @@ import pytest
 from example_results import HERE, curve, job
 
 from harness.snapshots import (
-    JobSnapshot,
     Snapshot,
     SnapshotPlace,
     SnapshotTolerance,
@@ -23,6 +22,7 @@ from harness.snapshots import (
     snapshot_of,
 )
 from harness.snapshots.document import SnapshotCell
+from harness.snapshots.extension import JobSnapshot
 from harness.snapshots.file import dumps, loads, read
 from harness.vocabulary import Site, State
 from harness.vocabulary.errors import SnapshotRefused, SnapshotUnreadable
