@@ -38,8 +38,8 @@ def status(selection: Selection, results: str, as_json: bool) -> int:
     """
     jobs = _whole_jobs(selection)
     rows = [_row(job, Path(results)) for job in jobs]
-    strays = _orphans(jobs, selection)
-    rows += [{"job": "", "state": "orphan", "why": "no job is compared with it", "file": str(file)} for file in strays]
+    orphans = _orphans(jobs, selection)
+    rows += [{"job": "", "state": "orphan", "why": "no job is compared with it", "file": str(file)} for file in orphans]
     if as_json:
         click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
     else:
@@ -146,20 +146,20 @@ def prune(selection: Selection, yes: bool) -> int:
     if files := [str(path) for path in selection.paths if not path.is_dir()]:
         raise UsageError(f"{', '.join(files)}: prune looks at whole folders of case files; give the folder")
     refuse_installed(selection.paths)
-    strays = _orphans(jobs_of(selection), selection)
-    for file in strays:
+    orphans = _orphans(jobs_of(selection), selection)
+    for file in orphans:
         click.echo(str(file))
-    if not strays:
+    if not orphans:
         click.echo("no snapshot is without a job")
         return EXIT_PASSED
-    if not yes and not click.confirm(f"Remove {len(strays)} files?"):
+    if not yes and not click.confirm(f"Remove {len(orphans)} files?"):
         click.echo("nothing was removed")
         return EXIT_FINDINGS
-    for file in strays:
+    for file in orphans:
         file.unlink()
         if not os.listdir(file.parent):
             file.parent.rmdir()
-    click.echo(f"removed {len(strays)} files")
+    click.echo(f"removed {len(orphans)} files")
     return EXIT_PASSED
 
 

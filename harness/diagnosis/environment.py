@@ -1,4 +1,4 @@
-"""The environment rung: can this build be believed?
+"""The environment step: can this build be believed?
 
 A reduction that drops NaN makes a model look sound, and a metric as well. The verdict on both questions asked here, the
 detectors and the releases known to be bad, is that of `harness doctor`.

@@ -165,27 +165,27 @@ def answer_and_runs(
         raise EngineUnavailable(reason)
     reference = Reference.of(model, question, points, calls)
     question = reference.question
-    sheets = [
-        _Sheet(engine, model, reference, component, metric).filled(calls)
+    components = [
+        _ComponentAnswer(engine, model, reference, component, metric).filled(calls)
         for component in question.sweep.components
         for metric in question.metrics
     ]
-    first = sheets[0]
+    first = components[0]
     clean, corrupted = first.own_ends()
     suppressed = metrics.suppressed(clean.row, corrupted.row)
     given = Answer(
         strategy=f"{engine.name}'s own",
         clean=summary(clean.row, suppressed),
         corrupted=summary(corrupted.row, suppressed),
-        curves=tuple(sheet.curve() for sheet in sheets),
-        patched={site: row for sheet in sheets for site, row in sheet.summaries(suppressed).items()},
+        curves=tuple(each.curve() for each in components),
+        patched={site: row for each in components for site, row in each.summaries(suppressed).items()},
         answers=question.answers,
         suppressed=suppressed,
         dtype=clean.dtype,
-        attribution=tuple(_merged(finding for sheet in sheets for finding in sheet.findings())),
-        printed="\n".join(sheet.heard.printed for sheet in sheets if sheet.heard.printed),
+        attribution=tuple(_merged(finding for each in components for finding in each.findings())),
+        printed="\n".join(each.heard.printed for each in components if each.heard.printed),
     )
-    return given, ObservedRuns(reference.bare, tuple(run for sheet in sheets for run in sheet.heard.seen))
+    return given, ObservedRuns(reference.bare, tuple(run for each in components for run in each.heard.seen))
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ class Reference:
         return self.rows[site]
 
 
-class _Sheet:
+class _ComponentAnswer:
     """One component under one metric: the request, what was heard, and the cells that follow."""
 
     def __init__(self, engine: ForeignEngine, model: LoadedModel, reference: Reference, component: str, metric: str):
@@ -238,7 +238,7 @@ class _Sheet:
             question.answers,
         )  # fmt: skip
 
-    def filled(self, calls: bool = False) -> _Sheet:
+    def filled(self, calls: bool = False) -> _ComponentAnswer:
         self.heard = hear(self.engine, self.request, calls)
         self.roles = prove(self.heard.seen, self.reference.bare, self.places, self.on_input)
         self._isolate()
@@ -351,13 +351,17 @@ class _Sheet:
             )
 
     def _input(self) -> Iterator[Finding]:
-        if self.roles.strays:
-            ids = list(self.roles.strays[0])
+        if self.roles.other_prompts:
+            ids = list(self.roles.other_prompts[0])
             clean, corrupted = list(self.request.clean), list(self.request.corrupted)
             yield Finding(
                 "ATR003",
                 f"it ran token ids {ids}; the prompts are {clean} and {corrupted}",
-                evidence={"ran": [list(ids) for ids in self.roles.strays], "clean": clean, "corrupted": corrupted},
+                evidence={
+                    "ran": [list(ids) for ids in self.roles.other_prompts],
+                    "clean": clean,
+                    "corrupted": corrupted,
+                },
             )
 
     def _missing(self) -> Iterator[Finding]:

@@ -106,14 +106,14 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
     question = with_answers(question, clean, corrupted)
     suppressed = metrics.suppressed(clean.row, corrupted.row)
     summaries: dict[Site, RowSummary] = {}
-    board = _Board(engine, question, clean, corrupted, steps.sites)
+    readings = _SweepReadings(engine, question, clean, corrupted, steps.sites)
 
     def answered(stopped: str | None = None) -> Answer:
         return Answer(
             strategy=steps.strategy,
             clean=summary(clean.row, suppressed),
             corrupted=summary(corrupted.row, suppressed),
-            curves=board.curves(),
+            curves=readings.curves(),
             patched=summaries,
             answers=question.answers,
             suppressed=suppressed,
@@ -123,21 +123,21 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
             dtype=clean.dtype,
         )
 
-    if engine.formula is None and not board.any_recovery_exists():
-        board.leave_out()
+    if engine.formula is None and not readings.any_recovery_exists():
+        readings.leave_out()
         return answered()
     try:
         for site, run in progress.over(_patched(steps), "cell", len(steps.sites)):
             summaries[site] = summary(run.row, suppressed)
-            board.enter(site, run)
+            readings.enter(site, run)
     except KeyboardInterrupt as stop:
-        raise SweepInterrupted(answered(board.progress())) from stop
+        raise SweepInterrupted(answered(readings.progress())) from stop
     except Exception as error:
-        raise SweepFailed(answered(board.progress()), error) from error
+        raise SweepFailed(answered(readings.progress()), error) from error
     return answered()
 
 
-class _Board:
+class _SweepReadings:
     """The readings of a sweep while it runs: one curve for each component and metric."""
 
     def __init__(

@@ -31,7 +31,7 @@ class Roles:
     source: mx.array | None = None
     target: mx.array | None = None
     patched: dict[Place, mx.array] = field(default_factory=dict)
-    strays: tuple[tuple[int, ...], ...] = ()
+    other_prompts: tuple[tuple[int, ...], ...] = ()
     """Prompts that are neither of the two."""
     perturbed: dict[str, tuple[mx.array, mx.array]] = field(default_factory=dict)
     """`source` or `target` -> the bare row, and the engine's own, which differs."""
@@ -48,7 +48,7 @@ class Bare:
 def prove(seen: Sequence[ObservedRun], bare: Bare, places: Sequence[Place], on_input: bool = False) -> Roles:
     """Return the roles of the runs an engine made to patch `places`."""
     known = {bare.source.ids, bare.target.ids}
-    roles = Roles(strays=tuple(dict.fromkeys(run.ids for run in seen if run.ids not in known)))
+    roles = Roles(other_prompts=tuple(dict.fromkeys(run.ids for run in seen if run.ids not in known)))
     if bare.source.ids == bare.target.ids:
         return roles
     sources = [run for run in seen if run.ids == bare.source.ids]

@@ -76,9 +76,9 @@ def _points(model: LoadedModel, block: Any, layer: int, component: str, row: Arc
     """Return one hook point, or, for `z`, one for each head."""
     if component != "z":
         return [point(block, layer, component, row)]
-    lie = heads_of(model.card.architecture)
+    layout = heads_of(model.card.architecture)
     attention = _module(block, layer, "self_attn", row)
-    projection, heads = getattr(attention, lie.projection), int(getattr(attention, lie.count))
+    projection, heads = getattr(attention, layout.projection), int(getattr(attention, layout.count))
     return [HookPoint("z", layer, projection, True, head, heads) for head in range(heads)]
 
 

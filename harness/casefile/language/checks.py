@@ -11,7 +11,7 @@ from harness.vocabulary.findings import FINDINGS
 ALWAYS_ON = ("engine", "expectation")
 """An engine that raises and an expectation that fails are findings whatever a case switches off."""
 
-# What a diagnosis finds is nothing that a case asks for: its checks are rungs, `diagnosis/weights` and so on.
+# What a diagnosis finds is nothing that a case asks for: its checks are steps, `diagnosis/weights` and so on.
 CHECKS = tuple(
     dict.fromkeys(kind.check for kind in FINDINGS.values() if kind.check not in ALWAYS_ON and "/" not in kind.check)
 )

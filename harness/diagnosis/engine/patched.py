@@ -1,4 +1,4 @@
-"""The patched rung: does the patch fire, in the right dtype, and does the tracing leave the forward pass as it is?"""
+"""The patched step: does the patch fire, in the right dtype, and does the tracing leave the forward pass as it is?"""
 
 from __future__ import annotations
 

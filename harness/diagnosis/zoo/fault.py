@@ -7,7 +7,8 @@ small model, as it really arises, and says what a diagnosis of it must contain:
     numbers    numbers that the findings about the fault must state, within `TOLERANCE`
     words      texts that their titles, messages or evidence must contain; a hint proves nothing
 
-Texts in `place` and `words` are templates over the names that the architecture gives its modules (`models.ANATOMY`).
+Texts in `place` and `words` are templates over the names that the architecture gives its modules:
+`models.MODULE_NAMES`.
 """
 
 from __future__ import annotations

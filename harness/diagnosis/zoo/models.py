@@ -29,7 +29,7 @@ BLOCK, TOKEN, DIMENSION = 1, 2, 5
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class ModuleNames:
     """What an architecture calls its parts; paths in a block start at the block."""
 
     embedding: str = "model.embed_tokens"
@@ -54,9 +54,9 @@ class Anatomy:
         return inside | outside | first
 
 
-ANATOMY: Mapping[str, Anatomy] = {
-    "gemma2": Anatomy(added="post_feedforward_layernorm"),
-    "gpt2": Anatomy(
+MODULE_NAMES: Mapping[str, ModuleNames] = {
+    "gemma2": ModuleNames(added="post_feedforward_layernorm"),
+    "gpt2": ModuleNames(
         embedding="model.wte", blocks="model.h", attention="attn", values="attn.c_attn", output="attn.c_proj",
         gate="mlp.c_fc", up="mlp.c_fc", down="mlp.c_proj", added="mlp.c_proj", norm="ln_1",
     ),
@@ -66,7 +66,7 @@ ANATOMY: Mapping[str, Anatomy] = {
 
 def names_in(architecture: str, block: int = BLOCK) -> dict[str, str]:
     """Return part -> dotted path in a model of the architecture."""
-    return ANATOMY.get(architecture, Anatomy()).names(block)
+    return MODULE_NAMES.get(architecture, ModuleNames()).names(block)
 
 
 def build(architecture: str, dtype: DType = "float16", vocab: int = VOCAB, **row: Any) -> LoadedModel:
