@@ -126,7 +126,7 @@ def test_a_planned_run_names_the_chosen_jobs_and_knows_a_file_by_its_whole_path(
 def test_the_place_in_the_file_survives_the_whole_path(jobs: list[Job], folder: Path) -> None:
     """Reports point at a line of the case file, wherever the command named it from."""
     text = (folder / "alpha.case.yaml").read_text(encoding="utf-8")
-    (folder / "alpha.case.yaml").write_text(f"# a comment\n{text}", encoding="utf-8")
+    (folder / "alpha.case.yaml").write_text(f"about: first line\n{text}", encoding="utf-8")
     planned = jobs_of(everything())
     moved, *_ = PlannedRun(everything(), planned, planned).jobs_of(folder / "alpha.case.yaml")
     assert moved.case.line_of("models") == 2
