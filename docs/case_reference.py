@@ -13,13 +13,14 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from harness.casefile import DefaultsFile
-from harness.casefile.language import expected, schema
+from harness.casefile.language import expected, prompts, schema
 
 MARKS = re.compile(r"(<!-- keys of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PARTS: dict[str, type[BaseModel]] = {
     part.__name__: part
     for part in (
-        *(schema.CaseFile, schema.Prompts, schema.SweepFields, schema.Tolerance, DefaultsFile),
+        *(schema.CaseFile, prompts.Prompts, prompts.LongAnswer, prompts.Conversation, prompts.Turn),
+        *(schema.SweepFields, schema.Tolerance, DefaultsFile),
         *(expected.Expect, expected.KnownBaseline, expected.KnownRecovery, expected.BaselineRange, expected.TopLayers),
         *(expected.MinimumRecovery, expected.RankOrder, expected.OfCurves, expected.Expectation, expected.Exemption),
     )

@@ -11,18 +11,21 @@ results.states[10]   # always there
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.casefile import Conversation, LongAnswer, Prompts, as_in_a_case
 from harness.engines import answer, engine_named
 from harness.intercept import forward
 from harness.metrics import recommend_metric as recommend_metric
 from harness.metrics.layouts import dtype_name
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
-from harness.models.tokens import read, single
+from harness.models.remarks import remarks
+from harness.models.tokens import AnswerText, read_prompts
 from harness.patching import check_question
 from harness.vocabulary import (
     COMPONENTS,
@@ -41,10 +44,12 @@ from harness.vocabulary import (
     bytes_of,
 )
 from harness.vocabulary.errors import PromptError, UnknownName, UsageError
+from harness.vocabulary.findings import Severity
 from harness.vocabulary.raised import BaselineError
 
-Prompt = str | Sequence[int]
-
+Prompt = str | Sequence[int] | Mapping[str, Any]
+AnswerToken = str | int | Mapping[str, Any]
+_NAMES = {"clean": "clean_text", "corrupted": "corrupted_text", "answer": "answer", "wrong": "wrong answer"}
 
 Key = int | tuple[int, ...]
 """A layer; in a grid (layer, position), (layer, head) or (layer, head, position)."""
@@ -156,14 +161,18 @@ class InterpretableModel:
         *,
         direction: str = "denoising",
         positions: Positions | Sequence[int] = "all",
-        answers: tuple[str | int, str | int] | None = None,
+        answers: tuple[AnswerToken, AnswerToken] | None = None,
+        special_tokens: bool = True,
         strategy: str = "auto",
         memory: int | str | None = None,
     ) -> PatchingResult:
         """Patch one component, layer by layer, and return how far the last token's logits come back, in percent.
 
-        Prompts are text or token ids. `answers` is (answer, wrong answer) for `logit_diff` and `log_prob`; without it,
-        the tokens that the clean and the corrupted run prefer. `positions` is "all", "last", token indices, or "each":
+        Prompts are text, token ids, or `{"messages": [{"role": "user", "content": "..."}]}` for the tokenizer's chat
+        template; with `special_tokens=False` the tokenizer adds nothing to text, such as BOS. `answers` is (answer,
+        wrong answer) for `logit_diff` and `log_prob`, each the token after the prompts, as text, as an id, or as
+        `{"text": "...", "token": "first"}`; without it, the tokens that the clean and the corrupted run prefer.
+        `positions` is "all", "last", token indices, or "each":
         then every position of every layer is a cell of its own. `memory`, in bytes or as "2GB", is what a walk over the
         layers may take above the weights; without it a quarter of what is free, at most 1 GiB.
 
@@ -183,6 +192,7 @@ class InterpretableModel:
             direction,
             positions,
             answers,
+            special_tokens,
             strategy,
             _amount(memory),
         )
@@ -216,27 +226,49 @@ def _wrapped(module: Any, tokenizer: Any) -> LoadedModel:
 
 def _question(
     model: LoadedModel, clean: Prompt, corrupted: Prompt, component: str, layers: Sequence[int] | None, metric: str,
-    direction: str, positions: Positions | Sequence[int], answers: tuple[str | int, str | int] | None, strategy: str,
-    memory: int | None,
+    direction: str, positions: Positions | Sequence[int], answers: tuple[AnswerToken, AnswerToken] | None,
+    special_tokens: bool, strategy: str, memory: int | None,
 ) -> Question:  # fmt: skip
     _known("metric", metric, METRICS)
     _known("direction", direction, list(Direction))
     if not isinstance(component, str):
         raise UnknownName("component", str(component), COMPONENTS)
-    return Question(
-        clean=read(model, _prompt("clean_text", clean), "clean_text"),
-        corrupted=read(model, _prompt("corrupted_text", corrupted), "corrupted_text"),
-        sweep=Sweep(
-            (component,), None if layers is None else _whole("layers", layers), Direction(direction),
-            _positions(positions), strategy, memory,
-        ),
-        metrics=(metric,),
-        answers=None if answers is None else _answers(model, answers),
+    given = _prompts(clean, corrupted, answers, special_tokens)
+    clean_tokens, corrupted_tokens, answer_tokens = read_prompts(model, given, _NAMES)
+    sweep = Sweep(
+        (component,), None if layers is None else _whole("layers", layers), Direction(direction),
+        _positions(positions), strategy, memory,
     )  # fmt: skip
+    question = Question(clean_tokens, corrupted_tokens, sweep, (metric,), answer_tokens)
+    for remark in remarks(model, given, question):
+        if remark.severity is Severity.WARNING:
+            warnings.warn(str(remark), stacklevel=3)
+    return question
 
 
-def _prompt(name: str, prompt: Prompt) -> Prompt:
-    return prompt if isinstance(prompt, str) else _whole(name, prompt)
+def _prompts(
+    clean: Prompt, corrupted: Prompt, answers: tuple[AnswerToken, AnswerToken] | None, special_tokens: bool
+) -> Prompts:
+    if answers is not None and (isinstance(answers, str | Mapping) or len(answers) != 2):
+        raise PromptError(f"answers {answers!r} must be two: the answer and the wrong answer")
+    answer, wrong = (None, None) if answers is None else map(_answer, ("answer", "wrong answer"), answers)
+    return Prompts.model_construct(
+        clean=_prompt("clean_text", clean),
+        corrupted=_prompt("corrupted_text", corrupted),
+        answer=answer,
+        wrong=wrong,
+        special_tokens=special_tokens,
+    )
+
+
+def _prompt(name: str, prompt: Prompt) -> str | tuple[int, ...] | Conversation:
+    if isinstance(prompt, str):
+        return prompt
+    return as_in_a_case(Conversation, prompt, name) if isinstance(prompt, Mapping) else _whole(name, prompt)
+
+
+def _answer(name: str, answer: AnswerToken) -> AnswerText:
+    return as_in_a_case(LongAnswer, answer, name) if isinstance(answer, Mapping) else answer
 
 
 def _positions(positions: Positions | Sequence[int]) -> Positions:
@@ -265,12 +297,6 @@ def _whole(name: str, values: Sequence[int]) -> tuple[int, ...]:
         return tuple(operator.index(value) for value in values)
     except TypeError as error:
         raise UsageError(f"{name} {values!r} must be a list of whole numbers") from error
-
-
-def _answers(model: LoadedModel, answers: tuple[str | int, str | int]) -> AnswerTokens:
-    if isinstance(answers, str) or len(answers) != 2:
-        raise PromptError(f"answers {answers!r} must be two: the answer and the wrong answer")
-    return AnswerTokens(single(model, answers[0], "answer"), single(model, answers[1], "wrong answer"))
 
 
 def _usable(given: Answer) -> Curve:

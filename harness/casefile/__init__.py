@@ -23,7 +23,8 @@ from harness.casefile.language.expected import (
 )
 from harness.casefile.language.fields import Slug
 from harness.casefile.language.names import Names
-from harness.casefile.language.schema import CaseFile, Prompts, Tolerance
+from harness.casefile.language.prompts import Conversation, LongAnswer, Prompts, Turn, as_in_a_case
+from harness.casefile.language.schema import CaseFile, Tolerance
 from harness.casefile.validation.validate import load_yaml_as
 
 __all__ = [
@@ -32,18 +33,22 @@ __all__ = [
     "SUFFIX",
     "Case",
     "CaseFile",
+    "Conversation",
     "DefaultsFile",
     "Exemption",
     "Expect",
     "Expectation",
     "KnownBaseline",
     "KnownRecovery",
+    "LongAnswer",
     "Names",
     "OfCurves",
     "OfJobs",
     "Prompts",
     "Slug",
     "Tolerance",
+    "Turn",
+    "as_in_a_case",
     "exemptions",
     "find_cases",
     "load_case",

@@ -21,12 +21,14 @@ from harness.checks import (
     reference,
     shift_share,
     strategy,
+    tokens,
     zero_baseline,
 )
 from harness.checks.evidence import Evidence, gather
 from harness.vocabulary import Finding
 
 CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
+    "tokens": tokens.check,
     "finiteness": finiteness.check,
     "zero-baseline": zero_baseline.check,
     "oracle": oracle.check,

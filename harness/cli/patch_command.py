@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from harness.cli.parameters import OutputFile
 from harness.cli.selection import allow_code_option, configured, tables_option
 from harness.vocabulary import bytes_of
 from harness.vocabulary.errors import UsageError, suggest
+
+if TYPE_CHECKING:
+    from harness.casefile import Prompts
 
 _TIE = 0.05
 """Points within which two recoveries are tied in a ranking: what a case counts as equal unless it says otherwise."""
@@ -29,6 +32,8 @@ _TIE = 0.05
 @click.option("--clean", required=True, help="The clean prompt: text, or token ids such as 1,5,6 with --ids.")
 @click.option("--corrupted", required=True, help="The corrupted prompt.")
 @click.option("--ids", is_flag=True, help="The prompts are token ids.")
+@click.option("--chat", is_flag=True, help="The prompts are a user's messages, for the tokenizer's chat template.")
+@click.option("--no-special-tokens", is_flag=True, help="The tokenizer adds nothing to the prompts, such as BOS.")
 @click.option(
     "-c",
     "--component",
@@ -46,8 +51,9 @@ _TIE = 0.05
 @click.option("--positions", default="all", show_default=True, help="all, last, each, or token positions such as 0,3.")
 @click.option("--strategy", default="auto", show_default=True, help="auto, one-pass or stepwise.")
 @click.option("--memory", help="What a walk over the layers may take above the weights, as in 2GB.")
-@click.option("--answer", help="Text of one token; the answer of logit_diff and log_prob.")
-@click.option("--wrong", help="Text of one token; the wrong answer.")
+@click.option("--answer", help="The token after the prompts, as text: the answer of logit_diff and log_prob.")
+@click.option("--wrong", help="The wrong answer, likewise.")
+@click.option("--first-token", is_flag=True, help="Of answers of several tokens, take the first.")
 @click.option("-e", "--engine", default="native", show_default=True, shell_complete=completers.engines)
 @allow_code_option
 @tables_option
@@ -58,6 +64,7 @@ def command(**given: Any) -> None:
     """Run one sweep and print its table."""
     from harness.cli.screen import waiting
     from harness.engines import answer, engine_named
+    from harness.models.remarks import remarks
     from harness.patching import forecast
     from harness.results.reports.terminal import console
     from harness.vocabulary import code_refusal, is_code, prediction
@@ -74,10 +81,12 @@ def command(**given: Any) -> None:
         from harness.results.plots import colours, draw
 
         colours("RdBu_r")  # matplotlib is there, before the model is loaded
-    memory = _amount(given["memory"])
+    memory, prompts = _amount(given["memory"]), _prompts(given)
     with waiting():
         model = _load(given["name"], given["tables"], given["download"])
-    question = _question(model, given, memory)
+    question = _question(model, prompts, given, memory)
+    for remark in remarks(model, prompts, question):
+        click.echo(f"harness: {remark}", err=True)
     if large := prediction(forecast(model, question)):
         click.echo(f"harness: {large}", err=True)
     try:
@@ -121,21 +130,48 @@ def _load(name: str, tables: tuple[str, ...], download: bool) -> Any:
     raise UsageError(f"{name!r} is neither a model nor a folder; {suggest(name, table)}")
 
 
-def _question(model: Any, given: dict[str, Any], memory: int | None) -> Any:
-    from harness.models.tokens import read, single
-    from harness.vocabulary import AnswerTokens, Direction, Question, Sweep
+def _prompts(given: dict[str, Any]) -> Prompts:
+    """Return what the options say of the prompts. Raises UsageError for options that exclude each other."""
+    from harness.casefile import Conversation, LongAnswer, Prompts, Turn
+
+    if (given["answer"] is None) != (given["wrong"] is None):
+        raise UsageError("--answer and --wrong come together")
+    if given["first_token"] and given["answer"] is None:
+        raise UsageError("--first-token needs --answer and --wrong")
+    if sum(given[name] for name in ("ids", "chat", "no_special_tokens")) > 1:
+        raise UsageError("--ids, --chat and --no-special-tokens exclude each other")
+
+    def prompt(name: str) -> Any:
+        text = given[name]
+        if given["ids"]:
+            return _numbers(text, "prompt")
+        return Conversation(messages=(Turn(role="user", content=text),)) if given["chat"] else text
+
+    def answer(text: str | None) -> Any:
+        return LongAnswer(text=text, token="first") if given["first_token"] and text else text
+
+    return Prompts.model_construct(
+        clean=prompt("clean"),
+        corrupted=prompt("corrupted"),
+        answer=answer(given["answer"]),
+        wrong=answer(given["wrong"]),
+        special_tokens=not given["no_special_tokens"],
+    )
+
+
+def _question(model: Any, prompts: Prompts, given: dict[str, Any], memory: int | None) -> Any:
+    from harness.models.tokens import read_prompts
+    from harness.vocabulary import Direction, Question, Sweep
     from harness.vocabulary.errors import UnknownName
 
     if given["direction"] not in list(Direction):
         raise UnknownName("direction", given["direction"], list(Direction))
-    if (given["answer"] is None) != (given["wrong"] is None):
-        raise UsageError("--answer and --wrong come together")
-    prompts = [given["clean"], given["corrupted"]]
-    clean, corrupted = [_numbers(prompt, "prompt") for prompt in prompts] if given["ids"] else prompts
     positions = given["positions"]
+    names = {name: f"--{name}" for name in ("clean", "corrupted", "answer", "wrong")}
+    clean, corrupted, answers = read_prompts(model, prompts, names)
     return Question(
-        clean=read(model, clean, "--clean"),
-        corrupted=read(model, corrupted, "--corrupted"),
+        clean,
+        corrupted,
         sweep=Sweep(
             tuple(given["components"]),
             None if given["layers"] is None else _numbers(given["layers"], "--layers"),
@@ -145,9 +181,7 @@ def _question(model: Any, given: dict[str, Any], memory: int | None) -> Any:
             memory,
         ),
         metrics=tuple(given["metrics"]),
-        answers=None
-        if given["answer"] is None
-        else AnswerTokens(single(model, given["answer"], "--answer"), single(model, given["wrong"], "--wrong")),
+        answers=answers,
     )
 
 

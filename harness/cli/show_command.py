@@ -132,7 +132,10 @@ def _print_model(model: Resolved, screen: Console) -> None:
     if "tokens" in model:
         screen.print(_tokens(model["tokens"]))
     if "answers" in model:
-        screen.print(Text("answer {answer}, wrong answer {wrong}".format(**model["answers"])))
+        answer, wrong = (f"{each['text']!r} {each['id']}" for each in model["answers"].values())
+        screen.print(Text(f"answer {answer}, wrong answer {wrong}"))
+    for remark in model.get("remarks", ()):
+        screen.print(Text(remark, style="yellow"))
     if "sites" in model:
         screen.print(_sites(model["sites"]))
         screen.print(Text(f"{model['cells']} cells\n"))

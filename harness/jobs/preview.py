@@ -19,6 +19,8 @@ from harness.jobs.planning import Job, metrics_of
 from harness.jobs.run import question_of
 from harness.models import ModelRow
 from harness.models.loaded import LoadedModel
+from harness.models.remarks import remarks
+from harness.models.tokens import piece
 from harness.patching import check_question
 from harness.snapshots import location_of
 from harness.support.progress import say
@@ -79,9 +81,10 @@ def _model(case: Case, row: ModelRow) -> dict[str, Any]:
         question = question_of(case, model, case.metrics)
     except UsageError as error:
         return {**known, "problem": str(error)}
-    known |= {"tokens": _tokens(question)}
+    known |= {"tokens": _tokens(question), "remarks": [str(each) for each in remarks(model, case.prompts, question)]}
     if question.answers:
-        known |= {"answers": asdict(question.answers)}
+        ids = asdict(question.answers).items()
+        known |= {"answers": {name: {"id": token, "text": piece(model.tokenizer, token)} for name, token in ids}}
     try:
         check_question(model, question)
         points = resolve(model, question.sweep)

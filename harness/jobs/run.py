@@ -19,10 +19,10 @@ from harness.jobs.planning import Job
 from harness.models.fingerprint import Fingerprint, fingerprint, settled
 from harness.models.loaded import LoadedModel
 from harness.models.spec import ModelRow
-from harness.models.tokens import read, single
+from harness.models.tokens import read_prompts
 from harness.patching import forecast
 from harness.support import progress
-from harness.vocabulary import AnswerTokens, Finding, JobResult, Question, Status, prediction
+from harness.vocabulary import Finding, JobResult, Question, Status, prediction
 from harness.vocabulary.errors import EngineUnavailable, HarnessError, ModelUnavailable, TapError, UsageError, described
 from harness.vocabulary.raised import FindingError, JobInterrupted, SweepFailed, SweepInterrupted
 from harness.vocabulary.verdict import expect_failure, judge
@@ -189,17 +189,8 @@ class _Run:
 
 def question_of(case: Case, model: LoadedModel, metrics: Sequence[str]) -> Question:
     """Return what a case asks of one model. Raises PromptError for prompts the model cannot read."""
-    prompts = case.prompts
-    answers = None
-    if prompts.answer is not None and prompts.wrong is not None:
-        answers = AnswerTokens(single(model, prompts.answer, "answer"), single(model, prompts.wrong, "wrong answer"))
-    return Question(
-        clean=read(model, prompts.clean, "prompts.clean"),
-        corrupted=read(model, prompts.corrupted, "prompts.corrupted"),
-        sweep=case.asked_sweep,
-        metrics=tuple(metrics),
-        answers=answers,
-    )
+    clean, corrupted, answers = read_prompts(model, case.prompts)
+    return Question(clean, corrupted, case.asked_sweep, tuple(metrics), answers)
 
 
 def _checked(evidence: Evidence) -> list[Finding]:

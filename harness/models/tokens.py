@@ -1,36 +1,81 @@
-"""Prompts as a model reads them."""
+"""Prompts and answers as a model reads them: text is what the tokenizer makes of it in its place."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from harness.casefile import Conversation, LongAnswer, Prompts
 from harness.models.loaded import LoadedModel, Tokenizer
-from harness.vocabulary import Tokens
+from harness.models.wording import Prompt, Wording, worded
+from harness.vocabulary import AnswerTokens, Tokens
 from harness.vocabulary.errors import PromptError
 
+AnswerText = str | int | LongAnswer
+"""The token after a prompt: as text, as an id, or as the first token of a longer text."""
 
-def read(model: LoadedModel, prompt: str | Sequence[int], name: str = "prompt") -> Tokens:
+IN_A_CASE = {"clean": "prompts.clean", "corrupted": "prompts.corrupted", "answer": "answer", "wrong": "wrong answer"}
+
+_SHOWN = 16
+"""Tokens of a list that a message shows; of a longer list these are the last ones."""
+
+
+def read(model: LoadedModel, prompt: Prompt, name: str = "prompt", special_tokens: bool = True) -> Tokens:
     """Tokenize a prompt, or take token ids as they are.
 
-    Raises PromptError for an empty prompt, for text on a model without a tokenizer, and for an id outside the
+    `special_tokens` says whether the tokenizer adds BOS and its like to text. Raises PromptError for an empty prompt,
+    for text on a model without a tokenizer, for messages without a chat template, and for an id outside the
     vocabulary: an embedding looks such an id up without complaint and returns whatever lies there.
     """
-    ids = _encode(model.tokenizer, prompt, name) if isinstance(prompt, str) else tuple(int(i) for i in prompt)
+    if isinstance(prompt, str | Conversation):
+        ids = worded(model.tokenizer, prompt, name, special_tokens).ids()
+    else:
+        ids = tuple(int(token) for token in prompt)
     if not ids:
         raise PromptError(f"{name} is empty; give at least one token")
-    vocab = model.card.vocab
-    outside = [i for i in ids if i < 0 or (vocab and i >= vocab)]
-    if outside:
-        raise PromptError(f"{name}: token id {outside[0]} is outside the vocabulary of {vocab:,}")
+    _check_range(model, ids, name)
     return Tokens(ids, tuple(piece(model.tokenizer, i) for i in ids))
 
 
-def single(model: LoadedModel, answer: str | int, name: str) -> int:
-    """Return the token id of an answer given as an id or as text of exactly one token."""
-    tokens = read(model, answer if isinstance(answer, str) else [answer], name)
-    if len(tokens.ids) != 1:
-        raise PromptError(f"{name} {answer!r} is {len(tokens.ids)} tokens {list(tokens.texts)}; give one token")
-    return tokens.ids[0]
+def read_prompts(
+    model: LoadedModel, given: Prompts, names: Mapping[str, str] = IN_A_CASE
+) -> tuple[Tokens, Tokens, AnswerTokens | None]:
+    """Return the clean and the corrupted prompt and the answers after them, as cases, commands and notebooks ask them.
+
+    `names` are what the fields of `given` are called where they were given. Raises what `read` and `answer_after` do,
+    and PromptError where text makes one token of both answers.
+    """
+    special = given.special_tokens
+    clean = read(model, given.clean, names["clean"], special)
+    corrupted = read(model, given.corrupted, names["corrupted"], special)
+    if given.answer is None or given.wrong is None:
+        return clean, corrupted, None
+    answers = {"answer": given.answer, "wrong": given.wrong}
+    ids = [answer_after(model, given, answer, names[key]) for key, answer in answers.items()]
+    if len({*ids}) == 1 and any(isinstance(answer, str | LongAnswer) for answer in answers.values()):
+        both = " and ".join(f"{names[key]} {_text(answer)!r}" for key, answer in answers.items())
+        same = listed(model.tokenizer, ids[:1])
+        raise PromptError(f"{both} are the same token {same}; no metric could tell them apart")
+    return clean, corrupted, AnswerTokens(*ids)
+
+
+def answer_after(model: LoadedModel, given: Prompts, answer: AnswerText, name: str) -> int:
+    """Return the token id of an answer given as an id, or as the text that continues a clean and a corrupted prompt.
+
+    The token is what ids(prompt + answer) holds after ids(prompt), both without special tokens; after a prompt of token
+    ids, which has no text, the answer is read by itself. Raises PromptError where the answer changes how the prompt
+    before it is read, where the prompts make different tokens of it, and where it is not one token.
+    """
+    if isinstance(answer, str | LongAnswer):
+        sides = {"clean": given.clean, "corrupted": given.corrupted}
+        after = {
+            side: _continuation(model, prompt, side, _text(answer), name, given.special_tokens)
+            for side, prompt in sides.items()
+        }
+        token = _one(model, after, answer, name)
+    else:
+        token = int(answer)
+    _check_range(model, [token], name)
+    return token
 
 
 def piece(tokenizer: Tokenizer | None, token: int) -> str:
@@ -38,7 +83,60 @@ def piece(tokenizer: Tokenizer | None, token: int) -> str:
     return tokenizer.decode([token]) if tokenizer is not None else f"<{token}>"
 
 
-def _encode(tokenizer: Tokenizer | None, text: str, name: str) -> tuple[int, ...]:
-    if tokenizer is None:
-        raise PromptError(f"{name} is text and the model has no tokenizer; give a list of token ids")
-    return tuple(tokenizer.encode(text)) if text.strip() else ()
+def listed(tokenizer: Tokenizer | None, ids: Sequence[int]) -> str:
+    """Return such as `[6864 ' capital', 315 ' of']`; the last tokens only where there are many."""
+    shown = [f"{token} {piece(tokenizer, token)!r}" for token in ids[-_SHOWN:]]
+    return f"[{', '.join(['...'] * (len(ids) > _SHOWN) + shown)}]"
+
+
+def _one(model: LoadedModel, after: dict[str, tuple[int, ...]], answer: str | LongAnswer, name: str) -> int:
+    text, first = _text(answer), isinstance(answer, LongAnswer)
+    if len({ids[:1] if first else ids for ids in after.values()}) > 1:
+        told = " and ".join(f"{listed(model.tokenizer, ids)} after {side}" for side, ids in after.items())
+        raise PromptError(f"{name} {text!r} is read as {told}; end both prompts alike, or give a token id")
+    ids = after["clean"]
+    if not ids:
+        raise PromptError(f"{name} {text!r} adds no token to the prompt")
+    if len(ids) > 1 and not first:
+        raise PromptError(
+            f"{name} {text!r} is {len(ids)} tokens {listed(model.tokenizer, ids)}; give one token, "
+            f"or {{text: {text!r}, token: first}} (`patch --first-token`) for the first"
+        )
+    return ids[0]
+
+
+def _continuation(
+    model: LoadedModel, prompt: Prompt, side: str, answer: str, name: str, special_tokens: bool
+) -> tuple[int, ...]:
+    if not isinstance(prompt, str | Conversation):
+        return worded(model.tokenizer, answer, name).bare()
+    wording = worded(model.tokenizer, prompt, f"the {side} prompt", special_tokens)
+    try:
+        before, whole = wording.bare(), wording.bare(answer)
+    except PromptError as error:  # a tokenizer of whole words refuses an answer without a space before it
+        raise PromptError(f"{name} {answer!r} after {wording.name}: {error}; {_hint(wording)}") from error
+    if whole[: len(before)] != before:
+        raise PromptError(_merged(wording, before, whole, answer, name))
+    return whole[len(before) :]
+
+
+def _merged(wording: Wording, before: Sequence[int], whole: Sequence[int], answer: str, name: str) -> str:
+    alone, together = (listed(wording.tokenizer, ids) for ids in (before, whole))
+    return f"{name} {answer!r} changes how {wording.name} is read: {alone} alone, {together} with it; {_hint(wording)}"
+
+
+def _hint(wording: Wording) -> str:
+    if wording.text[-1:].isspace():
+        return "move the space at the end of the prompt to the beginning of the answer"
+    return "begin the answer with a space, or give a token id"
+
+
+def _text(answer: AnswerText) -> str:
+    return answer.text if isinstance(answer, LongAnswer) else str(answer)
+
+
+def _check_range(model: LoadedModel, ids: Sequence[int], name: str) -> None:
+    vocab = model.card.vocab
+    outside = [i for i in ids if i < 0 or (vocab and i >= vocab)]
+    if outside:
+        raise PromptError(f"{name}: token id {outside[0]} is outside the vocabulary of {vocab:,}")

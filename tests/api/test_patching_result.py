@@ -214,11 +214,11 @@ def test_answers_are_text_ids_or_what_the_runs_prefer():
     model = dial()
     default = model.activation_patching("a", "b", metric="logit_diff")
     assert (default.answers.answer, default.answers.wrong) == (0, 1)
-    for answers in (("a", "b"), (0, 1)):
+    for answers in ((" a", " b"), (0, 1)):
         given = model.activation_patching("a", "b", metric="logit_diff", answers=answers)
         assert dict(given) == dict(default)
-    with pytest.raises(PromptError, match="wrong answer 'b c' is 2 tokens"):
-        model.activation_patching("a", "b", metric="log_prob", answers=("a", "b c"))
+    with pytest.raises(PromptError, match="wrong answer ' b c' is 2 tokens"):
+        model.activation_patching("a", "b", metric="log_prob", answers=(" a", " b c"))
     with pytest.raises(FindingError, match="ANS001"):
         model.activation_patching([0], [8], metric="log_prob")
 

@@ -128,5 +128,5 @@ def test_what_cannot_be_read_hides_no_other_fault_and_invents_none(tmp_path: Pat
         "x.case.yaml:1:10: include: gone.yaml: does not exist; did you mean 'x.case.yaml'?",
         "x.case.yaml:3:11: metrics[0]: 'l3' is not a metric; known: cosine, kl_divergence, l2, log_prob, "
         "logit_diff, mse",
-        "x.case.yaml:4:18: prompts.clean: expected text or a list of token ids, found the number 5",
+        "x.case.yaml:4:18: prompts.clean: expected text, a list of token ids, or `messages`, found the number 5",
     ]

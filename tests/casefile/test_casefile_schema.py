@@ -234,9 +234,10 @@ def test_every_message(problems: Problems, tmp_path: Path, minimal: str, extra: 
         ("{clean: [], corrupted: a}", "2:18: prompts.clean: at least one entry is needed"),
         ("{clean: [1, x], corrupted: a}", "2:22: prompts.clean[1]: expected a whole number, found the text 'x'"),
         ("{clean: [-1], corrupted: a}", "2:19: prompts.clean[0]: expected a number of at least 0, found -1"),
-        ("{clean: 5, corrupted: a}", "2:18: prompts.clean: expected text or a list of token ids, found the number 5"),
+        ("{clean: 5, corrupted: a}",
+         "2:18: prompts.clean: expected text, a list of token ids, or `messages`, found the number 5"),
         ("{clean: no, corrupted: true}",
-         "2:33: prompts.corrupted: expected text or a list of token ids, found true"),
+         "2:33: prompts.corrupted: expected text, a list of token ids, or `messages`, found true"),
         ("{clean: a, corrupted: b, answer: c}",
          "2:43: prompts.answer: 'answer' needs 'wrong' beside it; give both or neither"),
         ("{clean: a, corrupted: b, wrong: 0}",
@@ -244,10 +245,31 @@ def test_every_message(problems: Problems, tmp_path: Path, minimal: str, extra: 
         ("{clean: a, corrupted: b, answer: 7, wrong: 7}",
          "2:53: prompts.wrong: is the same as 'answer'; no metric could tell them apart"),
         ("{clean: a, corrupted: b, answer: [1], wrong: -1}",
-         "2:43: prompts.answer: expected text or a token id, found a list\n"
+         "2:43: prompts.answer: expected text, a token id, or `text` and `token: first`, found a list\n"
          "2:55: prompts.wrong: expected a number of at least 0, found -1"),
         ("{clean: a, corrupted: b, answer: true, wrong: 1}",
-         "2:43: prompts.answer: expected text or a token id, found true"),
+         "2:43: prompts.answer: expected text, a token id, or `text` and `token: first`, found true"),
+        ("{clean: a, corrupted: b, answer: {text: c}, wrong: d}",
+         "2:43: prompts.answer.token: is missing"),
+        ("{clean: a, corrupted: b, answer: {text: '', token: last}, wrong: d}",
+         "2:50: prompts.answer.text: expected text, found empty text\n"
+         "2:61: prompts.answer.token: 'last' is not a token of an answer; known: first"),
+        ("{clean: a, corrupted: b, answer: {text: c, token: first}, wrong: {text: c, token: first}}",
+         "2:75: prompts.wrong: is the same as 'answer'; no metric could tell them apart"),
+        ("{clean: {messages: []}, corrupted: {message: []}}",
+         "2:29: prompts.clean.messages: at least one entry is needed\n"
+         "2:45: prompts.corrupted.messages: is missing\n"
+         "2:46: prompts.corrupted.message: is not a field here; did you mean 'messages'?"),
+        ("{clean: {messages: [{role: user}]}, corrupted: {messages: hello}}",
+         "2:30: prompts.clean.messages[0].content: is missing\n"
+         "2:68: prompts.corrupted.messages: expected a list, found the text 'hello'"),
+        ("{clean: a, corrupted: b, special_tokens: no}",
+         "2:51: prompts.special_tokens: expected true or false, found the text 'no'"),
+        ("{clean: [1], corrupted: {messages: [{role: user, content: a}]}, special_tokens: false}",
+         "2:90: prompts.special_tokens: says nothing here: they are added to text, and neither prompt is text"),
+        ("{messages: [{role: user, content: a}]}",
+         "2:10: prompts.clean: is missing\n2:10: prompts.corrupted: is missing\n"
+         "2:11: prompts.messages: is not a field here; known: answer, clean, corrupted, special_tokens, wrong"),
         ("a b", "2:10: prompts: expected a mapping, found the text 'a b'"),
     ],
 )  # fmt: skip

@@ -14,8 +14,10 @@ import faulty_models as faulty
 import numpy as np
 from bench import codes, dial, run
 from faulty_models import loaded
+from toy_tokenizers import VOCAB, toy
 
 import harness.environment.facts
+from harness import models
 from harness.checks import reference
 from harness.engines import ENGINES, answer, engine_named
 from harness.engines.formula import Engine, Formula
@@ -26,6 +28,7 @@ from harness.laws.conformance.matrix import row_cells
 from harness.laws.conformance.rows import architecture
 from harness.metrics import host_row, measure
 from harness.models.sources import miniatures
+from harness.models.spec import SyntheticRow
 from harness.patching.patch import Patch
 from harness.patching.sweep import Plan
 from harness.vocabulary import Direction
@@ -135,6 +138,18 @@ def refusing_reference(bench: Any) -> set[str]:
     return codes(run(sound(), "published", reference="native", **L2))
 
 
+def read_by(tokenizer: str, clean: Any, corrupted: Any) -> Callable[[Any], set[str]]:
+    """A small model whose prompts are read by a toy tokenizer."""
+
+    def plant(bench: Any) -> set[str]:
+        row = SyntheticRow(id="l", source="synthetic", architecture="llama", vocab=VOCAB, layers=2, dtype="float32")
+        model = models.load(row)
+        model.tokenizer = toy(tokenizer)
+        return codes(run(model, **L2, prompts={"clean": clean, "corrupted": corrupted}))
+
+    return plant
+
+
 # -- snapshots: through pytest and syrupy, as a user has them ----------------------------------------------------------
 
 CASE = """\
@@ -235,6 +250,9 @@ FAULTS = (
     fault("ALN001", "prompts of two lengths", native(dial, prompts={"clean": (0,), "corrupted": (1, 2)})),
     fault("ANS001", "two runs that prefer one token", native(dial, metrics=("logit_diff",),
           prompts={"clean": (0,), "corrupted": (8,)})),
+    fault("TOK001", "a text that begins with BOS", read_by("byte-level with BOS", "<s>It is 5", "<s>It is 6")),
+    fault("TOK002", "a tokenizer that ends with EOS", read_by("metaspace with EOS", "It is 5", "It is 6")),
+    fault("TOK003", "a prompt filled up in front", read_by("byte-level with BOS", (0, 0, 1, 9), (0, 8, 1, 9))),
     fault("ORC001", "a distance twice too long", formula(lambda *about: 2 * distance(*about))),
     fault("ORC002", "recoveries one point too high", formula(recovery=lambda *two: percent(*two) + 1, model=sound)),
     fault("ORC003", "a guard that answers 0 % to a zero baseline",

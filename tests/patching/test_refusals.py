@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from plain_transformer import CLEAN, CORRUPTED, VOCAB, loaded
 
+from harness.casefile import Prompts
 from harness.engines import answer, engine_named
 from harness.models.sources.words import WordTokenizer
-from harness.models.tokens import read, single
+from harness.models.tokens import answer_after, read
 from harness.patching import walk
 from harness.patching.sweep import check_alignment
 from harness.vocabulary import AnswerTokens, Question, State, Sweep, Tokens
@@ -89,8 +90,11 @@ def test_text_without_a_tokenizer_is_an_error(plain):
 def test_an_answer_of_two_tokens_is_an_error(plain):
     model = loaded(plain)
     model.tokenizer = WordTokenizer(VOCAB)
-    with pytest.raises(PromptError, match=r"wrong answer 'New York' is 2 tokens \['New', ' York'\]; give one token"):
-        single(model, "New York", "wrong answer")
+    prompts = Prompts(clean=(1,), corrupted=(2,))
+    with pytest.raises(
+        PromptError, match=r"wrong answer 'New York' is 2 tokens \[\d+ 'New', \d+ ' York'\]; give one token"
+    ):
+        answer_after(model, prompts, "New York", "wrong answer")
 
 
 @pytest.mark.parametrize("metrics", [("l2",), ("l2", "mse", "cosine", "kl_divergence"), ("log_prob",)], ids=", ".join)

@@ -26,29 +26,23 @@ from harness.casefile.language.fields import (
     AMOUNT,
     DISTINCT,
     LIST,
-    NUMBER,
     TEXT,
     Component,
     Engine,
     Models,
     NameOf,
-    Refusal,
     Size,
     Slug,
     StrictModel,
     TagName,
-    Text,
-    TokenId,
     either,
     refuse,
 )
+from harness.casefile.language.prompts import Prompts
 from harness.vocabulary import STRATEGIES, Direction
 
 CheckName = Annotated[str, NameOf("a check", CHECKS)]
-TokenIds = Annotated[tuple[TokenId, ...], Field(min_length=1), LIST]
 Indices = Annotated[tuple[int, ...], Field(min_length=1), DISTINCT, LIST]
-Prompt = Annotated[Annotated[Text, TEXT] | TokenIds, either("text or a list of token ids")]
-AnswerToken = Annotated[Annotated[Text, TEXT] | Annotated[TokenId, NUMBER], either("text or a token id")]
 Layers = Annotated[
     Annotated[str, NameOf("a choice of layers", ("all",)), TEXT] | Indices,
     either("'all' or a list of layers"),
@@ -57,27 +51,6 @@ Positions = Annotated[
     Annotated[str, NameOf("a choice of positions", ("all", "last", "each")), TEXT] | Indices,
     either("'all', 'last', 'each' or a list of token positions"),
 ]
-
-
-class Prompts(StrictModel):
-    """Two prompts of equal token length, as text or token ids, and the tokens that `logit_diff` and `log_prob` read.
-
-    Without answers the most likely token of each run is its answer.
-    """
-
-    clean: Prompt = Field(description="text, or a list of token ids")
-    corrupted: Prompt = Field(description="text, or a list of token ids, as many tokens as `clean` has")
-    answer: AnswerToken | None = Field(default=None, description="one token, as text or id: the right answer")
-    wrong: AnswerToken | None = Field(default=None, description="one token, as text or id: the wrong answer")
-
-    @model_validator(mode="after")
-    def _answers_come_in_pairs(self) -> Self:
-        if (self.answer is None) != (self.wrong is None):
-            given, lacking = ("answer", "wrong") if self.wrong is None else ("wrong", "answer")
-            raise refuse([Refusal((given,), f"{given!r} needs {lacking!r} beside it; give both or neither")])
-        if self.answer is not None and self.answer == self.wrong:
-            raise refuse([Refusal(("wrong",), "is the same as 'answer'; no metric could tell them apart")])
-        return self
 
 
 class SweepFields(StrictModel):

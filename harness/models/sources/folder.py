@@ -50,7 +50,7 @@ def load_folder(
             "set trust_remote_code on a hub row if you have read it"
         )
     module = _load_module(folder, model_id, trust_remote_code)
-    tokenizer = _load_tokenizer(folder, model_id, config, trust_remote_code)
+    tokenizer = load_tokenizer(folder, model_id, config, trust_remote_code)
     cast(module, dtype)
     return LoadedModel(card_of(module, config, model_id, source), module, tokenizer)
 
@@ -126,7 +126,8 @@ def _load_module(folder: Path, model_id: str, trust_remote_code: bool) -> Any:
     return module
 
 
-def _load_tokenizer(folder: Path, model_id: str, config: dict[str, Any], trusted: bool) -> Tokenizer | None:
+def load_tokenizer(folder: Path, model_id: str, config: dict[str, Any], trusted: bool = False) -> Tokenizer | None:
+    """Return the tokenizer of an mlx-lm folder, or None where it has none. Raises UsageError with what mlx-lm says."""
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         return None
     from mlx_lm.utils import load_tokenizer

@@ -1,6 +1,6 @@
 """Findings about the prompts and the answers of a case."""
 
-from harness.vocabulary.findings.kind import ERROR, FindingKind
+from harness.vocabulary.findings.kind import ERROR, NOTE, WARNING, FindingKind
 
 KINDS = (
     FindingKind(
@@ -16,5 +16,26 @@ KINDS = (
         ERROR,
         "clean and corrupted runs prefer the same token",
         "give `prompts.answer` and `prompts.wrong` for logit_diff and log_prob",
+    ),
+    FindingKind(
+        "TOK001",
+        "tokens",
+        WARNING,
+        "a prompt begins with the BOS token twice",
+        "take it out of the text, or say `special_tokens: false`; a model is trained on one",
+    ),
+    FindingKind(
+        "TOK002",
+        "tokens",
+        WARNING,
+        "the tokenizer ends a prompt with a special token",
+        "the last logits are about what follows the end; say `special_tokens: false`, and write BOS into the text",
+    ),
+    FindingKind(
+        "TOK003",
+        "tokens",
+        NOTE,
+        "pad tokens in front of a prompt are attended to",
+        "no mask hides them here, so they move every logit; choose prompts of equal length without padding",
     ),
 )

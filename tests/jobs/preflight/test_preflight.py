@@ -65,8 +65,13 @@ WRONG = [
      "the vocabulary of 64; on small"),
     ("prompts: {clean: a, corrupted: z}", "tiny", "2:32: prompts.corrupted: 'z' is not a word of this model; known: a, "
      "b, c, d, e, f, g, h; on tiny"),
-    ("prompts: {clean: a, corrupted: b, answer: c d, wrong: 1}", "tiny", "2:43: prompts.answer: the answer 'c d' is 2 "
-     "tokens ['c', 'd']; give one token; on tiny"),
+    ("prompts: {clean: a, corrupted: b, answer: ' c d', wrong: 1}", "tiny", "2:43: prompts.answer: the answer ' c d' "
+     "is 2 tokens [2 'c', 3 'd']; give one token, or {text: ' c d', token: first}"),
+    ("prompts: {clean: a, corrupted: b, answer: c, wrong: 1}", "tiny", "2:43: prompts.answer: the answer 'c' after the "
+     "clean prompt: 'ac' is not a word of this model; did you mean 'c'?; begin the answer with a space, or "
+     "give a token id"),
+    ("prompts: {clean: a, corrupted: b, answer: ' c', wrong: 2}", "tiny", "2:56: prompts.wrong: answer ' c' and wrong "
+     "answer '2' are the same token [2 'c']; no metric could tell them apart; on tiny"),
     ("sweep: {positions: [0, 2]}", "small", "3:24: sweep.positions[1]: position 2 is outside the prompt of 2 tokens; "
      "on small"),
 ]  # fmt: skip
