@@ -268,7 +268,12 @@ def _prompt(name: str, prompt: Prompt) -> str | tuple[int, ...] | Conversation:
 
 
 def _answer(name: str, answer: AnswerToken) -> AnswerText:
-    return as_in_a_case(LongAnswer, answer, name) if isinstance(answer, Mapping) else answer
+    if isinstance(answer, Mapping):
+        return as_in_a_case(LongAnswer, answer, name)
+    try:
+        return answer if isinstance(answer, str) else operator.index(answer)
+    except TypeError as error:
+        raise PromptError(f"{name} {answer!r} must be text, a token id, or text and token of a mapping") from error
 
 
 def _positions(positions: Positions | Sequence[int]) -> Positions:

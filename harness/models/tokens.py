@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.casefile import Conversation, LongAnswer, Prompts
+from harness.casefile.syntax.document import shown
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.models.wording import Prompt, Wording, worded
 from harness.vocabulary import AnswerTokens, Tokens
@@ -16,7 +17,7 @@ AnswerText = str | int | LongAnswer
 IN_A_CASE = {"clean": "prompts.clean", "corrupted": "prompts.corrupted", "answer": "answer", "wrong": "wrong answer"}
 
 _SHOWN = 16
-"""Tokens of a list that a message shows; of a longer list these are the last ones."""
+"""Tokens of a list that a message shows."""
 
 
 def read(model: LoadedModel, prompt: Prompt, name: str = "prompt", special_tokens: bool = True) -> Tokens:
@@ -52,7 +53,7 @@ def read_prompts(
     answers = {"answer": given.answer, "wrong": given.wrong}
     ids = [answer_after(model, given, answer, names[key]) for key, answer in answers.items()]
     if len({*ids}) == 1 and any(isinstance(answer, str | LongAnswer) for answer in answers.values()):
-        both = " and ".join(f"{names[key]} {_text(answer)!r}" for key, answer in answers.items())
+        both = " and ".join(f"{names[key]} {shown(_text(answer))}" for key, answer in answers.items())
         same = listed(model.tokenizer, ids[:1])
         raise PromptError(f"{both} are the same token {same}; no metric could tell them apart")
     return clean, corrupted, AnswerTokens(*ids)
@@ -84,23 +85,24 @@ def piece(tokenizer: Tokenizer | None, token: int) -> str:
 
 
 def listed(tokenizer: Tokenizer | None, ids: Sequence[int]) -> str:
-    """Return such as `[6864 ' capital', 315 ' of']`; the last tokens only where there are many."""
-    shown = [f"{token} {piece(tokenizer, token)!r}" for token in ids[-_SHOWN:]]
-    return f"[{', '.join(['...'] * (len(ids) > _SHOWN) + shown)}]"
+    """Return such as `[6864 ' capital', 315 ' of']`; the first and the last tokens where there are many."""
+    half = _SHOWN // 2
+    ends = [ids] if len(ids) <= _SHOWN else [ids[:half], ids[-half:]]
+    return f"[{', ..., '.join(', '.join(f'{token} {piece(tokenizer, token)!r}' for token in each) for each in ends)}]"
 
 
 def _one(model: LoadedModel, after: dict[str, tuple[int, ...]], answer: str | LongAnswer, name: str) -> int:
     text, first = _text(answer), isinstance(answer, LongAnswer)
     if len({ids[:1] if first else ids for ids in after.values()}) > 1:
         told = " and ".join(f"{listed(model.tokenizer, ids)} after {side}" for side, ids in after.items())
-        raise PromptError(f"{name} {text!r} is read as {told}; end both prompts alike, or give a token id")
+        raise PromptError(f"{name} {shown(text)} is read as {told}; end both prompts alike, or give a token id")
     ids = after["clean"]
     if not ids:
-        raise PromptError(f"{name} {text!r} adds no token to the prompt")
+        raise PromptError(f"{name} {shown(text)} adds no token to the prompt")
     if len(ids) > 1 and not first:
         raise PromptError(
-            f"{name} {text!r} is {len(ids)} tokens {listed(model.tokenizer, ids)}; give one token, "
-            f"or {{text: {text!r}, token: first}} (`patch --first-token`) for the first"
+            f"{name} {shown(text)} is {len(ids)} tokens {listed(model.tokenizer, ids)}; give one token, "
+            f"or {{text: {shown(text)}, token: first}} (`patch --first-token`) for the first"
         )
     return ids[0]
 
@@ -114,7 +116,7 @@ def _continuation(
     try:
         before, whole = wording.bare(), wording.bare(answer)
     except PromptError as error:  # a tokenizer of whole words refuses an answer without a space before it
-        raise PromptError(f"{name} {answer!r} after {wording.name}: {error}; {_hint(wording)}") from error
+        raise PromptError(f"{name} {shown(answer)} after {wording.name}: {error}; {_hint(wording)}") from error
     if whole[: len(before)] != before:
         raise PromptError(_merged(wording, before, whole, answer, name))
     return whole[len(before) :]
@@ -122,7 +124,8 @@ def _continuation(
 
 def _merged(wording: Wording, before: Sequence[int], whole: Sequence[int], answer: str, name: str) -> str:
     alone, together = (listed(wording.tokenizer, ids) for ids in (before, whole))
-    return f"{name} {answer!r} changes how {wording.name} is read: {alone} alone, {together} with it; {_hint(wording)}"
+    told = f"{name} {shown(answer)} changes how {wording.name} is read: {alone} alone, {together} with it"
+    return f"{told}; {_hint(wording)}"
 
 
 def _hint(wording: Wording) -> str:

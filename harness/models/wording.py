@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,20 +29,16 @@ class Wording:
         return self._encode(self.text, self.added) if self.text.strip() else ()
 
     def bare(self, more: str = "") -> tuple[int, ...]:
-        """Return the ids of the text and what follows it, without special tokens where the tokenizer has the choice."""
-        return self._encode(self.text + more, self.added and not _has_a_choice(self.tokenizer))
+        """Return the ids of the text and what follows it, without special tokens where they can be left out."""
+        return self._encode(self.text + more, self.added and bool(_added_anyway(self.tokenizer)))
 
     def _encode(self, text: str, special_tokens: bool) -> tuple[int, ...]:
         if special_tokens:
-            return tuple(self.tokenizer.encode(text))
-        if _has_a_choice(self.tokenizer):
-            encode: Any = self.tokenizer.encode
-            return tuple(encode(text, add_special_tokens=False))
-        if added := list(self.tokenizer.encode("")):
-            raise PromptError(
-                f"{self.name}: the tokenizer adds {added} to every text and takes no `add_special_tokens=False`"
-            )
-        return tuple(self.tokenizer.encode(text))
+            return _ids(self.tokenizer.encode(text))
+        if added := _added_anyway(self.tokenizer):
+            message = f"the tokenizer adds {list(added)} to every text, whatever `add_special_tokens` says"
+            raise PromptError(f"{self.name}: {message}")
+        return _plain(self.tokenizer, text)
 
 
 def worded(tokenizer: Tokenizer | None, prompt: str | Conversation, name: str, special_tokens: bool = True) -> Wording:
@@ -55,12 +51,29 @@ def worded(tokenizer: Tokenizer | None, prompt: str | Conversation, name: str, s
     return Wording(name, tokenizer, _templated(tokenizer, prompt, name), added=False)
 
 
-def _has_a_choice(tokenizer: Tokenizer) -> bool:
+def _added_anyway(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Return the special tokens that a tokenizer adds to every text although it is told to add none."""
     try:
-        parameters = inspect.signature(tokenizer.encode).parameters
+        ids = _plain(tokenizer, "")
+    except Exception:  # noqa: BLE001  a tokenizer of the user's own that refuses empty text does not show what it adds
+        return ()
+    # To some tokenizers an empty text is a space; those of the user's own may not tell which tokens are special.
+    special = getattr(tokenizer, "all_special_ids", ids)
+    return tuple(token for token in ids if token in special)
+
+
+def _plain(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
+    encode: Any = tokenizer.encode
+    try:
+        parameters = inspect.signature(encode).parameters.values()
     except (TypeError, ValueError):  # a method of an extension module may have no signature
-        return False
-    return "add_special_tokens" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        parameters = ()
+    asked = any(each.name == "add_special_tokens" or each.kind is each.VAR_KEYWORD for each in parameters)
+    return _ids(encode(text, add_special_tokens=False) if asked else encode(text))
+
+
+def _ids(encoded: Iterable[int]) -> tuple[int, ...]:
+    return tuple(int(token) for token in encoded)
 
 
 def _templated(tokenizer: Tokenizer, prompt: Conversation, name: str) -> str:

@@ -86,6 +86,7 @@ def test_the_signature_is_the_published_one_and_what_was_added_is_keyword_only()
         "direction": ("KEYWORD_ONLY", "denoising"),
         "positions": ("KEYWORD_ONLY", "all"),
         "answers": ("KEYWORD_ONLY", None),
+        "special_tokens": ("KEYWORD_ONLY", True),
         "strategy": ("KEYWORD_ONLY", "auto"),
         "memory": ("KEYWORD_ONLY", None),
     }

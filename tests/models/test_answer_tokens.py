@@ -135,13 +135,34 @@ def test_an_answer_outside_the_vocabulary_is_refused(vocab: int) -> None:
 # -- special tokens and chat templates ---------------------------------------------------------------------------------
 
 
-def test_a_tokenizer_without_the_choice_still_continues_prompts() -> None:
-    tokenizer = Stubborn(toy("byte-level with BOS"))
+class Deaf(Stubborn):
+    """It takes the option and does not listen to it."""
+
+    def encode(self, text: str, **options: Any) -> list[int]:
+        return self.inner.encode(text)
+
+
+@pytest.mark.parametrize("kind", [Stubborn, Deaf])
+def test_a_tokenizer_without_the_choice_still_continues_prompts(kind: type[Stubborn]) -> None:
+    tokenizer = kind(toy("byte-level with BOS"))
     assert pieces(tokenizer, asked()) == ["Paris", "Rome"]
-    with pytest.raises(PromptError, match=r"clean: the tokenizer adds \[1\] to every text and takes no"):
+    with pytest.raises(PromptError, match=r"clean: the tokenizer adds \[1\] to every text, whatever"):
         read_prompts(reading(tokenizer), asked(special=False))
     with pytest.raises(PromptError, match="changes how the clean prompt is read"):  # EOS stands between them
-        read_prompts(reading(Stubborn(toy("metaspace with EOS"))), asked())
+        read_prompts(reading(kind(toy("metaspace with EOS"))), asked())
+
+
+class Choosy(Stubborn):
+    """It refuses text without a word in it."""
+
+    def encode(self, text: str) -> list[int]:
+        if not text.strip():
+            raise ValueError("no text")
+        return self.inner.encode(text)
+
+
+def test_a_tokenizer_that_refuses_empty_text_is_never_the_worse_for_it() -> None:
+    assert pieces(Choosy(toy("byte-level with BOS")), asked()) == ["Paris", "Rome"]
 
 
 def test_a_tokenizer_that_adds_nothing_need_not_have_the_choice() -> None:
