@@ -69,6 +69,31 @@ expect:
 COMMON = "defaults: {prompts: {clean: a}, tolerance: {recovery_points: 1}}\n"
 
 
+EVERY_PROMPT = """\
+models: [tiny]
+prompts:
+  clean: {messages: [{role: system, content: ""}, {role: user, content: a}]}
+  corrupted: b
+  answer: {text: " c", token: first}
+  wrong: 5
+  special_tokens: false
+matrix:
+  pair:
+    ids: {prompts: {clean: [1, 2], corrupted: c, answer: d}}
+    text: {prompts: {clean: a, special_tokens: true}}
+"""
+
+
+def test_every_kind_of_prompt_and_answer_is_valid_for_both(tmp_path: Path) -> None:
+    assert [error.message for error in CASE.iter_errors(read(tmp_path, EVERY_PROMPT))] == []
+    ids, text = (case.prompts for case in load_cases(tmp_path / "x.case.yaml"))
+    assert (ids.clean, ids.answer, ids.special_tokens) == ((1, 2), "d", False)
+    assert (text.clean, text.answer.text, text.special_tokens) == ("a", " c", True)
+    for wrong in ("{text: a}", "{text: a, token: last}", "[1]"):
+        (tmp_path / "x.case.yaml").write_text(EVERY_PROMPT.replace("wrong: 5", f"wrong: {wrong}"))
+        assert [*CASE.iter_errors(load_document(tmp_path / "x.case.yaml").data)]
+
+
 def test_a_case_with_every_key_is_valid_for_both(tmp_path: Path) -> None:
     (tmp_path / "common.yaml").write_text(COMMON)
     assert [error.message for error in CASE.iter_errors(read(tmp_path, EVERY_KEY))] == []

@@ -181,3 +181,5 @@ def test_patch_warns_of_a_second_bos(patch: Callable[..., Outcome]) -> None:
     got = patch("--answer", " Paris", "--wrong", " Rome", clean=f"<s>{FRANCE}", corrupted=f"<s>{ITALY}")
     assert got.code == 0
     assert "harness: TOK001: clean, corrupted: begins with [1 '<s>', 1 '<s>']" in got.err
+    once = patch("--no-special-tokens", clean=f"<s>{FRANCE}", corrupted=f"<s>{ITALY}")
+    assert (once.code, once.err) == (0, "")

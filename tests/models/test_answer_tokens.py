@@ -11,6 +11,7 @@ from harness.casefile import Conversation, LongAnswer, Prompts, Turn
 from harness.models.sources.groundtruth.words import Words
 from harness.models.sources.words import WordTokenizer
 from harness.models.tokens import read, read_prompts
+from harness.vocabulary import AnswerTokens
 from harness.vocabulary.errors import PromptError
 
 FRANCE, ITALY = "The capital of France is", "The capital of Italy is"
@@ -77,11 +78,12 @@ def test_word_pieces_that_would_grow_the_last_word_are_refused() -> None:
 
 
 class Rhyming:
-    """A tokenizer whose word for an answer depends on the word before."""
+    """The token of a word depends on the length of the word before, and on the letter of the one before that."""
 
     def encode(self, text: str) -> list[int]:
-        words = text.split()
-        return [len(word) + 10 * len(before) for before, word in zip(["", *words], words, strict=False)]
+        words = ["", "", *text.split()]
+        threes = zip(words, words[1:], words[2:], strict=False)
+        return [len(c) + 10 * len(b) + 1000 * ord(a[:1] or "\0") for a, b, c in threes]
 
     def decode(self, ids: list[int]) -> str:
         return "".join(f"<{token}>" for token in ids)
@@ -93,7 +95,9 @@ def test_two_tokens_for_one_answer_are_both_shown() -> None:
         read_prompts(reading(Rhyming()), asked("a", "bb", " d", " ee"))
     with pytest.raises(PromptError, match="is read as"):
         read_prompts(reading(Rhyming()), asked("a", "bb", first(" d e"), " ee"))
-    assert read_prompts(reading(Rhyming()), asked("a", "b", first(" d e"), " ee"))[2] is not None
+    with pytest.raises(PromptError, match=r"97011 '<97011>'\] after clean and .*98011 '<98011>'\] after corrupted"):
+        read_prompts(reading(Rhyming()), asked("a", "b", " d e", " ee"))
+    assert read_prompts(reading(Rhyming()), asked("a", "b", first(" d e"), " ee"))[2] == AnswerTokens(11, 12)
 
 
 def test_texts_of_one_token_are_not_two_answers() -> None:
