@@ -44,7 +44,8 @@ def _about(tokenizer: Tokenizer, prompt: Prompt, ids: Sequence[int], special_tok
 
 def _around(bare: Sequence[int], ids: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
     """Return the special tokens that stand before and after the text's own tokens in a prompt."""
-    for start in range(len(ids) - len(bare) + 1):
+    # From behind: of a prompt that is nothing but BOS, the last one is the text's.
+    for start in reversed(range(len(ids) - len(bare) + 1)):
         if ids[start : start + len(bare)] == bare:
             return ids[:start], ids[start + len(bare) :]
     return (), ()

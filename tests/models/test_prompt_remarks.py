@@ -33,6 +33,7 @@ ENDING = [name for name in TOYS if "EOS" in name or "SEP" in name]
 def test_two_bos_are_warned_of_with_both_ids(name: str) -> None:
     assert said(toy(name), "<s>It is 5", "<s>It is 6") == ["TOK001 clean, corrupted: begins with [1 '<s>', 1 '<s>']"]
     assert said(toy(name), "It is 5", "<s>It is 6") == ["TOK001 corrupted: begins with [1 '<s>', 1 '<s>']"]
+    assert said(toy(name), "<s>", "<s>") == ["TOK001 clean, corrupted: begins with [1 '<s>', 1 '<s>']"]
 
 
 @pytest.mark.parametrize("tokenizer", [Stubborn(toy("byte-level with BOS")), None])
