@@ -64,12 +64,15 @@ def _added_anyway(tokenizer: Tokenizer) -> tuple[int, ...]:
 
 def _plain(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
     encode: Any = tokenizer.encode
+    return _ids(encode(text, add_special_tokens=False) if _takes_the_option(encode) else encode(text))
+
+
+def _takes_the_option(encode: Callable[..., Any]) -> bool:
     try:
         parameters = inspect.signature(encode).parameters.values()
     except (TypeError, ValueError):  # a method of an extension module may have no signature
-        parameters = ()
-    asked = any(each.name == "add_special_tokens" or each.kind is each.VAR_KEYWORD for each in parameters)
-    return _ids(encode(text, add_special_tokens=False) if asked else encode(text))
+        return False
+    return any(each.name == "add_special_tokens" or each.kind is each.VAR_KEYWORD for each in parameters)
 
 
 def _ids(encoded: Iterable[int]) -> tuple[int, ...]:
