@@ -33,12 +33,15 @@ class Wording:
         return self._encode(self.text + more, self.added and bool(_added_anyway(self.tokenizer)))
 
     def _encode(self, text: str, special_tokens: bool) -> tuple[int, ...]:
-        if special_tokens:
-            return _ids(self.tokenizer.encode(text))
-        if added := _added_anyway(self.tokenizer):
+        if not special_tokens and (added := _added_anyway(self.tokenizer)):
             message = f"the tokenizer adds {list(added)} to every text, whatever `add_special_tokens` says"
             raise PromptError(f"{self.name}: {message}")
-        return _plain(self.tokenizer, text)
+        try:
+            return _ids(self.tokenizer.encode(text)) if special_tokens else _plain(self.tokenizer, text)
+        except PromptError:
+            raise
+        except Exception as error:  # half a character, a tokenizer of the user's own: each raises what it likes
+            raise PromptError(f"{self.name}: the tokenizer cannot read it: {described(error)}") from error
 
 
 def worded(tokenizer: Tokenizer | None, prompt: str | Conversation, name: str, special_tokens: bool = True) -> Wording:
@@ -80,7 +83,7 @@ def _ids(encoded: Iterable[int]) -> tuple[int, ...]:
 
 
 def _templated(tokenizer: Tokenizer, prompt: Conversation, name: str) -> str:
-    render: Callable[..., str] | None = getattr(tokenizer, "apply_chat_template", None)
+    render: Callable[..., Any] | None = getattr(tokenizer, "apply_chat_template", None)
     has_template = getattr(tokenizer, "has_chat_template", getattr(tokenizer, "chat_template", None) is not None)
     if render is None or not has_template:
         raise PromptError(f"{name} has messages, and the model's tokenizer has no chat template; write it as text")
@@ -88,6 +91,9 @@ def _templated(tokenizer: Tokenizer, prompt: Conversation, name: str) -> str:
     own = turns[-1]["role"] == "assistant"
     how = {"continue_final_message": True} if own else {"add_generation_prompt": True}
     try:
-        return render(turns, tokenize=False, **how)
+        text = render(turns, tokenize=False, **how)
+        if not isinstance(text, str):
+            raise TypeError(f"it makes {type(text).__name__} and no text of them")
+        return text
     except Exception as error:  # a template is code of the model's authors, and refuses in its own ways
         raise PromptError(f"{name}: the chat template refuses the messages: {described(error)}") from error

@@ -16,6 +16,7 @@ TABLE = """\
 models:
   - {{id: plain, source: path, path: {folder}/plain}}
   - {{id: chat, source: path, path: {folder}/chat}}
+  - {{id: cut, source: path, path: {folder}/cut}}
 """
 SPACED = 'answer: " Paris", wrong: " Rome"'
 TEXT = "clean: The capital of France is, corrupted: The capital of Italy is"
@@ -30,6 +31,14 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("models")
     folder_with(toy("byte-level with BOS"), place / "plain")
     folder_with(toy("byte-level with BOS", chat=True), place / "chat")
+    folder_with(toy("byte-level with BOS"), place / "cut")
+    batches = {
+        "truncation": {"max_length": 3, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},
+        "padding": {"strategy": {"Fixed": 8}, "direction": "Left", "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>",
+                    "pad_to_multiple_of": None},
+    }  # fmt: skip
+    file = place / "cut" / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | batches))
     return place
 
 
@@ -81,6 +90,12 @@ def test_messages_without_a_template_are_refused_where_they_stand(ask: Callable[
     assert "a.case.yaml:2:18: prompts.clean: the prompt has messages, and the model's tokenizer has no chat" in told.err
     assert [job.status.value for job in got.result.jobs] == ["refused"]
     assert "prompts.clean has messages, and the model's tokenizer has no chat template" in got.result.jobs[0].reason
+
+
+def test_how_batches_are_cut_and_filled_up_is_nothing_to_a_prompt(ask: Callable[..., Outcome]) -> None:
+    for prompts, codes in ((f"{TEXT}, {SPACED}", set()), ("clean: It is 5, corrupted: It is 5 6", {"ALN001"})):
+        told, got = ask("validate", prompts, model="cut"), ask("run", prompts, model="cut")
+        assert (told.code, got.codes & {"ALN001", "TOK003"}) == (4 if codes else 0, codes), told.err
 
 
 @pytest.mark.parametrize(

@@ -206,3 +206,25 @@ def test_what_a_template_refuses_is_said() -> None:
     given = Conversation(messages=(Turn(role="system", content="a"),))
     with pytest.raises(PromptError, match=r"clean: the chat template refuses the messages: .*no system turn here"):
         read(reading(toy("byte-level with BOS", chat=True)), given, "clean")
+
+
+class Listing(Stubborn):
+    """Its template makes tokens, whatever it is asked for."""
+
+    chat_template = "any"
+
+    def apply_chat_template(self, turns: list[dict[str, str]], **options: Any) -> list[int]:
+        return [1]
+
+
+def test_a_template_that_makes_no_text_is_said() -> None:
+    with pytest.raises(PromptError, match="clean: the chat template refuses the messages: TypeError: it makes list"):
+        read(reading(Listing(None)), chat("a"), "clean")
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_text_that_a_tokenizer_cannot_read_is_said(special: bool) -> None:
+    with pytest.raises(PromptError, match=r"prompts\.clean: the tokenizer cannot read it: "):
+        read_prompts(reading(toy("byte-level with BOS")), asked("half \ud83d", special=special))
+    with pytest.raises(PromptError, match=r"answer .*the clean prompt: the tokenizer cannot read it: "):
+        read_prompts(reading(toy("byte-level with BOS")), asked(answer=" \ud83d", special=special))

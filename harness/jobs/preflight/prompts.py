@@ -29,6 +29,9 @@ class FileTokenizer:
         from tokenizers import Tokenizer as Read
 
         self._read = Read.from_file(str(file))
+        # A file may say how batches are cut and filled up; a run reads one prompt as it is.
+        self._read.no_truncation()
+        self._read.no_padding()
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         return list(self._read.encode(text, add_special_tokens=add_special_tokens).ids)
