@@ -116,7 +116,8 @@ def _continuation(
     try:
         before, whole = wording.bare(), wording.bare(answer)
     except PromptError as error:  # a tokenizer of whole words refuses an answer without a space before it
-        raise PromptError(f"{name} {shown(answer)} after {wording.name}: {error}; {_hint(wording)}") from error
+        why = str(error).removeprefix(f"{wording.name}: ")
+        raise PromptError(f"{name} {shown(answer)} after {wording.name}: {why}; {_hint(wording)}") from error
     if whole[: len(before)] != before:
         raise PromptError(_merged(wording, before, whole, answer, name))
     return whole[len(before) :]
