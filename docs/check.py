@@ -132,17 +132,28 @@ def stale_index(write: bool) -> Iterator[str]:
     file = ROOT / "docs" / "findings" / "README.md"
     written = file.read_text(encoding="utf-8")
     kept = written[: written.rindex("-->") + len("-->")]
-    rows = [f"| [{code}]({code}.md) | {kind.severity} | {kind.title} |" for code, kind in sorted(FINDINGS.items())]
-    text = "\n".join([kept, "", "| code | severity | what it says |", "|---|---|---|", *rows, ""])
-    if write:
-        file.write_text(text, encoding="utf-8")
-    elif written != text:
-        yield f"{file.relative_to(ROOT)} is not what the code says; run `python docs/check.py --write`"
+    rows = [
+        f"| [{code}]({code}.md) | {kind.severity} | {kind.subject} | {kind.title} |"
+        for code, kind in sorted(FINDINGS.items())
+    ]
+    text = "\n".join([kept, "", "| code | severity | subject | what it says |", "|---|---|---|---|", *rows, ""])
+    yield from stale(file, text, write)
+
+
+def stale_weights(write: bool) -> Iterator[str]:
+    """Between its title and its first section, the page of a code says what the code means for a verdict."""
+    from harness.vocabulary.findings import FINDINGS
+
+    for code, kind in FINDINGS.items():
+        file = ROOT / "docs" / "findings" / f"{code}.md"
+        title, mark, rest = file.read_text(encoding="utf-8").partition("\n")
+        sections = rest[rest.index("## ") :]
+        yield from stale(file, f"{title}{mark}\n{kind.weight}\n\n{sections}", write)
 
 
 def main() -> int:
     write = "--write" in sys.argv
-    faults = [*stale_schemas(write), *stale_index(write), *stale_keys(write)]
+    faults = [*stale_schemas(write), *stale_index(write), *stale_weights(write), *stale_keys(write)]
     for page in pages():
         text = page.read_text(encoding="utf-8")
         faults += [f"{page.relative_to(ROOT)}: {fault}" for fault in (*broken_links(page, text), *bad_blocks(text))]

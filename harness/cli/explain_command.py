@@ -59,5 +59,6 @@ def _print(found: Page | list[str]) -> None:
 
 def _print_list(codes: list[str]) -> None:
     for code in codes:
-        click.echo(f"{code}  {FINDINGS[code].severity:<8} {FINDINGS[code].title}")
+        kind = FINDINGS[code]
+        click.echo(f"{code}  {kind.severity:<8} {kind.subject:<12} {kind.title}")
     click.echo(f"\nharness explain {codes[0]}", err=True)

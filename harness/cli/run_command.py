@@ -94,7 +94,7 @@ class RunOptions:
 @click.option("--require-device", metavar="NAME", help="Refuse to run but on: cpu, gpu, or a device's name.")
 @click.option("-n", "--workers", default="0", help="Worker processes; each loads a model once. `auto`: one a core.")
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first job that fails.")
-@click.option("--strict/--no-strict", default=False, help="Warnings fail a job.")
+@click.option("--strict/--no-strict", default=False, help="Warnings about the engine or the case fail a job.")
 @click.option("--snapshot-update", is_flag=True, help="Store the numbers of every job that passes its other checks.")
 @click.option(
     "--memory", help="What a walk over the layers may take above the weights, as in 2GB; over the cases' own."

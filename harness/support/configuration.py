@@ -6,7 +6,7 @@
     tags = ["fast"]                  # only cases or models with one of these tags
     engines = ["native"]
     workers = 2                      # or "auto"
-    strict = true                    # warnings fail a job
+    strict = true                    # warnings about the engine or the case fail a job
     require-models = true            # a job skipped for want of its model fails
     download = false
     results = "results"              # where snapshot candidates go

@@ -14,7 +14,6 @@ from harness.vocabulary.errors import (
     EXIT_PASSED,
     EXIT_USAGE,
 )
-from harness.vocabulary.findings import Severity
 
 
 def judge(
@@ -47,8 +46,17 @@ def expect_failure(
 
 def fails(finding: Finding, strict: bool = False) -> bool:
     """Return whether a finding fails its job."""
-    fatal = (Severity.ERROR, Severity.WARNING) if strict else (Severity.ERROR,)
-    return not finding.expected and finding.severity in fatal
+    return not finding.expected and finding.kind.fails(strict)
+
+
+def causes(job: JobResult, strict: bool = False) -> list[Finding]:
+    """Return the findings that failed a job.
+
+    A result does not say whether its run was strict: where no error failed the job, a warning did.
+    """
+    return [each for each in job.findings if fails(each, strict)] or [
+        each for each in job.findings if job.status is Status.FAILED and fails(each, strict=True)
+    ]
 
 
 def of_run(jobs: Sequence[JobResult], *besides: Status) -> tuple[Status, int]:

@@ -22,8 +22,8 @@ HEAD = """\
 
 Every check has planted faults that it must catch and clean models that it must leave alone. This page is written by
 `python tests/checks/page.py --write`, from a run of `tests/checks/test_planted_faults.py`. What a code means is in
-[findings](findings), how bad it is in `harness/vocabulary/findings`: an error fails a job, a warning only under
-`--strict`, a note never.
+[findings](findings), how bad it is in `harness/vocabulary/findings`: an error fails a job, a warning about the engine
+or the case only under `--strict`, any other never.
 """
 
 Outcome = Callable[[str], str]

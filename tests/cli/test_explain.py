@@ -29,7 +29,7 @@ def test_a_terminal_gets_the_page_set_for_reading(project: Project, monkeypatch:
 
 def test_without_a_code_every_one_is_listed_with_its_title(project: Project) -> None:
     lines = project.inside("explain").out.splitlines()
-    assert lines == [f"{code}  {kind.severity:<8} {kind.title}" for code, kind in FINDINGS.items()]
+    assert lines == [f"{code}  {kind.severity:<8} {kind.subject:<12} {kind.title}" for code, kind in FINDINGS.items()]
 
 
 @pytest.mark.parametrize("words", [["!!!!"], ["all recoveries nan"], ["all", "recoveries", "nan"], ["nan%"]])

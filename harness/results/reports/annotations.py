@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from harness.results.reports.summary import BAD, again, relative, unexpected
 from harness.vocabulary import Finding, JobResult, RunResult, Status
-from harness.vocabulary.verdict import fails
+from harness.vocabulary.verdict import causes
 
 
 def render(run: RunResult) -> str:
@@ -32,7 +32,9 @@ def _of_finding(job: JobResult, finding: Finding, others: int) -> str:
     where = f" at {finding.site}" if finding.site else ""
     more = f"\n{others} more of this code" if others else ""
     message = f"{job.id}{where}: {finding.message}{more}\n{finding.kind.hint}\n{again(job)}"
-    return _command("error" if fails(finding) else "warning", job, f"{finding.code} {finding.kind.title}", message)
+    return _command(
+        "error" if finding in causes(job) else "warning", job, f"{finding.code} {finding.kind.title}", message
+    )
 
 
 def _command(kind: str, job: JobResult, title: str, message: str) -> str:

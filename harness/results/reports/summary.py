@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Status, is_code
-from harness.vocabulary.verdict import fails
+from harness.vocabulary.verdict import causes
 
 BAD = (Status.FAILED, Status.REFUSED, Status.CRASHED, Status.INTERRUPTED)
 
@@ -28,7 +28,7 @@ def failures(run: RunResult) -> Iterator[Failure]:
     """Yield the jobs that failed, were refused, crashed or were interrupted, in the order of the run."""
     for job in run.jobs:
         if job.status in BAD:
-            grave = [each for each in job.findings if fails(each)] or unexpected(job)
+            grave = causes(job) or unexpected(job)
             first = grave[0] if grave else None
             reason = job.reason or (f"{first.kind.title}: {first.message}" if first else job.status.value)
             yield Failure(job, first, max(len(grave) - 1, 0), reason, again(job))

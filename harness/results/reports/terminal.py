@@ -19,7 +19,7 @@ from rich.text import Text
 from harness.results.reports.engines import engines_table, print_engine_output
 from harness.results.reports.summary import strongest
 from harness.vocabulary import Finding, JobResult, RunResult, Status
-from harness.vocabulary.verdict import fails
+from harness.vocabulary.verdict import causes
 
 _STYLE = {
     Status.PASSED: "green",
@@ -113,7 +113,7 @@ def _print_failures(
     """Print one job of each kind of failure in full, and beside it the names of those that failed alike."""
     kinds: dict[tuple[object, ...], list[JobResult]] = {}
     for job in jobs:
-        codes = dict.fromkeys(each.code for each in job.findings if fails(each, strict))
+        codes = dict.fromkeys(each.code for each in causes(job, strict))
         kinds.setdefault((job.id,) if verbosity > 0 else (job.status, job.reason, *codes), []).append(job)
     most = len(kinds) if verbosity > 0 else _MOST_KINDS
     for alike in list(kinds.values())[:most]:
@@ -132,7 +132,7 @@ def _print_failure(job: JobResult, console: Console, strict: bool, verbosity: in
     console.print(head + Text(f"{job.id} {_near(job.case_file)}", style="bold"))
     if job.reason:
         console.print(Text(f"  {job.reason}", style="red"))
-    failing = [each for each in job.findings if fails(each, strict)]
+    failing = causes(job, strict)
     by_code = {code: [each for each in failing if each.code == code] for code in dict.fromkeys(e.code for e in failing)}
     codes = list(by_code.values()) if verbosity > 0 else list(by_code.values())[:_MOST_CODES]
     for alike in codes:
@@ -153,7 +153,7 @@ def _next_commands(job: JobResult, strict: bool, again: Sequence[str]) -> list[s
     """Return what to type: the job alone, its tokens where they are the question, and the first finding's page."""
     file = _near(job.case_file)
     commands = [shlex.join(["harness", "run", file, "--engine", job.engine, "--model", job.model, *again, "-v"])]
-    failing = [each for each in job.findings if fails(each, strict)]
+    failing = causes(job, strict)
     if any(each.kind.check in _TO_SEE_TOKENS for each in failing):
         tables = [word for word in again if word != "--strict"]
         commands.append(shlex.join(["harness", "show", file, "--model", job.model, *tables]))

@@ -18,9 +18,9 @@ from harness.vocabulary.findings import (
     snapshots,
     values,
 )
-from harness.vocabulary.findings.kind import FindingKind, Severity
+from harness.vocabulary.findings.kind import FindingKind, Severity, Subject
 
 FAMILIES = (values, prompts, engines, reference, expectations, laws, snapshots, attribution, diagnosis)
 FINDINGS: Mapping[str, FindingKind] = {kind.code: kind for family in FAMILIES for kind in family.KINDS}
 
-__all__ = ["FINDINGS", "FindingKind", "Severity"]
+__all__ = ["FINDINGS", "FindingKind", "Severity", "Subject"]

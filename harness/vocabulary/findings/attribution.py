@@ -1,12 +1,13 @@
 """Findings about somebody else's engine: which part of it is wrong. Its metric has the codes ORC001 to ORC003."""
 
-from harness.vocabulary.findings.kind import ERROR, WARNING, FindingKind
+from harness.vocabulary.findings.kind import ENGINE, ERROR, WARNING, FindingKind
 
 KINDS = (
     FindingKind(
         "ATR001",
         "attribution",
         ERROR,
+        ENGINE,
         "the engine's own unpatched run differs from the bare run",
         "perturbation: its interception changes the forward pass, so every number is about another model",
     ),
@@ -14,6 +15,7 @@ KINDS = (
         "ATR002",
         "attribution",
         ERROR,
+        ENGINE,
         "the engine's patched logits are not those of the patch",
         "patching: another layer, position, value or moment was patched than was asked for, or none",
     ),
@@ -21,6 +23,7 @@ KINDS = (
         "ATR003",
         "attribution",
         ERROR,
+        ENGINE,
         "the engine ran other tokens than the prompts",
         "input: it tokenizes, pads or cuts the prompts its own way; compare its token ids with the case's",
     ),
@@ -28,6 +31,7 @@ KINDS = (
         "ATR004",
         "attribution",
         ERROR,
+        ENGINE,
         "cells are missing from the engine's result",
         "reporting: a layer that was asked for and left out looks like one that was never asked for",
     ),
@@ -35,6 +39,7 @@ KINDS = (
         "ATR005",
         "attribution",
         WARNING,
+        ENGINE,
         "the engine warned",
         "reporting: a printed warning reaches nobody who only reads the result",
     ),
@@ -42,6 +47,7 @@ KINDS = (
         "ATR006",
         "attribution",
         ERROR,
+        ENGINE,
         "a number is wrong, and what was seen does not show why",
         "the runs behind it could not be told apart; compare one layer at a time",
     ),

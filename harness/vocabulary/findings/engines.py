@@ -1,12 +1,13 @@
 """Findings about an engine: its metric against float64, its metrics against each other, its errors."""
 
-from harness.vocabulary.findings.kind import ERROR, WARNING, FindingKind
+from harness.vocabulary.findings.kind import CASE, ENGINE, ERROR, WARNING, FindingKind
 
 KINDS = (
     FindingKind(
         "ORC001",
         "oracle",
         ERROR,
+        ENGINE,
         "the baseline differs from float64 on the engine's own logits",
         "the metric is wrong, not the patch: widen before subtracting and before reducing",
     ),
@@ -14,6 +15,7 @@ KINDS = (
         "ORC002",
         "oracle",
         ERROR,
+        ENGINE,
         "a recovery differs from float64 on the engine's own logits",
         "the metric is wrong, not the patch: widen before subtracting and before reducing",
     ),
@@ -21,6 +23,7 @@ KINDS = (
         "ORC003",
         "oracle",
         ERROR,
+        ENGINE,
         "a number stands where the value is undefined",
         "a guard turns a zero or non-finite baseline into a number; report the state instead",
     ),
@@ -28,6 +31,7 @@ KINDS = (
         "AGR001",
         "agreement",
         ERROR,
+        ENGINE,
         "l2 and mse recoveries contradict each other",
         "recovery_l2 = 1 - sqrt(1 - recovery_mse) holds for any logits; one of the two is wrong",
     ),
@@ -35,6 +39,7 @@ KINDS = (
         "AGR002",
         "agreement",
         ERROR,
+        ENGINE,
         "l2 and mse baselines contradict each other",
         "l2² = vocabulary x mse holds for any logits; one of the two is wrong",
     ),
@@ -42,6 +47,7 @@ KINDS = (
         "ENG001",
         "engine",
         ERROR,
+        ENGINE,
         "the engine raised an error",
         "the engine could not answer; its message is the evidence",
     ),
@@ -49,6 +55,7 @@ KINDS = (
         "STR001",
         "strategy",
         WARNING,
+        CASE,
         "the sweep did not go one-pass as the case asks",
         "the numbers are right and took longer; ask for `strategy: auto` or `stepwise` on this model",
     ),

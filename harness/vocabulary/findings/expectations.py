@@ -1,12 +1,13 @@
 """Findings about what a case, or a closed form, knows beforehand."""
 
-from harness.vocabulary.findings.kind import ERROR, FindingKind
+from harness.vocabulary.findings.kind import CASE, ENGINE, ERROR, FindingKind
 
 KINDS = (
     FindingKind(
         "KNO001",
         "known-answer",
         ERROR,
+        ENGINE,
         "a value differs from the known answer",
         "it is a closed form of the model or stated in the case; the engine is wrong, or the case",
     ),
@@ -14,6 +15,7 @@ KINDS = (
         "EXP001",
         "expectation",
         ERROR,
+        CASE,
         "an expected finding did not appear",
         "the fault this case exists for is no longer seen: repaired, or no longer detected",
     ),
@@ -21,6 +23,7 @@ KINDS = (
         "EXP002",
         "expectation",
         ERROR,
+        ENGINE,
         "a value that the case expects to be finite is not",
         "look at the state: nan and inf have findings of their own, zero-baseline leaves nothing to recover",
     ),
@@ -28,6 +31,7 @@ KINDS = (
         "EXP003",
         "expectation",
         ERROR,
+        CASE,
         "a baseline is outside the range that the case states",
         "other prompts, weights or numbers than the case was written for; or widen expect.baseline_range",
     ),
@@ -35,6 +39,7 @@ KINDS = (
         "EXP004",
         "expectation",
         ERROR,
+        ENGINE,
         "the layers that recover most are not those the case states",
         "the mechanism moved, or two layers are too close to tell apart; widen `among` in expect.top_layers",
     ),
@@ -42,6 +47,7 @@ KINDS = (
         "EXP005",
         "expectation",
         ERROR,
+        ENGINE,
         "a recovery stays below the minimum that the case states",
         "the patch does less than it did, or reaches another site",
     ),
@@ -49,6 +55,7 @@ KINDS = (
         "EXP006",
         "expectation",
         ERROR,
+        ENGINE,
         "the layers do not recover in the order that the case states",
         "the mechanism moved, or two layers are too close to tell apart; name fewer in expect.rank_order",
     ),
@@ -56,6 +63,7 @@ KINDS = (
         "XFL001",
         "expectation",
         ERROR,
+        CASE,
         "a job that is expected to fail passed",
         "the fault is repaired, or no longer detected: remove the xfail from the case",
     ),

@@ -1,12 +1,13 @@
 """Findings about two engines that should agree."""
 
-from harness.vocabulary.findings.kind import ERROR, FindingKind
+from harness.vocabulary.findings.kind import ENGINE, ERROR, FindingKind
 
 KINDS = (
     FindingKind(
         "REF001",
         "reference",
         ERROR,
+        ENGINE,
         "the engine patches differently from the reference engine",
         "float64 on the logits of both differs: another site, position, direction or forward pass, not the metric",
     ),
@@ -14,6 +15,7 @@ KINDS = (
         "REF002",
         "reference",
         ERROR,
+        ENGINE,
         "the engine measures differently from the reference engine",
         "float64 on the logits of both agrees: the patches are the same and one of the two metrics is wrong",
     ),

@@ -1,12 +1,13 @@
 """Findings about stored numbers."""
 
-from harness.vocabulary.findings.kind import ERROR, NOTE, WARNING, FindingKind
+from harness.vocabulary.findings.kind import CASE, ENGINE, ENVIRONMENT, ERROR, NOTE, WARNING, FindingKind
 
 KINDS = (
     FindingKind(
         "SNP001",
         "snapshot",
         ERROR,
+        ENGINE,
         "a value differs from its snapshot",
         "look at the difference with `harness snapshots review`, which stores it if it is meant",
     ),
@@ -14,6 +15,7 @@ KINDS = (
         "SNP002",
         "snapshot",
         WARNING,
+        CASE,
         "no snapshot is stored for this job",
         "store one with --snapshot-update",
     ),
@@ -21,6 +23,7 @@ KINDS = (
         "SNP003",
         "snapshot",
         NOTE,
+        ENVIRONMENT,
         "no snapshot for this backend; compared with another one's",
         "look at the candidate with `harness snapshots review`, which stores it",
     ),
@@ -28,6 +31,7 @@ KINDS = (
         "SNP004",
         "snapshot",
         ERROR,
+        CASE,
         "a value that is not finite cannot be stored",
         "repair the cause, or expect the finding in the case",
     ),
@@ -35,6 +39,7 @@ KINDS = (
         "SNP005",
         "snapshot",
         ERROR,
+        ENVIRONMENT,
         "a snapshot cannot be written",
         "make room or give the permission and update again; what was stored before is untouched",
     ),

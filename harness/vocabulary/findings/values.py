@@ -1,12 +1,13 @@
 """Findings about the numbers of a job: baselines, recoveries and the logits behind them."""
 
-from harness.vocabulary.findings.kind import ERROR, WARNING, FindingKind
+from harness.vocabulary.findings.kind import CASE, ENGINE, ERROR, MODEL, WARNING, FindingKind
 
 KINDS = (
     FindingKind(
         "FIN001",
         "finiteness",
         ERROR,
+        MODEL,
         "clean logits are not finite",
         "the fault is in the weights or the clean forward pass, before any patching",
     ),
@@ -14,6 +15,7 @@ KINDS = (
         "FIN002",
         "finiteness",
         ERROR,
+        MODEL,
         "corrupted logits are not finite",
         "the fault is in the weights or the corrupted forward pass, before any patching",
     ),
@@ -21,6 +23,7 @@ KINDS = (
         "FIN003",
         "finiteness",
         ERROR,
+        MODEL,
         "patched logits are not finite",
         "both unpatched runs decide whether this is the patch; run this case in bfloat16 or float32",
     ),
@@ -28,6 +31,7 @@ KINDS = (
         "FIN004",
         "finiteness",
         ERROR,
+        ENGINE,
         "the engine's baseline is not finite",
         "if the logits are finite the metric overflowed: widen before subtracting and before reducing",
     ),
@@ -35,6 +39,7 @@ KINDS = (
         "FIN005",
         "finiteness",
         ERROR,
+        ENGINE,
         "the engine's recovery is not finite",
         "look at the baseline first: a non-finite baseline makes every recovery non-finite",
     ),
@@ -42,6 +47,7 @@ KINDS = (
         "BAS001",
         "zero-baseline",
         ERROR,
+        CASE,
         "clean and corrupted give the same value",
         "no recovery is defined; choose prompts or a metric that tell the two runs apart",
     ),
@@ -49,6 +55,7 @@ KINDS = (
         "HED001",
         "headroom",
         WARNING,
+        MODEL,
         "a sum of squares in the logits' dtype is near its limit or beyond it",
         "float64 holds it; code that sums in the logits' dtype does not: widen before subtracting and before reducing",
     ),
@@ -56,6 +63,7 @@ KINDS = (
         "SHF001",
         "shift-share",
         WARNING,
+        MODEL,
         "most of a squared distance is a shift that softmax ignores",
         "kl_divergence or logit_diff see only what a probability can show; use one of them beside it",
     ),
@@ -63,6 +71,7 @@ KINDS = (
         "PRC001",
         "precision",
         WARNING,
+        MODEL,
         "the dtype's rounding leaves the order of the top cells open",
         "do not read an order into them; run the case in float32, or report the error bars",
     ),
@@ -70,6 +79,7 @@ KINDS = (
         "MET001",
         "metric-comparison",
         WARNING,
+        MODEL,
         "two metrics rank the cells differently",
         "decide what is to be restored, the logits or a probability, and name the metric beside every ranking",
     ),

@@ -27,6 +27,13 @@ def test_a_page_has_the_title_of_the_table_and_every_section(code: str):
 
 
 @pytest.mark.parametrize("code", FINDINGS)
+def test_a_page_says_what_the_code_is_about_and_what_it_does_to_a_verdict(code: str):
+    kind, paragraph = FINDINGS[code], page(code).text.split("\n\n")[1]
+    assert f"{kind.severity} about the {kind.subject}:" in paragraph
+    assert ("`--strict`" in paragraph) != kind.fails()
+
+
+@pytest.mark.parametrize("code", FINDINGS)
 def test_a_symptom_shows_the_message_as_people_see_it(code: str):
     assert f"{code} {FINDINGS[code].title}" in " ".join(page(code).sections["Symptom"].split())
 
@@ -42,7 +49,7 @@ def test_a_page_and_the_hint_speak_of_the_same(code: str):
 def test_the_index_names_every_code_with_its_title():
     index = (folder() / "README.md").read_text(encoding="utf-8")
     for code, kind in FINDINGS.items():
-        assert f"| [{code}]({code}.md) | {kind.severity} | {kind.title} |" in index
+        assert f"| [{code}]({code}.md) | {kind.severity} | {kind.subject} | {kind.title} |" in index
 
 
 @pytest.mark.parametrize(
