@@ -13,12 +13,13 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.casefile import Conversation, LongAnswer, Prompts, as_in_a_case
 from harness.engines import answer, engine_named
+from harness.engines.denominators import doubtful, unusable
 from harness.intercept import forward
 from harness.metrics import recommend_metric as recommend_metric
 from harness.metrics.layouts import dtype_name
@@ -178,8 +179,10 @@ class InterpretableModel:
 
         Raises AlignmentError for prompts of different length, UnknownName for an unknown component, metric, direction
         or strategy, PromptError or UsageError for other requests that cannot be carried out, and BaselineError where
-        the baseline is zero or not finite. A sweep that ends early raises SweepFailed or SweepInterrupted, which hold
-        the finished cells in `.answer`. The model is afterwards what it was before, whatever happens.
+        the baseline is zero, not finite, or no farther from the clean run than rounding puts it. Warns (UserWarning) of
+        error bars over 100 points, and of answers that the two runs score the other way round. A sweep that ends early
+        raises SweepFailed or SweepInterrupted, which hold the finished cells in `.answer`. The model is afterwards what
+        it was before, whatever happens.
         """
         model = self._loaded
         question = _question(
@@ -202,7 +205,9 @@ class InterpretableModel:
 
             colours(cmap)
         given = answer(engine_named("native"), model, question)
-        result = PatchingResult(_usable(given), given.strategy, given.answers)
+        result = PatchingResult(_usable(question, given), given.strategy, given.answers)
+        for finding in doubtful(question, given):
+            warnings.warn(str(finding), stacklevel=2)
         if plot:
             show([result.curve], figsize, cmap)
         return result
@@ -304,11 +309,11 @@ def _whole(name: str, values: Sequence[int]) -> tuple[int, ...]:
         raise UsageError(f"{name} {values!r} must be a list of whole numbers") from error
 
 
-def _usable(given: Answer) -> Curve:
+def _usable(question: Question, given: Answer) -> Curve:
     (curve,) = given.curves
     if curve.baseline.finite:
         return curve
-    if curve.baseline.state is State.ZERO_BASELINE:
-        raise BaselineError(Finding("BAS001", f"{curve.metric} is the same on both runs", metric=curve.metric))
+    if nothing := next(unusable(question, given), None):
+        raise BaselineError(replace(nothing, metric=curve.metric))
     code = "FIN001" if not given.clean.finite else "FIN002" if not given.corrupted.finite else "FIN004"
     raise BaselineError(Finding(code, f"the baseline is {curve.baseline.state.value}", metric=curve.metric))

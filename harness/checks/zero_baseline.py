@@ -1,18 +1,17 @@
-"""Is there anything to recover? The same prompt twice, or a metric blind to the difference, leaves nothing."""
+"""Is there anything to recover? The same prompt twice, or a metric blind to the difference, leaves nothing.
+
+A difference that is only rounding leaves nothing either, and one near rounding leaves recoveries without digits.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from harness.checks.evidence import Evidence
-from harness.vocabulary import Finding, State
+from harness.engines.denominators import doubtful, unusable
+from harness.vocabulary import Finding
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    curves = {curve.metric: curve for curve in evidence.answer.curves}
-    blind = [metric for metric, curve in curves.items() if curve.oracle_baseline.state is State.ZERO_BASELINE]
-    if not blind:
-        return
-    same = evidence.question.clean.ids == evidence.question.corrupted.ids
-    why = "the prompts are the same tokens" if same else "the prompts differ, the readings do not"
-    yield Finding("BAS001", f"{', '.join(blind)}: {why}", evidence={"metrics": blind, "same_tokens": same})
+    yield from unusable(evidence.question, evidence.answer)
+    yield from doubtful(evidence.question, evidence.answer)

@@ -11,7 +11,7 @@ from harness.cli import completers
 from harness.cli.parameters import OutputFile
 from harness.cli.selection import allow_code_option, configured, tables_option
 from harness.vocabulary import bytes_of
-from harness.vocabulary.errors import UsageError, suggest
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError, suggest
 
 if TYPE_CHECKING:
     from harness.casefile import Prompts
@@ -60,8 +60,8 @@ _TIE = 0.05
 @click.option("--download", is_flag=True, help="Fetch the model if it is not on this machine.")
 @click.option("--plot", type=OutputFile("picture"), help="Draw the recoveries into this file.")
 @configured
-def command(**given: Any) -> None:
-    """Run one sweep and print its table."""
+def command(**given: Any) -> int:
+    """Run one sweep and print its table. Exit codes: 0 a table of recoveries, 1 a metric without any."""
     from harness.cli.screen import waiting
     from harness.engines import answer, engine_named
     from harness.models.remarks import remarks
@@ -100,6 +100,7 @@ def command(**given: Any) -> None:
     if given["plot"]:
         draw(result.curves, file=given["plot"], title=f"{given['name']}, {given['direction']}")
         click.echo(f"drawn: {given['plot']}")
+    return EXIT_FINDINGS if _print_worth(question, result) else EXIT_PASSED
 
 
 def _show(result: Any, screen: Any) -> None:
@@ -234,3 +235,15 @@ def _print_findings(curves: Any) -> None:
         if curve.baseline.state is not curve.oracle_baseline.state:
             said, true = curve.baseline.text(".6g"), curve.oracle_baseline.text(".6g")
             click.echo(f"{curve.metric}: this engine's baseline is {said}; float64 on the same logits gives {true}")
+
+
+def _print_worth(question: Any, result: Any) -> bool:
+    """Print what the denominators are worth, and return whether that fails the sweep."""
+    from harness.engines.denominators import doubtful, unusable
+    from harness.results.reports.terminal import finding_text
+    from harness.vocabulary.verdict import fails
+
+    found = [*unusable(question, result), *doubtful(question, result)]
+    for each in found:
+        click.echo(f"{finding_text(each)}; {each.kind.hint}")
+    return any(map(fails, found))

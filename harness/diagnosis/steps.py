@@ -243,15 +243,15 @@ def _ask(so_far: Examination) -> Asked | None:
 
 def _metric(so_far: Examination) -> bool:
     metric, asked = so_far.question.metrics[0], so_far.asked
-    if METRICS[metric].needs_answers:
-        so_far.log.skip(f"{metric} reads two logits and sums nothing", "metric")
-        return True
     clean, corrupted = (so_far.trails[run].logits[-1] for run in ("clean", "corrupted"))
-    found = metric_step.measured(metric, clean, corrupted)
+    found = metric_step.measured(metric, clean, corrupted, asked.answer.answers)
     about_the_rows = [] if so_far.broken else metric_step.about_the_rows(found)
     wrong = [*about_the_rows, *metric_step.about_the_formula(found, asked.name, asked.disputed, clean)]
     zero = [each for each in wrong if each.place.step == "recovery"]
-    so_far.log.add("metric", [each for each in wrong if each not in zero], found.summary)
+    if METRICS[metric].needs_answers:
+        so_far.log.skip(f"{metric} reads two logits and sums nothing", "metric")
+    else:
+        so_far.log.add("metric", [each for each in wrong if each not in zero], found.summary)
     if zero:
         so_far.log.add("recovery", zero, "no baseline")
     return True
@@ -259,8 +259,8 @@ def _metric(so_far: Examination) -> bool:
 
 def _recovery(so_far: Examination) -> bool:
     asked = so_far.asked
-    found = list(recovery_step.examine(asked))
-    if so_far.is_native and not so_far.broken and not so_far.log.findings:
+    found = [*recovery_step.examine(asked), *recovery_step.wide_bars(so_far.question, asked)]
+    if so_far.is_native and not so_far.broken and not so_far.log.findings and not found:
         found += recovery_step.error_bars(so_far.model, so_far.question, asked)
     so_far.log.add("recovery", found, recovery_step.summary(asked))
     return True

@@ -2,6 +2,9 @@
 
 The same sweep on the same weights in float32 (the model's shadow) gives every recovery a second reading, and the
 points between the two are its bar. That is no bound: float32 rounds as well, 8,192 times less than float16.
+
+The denominator gets a second reading too. Where the shadow moves m(clean) - m(corrupted) by as much as it is, it is
+rounding, however large.
 """
 
 from __future__ import annotations
@@ -32,6 +35,9 @@ def in_float32(model: LoadedModel, question: Question, given: Answer) -> Answer 
 
 
 def _barred(curve: Curve, wide: Curve) -> Curve:
+    if curve.denominator and wide.denominator:
+        moved = abs(curve.denominator.gap - wide.denominator.gap)
+        curve = curve.resolved(moved + wide.denominator.resolution)
     barred = {cell: _with_bar(cell, other) for cell, other in curve.paired(wide)}
     return replace(curve, cells=tuple(barred.get(cell, cell) for cell in curve.cells))
 

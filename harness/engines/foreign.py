@@ -20,11 +20,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from harness import intercept, metrics
 from harness.engines.declaration import Declaration
-from harness.engines.formula import Engine, EngineRun, oracle_baseline, summary, with_answers
+from harness.engines.formula import Engine, EngineRun, summary, with_answers
 from harness.engines.roles import Bare, Place, alone, prove
 from harness.intercept import HookPoint
 from harness.intercept.interrupts import let_through
@@ -171,7 +172,7 @@ def answer_and_runs(
         for metric in question.metrics
     ]
     first = components[0]
-    clean, corrupted = first.own_ends()
+    clean, corrupted = first.own_runs
     suppressed = metrics.suppressed(clean.row, corrupted.row)
     given = Answer(
         strategy=f"{engine.name}'s own",
@@ -269,28 +270,34 @@ class _ComponentAnswer:
         shared = site_position(self.reference.question.sweep.positions)
         return Site(self.component, layer, shared if token is None else str(token))
 
-    def own_ends(self) -> tuple[EngineRun, EngineRun]:
-        """Return the engine's own clean and corrupted runs; where they were not seen, the bare ones."""
+    @cached_property
+    def own_runs(self) -> tuple[EngineRun, EngineRun]:
+        """The engine's own clean and corrupted runs; where they were not seen, the bare ones."""
         source = self.reference.bare.source.logits if self.roles.source is None else self.roles.source
         target = self.reference.bare.target.logits if self.roles.target is None else self.roles.target
         noising = self.request.direction is Direction.NOISING
         return (EngineRun.of(target), EngineRun.of(source)) if noising else (EngineRun.of(source), EngineRun.of(target))
 
+    @cached_property
+    def own_ends(self) -> metrics.Ends:
+        return self._ends(*self.own_runs)
+
     def _ends_seen(self) -> bool:
         return self._same_prompts() or not (self.roles.source is None or self.roles.target is None)
 
     def curve(self) -> Curve:
-        clean, corrupted = self.own_ends()
-        ends = self._ends(clean, corrupted)
-        true, said = oracle_baseline(*ends), self.heard.reply.baseline
+        clean, corrupted = self.own_runs
+        ends, said = self.own_ends, self.heard.reply.baseline
+        true = ends.baseline
         if said is not None and not self._ends_seen():
             true = Reading.absent(State.UNKNOWN)
         return Curve(
             self.component, self.metric, metric_named(self.metric).unit,
-            true if said is None else Reading.of(said), true,
+            true if said is None else ends.said(Reading.of(said)), true,
             tuple(self._cell(place) for place in self.places if place in self.heard.reply.recoveries),
             metrics.headroom(self.metric, clean.row, corrupted.row, clean.dtype),
             metrics.shift_share(self.metric, clean.row, corrupted.row),
+            ends.denominator,
         )  # fmt: skip
 
     def summaries(self, suppressed: tuple[int, ...]) -> dict[Site, RowSummary]:
@@ -304,29 +311,35 @@ class _ComponentAnswer:
 
     def _reported(self, place: Place) -> Reading:
         said = self.heard.reply.recoveries[place]
-        return Reading.absent(State.UNDEFINED) if said is None else Reading.of(self.engine.declared.percent(said))
+        if said is None:
+            return Reading.absent(State.UNDEFINED)
+        return self.own_ends.said(Reading.of(self.engine.declared.percent(said)))
 
     def own(self, place: Place) -> Reading:
         """Return the recovery that float64 makes of the engine's own logits."""
-        ends = self._ends(*self.own_ends())
-        nothing = metrics.recovery(*ends, ends[1])
+        ends = self.own_ends
+        nothing = ends.recovery(ends.corrupted)
         if not nothing.finite:
             return nothing
         raw = self.roles.patched.get(place)
         if raw is None or not self._ends_seen():
             return Reading.absent(State.UNKNOWN)
-        return metrics.recovery(*ends, self._measure(self.own_ends()[0], EngineRun.of(raw)))
+        return ends.recovery(self._measure(self.own_runs[0], EngineRun.of(raw)))
 
     def right(self, place: Place) -> Reading:
         """Return the recovery that float64 makes of the harness's logits."""
-        ends = self._ends(self.reference.clean, self.reference.corrupted)
-        nothing = metrics.recovery(*ends, ends[1])
+        ends = self._right_ends
+        nothing = ends.recovery(ends.corrupted)
         if not nothing.finite:
             return nothing
-        return metrics.recovery(*ends, self._measure(self.reference.clean, self.reference.patched(self.site(place))))
+        return ends.recovery(self._measure(self.reference.clean, self.reference.patched(self.site(place))))
 
-    def _ends(self, clean: EngineRun, corrupted: EngineRun) -> tuple[Reading, Reading]:
-        return self._measure(clean, clean), self._measure(clean, corrupted)
+    @cached_property
+    def _right_ends(self) -> metrics.Ends:
+        return self._ends(self.reference.clean, self.reference.corrupted)
+
+    def _ends(self, clean: EngineRun, corrupted: EngineRun) -> metrics.Ends:
+        return metrics.ends(self.metric, clean.row, corrupted.row, clean.dtype, self.reference.question.answers)
 
     def _measure(self, clean: EngineRun, run: EngineRun) -> Reading:
         return metrics.measure(self.metric, clean.row, run.row, self.reference.question.answers)

@@ -145,25 +145,25 @@ class _SweepReadings:
     ):
         self.formula, self.question, self.clean, self.corrupted = engine.formula, question, clean, corrupted
         self.ends = {
-            metric: (self._measure(metric, clean), self._measure(metric, corrupted)) for metric in question.metrics
+            metric: metrics.ends(metric, clean.row, corrupted.row, clean.dtype, question.answers)
+            for metric in question.metrics
         }
-        self.baselines = {metric: oracle_baseline(*ends) for metric, ends in self.ends.items()}
         self.reported = {metric: self._distance(metric, corrupted) for metric in question.metrics}
         self.sites = sites
         self.cells: dict[tuple[Site, str], Cell] = {}
 
     def any_recovery_exists(self) -> bool:
-        return any(baseline.finite for baseline in self.baselines.values())
+        return any(ends.baseline.finite for ends in self.ends.values())
 
     def enter(self, site: Site, run: EngineRun) -> None:
         for metric in self.question.metrics:
-            true = metrics.recovery(*self.ends[metric], self._measure(metric, run))
-            self._add(site, metric, self._reported(metric, run, true), true)
+            true = self.ends[metric].recovery(self._measure(metric, run))
+            self._add(site, metric, self.ends[metric].said(self._reported(metric, run, true)), true)
 
     def leave_out(self) -> None:
         for site in self.sites:
-            for metric, (clean, corrupted) in self.ends.items():
-                nothing = metrics.recovery(clean, corrupted, corrupted)
+            for metric, ends in self.ends.items():
+                nothing = ends.recovery(ends.corrupted)
                 self._add(site, metric, nothing, nothing)
 
     def progress(self) -> str:
@@ -183,16 +183,17 @@ class _SweepReadings:
             for site in self.sites
             if site.component == component and (site, metric) in self.cells  # a sweep may end early
         )
-        true, distance = self.baselines[metric], self.reported[metric]
+        ends, distance = self.ends[metric], self.reported[metric]
         return Curve(
             component,
             metric,
             metric_named(metric).unit,
-            baseline=true if distance is None else Reading.of(distance),
-            oracle_baseline=true,
+            baseline=ends.baseline if distance is None else ends.said(Reading.of(distance)),
+            oracle_baseline=ends.baseline,
             cells=cells,
             headroom=metrics.headroom(metric, self.clean.row, self.corrupted.row, self.clean.dtype),
             shift_share=metrics.shift_share(metric, self.clean.row, self.corrupted.row),
+            denominator=ends.denominator,
         )
 
     def _add(self, site: Site, metric: str, reported: Reading, true: Reading) -> None:
@@ -209,15 +210,6 @@ class _SweepReadings:
         if self.formula is None or baseline is None or distance is None:
             return true
         return Reading.of(self.formula.recovery(baseline, distance))
-
-
-def oracle_baseline(clean: Reading, corrupted: Reading) -> Reading:
-    """Return the baseline of a metric, or the state that says why no recovery can be computed from it."""
-    for reading in (corrupted, clean):
-        if not reading.finite:
-            return reading
-    exists = metrics.recovery(clean, corrupted, corrupted)
-    return corrupted if exists.finite else Reading.absent(exists.state)
 
 
 def _patched(steps: Walk) -> Iterator[tuple[Site, EngineRun]]:

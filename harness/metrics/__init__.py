@@ -18,12 +18,13 @@ import numpy.typing as npt
 
 from harness.metrics import function
 from harness.metrics.baselines import NORM_LIMITS, headroom, shift_share
+from harness.metrics.denominators import resolution
 from harness.metrics.distances import cosine, l2, mse
 from harness.metrics.distributions import kl_divergence, log_prob
 from harness.metrics.finiteness import summarize
 from harness.metrics.host import Row, host_row, suppressed
 from harness.metrics.recommendation import Recommendation, recommend_metric
-from harness.metrics.recoveries import recovery
+from harness.metrics.recoveries import Ends, recovery
 from harness.vocabulary import AnswerTokens, Metric, Reading, State, is_code, metric_named
 from harness.vocabulary.errors import HarnessError
 
@@ -31,8 +32,10 @@ Mask = npt.NDArray[np.bool_]
 
 __all__ = [
     "NORM_LIMITS",
+    "Ends",
     "Recommendation",
     "Row",
+    "ends",
     "headroom",
     "host_row",
     "measure",
@@ -83,6 +86,18 @@ def measure(metric: str, clean: Row, row: Row, answers: AnswerTokens | None = No
         distance = function.load(metric) if is_code(metric) else DISTANCES[metric]
         value = distance(_without(clean, gone), _without(row, gone))
     return Reading.absent(State.UNDEFINED) if value is None else Reading.of(value)
+
+
+def ends(metric: str, clean: Row, corrupted: Row, dtype: str, answers: AnswerTokens | None = None) -> Ends:
+    """Return a metric on both unpatched runs and what their gap is worth in the dtype the logits came in.
+
+    Raises what `measure` raises.
+    """
+    first, last = (measure(metric, clean, row, answers) for row in (clean, corrupted))
+    wrong = None
+    if answers and metric_named(metric).needs_answers and 0 <= answers.wrong < len(clean):
+        wrong = measure(metric, clean, clean, AnswerTokens(answers.wrong, answers.answer))
+    return Ends.of(first, last, resolution(metric, clean, corrupted, dtype, answers), wrong)
 
 
 def _answer_ids(metric: Metric, answers: AnswerTokens | None, vocab: int) -> list[int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 
-from harness.vocabulary import Reading, State
+from harness.vocabulary import Denominator, Reading, State
 
 
 def recovery(clean: Reading, corrupted: Reading, patched: Reading) -> Reading:
@@ -26,3 +27,43 @@ def recovery(clean: Reading, corrupted: Reading, patched: Reading) -> Reading:
         return Reading.of(float(100 * (Fraction(patched.value) - start) / gap))
     except OverflowError:
         return Reading.absent(State.INF)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """A metric on the two unpatched runs, and the denominator they leave: None where one of them has no value."""
+
+    clean: Reading
+    corrupted: Reading
+    denominator: Denominator | None
+
+    @classmethod
+    def of(cls, clean: Reading, corrupted: Reading, resolution: float = 0.0, wrong: Reading | None = None) -> Ends:
+        """Return the ends; `wrong` is the clean run's score of the wrong answer."""
+        if clean.value is None or corrupted.value is None:
+            return cls(clean, corrupted, None)
+        score = None if wrong is None else wrong.value
+        return cls(clean, corrupted, Denominator(clean.value, corrupted.value, resolution, score))
+
+    @property
+    def baseline(self) -> Reading:
+        """The metric on the corrupted run, or the state that says why no recovery can be computed from it."""
+        for reading in (self.corrupted, self.clean):
+            if not reading.finite:
+                return reading
+        exists = self.recovery(self.corrupted)
+        return self.corrupted if exists.finite else Reading.absent(exists.state)
+
+    def recovery(self, patched: Reading) -> Reading:
+        """Return the recovery (percent) of a patched run, or the state in its place."""
+        if self.ill_conditioned:
+            return Reading.absent(State.ILL_CONDITIONED)
+        return recovery(self.clean, self.corrupted, patched)
+
+    def said(self, reported: Reading) -> Reading:
+        """Return what an engine reports, and no number where the denominator is rounding."""
+        return Reading.absent(State.ILL_CONDITIONED) if reported.finite and self.ill_conditioned else reported
+
+    @property
+    def ill_conditioned(self) -> bool:
+        return self.denominator is not None and self.denominator.state is State.ILL_CONDITIONED

@@ -31,7 +31,7 @@ from harness.vocabulary.questions import (
     metric_named,
     site_position,
 )
-from harness.vocabulary.readings import Reading, State
+from harness.vocabulary.readings import Denominator, Reading, State
 from harness.vocabulary.results import RESULT_SCHEMA, Environment, JobResult, ModelCard, RunResult, Status
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "Cell",
     "Concordance",
     "Curve",
+    "Denominator",
     "Direction",
     "Environment",
     "Finding",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.vocabulary.findings import FINDINGS, FindingKind, Severity
 from harness.vocabulary.memory import Memory
 from harness.vocabulary.questions import AnswerTokens, Site
-from harness.vocabulary.readings import Reading
+from harness.vocabulary.readings import Denominator, Reading, State
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Curve:
     ratio: the largest norm that a sum of squares in the logits' dtype holds, over the norm that this metric squares and
     sums; below 1 it overflows. `shift_share` is the percentage of a squared distance that is one shift of all logits,
     which softmax ignores. Both are None for metrics they mean nothing for, and where there is no baseline.
+    `denominator` is what the recoveries divide by, None where an unpatched run has no value.
     """
 
     component: str
@@ -80,6 +81,21 @@ class Curve:
     cells: tuple[Cell, ...] = ()
     headroom: float | None = None
     shift_share: float | None = None
+    denominator: Denominator | None = None
+
+    def resolved(self, least: float) -> Curve:
+        """Return the curve where rounding is known to put the two unpatched runs at least this far apart.
+
+        It has no number left where that is as far as they are.
+        """
+        if self.denominator is None:
+            return self
+        judged = replace(self.denominator, resolution=max(self.denominator.resolution, least))
+        if judged.state is not State.ILL_CONDITIONED:
+            return replace(self, denominator=judged)
+        none = Reading.absent(State.ILL_CONDITIONED)
+        cells = tuple(replace(cell, recovery=none, oracle=none, precision=None) for cell in self.cells)
+        return replace(self, baseline=none, oracle_baseline=none, cells=cells, denominator=judged)
 
     @property
     def is_grid(self) -> bool:

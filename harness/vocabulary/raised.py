@@ -22,7 +22,7 @@ class AlignmentError(FindingError):
 
 
 class BaselineError(FindingError):
-    """The baseline is zero or not finite, so no recovery is defined."""
+    """The baseline is zero, not finite, or told apart from the clean run by rounding alone: no recovery is defined."""
 
 
 class SweepFailed(HarnessError):

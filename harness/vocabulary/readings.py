@@ -10,13 +10,16 @@ from enum import StrEnum
 class State(StrEnum):
     """What a baseline or a recovery is. Only a finite one has a value; nothing else ever becomes 0.0.
 
-    Unknown: a number that float64 could not check, because nobody saw the run it comes from.
+    Ill-conditioned: the clean and the corrupted run are no farther apart than rounding puts them, so that a recovery
+    would be rounding over rounding. Unknown: a number that float64 could not check, because nobody saw the run it
+    comes from.
     """
 
     FINITE = "finite"
     INF = "inf"
     NAN = "nan"
     ZERO_BASELINE = "zero-baseline"
+    ILL_CONDITIONED = "ill-conditioned"
     UNDEFINED = "undefined"
     UNKNOWN = "unknown"
 
@@ -54,3 +57,28 @@ class Reading:
     def text(self, spec: str = ".4g") -> str:
         """Return the value in the given format, or the name of the state."""
         return format(self.value, spec) if self.value is not None else self.state.value
+
+
+@dataclass(frozen=True)
+class Denominator:
+    """What a recovery divides by: a metric on both unpatched runs, in its unit; both values are finite.
+
+    `resolution` is the gap that rounding alone makes of equal runs, 0 where nothing is known of it. `wrong` is the
+    clean run's score of the wrong answer, None for metrics without answers.
+    """
+
+    clean: float
+    corrupted: float
+    resolution: float = 0.0
+    wrong: float | None = None
+
+    @property
+    def gap(self) -> float:
+        return self.clean - self.corrupted
+
+    @property
+    def state(self) -> State:
+        """Finite where a recovery exists."""
+        if self.gap == 0:
+            return State.ZERO_BASELINE
+        return State.FINITE if abs(self.gap) > self.resolution else State.ILL_CONDITIONED

@@ -49,6 +49,8 @@ TRUE_WARNINGS: Mapping[tuple[str, str], frozenset[str]] = {
     ("llama float16", "noising"): frozenset({"HED001"}),
     ("llama bfloat16", "denoising"): frozenset({"PRC001"}),
     ("llama bfloat16", "noising"): frozenset({"PRC001"}),
+    ("what the faulty models differ from", "denoising"): frozenset({"BAS004"}),
+    ("what the faulty models differ from", "noising"): frozenset({"BAS004"}),
 }
 """What a clean model is warned of in a direction; whatever is not here is warned of nothing."""
 
@@ -76,6 +78,7 @@ def true_warnings(name: str, direction: str, result: JobResult) -> set[str]:
         "HED001": _near_the_limit(*rows, dtype),
         "SHF001": _mostly_a_shift(*rows),
         "MET001": any(_told_apart(*pair) for pair in itertools.combinations(result.curves, 2)),
+        "BAS004": _turned(*rows),
         "PRC001": dtype in HALVES and _open_order(result, ask(name, direction, _in_float32(name))),
     }
     return {code for code, holds in truth.items() if holds}
@@ -96,6 +99,13 @@ def _near_the_limit(clean: np.ndarray, corrupted: np.ndarray, dtype: str) -> boo
 def _mostly_a_shift(clean: np.ndarray, corrupted: np.ndarray) -> bool:
     change = corrupted - clean
     return bool(2 * np.linalg.norm(change - change.mean()) ** 2 < np.linalg.norm(change) ** 2)
+
+
+def _turned(clean: np.ndarray, corrupted: np.ndarray) -> bool:
+    """Whether the corrupted run gives the token that the clean run prefers a higher probability than the clean run."""
+    answer = clean.argmax()
+    shares = [np.exp(row - row.max())[answer] / np.exp(row - row.max()).sum() for row in (clean, corrupted)]
+    return bool(shares[1] > shares[0])
 
 
 def _told_apart(a: Curve, b: Curve) -> bool:

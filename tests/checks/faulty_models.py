@@ -130,6 +130,35 @@ class Offset(Sound):
         return x - 1024
 
 
+class Twins(Sound):
+    """Token 1 has the logits of token 0, each `digits` roundings of a float32 forward pass away, up and down in turn.
+
+    A rounding is 8 spacings, of the logit itself or of the row's median where that is larger.
+    """
+
+    digits = 0.5
+
+    def __init__(self) -> None:
+        super().__init__()
+        row = TABLE[0].astype(np.float64)
+        step = 8 * 2.0**-23 * np.maximum(np.abs(row), np.median(np.abs(row))) * (-1.0) ** np.arange(VOCAB)
+        table = TABLE.copy()
+        table[1] = row + self.digits * step
+        self.embedding = mx.array(table)
+
+
+class Cousins(Twins):
+    """Far enough apart to have recoveries, and too near for them to have a digit: an l2 of 1.2 times its resolution."""
+
+    digits = 1.2 * 2.0**0.5
+
+
+class Strangers(Twins):
+    """Apart by 30 times as much as rounding makes."""
+
+    digits = 30 * 2.0**0.5
+
+
 class TwoMinded(Sound):
     """Layer 0 decides between tokens 0 and 1; layers 1 and 2 move all other logits, the later the farther."""
 

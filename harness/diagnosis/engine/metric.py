@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from harness import metrics
 from harness.diagnosis.outcome.nouns import Place, PlacedFinding
-from harness.engines.formula import oracle_baseline
+from harness.engines.denominators import apart
 from harness.engines.legacy import LEGACY
 from harness.engines.legacy import distance as legacy_distance
 from harness.engines.published import distance as published_distance
 from harness.metrics.layouts import LAYOUTS, dtype_name
-from harness.vocabulary import AnswerTokens, Reading, State
+from harness.vocabulary import AnswerTokens, Denominator, Reading, State
 
 PLACE = Place("metric", "metric")
 WRONG = 0.01
@@ -36,6 +36,7 @@ class Measured:
     dtype: str
     vocab: int
     true: Reading
+    denominator: Denominator | None
     said: Mapping[str, float]
     suppressed: tuple[int, ...]
     shift: float
@@ -76,9 +77,9 @@ class Measured:
 def measured(metric: str, clean: mx.array, corrupted: mx.array, answers: AnswerTokens | None = None) -> Measured:
     """Measure two rows `[vocab]` of the model's own dtype."""
     a, b = metrics.host_row(clean), metrics.host_row(corrupted)
-    ends = metrics.measure(metric, a, a, answers), metrics.measure(metric, a, b, answers)
     good = np.isfinite(a) & np.isfinite(b)
     shift, share, scale = _shift_and_scale(a[good], b[good])
+    ends = metrics.ends(metric, a, b, dtype_name(clean), answers)
     said = {}
     if metric in LEGACY.metrics:
         said = {
@@ -91,7 +92,8 @@ def measured(metric: str, clean: mx.array, corrupted: mx.array, answers: AnswerT
         metric,
         dtype_name(clean),
         a.size,
-        oracle_baseline(*ends),
+        ends.baseline,
+        ends.denominator,
         said,
         metrics.suppressed(a, b),
         shift,
@@ -112,6 +114,11 @@ def about_the_rows(found: Measured) -> list[PlacedFinding]:
                 Place("recovery", "recovery"),
                 **found.evidence(),
             )
+        ]
+    if found.denominator and found.denominator.state is State.ILL_CONDITIONED:
+        text = apart(found.denominator, found.dtype)
+        return [
+            PlacedFinding.of("DIA504", f"{found.metric}: {text}", Place("recovery", "recovery"), **found.evidence())
         ]
     if found.shift_share is not None and found.shift_share >= SHIFT_SHARE and found.true.finite:
         return [

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from harness.diagnosis.engine.asked import Asked
 from harness.diagnosis.outcome.nouns import Place, PlacedFinding
+from harness.engines.denominators import doubtful
 from harness.engines.error_bars import in_float32
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Question, Site, State
@@ -38,6 +39,15 @@ def examine(asked: Asked) -> Iterator[PlacedFinding]:
         baseline=asked.baseline,
         engine=asked.name,
     )
+
+
+def wide_bars(question: Question, asked: Asked) -> Iterator[PlacedFinding]:
+    """Yield a warning where rounding makes error bars of more than 100 points."""
+    for each in doubtful(question, asked.answer):
+        if each.code == "BAS003":
+            layer = each.site.layer if each.site else None
+            place = Place("recovery", "recovery", layer=layer)
+            yield PlacedFinding.of("DIA503", each.message, place, site=each.site, **each.evidence)
 
 
 def error_bars(model: LoadedModel, question: Question, asked: Asked) -> Iterator[PlacedFinding]:

@@ -96,6 +96,8 @@ KINDS = (
           "report the state instead: undefined is never a number"),
     _kind("DIA503", "recovery", WARNING, MODEL, "a recovery is finite and not to be trusted",
           "its error bar is wide: " + _WIDER),
+    _kind("DIA504", "recovery", ERROR, CASE, "clean and corrupted are no farther apart than rounding puts them",
+          "a recovery would be rounding over rounding: choose prompts or a metric that tell the two runs apart"),
     _kind("DIA601", "comparisons", ERROR, ENVIRONMENT, "it fails from a length on",
           "a kernel is wrong at some sizes; report it"),
     _kind("DIA602", "comparisons", ERROR, ENVIRONMENT, "compiled and eager differ",
