@@ -12,11 +12,11 @@ of them, so that a logit near 0 is no more exact than its neighbours. With c and
 corrupted row, a the answer and w the wrong answer:
 
     logit_diff   c[a] + c[w] + x[a] + x[w]              four logits are read; at worst all err to one side
-    log_prob     c[a] + sum(p c) + x[a] + sum(q x)      d log p[a] / d logit[i] = (i == a) - p[i]
+    log_prob     sum(|(i == a) - p| c) + sum(|(i == a) - q| x)          its slopes; p and q are the softmax of the runs
     l2           sqrt(sum e²), e² = c² + x²             the digits of many logits, and of two runs, are independent
     mse          sum(e²) / N
     cosine       sum(c²) / 2 |clean|² + sum(x²) / 2 |corrupted|²        1 - cos is half of a small angle's square
-    kl           sum(p e²) / 2, and at most 2 max e     KL is half the variance of a small change; never more than that
+    kl           sum(p (1 - p) e²) / 2, and at most 2 max e             half the variance of a small change
 
 Ids with the same value in both runs (masks, padding) have no digit in the four distances, and none in the median.
 Nothing is known of a metric of the user's own: its resolution is 0, and only an exact zero is refused.
@@ -124,7 +124,13 @@ def _logit_diff(digits: _Digits, answers: AnswerTokens | None) -> float:
 
 def _log_prob(digits: _Digits, answers: AnswerTokens | None) -> float:
     assert answers is not None
-    return sum(float(each[answers.answer]) + _expected(row, each) for row, each in digits.runs)
+    noise = 0.0
+    for row, each in digits.runs:
+        p = _softmax(row)
+        slopes = p.copy()
+        slopes[answers.answer] = 1 - p[answers.answer]
+        noise += _weighed(slopes, each)
+    return noise
 
 
 def _l2(digits: _Digits, answers: AnswerTokens | None) -> float:
@@ -142,14 +148,20 @@ def _cosine(digits: _Digits, answers: AnswerTokens | None) -> float:
 
 
 def _kl(digits: _Digits, answers: AnswerTokens | None) -> float:
-    return min(_expected(digits.clean, digits.both**2) / 2, 2 * float(digits.both.max()))
+    p = _softmax(digits.clean)
+    return min(_weighed(p * (1 - p), digits.both**2) / 2, 2 * float(digits.both.max()))
 
 
-def _expected(row: Row, digits: Row) -> float:
-    """Return the mean of the digits under the row's softmax; an id of -inf has probability 0."""
+def _softmax(row: Row) -> Row:
     weights = np.exp(row - row.max())
+    probabilities: Row = weights / np.sum(weights)
+    return probabilities
+
+
+def _weighed(weights: Row, digits: Row) -> float:
+    """Return the weighted sum of digits; an id of -inf has the weight 0 and no digit."""
     seen = weights > 0
-    return float(np.sum(weights[seen] * digits[seen]) / np.sum(weights))
+    return float(np.sum(weights[seen] * digits[seen]))
 
 
 _Noise = Callable[[_Digits, AnswerTokens | None], float]

@@ -137,6 +137,28 @@ def test_without_a_baseline_a_sweep_raises_the_finding(fields, prompts, metric, 
     assert str(raised.value).startswith(f"{code} {metric}: ")
 
 
+@pytest.mark.parametrize("dtype", ["f32", "f16"])
+def test_a_gap_of_rounding_raises_with_both_scores_and_the_bound(dtype):
+    """The report: 6.060019 and 6.060029, and recoveries of -64,029,756 and 27,258,629 %."""
+    model = models.load(models.bundled()[f"llama-2k-{dtype}"])
+    about = {"component": "mlp", "metric": "logit_diff"}
+    with pytest.raises(
+        BaselineError, match=r"BAS002 logit_diff: 6\.0\d+ on the clean run and 6\.0\d+ on the"
+    ) as raised:
+        harness.activation_patching(
+            model.module, model.tokenizer, [5, 6, 7, 8], [5, 9, 7, 8], answers=(711, 126), **about
+        )
+    assert set(raised.value.finding.evidence) == {"clean", "corrupted", "resolution", "wrong"}
+    assert "rounding alone makes" in str(raised.value)
+    result = harness.activation_patching(model.module, model.tokenizer, [5, 6, 7, 8], [5, 9, 7, 8], **about)
+    assert set(result.states.values()) == {State.FINITE}
+
+
+def test_answers_in_each_others_place_are_warned_of():
+    with pytest.warns(UserWarning, match="BAS004 logit_diff: the corrupted run scores the answer above the clean run"):
+        dial().activation_patching("a", "b", metric="logit_diff", answers=("b", "a"))
+
+
 def test_a_baseline_of_inf_or_zero_costs_two_forwards(overflowing):
     model = InterpretableModel(overflowing)
     overflowing._forwards = 0

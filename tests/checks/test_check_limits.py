@@ -14,6 +14,7 @@ from harness.vocabulary import (
     Cell,
     Concordance,
     Curve,
+    Denominator,
     Direction,
     Question,
     Reading,
@@ -143,6 +144,75 @@ def test_a_zero_baseline_says_whether_the_prompts_are_the_same():
     (finding,) = found("zero-baseline", curve(oracle=State.ZERO_BASELINE), curve("mse"))
     assert finding.message == "l2: the prompts differ, the readings do not"
     assert codes("zero-baseline", curve(oracle=State.NAN)) == []
+
+
+def divided(metric="logit_diff", oracle=None, cells=((50.0, 50.0),), **denominator) -> Curve:
+    by = Denominator(**denominator)
+    end = oracle or (by.corrupted if by.state is State.FINITE else by.state)
+    return replace(curve(metric, baseline=end, oracle=end, cells=cells), denominator=by)
+
+
+def test_a_gap_of_rounding_says_both_scores_and_the_bound():
+    (finding,) = found("zero-baseline", divided(clean=6.060019, corrupted=6.060029, resolution=1.6e-5), curve("l2"))
+    assert (finding.code, finding.metric) == ("BAS002", "logit_diff")
+    assert finding.message == (
+        "6.060019 on the clean run and 6.060029 on the corrupted one are 1e-05 apart, and rounding alone makes "
+        "1.6e-05 of float16 logits"
+    )
+    assert finding.evidence == {"clean": 6.060019, "corrupted": 6.060029, "resolution": 1.6e-5, "wrong": None}
+
+
+@pytest.mark.parametrize(
+    ("denominator", "wanted"),
+    [
+        ({"clean": 2.0, "corrupted": -1.0, "wrong": -2.0}, []),
+        ({"clean": -1.0, "corrupted": -3.0, "wrong": 1.0}, ["the clean run prefers the wrong answer"]),
+        ({"clean": 1.0, "corrupted": 3.0, "wrong": -1.0}, ["the corrupted run scores the answer above the clean run"]),
+        ({"clean": -1.0, "corrupted": 3.0, "wrong": 1.0}, ["corrupted run scores", "and the clean run prefers"]),
+        ({"clean": -0.1, "corrupted": -3.0, "wrong": 0.1, "resolution": 0.3}, []),
+        ({"clean": 1.0, "corrupted": 3.0, "wrong": None}, ["the corrupted run scores the answer above the clean run"]),
+    ],
+    ids=["upright", "wrong preferred", "corrupted above", "both", "a tie within rounding", "no wrong answer"],
+)
+def test_scores_the_other_way_round_are_named_with_both(denominator, wanted):
+    curves = divided(**denominator), replace(divided(**denominator), component="attn_out")
+    findings = found("zero-baseline", *curves)
+    assert [each.code for each in findings] == ["BAS004"] * bool(wanted)
+    for finding in findings:
+        assert all(part in finding.message for part in wanted)
+        assert finding.message.endswith(
+            f"; the clean run scores {denominator['clean']:g}, the corrupted run {denominator['corrupted']:g}"
+        )
+
+
+def test_a_distance_that_grows_is_no_score_the_other_way_round():
+    assert codes("zero-baseline", divided("l2", clean=0.0, corrupted=3.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("resolution", "percent", "precision", "wanted"),
+    [
+        (0.9, 0.0, None, []), (0.9, -100.0, None, ["BAS003"]), (0.05, -900.0, None, []), (0.05, -9e3, None, ["BAS003"]),
+        (0.9, -100.0, 5.0, []), (0.0, 50.0, 99.0, []), (0.0, 50.0, 101.0, ["BAS003"]),
+    ],
+    ids=["near", "near and scattered", "apart", "apart and far out", "measured", "measured 99", "measured 101"],
+)  # fmt: skip
+def test_a_bar_of_more_than_100_points_is_warned_of(resolution, percent, precision, wanted):
+    given = divided(clean=1.0, corrupted=0.0, resolution=resolution, cells=((percent, percent), (50.0, 50.0)))
+    cells = (replace(given.cells[0], precision=precision), replace(given.cells[1], precision=0.0))
+    findings = found("zero-baseline", replace(given, cells=cells))
+    assert [each.code for each in findings] == wanted
+    for finding in findings:
+        assert finding.site == Site("mlp", 0)
+        assert finding.message.startswith(f"{percent:.4g} % ± ")
+        assert "1 of 2 cells have a bar over 100 points" in finding.message
+
+
+def test_an_engine_is_not_blamed_for_a_gap_of_rounding():
+    """Its number is the quotient of what it saw; the case asks for none that there is."""
+    gone = divided(clean=1.0, corrupted=1.1, resolution=0.2, cells=[(State.ILL_CONDITIONED,) * 2])
+    for check in ("oracle", "finiteness", "known-answer"):
+        assert codes(check, gone) == []
 
 
 def test_laws_are_asked_of_the_harnesss_own_patching_and_of_finite_answers_only():

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import faulty_models as faulty
 import mlx.core as mx
+import mlx.nn as nn
 import pytest
 from bench import codes, dial, run
 from faulty_models import Sound, loaded
@@ -15,7 +16,7 @@ from harness.engines import answer, engine_named
 from harness.engines.error_bars import with_error_bars
 from harness.models import bundled
 from harness.models.tokens import read
-from harness.vocabulary import Direction, Question, Sweep, Tokens
+from harness.vocabulary import Direction, Question, State, Sweep, Tokens
 from harness.vocabulary.errors import ModelUnavailable
 
 
@@ -89,6 +90,47 @@ def test_the_shadow_reads_the_answers_of_the_run_it_belongs_to():
     ]
     assert bars(narrow, "logit_diff") == [pytest.approx(bar, abs=1e-6) for bar in reported]
     assert max(reported) > 0.1
+
+
+class Rounded(Sound):
+    """Rounds to whole logits in float16: the runs lie one logit apart there, and the other way round in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = mx.array([[0.51, 0, 0, 0, 0, 0], [1.05, 0.55, 0, 0, 0, 0]], dtype=mx.float16)
+        self.layers = [self.block()]
+        self.layers[0].mlp = Nothing()
+
+    def __call__(self, inputs):
+        return (super().__call__(inputs) + 1024) - 1024
+
+
+class Nothing(nn.Module):
+    def __call__(self, x):
+        return mx.zeros_like(x)
+
+
+ONE_AND_OTHER = {"clean": (0,), "corrupted": (1,), "answer": 0, "wrong": 1}
+
+
+def test_a_gap_that_float32_does_not_have_is_rounding():
+    """1 logit in float16, -0.01 in float32: however large, it is made of rounding."""
+    bare, known = (run(loaded(Rounded()), metrics=("logit_diff",), prompts=ONE_AND_OTHER, precision=precision)
+                   for precision in (False, True))  # fmt: skip
+    assert "BAS002" not in codes(bare)
+    assert bare.curves[0].baseline.state is State.FINITE
+    assert "BAS002" in codes(known)
+    (curve,) = known.curves
+    assert curve.denominator.gap == 1.0
+    assert curve.denominator.resolution == pytest.approx(1.01, abs=0.01)
+    assert {curve.baseline.state, *(cell.recovery.state for cell in curve.cells)} == {State.ILL_CONDITIONED}
+    assert set(bars(known, "logit_diff")) == {None}
+
+
+def test_a_gap_that_float32_has_as_well_stays():
+    result = run(loaded(faulty.Offset()), metrics=("l2",), precision=True)
+    assert result.curves[0].denominator.state is State.FINITE
+    assert result.curves[0].denominator.resolution > 0.01
 
 
 def test_a_formula_gets_the_bars_of_the_logits_it_was_given():

@@ -170,6 +170,22 @@ def test_patch_never_shows_a_number_for_an_undefined_recovery(project: Project) 
     assert "0.0" not in got.out
 
 
+def test_patch_shows_no_number_where_there_is_nothing_but_rounding(project: Project) -> None:
+    prompts = ["--ids", "--clean", "5,6,7,8", "--corrupted", "5,9,7,8", "-c", "mlp", "--metric", "logit_diff"]
+    answers = ["--answer", "4", "--wrong", "N"]  # 0.005 logits apart, where float16 rounds by 0.02
+    got = project.inside("patch", "-m", "llama-2k-f16", *prompts, *answers)
+    assert got.code == 1, got.err
+    assert "BAS002 clean and corrupted are no farther apart than rounding puts them" in words(got.out)
+    assert got.out.count("ill-conditioned") == 5  # four layers and the baseline
+    assert project.inside("patch", "-m", "llama-2k-f16", *prompts).code == 0
+
+
+def test_patch_warns_of_answers_in_each_others_place(project: Project) -> None:
+    got = project.inside(*patch("--metric", "logit_diff", "--answer", "b", "--wrong", "a"))
+    assert got.code == 0
+    assert "BAS004" in got.out
+
+
 def test_patch_draws(project: Project) -> None:
     pytest.importorskip("matplotlib")
     got = project.inside(*patch("--plot", "p.png"))

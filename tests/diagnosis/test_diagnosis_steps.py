@@ -164,6 +164,21 @@ def moved_by_rounding(monkeypatch):
     return diagnose(model, clean=CLEAN, corrupted=CORRUPTED), {}
 
 
+def twins(digits, dtype="float32"):
+    """A model that reads the corrupted token as the clean one, this many last digits of each number away."""
+    model = build(dtype=dtype)
+    embedding = module_of(model, "model.embed_tokens")
+    spacing = {"float32": 2.0**-23, "bfloat16": 2.0**-7}[dtype]
+    row = np.array(embedding.weight[CLEAN[0]].astype(mx.float32)).astype(float)
+    row *= 1 + digits * spacing * np.random.RandomState(0).choice([-1, 1], row.size)
+    embedding.weight = put(embedding.weight, (CORRUPTED[0], row))
+    return model
+
+
+def rounding_only(monkeypatch):
+    return diagnose(twins(1), clean=CLEAN, corrupted=CORRUPTED), {"step": "recovery", "run": "recovery"}
+
+
 def from_time_to_time(monkeypatch):
     model, calls = build(dtype="float32"), []
 
@@ -178,7 +193,7 @@ def from_time_to_time(monkeypatch):
 PLANTED = {
     "DIA002": known_bad, "DIA108": flushed, "DIA201": divided, "DIA210": hidden, "DIA211": broken_scale_in_use,
     "DIA212": scores, "DIA303": only_patched, "DIA305": failing_engine, "DIA406": drowned_digits, "DIA407": bad_arrays,
-    "DIA503": moved_by_rounding, "DIA603": other_device, "DIA604": from_time_to_time,
+    "DIA503": moved_by_rounding, "DIA504": rounding_only, "DIA603": other_device, "DIA604": from_time_to_time,
 }  # fmt: skip
 
 
@@ -190,6 +205,23 @@ def test_a_cause_outside_the_zoo_is_named_with_its_place(code, monkeypatch):
     assert (found.verdict == "fault") == error
     if place:
         assert {key: getattr(found.place, key) for key in place} == place
+
+
+@pytest.mark.parametrize("metric", ["l2", "mse", "cosine", "kl_divergence"])
+@pytest.mark.parametrize(("digits", "dtype", "wanted"), [
+    (1, "float32", ["DIA504"]), (1024, "float32", []), (40, "bfloat16", [])])  # fmt: skip
+def test_a_difference_of_rounding_is_named_and_a_small_real_one_is_not(metric, digits, dtype, wanted):
+    model = twins(digits, dtype)
+    assert codes(diagnose(model, clean=CLEAN, corrupted=CORRUPTED, metric=metric)) == wanted
+
+
+def test_two_arrays_that_rounding_tells_apart():
+    clean = (4 * np.random.default_rng(0).standard_normal(512)).astype(np.float16)
+    next_ones = np.nextafter(clean, np.float16(np.inf))
+    found = diagnose(logits=(clean, next_ones))
+    assert codes(found) == ["DIA504"]
+    assert "and rounding alone makes" in found.cause.message
+    assert "DIA504" not in codes(diagnose(logits=(clean, clean[::-1].copy())))
 
 
 def test_every_code_is_of_the_zoo_or_planted_here():

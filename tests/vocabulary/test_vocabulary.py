@@ -46,7 +46,7 @@ def test_the_table_of_findings():
     assert all(kind.title and kind.hint and kind.check for kind in FINDINGS.values())
     asked = {code: kind for code, kind in FINDINGS.items() if "/" not in kind.check}
     assert {code for code, kind in asked.items() if kind.severity is Severity.WARNING} == {
-        "SNP002", "HED001", "SHF001", "PRC001", "MET001", "STR001", "ATR005", "TOK001", "TOK002",
+        "SNP002", "BAS003", "BAS004", "HED001", "SHF001", "PRC001", "MET001", "STR001", "ATR005", "TOK001", "TOK002",
     }  # fmt: skip
     assert {code for code, kind in FINDINGS.items() if kind.severity is Severity.NOTE} == {"SNP003", "TOK003"}
     # One prefix a check, except that the answers are asked for where the prompts are.

@@ -41,7 +41,7 @@ def test_a_baseline_is_relative_to_the_first_run() -> None:
     assert broken(BEFORE, after, "baseline=0.06") == []
 
 
-@pytest.mark.parametrize("state", ["nan", "inf", "undefined", "zero-baseline"])
+@pytest.mark.parametrize("state", ["nan", "inf", "undefined", "zero-baseline", "ill-conditioned"])
 def test_a_number_that_is_lost_is_a_change_of_state_and_not_of_points(state: str) -> None:
     after = replace(BEFORE, curves=(curve(10.0, state, 90.0),))
     cell = compare(run(BEFORE), run(after)).jobs[0].curves[0].cells[0]

@@ -94,7 +94,7 @@ def test_an_error_bar_reaches_as_far_as_the_error() -> None:
     assert int(low) - int(high) == pytest.approx(scale.y(30) - scale.y(70), abs=1)
 
 
-@pytest.mark.parametrize("state", ["nan", "inf", "undefined", "zero-baseline"])
+@pytest.mark.parametrize("state", ["nan", "inf", "undefined", "zero-baseline", "ill-conditioned"])
 def test_a_curve_without_any_number_is_never_an_empty_plot(state: str) -> None:
     only = curve(state, state, state, baseline=state)
     page = render(run(job(curves=(only,))))
