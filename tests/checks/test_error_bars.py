@@ -97,7 +97,7 @@ class Rounded(Sound):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embedding = mx.array([[0.51, 0, 0, 0, 0, 0], [1.05, 0.55, 0, 0, 0, 0]], dtype=mx.float16)
+        self.embedding = mx.array([[0.51, 0, 0, 0, 0, 0], [1.05, 0.53, 0, 0, 0, 0]], dtype=mx.float16)
         self.layers = [self.block()]
         self.layers[0].mlp = Nothing()
 
