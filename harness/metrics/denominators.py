@@ -103,8 +103,8 @@ class _Digits:
     @classmethod
     def of(cls, clean: Row, corrupted: Row, moved: npt.NDArray[np.bool_], layout: FloatLayout) -> _Digits:
         one = ROUNDINGS[layout.name] * 2.0 ** (1 - layout.mantissa)
-        digits = [one * np.maximum(np.abs(row), float(np.median(np.abs(row[moved])))) for row in (clean, corrupted)]
-        return cls(clean, corrupted, *digits, moved)
+        c, x = (one * np.maximum(np.abs(row), float(np.median(np.abs(row[moved])))) for row in (clean, corrupted))
+        return cls(clean, corrupted, c, x, moved)
 
     @property
     def runs(self) -> tuple[tuple[Row, Row], ...]:
