@@ -133,7 +133,7 @@ class Offset(Sound):
 class Twins(Sound):
     """Token 1 has the logits of token 0, each `digits` roundings of a float32 forward pass away, up and down in turn.
 
-    A rounding is 16 spacings, of the logit itself or of the row's median where that is larger.
+    A rounding is 10 spacings, of the logit itself or of the row's median where that is larger.
     """
 
     digits = 0.5
@@ -141,7 +141,7 @@ class Twins(Sound):
     def __init__(self) -> None:
         super().__init__()
         row = TABLE[0].astype(np.float64)
-        step = 16 * 2.0**-23 * np.maximum(np.abs(row), np.median(np.abs(row))) * (-1.0) ** np.arange(VOCAB)
+        step = 10 * 2.0**-23 * np.maximum(np.abs(row), np.median(np.abs(row))) * (-1.0) ** np.arange(VOCAB)
         table = TABLE.copy()
         table[1] = row + self.digits * step
         self.embedding = mx.array(table)

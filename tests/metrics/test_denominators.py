@@ -12,7 +12,7 @@ from harness.metrics import ends, host_row, measure
 from harness.metrics.denominators import bar, resolution
 from harness.vocabulary import METRICS, AnswerTokens, Denominator, State
 
-DTYPES = {"float32": (16, 2.0**-23), "float16": (1, 2.0**-10), "bfloat16": (1, 2.0**-7)}
+DTYPES = {"float32": (10, 2.0**-23), "float16": (1, 2.0**-10), "bfloat16": (1, 2.0**-7)}
 """How many last digits a forward pass rounds away, and the spacing at 1."""
 ANSWERS = AnswerTokens(3, 8)
 VOCAB = 600
