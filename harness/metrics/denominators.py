@@ -12,7 +12,8 @@ of them, so that a logit near 0 is no more exact than its neighbours. With c and
 corrupted row, a the answer and w the wrong answer:
 
     logit_diff   c[a] + c[w] + x[a] + x[w]              four logits are read; at worst all err to one side
-    log_prob     sum(|(i == a) - p| c) + sum(|(i == a) - q| x)          its slopes; p and q are the softmax of the runs
+    log_prob     (1 - p[a]) c[a] + sqrt(sum(p² c²) over the others), and as much of x and q: its slope by a logit is
+                 (i == a) - p[i], and p and q are the softmax of the two runs
     l2           sqrt(sum e²), e² = c² + x²             the digits of many logits, and of two runs, are independent
     mse          sum(e²) / N
     cosine       sum(c²) / 2 |clean|² + sum(x²) / 2 |corrupted|²        1 - cos is half of a small angle's square
@@ -103,7 +104,8 @@ class _Digits:
     @classmethod
     def of(cls, clean: Row, corrupted: Row, moved: npt.NDArray[np.bool_], layout: FloatLayout) -> _Digits:
         one = ROUNDINGS[layout.name] * 2.0 ** (1 - layout.mantissa)
-        c, x = (one * np.maximum(np.abs(row), float(np.median(np.abs(row[moved])))) for row in (clean, corrupted))
+        sizes = (np.maximum(np.abs(row), float(np.median(np.abs(row[moved])))) for row in (clean, corrupted))
+        c, x = (np.maximum(one * size, layout.smallest) for size in sizes)
         return cls(clean, corrupted, c, x, moved)
 
     @property
@@ -126,10 +128,10 @@ def _log_prob(digits: _Digits, answers: AnswerTokens | None) -> float:
     assert answers is not None
     noise = 0.0
     for row, each in digits.runs:
-        p = _softmax(row)
-        slopes = p.copy()
-        slopes[answers.answer] = 1 - p[answers.answer]
-        noise += _weighed(slopes, each)
+        others = _softmax(row)
+        own = (1 - others[answers.answer]) * each[answers.answer]
+        others[answers.answer] = 0.0
+        noise += float(own) + math.sqrt(_weighed(others**2, each**2))
     return noise
 
 
@@ -138,7 +140,8 @@ def _l2(digits: _Digits, answers: AnswerTokens | None) -> float:
 
 
 def _mse(digits: _Digits, answers: AnswerTokens | None) -> float:
-    return norm(digits.both) ** 2 / int(np.isfinite(digits.clean).sum())
+    rms = norm(digits.both) / math.sqrt(np.isfinite(digits.clean).sum())
+    return rms * rms  # inf beyond float64, where a power raises
 
 
 def _cosine(digits: _Digits, answers: AnswerTokens | None) -> float:
