@@ -156,7 +156,7 @@ def test_a_gap_of_rounding_raises_with_both_scores_and_the_bound(dtype):
 
 def test_answers_in_each_others_place_are_warned_of():
     with pytest.warns(UserWarning, match="BAS004 logit_diff: the corrupted run scores the answer above the clean run"):
-        dial().activation_patching("a", "b", metric="logit_diff", answers=("b", "a"))
+        dial().activation_patching("a", "b", metric="logit_diff", answers=(" b", " a"))
 
 
 def test_a_baseline_of_inf_or_zero_costs_two_forwards(overflowing):

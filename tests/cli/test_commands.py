@@ -181,7 +181,7 @@ def test_patch_shows_no_number_where_there_is_nothing_but_rounding(project: Proj
 
 
 def test_patch_warns_of_answers_in_each_others_place(project: Project) -> None:
-    got = project.inside(*patch("--metric", "logit_diff", "--answer", "b", "--wrong", "a"))
+    got = project.inside(*patch("--metric", "logit_diff", "--answer", " b", "--wrong", " a"))
     assert got.code == 0
     assert "BAS004" in got.out
 
