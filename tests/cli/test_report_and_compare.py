@@ -13,7 +13,7 @@ from example_results import curve, job, run
 from project import Outcome, Project
 
 from harness.results.json import write
-from harness.vocabulary import RunResult
+from harness.vocabulary import JobResult, RunResult, Status
 
 
 def stored(folder: Path, name: str, result: RunResult) -> Path:
@@ -129,6 +129,34 @@ def test_the_comparison_on_paper(project: Project, two: tuple[Path, Path]) -> No
     plain = json.loads(data.read_text(encoding="utf-8"))
     assert plain["jobs"][0]["curves"][0]["cells"][0]["points"] == -3.0
     assert [each["limit"] for each in plain["breaches"]] == ["recovery"]
+
+
+RAN = job(curves=(curve(10.0, 50.0),))
+
+
+@pytest.mark.parametrize(
+    ("new", "words", "code", "start"),
+    [
+        (RAN, [], 0, "within the limits: 0 of 1 jobs differ"),
+        (job("other"), [], 5, "nothing compared: no job is in both"),
+        (job("other"), ["--fail-on", "none"], 5, "nothing compared: no job is in both"),
+        (job(status=Status.CRASHED), ["--fail-on", "recovery=0.5,rank=0.9"], 1, "3 differences beyond the limits: "),
+        (job(status=Status.CRASHED), ["--fail-on", "none"], 0, "within the limits: 1 of 1 jobs differ"),
+        (job(status=Status.SKIPPED), ["--fail-on", "none"], 5, "nothing compared: every job in both is skipped"),
+    ],
+    ids=["same", "apart", "apart-none", "crashed", "crashed-none", "skipped-none"],
+)
+def test_the_last_line_of_a_comparison_agrees_with_the_code(
+    project: Project, new: JobResult, words: list[str], code: int, start: str
+) -> None:
+    one, other = stored(project.folder, "a.json", run(RAN)), stored(project.folder, "b.json", run(new))
+    data = project.folder / "c.json"
+    got = project.inside("compare", one, other, *words, "-o", data)
+    paper = project.inside("compare", one, other, *words, "--markdown")
+    plain = json.loads(data.read_text(encoding="utf-8"))
+    assert (got.code, paper.code, plain["exit_code"]) == (code, code, code)
+    assert got.out.splitlines()[-1].startswith(start)
+    assert paper.out.startswith(f"## harness compare: {start}")
 
 
 def test_two_runs_with_nothing_in_common_are_no_success(project: Project) -> None:

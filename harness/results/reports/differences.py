@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.results.compare import Breach, Comparison, CurveChange, JobChange
+from harness.results.compare import Breach, Comparison, CurveChange, JobChange, judge
 from harness.results.reports import markdown
-from harness.vocabulary import Finding
+from harness.vocabulary import Finding, Status
 
 SHOWN, CURVES = 12, 2
 """Jobs, and curves of each, on a screen: those that changed most. Markdown and JSON have them all."""
@@ -30,7 +30,9 @@ def dumps(comparison: Comparison, breaches: Sequence[Breach]) -> str:
     for job in plain["jobs"]:
         # The two results themselves stay where they are; a comparison holds the differences.
         job["base"], job["new"] = job["base"]["status"], job["new"]["status"]
-    return json.dumps({**plain, "breaches": broken}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    status, code = judge(comparison, breaches)
+    verdict = {"verdict": status.value, "exit_code": code}
+    return json.dumps({**verdict, **plain, "breaches": broken}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def print_comparison(comparison: Comparison, breaches: Sequence[Breach], console: Console) -> None:
@@ -45,7 +47,8 @@ def print_comparison(comparison: Comparison, breaches: Sequence[Breach], console
         console.print(f"and {len(comparison.changed) - SHOWN} more jobs that differ; -o FILE.md has them all")
     for line in _one_sided(comparison):
         console.print(Text(line))
-    console.print(Text(verdict(comparison, breaches), style="bold red" if breaches else "green"))
+    good = judge(comparison, breaches)[0] is Status.PASSED
+    console.print(Text(verdict(comparison, breaches), style="green" if good else "bold red"))
 
 
 def render(comparison: Comparison, breaches: Sequence[Breach]) -> str:
@@ -64,6 +67,8 @@ def render(comparison: Comparison, breaches: Sequence[Breach]) -> str:
 
 def verdict(comparison: Comparison, breaches: Sequence[Breach]) -> str:
     """Return `2 differences beyond the limits: 3 of 40 jobs differ`, with the largest change and the time."""
+    if judge(comparison, breaches)[0] is Status.SKIPPED:
+        return f"nothing compared: {_obstacle(comparison)}"
     head = f"{len(breaches)} differences beyond the limits" if breaches else "within the limits"
     parts = [f"{head}: {len(comparison.changed)} of {len(comparison.jobs)} jobs differ"]
     points = [curve.largest_points or 0.0 for job in comparison.jobs for curve in job.curves]
@@ -77,6 +82,13 @@ def verdict(comparison: Comparison, breaches: Sequence[Breach]) -> str:
         spread = f"quartiles {time.low:.2f} to {time.high:.2f}, {time.jobs} jobs timed once on each side"
         parts.append(f"sweeps take {time.median:.2f} times as long ({spread})")
     return "; ".join(parts)
+
+
+def _obstacle(comparison: Comparison) -> str:
+    if comparison.jobs:
+        return "every job in both is skipped"
+    asked = len(comparison.otherwise)
+    return f"{asked} jobs ask another question" if asked else "no job is in both"
 
 
 def _numbers_only(comparison: Comparison) -> Comparison:
@@ -148,6 +160,8 @@ def _one_sided(comparison: Comparison) -> Iterator[str]:
         if names:
             more = f" and {len(names) - 4} more" if len(names) > 4 else ""
             yield f"{len(names)} only in the {side}: {', '.join(names[:4])}{more}"
+    for name, what in comparison.otherwise:
+        yield f"{name} asks another question: {what}"
 
 
 def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
