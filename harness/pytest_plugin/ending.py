@@ -94,6 +94,7 @@ class SessionEnding:
             duration_s=round(time.perf_counter() - self.clock, 3),
             shard=self.config.getoption("harness_shard"),
             planned=self.selecting.planned,
+            plan=self.selecting.plan,
             notes=self._notes(),
         )
         return with_floor(run, self.config.getoption("harness_min_jobs"))

@@ -145,7 +145,19 @@ def _plan(parts: Sequence[Part]) -> tuple[str, ...]:
     for name, other in said:
         if odd := sorted(set(other) ^ set(plan)):
             raise UsageError(f"{name} and {first} are cut from different runs: only one of them planned {_named(odd)}")
+    _refuse_other_questions(parts)
     return plan
+
+
+def _refuse_other_questions(parts: Sequence[Part]) -> None:
+    told = [(name, run.plan) for name, run in parts if run.plan]
+    for name, plan in told[1:]:
+        first, asked = told[0]
+        if odd := sorted(job for job in plan if plan[job] != asked.get(job)):
+            raise UsageError(
+                f"{name} and {first} are cut from different runs: they ask {_named(odd)} otherwise; run all shards "
+                "with the same case files, model tables, --metric and --component"
+            )
 
 
 def _refuse_twice(jobs: Sequence[JobResult], parts: Sequence[Part]) -> None:
