@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from harness.vocabulary import Environment, JobResult, RunResult, Status
 from harness.vocabulary.errors import UsageError
-from harness.vocabulary.verdict import of_run
+from harness.vocabulary.verdict import graver, of_run
 
 MAX_SHARDS = 10_000
 
@@ -195,6 +195,4 @@ def with_floor(run: RunResult, least: int | None) -> RunResult:
     ran = sum(job.status is not Status.SKIPPED for job in run.jobs)
     if least is None or ran >= least:
         return run
-    verdict, code = of_run(run.jobs, run.verdict, Status.FAILED)
-    note = f"{ran} jobs ran, and at least {least} had to (--min-jobs)"
-    return replace(run, verdict=verdict, exit_code=code, notes=(*run.notes, note))
+    return graver(run, Status.FAILED, f"{ran} jobs ran, and at least {least} had to (--min-jobs)")

@@ -32,7 +32,7 @@ def dumps(comparison: Comparison, breaches: Sequence[Breach]) -> str:
         job["base"], job["new"] = job["base"]["status"], job["new"]["status"]
     status, code = judge(comparison, breaches)
     verdict = {"verdict": status.value, "exit_code": code}
-    return json.dumps({**verdict, **plain, "breaches": broken}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps({**plain, **verdict, "breaches": broken}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def print_comparison(comparison: Comparison, breaches: Sequence[Breach], console: Console) -> None:
