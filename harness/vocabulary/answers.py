@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.vocabulary.findings import FINDINGS, FindingKind, Severity
+from harness.vocabulary.findings import FindingKind, Severity, kind_of
 from harness.vocabulary.memory import Memory
 from harness.vocabulary.questions import AnswerTokens, Site
 from harness.vocabulary.readings import Reading
@@ -132,7 +132,7 @@ class Finding:
 
     @property
     def kind(self) -> FindingKind:
-        return FINDINGS[self.code]
+        return kind_of(self.code)
 
     @property
     def severity(self) -> Severity:

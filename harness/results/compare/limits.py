@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from harness.results.compare.runs import FASTEST_S, CellChange, Comparison, CurveChange, JobChange
 from harness.vocabulary import Status
 from harness.vocabulary.errors import UsageError, suggest
-from harness.vocabulary.findings import Severity
-from harness.vocabulary.verdict import of_run
+from harness.vocabulary.findings import FINDINGS
+from harness.vocabulary.verdict import fails, of_run
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,10 @@ def _status(comparison: Comparison, _: float) -> Iterator[Breach]:
 
 def _finding(comparison: Comparison, _: float) -> Iterator[Breach]:
     for job in comparison.jobs:
+        # The version that gave a job with a code of its own a pass knows it for a warning.
+        passed = job.new.status is Status.PASSED
         for finding in job.appeared:
-            if finding.severity is Severity.ERROR and not finding.expected:
+            if fails(finding) and not (passed and finding.code not in FINDINGS):
                 yield Breach("finding", job.name, f"new {finding.code}: {finding.message}")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from math import isinf
 
 from pydantic import TypeAdapter
 from rich import box
@@ -25,7 +23,8 @@ _COLUMNS = ("job", "what", "baseline", "relative", "largest change", "order", "f
 
 def dumps(comparison: Comparison, breaches: Sequence[Breach]) -> str:
     """Return the comparison as JSON text: what differs, and which limits that breaks."""
-    plain = TypeAdapter(Comparison).dump_python(_numbers_only(comparison), mode="json")
+    # From a baseline of zero no relative difference exists; JSON holds no infinity, and gets null.
+    plain = json.loads(TypeAdapter(Comparison).dump_json(comparison))
     broken = TypeAdapter(list[Breach]).dump_python(list(breaches), mode="json")
     for job in plain["jobs"]:
         # The two results themselves stay where they are; a comparison holds the differences.
@@ -89,16 +88,6 @@ def _obstacle(comparison: Comparison) -> str:
         return "every job in both is skipped"
     asked = len(comparison.otherwise)
     return f"{asked} jobs ask another question" if asked else "no job is in both"
-
-
-def _numbers_only(comparison: Comparison) -> Comparison:
-    jobs = [replace(job, curves=tuple(map(_numeric, job.curves))) for job in comparison.jobs]
-    return replace(comparison, jobs=tuple(jobs))
-
-
-def _numeric(curve: CurveChange) -> CurveChange:
-    """From a baseline of zero no relative difference exists, and JSON holds no infinity."""
-    return replace(curve, baseline_relative=None) if isinf(curve.baseline_relative or 0.0) else curve
 
 
 def _environment(comparison: Comparison) -> list[Sequence[str]]:

@@ -18,9 +18,21 @@ from harness.vocabulary.findings import (
     snapshots,
     values,
 )
-from harness.vocabulary.findings.kind import FindingKind, Severity
+from harness.vocabulary.findings.kind import ERROR, FindingKind, Severity
 
 FAMILIES = (values, prompts, engines, reference, expectations, laws, snapshots, attribution, diagnosis)
 FINDINGS: Mapping[str, FindingKind] = {kind.code: kind for family in FAMILIES for kind in family.KINDS}
 
-__all__ = ["FINDINGS", "FindingKind", "Severity"]
+
+def kind_of(code: str) -> FindingKind:
+    """Return what a code means; one of another version's results is an error as far as this version can know."""
+    return FINDINGS.get(code) or FindingKind(
+        code=code,
+        check="",
+        severity=ERROR,
+        title="a finding that this version does not know",
+        hint="the version that wrote the result has a page of it",
+    )
+
+
+__all__ = ["FINDINGS", "FindingKind", "Severity", "kind_of"]
