@@ -167,4 +167,6 @@ class Answer:
     """`after 31 of 96 cells` where the sweep ended early; cells that were not computed are absent."""
     memory: Memory | None = None
     attribution: tuple[Finding, ...] = ()
+    unasked: tuple[Finding, ...] = ()
+    """Why metrics of the question have no curve: there are no answers for them to read."""
     printed: str = ""
