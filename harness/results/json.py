@@ -60,13 +60,13 @@ def read(path: Path) -> RunResult:
     return run
 
 
-def _no_number(word: str) -> None:
+def _no_number(word: str) -> float:
     raise ValueError(f"{word} stands for a number; a result holds null and a state instead")
 
 
 def _finite(text: str) -> float:
     value = float(text)
-    return value if isfinite(value) else _no_number(text)  # type: ignore[func-returns-value]
+    return value if isfinite(value) else _no_number(text)
 
 
 def schema() -> dict[str, Any]:
@@ -78,6 +78,7 @@ def schema() -> dict[str, Any]:
 @cache
 def _adapter(kind: type) -> TypeAdapter[Any]:
     for noun in vars(vocabulary).values():
-        if is_dataclass(noun):  # "nan" in quotes, and whole numbers beyond the floats
-            noun.__pydantic_config__ = ConfigDict(allow_inf_nan=False)  # type: ignore[attr-defined]
+        if is_dataclass(noun):
+            # "nan" in quotes, and whole numbers beyond the floats.
+            setattr(noun, "__pydantic_config__", ConfigDict(allow_inf_nan=False))  # noqa: B010  typeshed lacks it
     return TypeAdapter(kind)
