@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from harness.casefile import Tolerance
 from harness.checks import (
     agreement,
     attribution,
@@ -48,8 +49,14 @@ CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
 
 
 def of_sweep(question: Question, answer: Answer) -> list[Finding]:
-    """Return what the checks find of any sweep, also of one that no case is around: why there are no recoveries."""
-    return [*answer.unasked, *finiteness.found(answer), *zero_baseline.found(question, answer)]
+    """Return what the checks find of any sweep, also of one that no case is around."""
+    return [
+        *answer.unasked,
+        *finiteness.found(answer),
+        *zero_baseline.found(question, answer),
+        *oracle.found(answer, Tolerance()),
+        *answer.attribution,
+    ]
 
 
 __all__ = ["CHECKS", "Evidence", "gather", "of_sweep"]

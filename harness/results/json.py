@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import is_dataclass
 from functools import cache
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from harness import vocabulary
 from harness.support.files import write_text
@@ -45,7 +45,7 @@ def read(path: Path) -> RunResult:
     Findings may have codes that this version does not know; the schema must be named, and every number finite.
     """
     try:
-        data = json.loads(path.read_bytes(), parse_constant=_no_number, parse_float=_finite)
+        data = from_json(path.read_bytes(), allow_inf_nan=False)
         if not isinstance(data, dict) or "schema" not in data:
             raise ValueError("it names no schema")
         if data["schema"] != RESULT_SCHEMA:
@@ -55,18 +55,9 @@ def read(path: Path) -> RunResult:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise UsageError(f"{path} is not a result of `harness run --json`: {place}: {first['msg']}") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not a result of `harness run --json`: {error}") from error
     return run
-
-
-def _no_number(word: str) -> float:
-    raise ValueError(f"{word} stands for a number; a result holds null and a state instead")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if isfinite(value) else _no_number(text)
 
 
 def schema() -> dict[str, Any]:
@@ -79,6 +70,6 @@ def schema() -> dict[str, Any]:
 def _adapter(kind: type) -> TypeAdapter[Any]:
     for noun in vars(vocabulary).values():
         if is_dataclass(noun):
-            # "nan" in quotes, and whole numbers beyond the floats.
+            # Also "nan" in quotes, and numbers beyond the floats.
             setattr(noun, "__pydantic_config__", ConfigDict(allow_inf_nan=False))  # noqa: B010  typeshed lacks it
     return TypeAdapter(kind)

@@ -176,7 +176,8 @@ def test_patch_never_shows_a_number_for_an_undefined_recovery(project: Project) 
     ("args", "codes"),
     [
         (("-m", "nan"), {"FIN002", "FIN004"}),
-        (("-m", "wide", "-e", "legacy"), {"FIN004", "FIN005"}),
+        (("-m", "wide", "-e", "legacy"), {"FIN004", "FIN005", "ORC001", "ORC002"}),
+        (("-m", "nan", "-e", "published"), {"FIN002", "FIN003", "FIN004", "ORC003"}),
         (("--corrupted", "a"), {"BAS001"}),
         (("--corrupted", "a", "--metric", "mse", "-c", "resid_post"), {"BAS001"}),
         (("--corrupted", "a", "--metric", "l2", "--metric", "logit_diff"), {"ANS001", "BAS001"}),
@@ -203,7 +204,7 @@ def test_patch_finds_what_a_run_finds_and_says_how_to_look_further(
         case = project.folder / "cases" / "c.case.yaml"
         case.write_text(case.read_text().replace('corrupted: "b"', f"corrupted: {options.get('--corrupted', 'b')}"))
         run = project.run_inside("--metric", "l2")
-        assert {code for code in run.codes if code[:3] in ("FIN", "BAS", "ANS")} == codes
+        assert {code for code in run.codes if code[:3] in ("FIN", "BAS", "ANS", "ORC")} == codes
 
 
 def test_patch_draws(project: Project) -> None:

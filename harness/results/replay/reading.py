@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from harness.casefile import load_yaml_as
 from harness.casefile.language.fields import NameOf, Refusal, refuse
@@ -61,6 +61,18 @@ class ReplayFile(_Part):
     direction: Annotated[str, NameOf("a direction", tuple(Direction))] = Direction.DENOISING.value
     layers: Whole | None = None
     metrics: dict[Annotated[str, NameOf("a metric", tuple(METRICS))], Numbers] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _layers_exist(self) -> Self:
+        beyond = [
+            Refusal(("metrics", metric, "recoveries", layer), f"there are {self.layers} layers, from 0", at_key=True)
+            for metric, numbers in self.metrics.items()
+            for layer in numbers.recoveries
+            if self.layers and layer >= self.layers
+        ]
+        if beyond:
+            raise refuse(beyond)
+        return self
 
 
 _ADAPTER = TypeAdapter(ReplayFile)

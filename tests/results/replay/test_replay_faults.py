@@ -218,6 +218,12 @@ def test_what_cannot_be_checked_is_never_called_checked(ask: Ask) -> None:
         ("metrics: {}", [":1:10: metrics: "]),
         ("vocab: many\nmetrics: {l2: {baseline: 1}}", [":1:8: vocab: expected a whole number, found the text 'many'"]),
         ("vocab: 0\nmetrics: {l2: {baseline: 1}}", [":1:8: vocab: "]),
+        (
+            "layers: 48\nmetrics: {l2: {baseline: 1, recoveries: {47: 1.0, 48: 1.0}}}",
+            [":2:29: metrics.l2.recoveries[48]: there are 48 layers, from 0"],
+        ),
+        ("component: resid_pots\nmetrics: {l2: {baseline: 1}}", [":1:12: component: ", "did you mean 'resid_post'?"]),
+        ("direction: denoise\nmetrics: {l2: {baseline: 1}}", [":1:12: direction: ", "did you mean 'denoising'?"]),
         ("error: 1\nmetrics: {l2: {baseline: 1}}", [":1:8: error: "]),
     ],
 )
