@@ -89,6 +89,9 @@ def _unanswered(comparison: Comparison) -> Iterator[Breach]:
     for job in comparison.jobs:
         if job.base.curves and not job.new.curves and job.new.status is not Status.SKIPPED:
             yield Breach("missing", job.name, f"had numbers before, is {job.new.status} without any now")
+        for curve in job.curves if comparison.across and job.base.model == job.new.model else ():
+            if curve.gone:
+                yield Breach("missing", job.name, f"{_label(curve)}: {curve.gone} cells only in the first")
 
 
 def _baseline(comparison: Comparison, limit: float) -> Iterator[Breach]:

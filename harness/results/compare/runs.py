@@ -41,9 +41,9 @@ class CurveChange:
     """One component under one metric on two sides.
 
     `baseline_relative` is |new - base| / |base|, None where a side has no number; `cells` are those that differ,
-    largest first, changes of state before all; `numbers` counts those that are numbers on both sides. `kendall`
-    compares the order of the layers' recoveries; None where one side puts no two of them in an order, and `order_lost`
-    where it is the second side only.
+    largest first, changes of state before all; `gone` counts those that only the first side has, and `numbers` those
+    that are numbers on both sides. `kendall` compares the order of the layers' recoveries; None where one side puts no
+    two of them in an order, and `order_lost` where it is the second side only.
     """
 
     component: str
@@ -53,6 +53,7 @@ class CurveChange:
     new: Reading
     baseline_relative: float | None
     cells: tuple[CellChange, ...]
+    gone: int
     numbers: int
     kendall: float | None
     order_lost: bool
@@ -262,6 +263,7 @@ def _curve(base: Curve, new: Curve) -> CurveChange:
         new=new.baseline,
         baseline_relative=_relative(base.baseline, new.baseline),
         cells=tuple(sorted((cell for cell in cells if cell.base != cell.new), key=_gravity)),
+        gone=len(left) - len(shared),
         numbers=len(numbers),
         kendall=tau_b(before, now),
         order_lost=len(set(before)) > 1 and len(set(now)) == 1,

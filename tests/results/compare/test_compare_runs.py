@@ -253,6 +253,14 @@ def test_two_engines_need_not_answer_the_same_but_something() -> None:
     both = run(native, other, alone)
     words = parse_limits(["recovery=0.5,rank=0.9"])
     assert breaches(compare(both, both, engines=("native", "legacy")), words) == []
+    fewer = replace(other, curves=(replace(BEFORE.curves[0], cells=BEFORE.curves[0].cells[1:]),))
+    found = breaches(compare(run(native), run(fewer), engines=("native", "legacy")), words)
+    assert [each.message for each in found] == ["mlp_out l2: 1 cells only in the first"]
+    shallow = replace(fewer, engine="native", model="small")
+    assert breaches(compare(run(native), run(shallow), models=("tiny", "small")), words) == []
+    zero = replace(other, curves=(curve(0.0, 0.0, 0.0),))
+    found = breaches(compare(run(native), run(zero), engines=("native", "legacy")), {"rank": 0.9})
+    assert [each.limit for each in found] == ["rank"]
     crashed = replace(other, status=Status.CRASHED, curves=())
     found = breaches(compare(run(native), run(crashed), engines=("native", "legacy")), words)
     assert found[-1].message == "had numbers before, is crashed without any now"
