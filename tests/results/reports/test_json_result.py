@@ -94,6 +94,7 @@ PLACE = r"jobs\.0\.timings\.load_s: "
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ('" Paris"', '" Paris", "more"', r"jobs\.0\.clean: Value error, 3 texts of 2 ids"),
         (f',\n "schema": "{RESULT_SCHEMA}"', "", SCHEMALESS),
         ('"load_s": 0.5', '"load_s": NaN', r"expected value at line \d+ column 15"),
         ('"load_s": 0.5', '"load_s": -Infinity', r"invalid number at line \d+ column 16"),
