@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from harness.casefile import Tolerance
 from harness.checks import (
     agreement,
     attribution,
@@ -25,7 +26,7 @@ from harness.checks import (
     zero_baseline,
 )
 from harness.checks.evidence import Evidence, gather
-from harness.vocabulary import Finding
+from harness.vocabulary import Answer, Finding, Question
 
 CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
     "tokens": tokens.check,
@@ -46,4 +47,16 @@ CHECKS: Mapping[str, Callable[[Evidence], Iterator[Finding]]] = {
 }
 """`alignment` is asked before a sweep (`harness.patching`), `snapshot` after everything else (`harness.snapshots`)."""
 
-__all__ = ["CHECKS", "Evidence", "gather"]
+
+def of_sweep(question: Question, answer: Answer) -> list[Finding]:
+    """Return what the checks find of any sweep, also of one that no case is around."""
+    return [
+        *answer.unasked,
+        *finiteness.found(answer),
+        *zero_baseline.found(question, answer),
+        *oracle.found(answer, Tolerance()),
+        *answer.attribution,
+    ]
+
+
+__all__ = ["CHECKS", "Evidence", "gather", "of_sweep"]

@@ -30,6 +30,9 @@ def gather(
 ) -> Evidence:
     """Return the evidence, the answer completed by what is measured beside it: error bars, if the case asks for them,
     and how alike its metrics rank the cells."""
+    # Metrics that nothing could be asked of have no curve; what is checked is the question that was asked.
+    asked = {curve.metric for curve in answer.curves}
+    question = replace(question, metrics=tuple(metric for metric in question.metrics if metric in asked))
     if case.precision:
         answer = with_error_bars(model, question, answer)
     answer = replace(answer, concordances=concordances(answer.curves, case.tolerance.recovery_points))

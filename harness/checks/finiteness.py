@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.checks.evidence import Evidence
-from harness.vocabulary import Curve, Finding, Reading, RowSummary, State
+from harness.vocabulary import Answer, Curve, Finding, Reading, RowSummary, State
 
 _BROKEN = (State.INF, State.NAN)
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    yield from _unpatched(evidence)
-    yield from _patched(evidence)
+    return found(evidence.answer)
+
+
+def found(answer: Answer) -> Iterator[Finding]:
+    """Yield what is not finite in an answer, with a case around it or without."""
+    yield from _unpatched(answer)
+    yield from _patched(answer)
     seen: set[tuple[str, Reading]] = set()
-    for curve in evidence.answer.curves:
+    for curve in answer.curves:
         # Our own engines have one baseline a metric; somebody else's says one with every component.
         if (curve.metric, curve.baseline) not in seen:
             yield from _baseline(curve)
@@ -22,27 +27,25 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         yield from _recoveries(curve)
 
 
-def _unpatched(evidence: Evidence) -> Iterator[Finding]:
-    vocab = evidence.model.card.vocab
-    for code, name, row in (
-        ("FIN001", "clean", evidence.answer.clean),
-        ("FIN002", "corrupted", evidence.answer.corrupted),
-    ):
+def _unpatched(answer: Answer) -> Iterator[Finding]:
+    for code, name, row in (("FIN001", "clean", answer.clean), ("FIN002", "corrupted", answer.corrupted)):
         if not row.finite:
-            yield Finding(code, f"{_counts(row)} of {vocab:,} {name} logits; {_first(row)}", evidence=_numbers(row))
+            message = f"{_counts(row)} of {row.size:,} {name} logits; {_first(row)}"
+            yield Finding(code, message, evidence=_numbers(row))
 
 
-def _patched(evidence: Evidence) -> Iterator[Finding]:
-    broken = {site: row for site, row in evidence.answer.patched.items() if not row.finite}
+def _patched(answer: Answer) -> Iterator[Finding]:
+    broken = {site: row for site, row in answer.patched.items() if not row.finite}
     if broken:
         site, row = next(iter(broken.items()))
-        total = len(evidence.answer.patched)
+        total = len(answer.patched)
         message = f"{len(broken)} of {total} patched runs; here {_counts(row)}, {_first(row)}"
         yield Finding("FIN003", message, site, evidence=_numbers(row) | {"sites": [str(each) for each in broken]})
 
 
 def _baseline(curve: Curve) -> Iterator[Finding]:
-    if curve.baseline.state in _BROKEN:
+    # A row of zeros has no angle, and a score without its answer is none: nothing can be recovered from either.
+    if curve.baseline.state in (*_BROKEN, State.UNDEFINED):
         true = curve.oracle_baseline
         yield Finding(
             "FIN004",

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.casefile import Tolerance
 from harness.checks.evidence import Evidence
-from harness.vocabulary import Cell, Curve, Finding, Reading, State
+from harness.vocabulary import Answer, Cell, Curve, Finding, Reading, State
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    tolerance = evidence.case.tolerance
+    return found(evidence.answer, evidence.case.tolerance)
+
+
+def found(answer: Answer, tolerance: Tolerance) -> Iterator[Finding]:
+    """Yield which numbers of an answer float64 does not make of the same logits, with a case around it or without."""
     seen: set[tuple[str, Reading]] = set()
-    for curve in evidence.answer.curves:
+    for curve in answer.curves:
         # Our own engines have one baseline a metric; somebody else's says one with every component.
         if (curve.metric, curve.baseline) not in seen:
             yield from _baseline(curve, tolerance.oracle_relative)

@@ -9,9 +9,14 @@ from collections.abc import Iterator
 
 from harness.checks.evidence import Evidence
 from harness.engines.denominators import doubtful, unusable
-from harness.vocabulary import Finding
+from harness.vocabulary import Answer, Finding, Question
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
-    yield from unusable(evidence.question, evidence.answer)
-    yield from doubtful(evidence.question, evidence.answer)
+    return found(evidence.question, evidence.answer)
+
+
+def found(question: Question, answer: Answer) -> Iterator[Finding]:
+    """Yield what an answer's denominators are worth, with a case around it or without."""
+    yield from unusable(question, answer)
+    yield from doubtful(question, answer)

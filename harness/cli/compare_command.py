@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from harness.cli.parameters import OutputFile
-from harness.results.compare import DEFAULT, LIMITS, Match, breaches, compare, parse_limits
+from harness.results.compare import DEFAULT, LIMITS, Match, breaches, compare, judge, parse_limits
 from harness.results.json import read
 from harness.results.reports import differences
 from harness.results.reports.terminal import console
 from harness.support.files import write_text
-from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UsageError
+from harness.vocabulary.errors import EXIT_NOTHING_RAN, UsageError
 
 _RENDER = {".md": differences.render, ".json": differences.dumps}
 _WORDS = "\n\n".join(
@@ -34,7 +34,7 @@ _WORDS = "\n\n".join(
     "--fail-on",
     multiple=True,
     metavar="LIMIT[=N],...",
-    help="What is too much; without it: status, finding, state, missing.",
+    help="What is too much, beside what is missing; without it: status, finding, state, missing.",
 )
 @click.option(
     "-o",
@@ -53,7 +53,8 @@ def command(
 
     BASE and NEW are files that `harness run --json` wrote.
 
-    Exit codes: 0 within the limits, 1 beyond them, 4 wrong usage, 5 the two have no job in common.
+    Exit codes: 0 within the limits, 1 beyond them, 4 wrong usage, 5 nothing to compare: no job in
+    common, or none that ran.
     """
     # Two engines, or two dtypes, need not answer the same cases.
     default = [name for name in DEFAULT if name != "missing" or not (engines or models)]
@@ -69,8 +70,8 @@ def command(
         click.echo(differences.render(comparison, broken), nl=False)
     else:
         differences.print_comparison(comparison, broken, console())
-    if not comparison.jobs:
+    _, code = judge(comparison, broken)
+    if code == EXIT_NOTHING_RAN and not comparison.jobs and not comparison.otherwise:
         hint = "--engines and --models pair jobs that only a name keeps apart"
         click.echo(f"harness: no job is in both; {hint}", err=True)
-        return EXIT_NOTHING_RAN
-    return EXIT_FINDINGS if broken else EXIT_PASSED
+    return code

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.parameters import OutputFile
-from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UnknownName
+from harness.vocabulary.errors import UnknownName
 
 if TYPE_CHECKING:
     from harness.laws.conformance.report import Conformance
@@ -44,9 +44,7 @@ def command(
         if file:
             write_text(file, render(report))
     _print(report, verbose)
-    if report.count("fail"):
-        return EXIT_FINDINGS
-    return EXIT_PASSED if report.count("pass") else EXIT_NOTHING_RAN
+    return report.judgement[1]
 
 
 def _asked(name: str, allow_code: bool, every: bool, names: Sequence[str], only: Sequence[str]) -> Conformance:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError, su
 
 if TYPE_CHECKING:
     from harness.casefile import Prompts
+    from harness.vocabulary import Finding, Question
 
 _TIE = 0.05
 """Points within which two recoveries are tied in a ranking: what a case counts as equal unless it says otherwise."""
@@ -61,22 +64,18 @@ _TIE = 0.05
 @click.option("--plot", type=OutputFile("picture"), help="Draw the recoveries into this file.")
 @configured
 def command(**given: Any) -> int:
-    """Run one sweep and print its table. Exit codes: 0 a table of recoveries, 1 a metric without any."""
+    """Run one sweep and print its table.
+
+    Exit codes: 0 recoveries, 1 a finding: a metric has none, or something is not finite; 4 wrong usage.
+    """
     from harness.cli.screen import waiting
-    from harness.engines import answer, engine_named
+    from harness.engines import answer
     from harness.models.remarks import remarks
     from harness.patching import forecast
-    from harness.results.reports.terminal import console
-    from harness.vocabulary import code_refusal, is_code, prediction
-    from harness.vocabulary.errors import UnknownName
+    from harness.vocabulary import prediction
     from harness.vocabulary.raised import SweepFailed, SweepInterrupted
 
-    engine = engine_named(given["engine"], given["allow_code"])
-    for metric in given["metrics"]:
-        if is_code(metric) and not given["allow_code"]:
-            raise UsageError(code_refusal("metric", metric))
-        if not engine.knows(metric):
-            raise UnknownName(f"metric of {engine.name}", metric, engine.metrics)
+    engine = _engine(given)
     if given["plot"]:
         from harness.results.plots import colours, draw
 
@@ -93,21 +92,43 @@ def command(**given: Any) -> int:
         with waiting():
             result = answer(engine, model, question)
     except (SweepFailed, SweepInterrupted) as stop:
-        _show(stop.answer, console())
+        _show(question, stop.answer, given)
         click.echo(f"PARTIAL, {stop}", err=True)
         raise
-    _show(result, console())
+    code = _show(question, result, given)
     if given["plot"]:
         draw(result.curves, file=given["plot"], title=f"{given['name']}, {given['direction']}")
         click.echo(f"drawn: {given['plot']}")
-    return EXIT_FINDINGS if _print_worth(question, result) else EXIT_PASSED
+    return code
 
 
-def _show(result: Any, screen: Any) -> None:
-    screen.print(_table(result.curves))
-    _print_findings(result.curves)
+def _engine(given: dict[str, Any]) -> Any:
+    """Return the engine, which has every metric that is asked for. Raises UnknownName, UsageError."""
+    from harness.engines import engine_named
+    from harness.vocabulary import code_refusal, is_code
+    from harness.vocabulary.errors import UnknownName
+
+    engine = engine_named(given["engine"], given["allow_code"])
+    for metric in given["metrics"]:
+        if is_code(metric) and not given["allow_code"]:
+            raise UsageError(code_refusal("metric", metric))
+        if not engine.knows(metric):
+            raise UnknownName(f"metric of {engine.name}", metric, engine.metrics)
+    return engine
+
+
+def _show(question: Question, result: Any, given: dict[str, Any]) -> int:
+    """Print a sweep and what was found of it, and return the exit code."""
+    from harness.checks import of_sweep
+    from harness.results.reports.terminal import console
+    from harness.vocabulary.verdict import fails
+
+    console().print(_table(result.curves))
     _print_concordances(result.curves)
     click.echo(_how(result))
+    findings = of_sweep(question, result)
+    _print_findings(findings, question, given)
+    return EXIT_FINDINGS if any(map(fails, findings)) else EXIT_PASSED
 
 
 def _amount(text: str | None) -> int | None:
@@ -230,20 +251,25 @@ def _print_concordances(curves: Any) -> None:
             click.echo(f"{each.component}: {' and '.join(each.metrics)} rank the cells differently: {apart}")
 
 
-def _print_findings(curves: Any) -> None:
-    for curve in curves:
-        if curve.baseline.state is not curve.oracle_baseline.state:
-            said, true = curve.baseline.text(".6g"), curve.oracle_baseline.text(".6g")
-            click.echo(f"{curve.metric}: this engine's baseline is {said}; float64 on the same logits gives {true}")
-
-
-def _print_worth(question: Any, result: Any) -> bool:
-    """Print what the denominators are worth, and return whether that fails the sweep."""
-    from harness.engines.denominators import doubtful, unusable
+def _print_findings(findings: Sequence[Finding], question: Question, given: dict[str, Any]) -> None:
+    """Print what was found and, where `harness diagnose` looks for the cause, the command to type."""
     from harness.results.reports.terminal import finding_text
     from harness.vocabulary.verdict import fails
 
-    found = [*unusable(question, result), *doubtful(question, result)]
-    for each in found:
-        click.echo(f"{finding_text(each)}; {each.kind.hint}")
-    return any(map(fails, found))
+    for each in findings:
+        click.echo(finding_text(each))
+        click.echo(f"    {each.kind.hint}")
+    if first := next((each for each in findings if fails(each) and each.kind.check != "alignment"), None):
+        click.echo(f"Where it comes from: {_diagnosis(first, question, given)}")
+
+
+def _diagnosis(finding: Finding, question: Question, given: dict[str, Any]) -> str:
+    """Return the command that diagnoses a finding: the prompts as the ids that were run."""
+    component = finding.site.component if finding.site else given["components"][0]
+    metric = finding.metric or next(iter(finding.evidence.get("metrics", given["metrics"])))
+    words = ["harness", "diagnose", "--model", given["name"]]
+    for name, tokens in (("--clean-ids", question.clean), ("--corrupted-ids", question.corrupted)):
+        words += [name, ",".join(map(str, tokens.ids))]
+    words += ["--component", component, "--metric", metric, "--engine", given["engine"]]
+    words += [word for table in given["tables"] for word in ("--models", str(table))]
+    return shlex.join([*words, *(f"--{name.replace('_', '-')}" for name in ("allow_code", "download") if given[name])])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError
+from harness.vocabulary.errors import UnknownName, UsageError
 
 
 @click.command("replay")
@@ -25,12 +25,13 @@ def command(file: str, error: float | None, everything: bool, as_json: bool) -> 
     FILE is a YAML file of baselines and recoveries, the result that `run --json` wrote, or the name of a bundled
     table: qwen3-30b-report. Says what cannot be true, and for every number which altered digit would be noticed.
 
-    Exit codes: 0 nothing contradicts itself, 1 something cannot be true, 4 the file cannot be read as written.
+    Exit codes: 0 nothing contradicts itself, 1 something cannot be true or is no finite number, 4 the file cannot be
+    read as written, 5 no relation between the numbers could be checked.
     """
     if error is not None and math.isnan(error):
         raise UsageError("--error: nan is not a part of a distance; give a number such as 1e-4")
     from harness.cli.output import print_json
-    from harness.results.replay import audit, plain, print_audits, read_tables
+    from harness.results.replay import audit, judge, plain, print_audits, read_tables
     from harness.results.reports.terminal import console
 
     audits = [audit(table) for table in read_tables(_file_of(file), error)]
@@ -38,7 +39,7 @@ def command(file: str, error: float | None, everything: bool, as_json: bool) -> 
         print_json(plain(audits))
     else:
         print_audits(audits, console(), everything)
-    return EXIT_FINDINGS if any(each.contradictions for each in audits) else EXIT_PASSED
+    return judge(audits)[1]
 
 
 def _file_of(file: str) -> Path:

@@ -17,8 +17,9 @@ from harness.cli.selection import configuration, selection_options, words_of
 from harness.jobs.selection import PlannedRun, Selection
 from harness.results.reports.outputs import REPORTS, write
 from harness.results.shards import Shard
-from harness.vocabulary import RunResult, bytes_of
+from harness.vocabulary import RunResult, Status, bytes_of
 from harness.vocabulary.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_NOTHING_RAN, UsageError, suggest
+from harness.vocabulary.verdict import graver
 
 if TYPE_CHECKING:
     from harness.jobs.planning import Job
@@ -141,7 +142,7 @@ def run_jobs(selection: Selection, planned: Sequence[Job], chosen: Sequence[Job]
     run = PlannedRun(selection, narrowed_jobs(planned, selection.metrics, selection.components), chosen)
     code = _pytest(run, options)
     if run.result is not None:
-        _report(run.result, options)
+        code = _told(run.result, run, options, code)
     if (
         (options.keyword or options.marks)
         and code == EXIT_NOTHING_RAN
@@ -160,11 +161,20 @@ def _refuse_impossible(selection: Selection, options: RunOptions) -> None:
         refuse_installed(selection.paths)
 
 
-def _report(run: RunResult, options: RunOptions) -> None:
+def _told(run: RunResult, planned: PlannedRun, options: RunOptions, code: int) -> int:
+    """Write the reports, then print the run; return the exit code that its last line states."""
+    from harness.results.reports.terminal import console, print_run
+
     for file in options.reports:
-        write(run, file)
+        try:
+            write(run, file)
+        except UsageError as error:
+            run = graver(run, Status.REFUSED, str(error))
+            code = run.exit_code
+    print_run(run, console(), options.strict, options.verbosity, _again(planned.selection, options.strict))
     if options.annotations:
         click.echo(REPORTS["annotations"](run), nl=False)
+    return code
 
 
 _FIXED = (
@@ -210,7 +220,6 @@ def _pytest(planned: PlannedRun, options: RunOptions) -> int:
     import pytest
 
     from harness.cli.watching import watching
-    from harness.results.reports.terminal import console, print_run
 
     # Neither the caller's options nor other people's plugins have a say in a verdict.
     for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
@@ -223,8 +232,6 @@ def _pytest(planned: PlannedRun, options: RunOptions) -> int:
         click.echo(f"harness: {planned.refusal}", err=True)
     if planned.result is not None:
         remember(planned.result, Path(options.results))
-        again = _again(planned.selection, options.strict)
-        print_run(planned.result, console(), options.strict, options.verbosity, again)
     elif code == EXIT_INTERNAL:
         click.echo("harness: pytest reports an internal error, above", err=True)
     return code

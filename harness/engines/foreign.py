@@ -181,6 +181,7 @@ def answer_and_runs(
         curves=tuple(each.curve() for each in components),
         patched={site: row for each in components for site, row in each.summaries(suppressed).items()},
         answers=question.answers,
+        unasked=reference.unasked,
         suppressed=suppressed,
         dtype=clean.dtype,
         attribution=tuple(_merged(finding for each in components for finding in each.findings())),
@@ -199,6 +200,7 @@ class Reference:
     clean: EngineRun
     corrupted: EngineRun
     points: tuple[HookPoint, ...]
+    unasked: tuple[Finding, ...] = ()
     rows: dict[Site, EngineRun] = field(default_factory=dict)
 
     @classmethod
@@ -210,7 +212,8 @@ class Reference:
         first, second = (EngineRun.of(seen.logits) for seen in watch.seen)
         noising = question.sweep.direction is Direction.NOISING
         bare = Bare(watch.seen[noising], watch.seen[not noising])
-        return cls(model, with_answers(question, first, second), bare, first, second, tuple(points))
+        question, unasked = with_answers(question, first, second)
+        return cls(model, question, bare, first, second, tuple(points), unasked)
 
     def patched(self, site: Site) -> EngineRun:
         """Return the harness's own patched run at a site, one forward pass after another."""

@@ -103,7 +103,7 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
     """
     steps = walk(model, question)
     clean, corrupted = EngineRun.of(steps.clean), EngineRun.of(steps.corrupted)
-    question = with_answers(question, clean, corrupted)
+    question, unasked = with_answers(question, clean, corrupted)
     suppressed = metrics.suppressed(clean.row, corrupted.row)
     summaries: dict[Site, RowSummary] = {}
     readings = _SweepReadings(engine, question, clean, corrupted, steps.sites)
@@ -116,6 +116,7 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
             curves=readings.curves(),
             patched=summaries,
             answers=question.answers,
+            unasked=unasked,
             suppressed=suppressed,
             fallback=steps.fallback,
             stopped=stopped,
@@ -231,20 +232,23 @@ def _top(row: Row) -> int | None:
     return None if np.isnan(row).all() else int(np.nanargmax(row))
 
 
-def with_answers(question: Question, clean: EngineRun, corrupted: EngineRun) -> Question:
-    """Answers that are not given are the tokens the two runs prefer; they must differ."""
+def with_answers(question: Question, clean: EngineRun, corrupted: EngineRun) -> tuple[Question, tuple[Finding, ...]]:
+    """Return the question with answers, by default the tokens that the two runs prefer.
+
+    Where both prefer the same, the metrics that need answers are left out, and the finding says so. Raises FindingError
+    where no metric is left.
+    """
     needed = [metric for metric in question.metrics if metric_named(metric).needs_answers]
     if not needed or question.answers is not None:
-        return question
+        return question, ()
     answer, wrong = _top(clean.row), _top(corrupted.row)
     if answer is None or wrong is None:
-        return replace(question, answers=AnswerTokens(answer or 0, wrong or 0))
-    if answer == wrong:
-        raise FindingError(
-            Finding(
-                "ANS001",
-                f"both runs prefer token {answer}, so {', '.join(needed)} cannot tell them apart",
-                evidence={"token": answer},
-            )
-        )
-    return replace(question, answers=AnswerTokens(answer, wrong))
+        return replace(question, answers=AnswerTokens(answer or 0, wrong or 0)), ()
+    if answer != wrong:
+        return replace(question, answers=AnswerTokens(answer, wrong)), ()
+    message = f"both runs prefer token {answer}, so {', '.join(needed)} cannot tell them apart"
+    finding = Finding("ANS001", message, evidence={"token": answer, "metrics": needed})
+    left = tuple(metric for metric in question.metrics if metric not in needed)
+    if not left:
+        raise FindingError(finding)
+    return replace(question, metrics=left), (finding,)

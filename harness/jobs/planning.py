@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +48,13 @@ class Job:
     def cost(self) -> int:
         """About how long it takes beside other jobs: a pretrained model has more and larger layers than the others."""
         return 10 if self.row.source in ("wheel", "path", "hub") else 1
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that change with what the job asks and holds, and not with where its case file lies."""
+        case = self.case.model_dump(mode="json", exclude={"path", "document", "about", "tags"})
+        row = self.row.model_dump(mode="json", exclude={"path", "about", "tags"})
+        return hashlib.blake2b(json.dumps([case, row], sort_keys=True).encode(), digest_size=8).hexdigest()
 
     @property
     def has_snapshot(self) -> bool:

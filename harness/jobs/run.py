@@ -159,7 +159,7 @@ class _Run:
         except SweepFailed as stop:
             reason = f"the sweep ended {stop.answer.stopped}"
             result = replace(result.answered(stop.answer), partial=True, reason=reason)
-            return result, [_finding_of(stop.__cause__ or stop)]
+            return result, [*stop.answer.unasked, _finding_of(stop.__cause__ or stop)]
         except KeyboardInterrupt:
             raise
         # Whatever an engine raises is a finding about that engine: `sys.exit` and pytest's `skip` as well.
@@ -170,7 +170,7 @@ class _Run:
             "evidence_s", lambda: gather(self.job.case, model, self.engine, question, given, self.job.allow_code)
         )
         findings = self._timed("checks_s", lambda: _checked(evidence))
-        return result.answered(evidence.answer), findings
+        return result.answered(evidence.answer), [*given.unasked, *findings]
 
     def _unchanged(self, model: LoadedModel, before: Fingerprint) -> list[Finding]:
         changed = before.difference(fingerprint(model.module))

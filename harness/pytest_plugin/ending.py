@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,12 +61,14 @@ class SessionEnding:
 
     def _write(self, run: RunResult, path: Path, session: pytest.Session) -> None:
         from harness.results.json import write
+        from harness.vocabulary import Status
+        from harness.vocabulary.verdict import graver
 
         try:
             write(run, path)
         except OSError as error:
-            self.refusal = f"{path} cannot be written: {error}"
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            self.run_result = graver(run, Status.REFUSED, f"{path} cannot be written: {error}")
+            session.exitstatus = self.run_result.exit_code
 
     def _concerned(self) -> bool:
         """Return whether the session has anything to do with case files."""
@@ -83,8 +86,12 @@ class SessionEnding:
         from harness.vocabulary.verdict import of_run
 
         seen = self.gathering
-        besides = {Status.REFUSED: seen.bad_case_file, Status.INTERRUPTED: seen.interrupted, Status.CRASHED: broken}
-        verdict, code = of_run(seen.results, *(status for status, happened in besides.items() if happened))
+        happened = {
+            Status.REFUSED: seen.bad_case_file or self.refusal,
+            Status.INTERRUPTED: seen.interrupted,
+            Status.CRASHED: broken,
+        }
+        verdict, code = of_run(seen.results, *(status for status, so in happened.items() if so))
         run = RunResult(
             verdict=verdict,
             exit_code=code,
@@ -94,6 +101,7 @@ class SessionEnding:
             duration_s=round(time.perf_counter() - self.clock, 3),
             shard=self.config.getoption("harness_shard"),
             planned=self.selecting.planned,
+            plan=self.selecting.plan,
             notes=self._notes(),
         )
         return with_floor(run, self.config.getoption("harness_min_jobs"))
@@ -103,16 +111,19 @@ class SessionEnding:
         empty = bool(shard and planned and not seen.results and not seen.interrupted)
         return (f"none of the {len(planned)} jobs planned falls to shard {shard}",) if empty else ()
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
         if self.refusal:
             terminalreporter.write_line(f"ERROR: {self.refusal}", red=True)
-        if self.run_result is None or self.config.getoption("no_summary"):
+        if (run := self.run_result) is None or self.config.getoption("no_summary"):
             return
+        if run.exit_code != exitstatus:
+            note = "the exit code is that of the tests beside the case files"
+            run = replace(run, exit_code=int(exitstatus), notes=(*run.notes, note))
         from harness.results.reports.terminal import console, print_run
 
         terminalreporter.write_sep("-", "harness")
         screen = console(terminalreporter._tw._file, terminalreporter._tw.fullwidth)
-        print_run(self.run_result, screen, self.config.getoption("harness_strict"))
+        print_run(run, screen, self.config.getoption("harness_strict"))
 
     def pytest_unconfigure(self) -> None:
         if run := self.selecting.run:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from harness.jobs.planning import Job
     from harness.models import ModelRow
 
-_SELECTION, _REFUSAL, _PLANNED = "harness_selection", "harness_refusal", "harness_planned"
-"""What xdist carries: to a worker the first, from it the others."""
+_SELECTION, _REFUSAL = "harness_selection", "harness_refusal"
+_PLANNED, _PLAN = "harness_planned", "harness_plan"
+"""What xdist carries: to a worker the selection, from it the others."""
 
 
 def planned_run(config: pytest.Config) -> PlannedRun | None:
@@ -48,6 +49,7 @@ class JobSelecting:
         self.run = planned_run(config)
         self.selection = self._selection()
         self.planned: tuple[str, ...] = ()
+        self.plan: dict[str, str] = {}
         self.refusal: str | None = None
         self._table: Mapping[str, ModelRow] | None = None
 
@@ -97,8 +99,11 @@ class JobSelecting:
         from harness.results.shards import Shard, Task, members
 
         self.planned = tuple(sorted(job.id for job in selected.values()))
+        if self.config.getoption("harness_shard"):
+            self.plan = {job.id: job.digest for job in selected.values()}
         if is_worker(self.config):
             self.config.workeroutput[_PLANNED] = self.planned  # type: ignore[attr-defined]  # set by xdist
+            self.config.workeroutput[_PLAN] = self.plan  # type: ignore[attr-defined]
         if not (text := self.config.getoption("harness_shard")):
             return list(selected)
         ours = members(Shard.parse(text), (Task(job.id, job.row.id, job.cost) for job in selected.values()))
@@ -116,6 +121,7 @@ class JobSelecting:
         output = getattr(node, "workeroutput", {})
         self.refusal = self.refusal or output.get(_REFUSAL)
         self.planned = self.planned or tuple(output.get(_PLANNED, ()))
+        self.plan = self.plan or output.get(_PLAN, {})
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
+from harness import vocabulary
 from harness.support.files import write_text
 from harness.vocabulary import RESULT_SCHEMA, JobResult, RunResult
 from harness.vocabulary.errors import UsageError
@@ -37,21 +40,36 @@ def write(run: RunResult, path: Path) -> None:
 
 
 def read(path: Path) -> RunResult:
-    """Read a run back. Raises UsageError when the file is not a result in this schema."""
+    """Read a run back. Raises UsageError when the file is not a result in this schema, with the place of the fault.
+
+    Findings may have codes that this version does not know; the schema must be named, and every number finite.
+    """
     try:
-        run: RunResult = _adapter(RunResult).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise UsageError(f"{path} is not a result of `harness run --json`: {str(error).splitlines()[0]}") from error
-    if run.schema != RESULT_SCHEMA:
-        raise UsageError(f"{path} has schema {run.schema!r}; this version reads {RESULT_SCHEMA!r}")
+        data = from_json(path.read_bytes(), allow_inf_nan=False)
+        if not isinstance(data, dict) or "schema" not in data:
+            raise ValueError("it names no schema")
+        if data["schema"] != RESULT_SCHEMA:
+            raise UsageError(f"{path} has schema {data['schema']!r}; this version reads {RESULT_SCHEMA!r}")
+        run: RunResult = _adapter(RunResult).validate_python(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{path} is not a result of `harness run --json`: {place}: {first['msg']}") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is not a result of `harness run --json`: {error}") from error
     return run
 
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of a result."""
-    return {"$id": RESULT_SCHEMA, **_adapter(RunResult).json_schema(mode="serialization")}
+    published = _adapter(RunResult).json_schema(mode="serialization")
+    return {"$id": RESULT_SCHEMA, **published, "required": [*published["required"], "schema"]}
 
 
 @cache
 def _adapter(kind: type) -> TypeAdapter[Any]:
+    for noun in vars(vocabulary).values():
+        if is_dataclass(noun):
+            # Also "nan" in quotes, and numbers beyond the floats.
+            setattr(noun, "__pydantic_config__", ConfigDict(allow_inf_nan=False))  # noqa: B010  typeshed lacks it
     return TypeAdapter(kind)

@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from harness.vocabulary import Environment, JobResult, RunResult, Status
 from harness.vocabulary.errors import UsageError
-from harness.vocabulary.verdict import of_run
+from harness.vocabulary.verdict import graver, of_run
 
 MAX_SHARDS = 10_000
 
@@ -145,7 +145,19 @@ def _plan(parts: Sequence[Part]) -> tuple[str, ...]:
     for name, other in said:
         if odd := sorted(set(other) ^ set(plan)):
             raise UsageError(f"{name} and {first} are cut from different runs: only one of them planned {_named(odd)}")
+    _refuse_other_questions(parts)
     return plan
+
+
+def _refuse_other_questions(parts: Sequence[Part]) -> None:
+    told = [(name, run.plan) for name, run in parts if run.plan]
+    for name, plan in told[1:]:
+        first, asked = told[0]
+        if odd := sorted(job for job in plan if plan[job] != asked.get(job)):
+            raise UsageError(
+                f"{name} and {first} are cut from different runs: they ask {_named(odd)} otherwise; run all shards "
+                "with the same case files, model tables, --metric and --component"
+            )
 
 
 def _refuse_twice(jobs: Sequence[JobResult], parts: Sequence[Part]) -> None:
@@ -183,6 +195,4 @@ def with_floor(run: RunResult, least: int | None) -> RunResult:
     ran = sum(job.status is not Status.SKIPPED for job in run.jobs)
     if least is None or ran >= least:
         return run
-    verdict, code = of_run(run.jobs, run.verdict, Status.FAILED)
-    note = f"{ran} jobs ran, and at least {least} had to (--min-jobs)"
-    return replace(run, verdict=verdict, exit_code=code, notes=(*run.notes, note))
+    return graver(run, Status.FAILED, f"{ran} jobs ran, and at least {least} had to (--min-jobs)")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.vocabulary.findings import FINDINGS, FindingKind, Severity
+from harness.vocabulary.findings import FindingKind, Severity, kind_of
 from harness.vocabulary.memory import Memory
 from harness.vocabulary.questions import AnswerTokens, Site
 from harness.vocabulary.readings import Denominator, Reading, State
@@ -148,7 +148,7 @@ class Finding:
 
     @property
     def kind(self) -> FindingKind:
-        return FINDINGS[self.code]
+        return kind_of(self.code)
 
     @property
     def severity(self) -> Severity:
@@ -183,4 +183,6 @@ class Answer:
     """`after 31 of 96 cells` where the sweep ended early; cells that were not computed are absent."""
     memory: Memory | None = None
     attribution: tuple[Finding, ...] = ()
+    unasked: tuple[Finding, ...] = ()
+    """Why metrics of the question have no curve: there are no answers for them to read."""
     printed: str = ""

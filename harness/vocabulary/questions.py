@@ -93,10 +93,14 @@ def site_position(positions: Positions) -> str:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A prompt as the model reads it: ids, and one piece of text for each."""
+    """A prompt as the model reads it: ids, and one piece of text for each or none at all. Raises ValueError."""
 
     ids: tuple[int, ...]
     texts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.texts) not in (0, len(self.ids)):
+            raise ValueError(f"{len(self.texts)} texts of {len(self.ids)} ids")
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,8 @@ _SHARED = {each.name for each in fields(Answer)} & {each.name for each in fields
 class RunResult:
     """Everything one run produced: the JSON file, and the source of every report.
 
-    `planned` are the ids of all jobs selected, those of other shards and those never reached among them. `notes` are
-    what a reader of the verdict must know besides the jobs.
+    `planned` are the ids of all jobs selected, those of other shards and those never reached among them; `plan` holds,
+    in a shard, a digest of what each of them asks. `notes` are what a reader of the verdict must know besides the jobs.
     """
 
     verdict: Status
@@ -110,5 +110,6 @@ class RunResult:
     duration_s: float
     shard: str | None = None
     planned: tuple[str, ...] = ()
+    plan: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     schema: str = RESULT_SCHEMA

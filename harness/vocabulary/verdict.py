@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from harness.vocabulary import Finding, JobResult, Status
+from harness.vocabulary import Finding, JobResult, RunResult, Status
 from harness.vocabulary.errors import (
     EXIT_FINDINGS,
     EXIT_INTERNAL,
@@ -65,6 +65,23 @@ def of_run(jobs: Sequence[JobResult], *besides: Status) -> tuple[Status, int]:
     return next((each for each in _BY_GRAVITY if each[0] in statuses), (Status.SKIPPED, EXIT_NOTHING_RAN))
 
 
+def graver(run: RunResult, status: Status, note: str) -> RunResult:
+    """Return the run with a verdict at least as grave as a status, and a note that says why."""
+    verdict, code = of_run(run.jobs, run.verdict, status)
+    return replace(run, verdict=verdict, exit_code=code, notes=(*run.notes, note))
+
+
+def besides(run: RunResult) -> str:
+    """Return what made the verdict of a run that its jobs alone do not make, or nothing; the notes have the details."""
+    return "" if of_run(run.jobs)[0] is run.verdict else _BESIDES.get(run.verdict, "")
+
+
+_BESIDES = {
+    Status.CRASHED: "the run itself broke",
+    Status.INTERRUPTED: "not every planned job ended",
+    Status.REFUSED: "a file was refused",
+    Status.FAILED: "too few jobs ran",
+}
 _BY_GRAVITY = (
     (Status.CRASHED, EXIT_INTERNAL),
     (Status.INTERRUPTED, EXIT_INTERRUPTED),

@@ -125,8 +125,17 @@ def test_two_metrics_are_compared_at_the_cells_that_both_have():
     assert codes("agreement", l2, replace(mse, cells=mse.cells[:1])) == ["AGR001"]
 
 
+@pytest.mark.parametrize(
+    ("baseline", "wanted"),
+    [(State.UNDEFINED, ["FIN004"]), (State.NAN, ["FIN004"]), (State.ZERO_BASELINE, []), (State.UNKNOWN, []), (0.1, [])],
+    ids=str,
+)
+def test_a_baseline_that_is_none_is_not_finite(baseline, wanted):
+    assert codes("finiteness", curve("cosine", baseline, baseline)) == wanted
+
+
 def test_finiteness_counts_what_it_saw():
-    (finding,) = found("finiteness", clean=RowSummary(3, 0, 1, 60_000.0, 7))
+    (finding,) = found("finiteness", clean=RowSummary(3, 0, 1, 60_000.0, 7, 100))
     assert finding.message == "3 nan, 1 -inf of 100 clean logits; first at token id 7, largest finite |logit| 6e+04"
     (finding,) = found("finiteness", patched={Site("mlp", 4): RowSummary(0, 2, 0, None, 0), Site("mlp", 5): FINITE})
     assert (finding.code, finding.site) == ("FIN003", Site("mlp", 4))

@@ -131,6 +131,30 @@ def test_the_exit_code_does_not_depend_on_who_reads(project: Project, output: st
         assert (command, done.returncode, done.stderr) == (command, code, "")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "compare whole.json whole.json --engines native legacy --fail-on state --markdown",
+        "merge part.json",
+        "snapshots status --models m.yaml",
+        "replay whole.json --json",
+        "patch --models m.yaml -m nan --clean a --corrupted b -c mlp",
+        "conformance -e native --row llama --law closed-form",
+    ],
+)
+def test_a_verdict_that_nobody_reads_to_its_end_is_the_same(project: Project, command: str) -> None:
+    project.case("c", models="wide", engines="native, legacy")
+    project.run_inside("--shard", "1/1")
+    (project.folder / "result.json").rename(project.folder / "part.json")
+    project.run_inside()
+    (project.folder / "result.json").rename(project.folder / "whole.json")
+    alone = project.inside(*command.split())
+    assert alone.code in (1, 5), alone.err
+    line = f"{shlex.join([*HARNESS, *command.split()])} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], cwd=project.folder, env=environment(), capture_output=True, check=False)
+    assert done.returncode == alone.code
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_behind_standard_output_is_said(project: Project) -> None:
     project.case("c")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -157,7 +159,7 @@ def test_patch_with_ids_layers_and_direction(project: Project) -> None:
 
 def test_patch_says_what_legacy_gets_wrong(project: Project) -> None:
     got = project.inside(*patch("-m", "wide", "-e", "legacy"))
-    assert got.code == 0
+    assert got.code == 1
     assert "float64 on the same logits gives 313.6" in words(got.out)
 
 
@@ -184,6 +186,39 @@ def test_patch_warns_of_answers_in_each_others_place(project: Project) -> None:
     got = project.inside(*patch("--metric", "logit_diff", "--answer", " b", "--wrong", " a"))
     assert got.code == 0
     assert "BAS004" in got.out
+@pytest.mark.parametrize(
+    ("args", "codes"),
+    [
+        (("-m", "nan"), {"FIN002", "FIN004"}),
+        (("-m", "wide", "-e", "legacy"), {"FIN004", "FIN005", "ORC001", "ORC002"}),
+        (("-m", "nan", "-e", "published"), {"FIN002", "FIN003", "FIN004", "ORC003"}),
+        (("--corrupted", "a"), {"BAS001"}),
+        (("--corrupted", "a", "--metric", "mse", "-c", "resid_post"), {"BAS001"}),
+        (("--corrupted", "a", "--metric", "l2", "--metric", "logit_diff"), {"ANS001", "BAS001"}),
+        (("--metric", "l2", "--metric", "logit_diff"), set()),
+        (("-m", "wide"), set()),
+    ],
+    ids=" ".join,
+)
+def test_patch_finds_what_a_run_finds_and_says_how_to_look_further(
+    project: Project, args: tuple[str, ...], codes: set[str]
+) -> None:
+    got = project.inside(*patch(*args))
+    found = {line[:6] for line in got.out.splitlines() if re.match(r"[A-Z]{3}[0-9]{3}", line)}
+    assert (found, got.code) == (codes, 1 if codes else 0)
+    commands = [line for line in got.out.splitlines() if line.startswith("Where it comes from: ")]
+    assert len(commands) == bool(codes)
+    for command in commands:
+        told = project.inside(*shlex.split(command.partition(": ")[2])[1:])
+        assert (told.code, told.err) == (1, "")
+        assert "The first fault is in" in told.out
+    if "logit_diff" not in args:  # a case of a run names its models and engines
+        options = dict(zip(args[::2], args[1::2], strict=True))
+        project.case("c", models=options.get("-m", "good"), engines=options.get("-e", "native"))
+        case = project.folder / "cases" / "c.case.yaml"
+        case.write_text(case.read_text().replace('corrupted: "b"', f"corrupted: {options.get('--corrupted', 'b')}"))
+        run = project.run_inside("--metric", "l2")
+        assert {code for code in run.codes if code[:3] in ("FIN", "BAS", "ANS", "ORC")} == codes
 
 
 def test_patch_draws(project: Project) -> None:

@@ -68,6 +68,25 @@ def test_the_result_of_a_run_replays(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
+    ("metric", "word", "status", "code"),
+    [
+        ("l2: {baseline: inf, recoveries: {0: nan, 47: nan}}", "FAILED: 2 findings (FIN004, FIN005)", "failed", 1),
+        ("logit_diff: {baseline: -3.0, recoveries: {0: 20.0}}", "NOTHING CHECKED", "skipped", 5),
+        ("l2: {baseline: 2.0, recoveries: {0: 20.0}}", "PASSED: 2 relations", "passed", 0),
+    ],
+)
+def test_the_last_line_the_json_and_the_code_agree(
+    project: Project, metric: str, word: str, status: str, code: int
+) -> None:
+    file = project.write("t.replay.yaml", f"metrics: {{{metric}}}\n")
+    got, told = project.inside("replay", file), project.inside("replay", file, "--json")
+    plain = json.loads(told.out)
+    assert (got.code, told.code, plain["exit_code"], plain["verdict"]) == (code, code, code, status)
+    assert word in words(got.out)
+    assert plain["text"].startswith(word)
+
+
+@pytest.mark.parametrize(
     ("args", "message"),
     [
         (["qwen3-30b-reprot"], "did you mean 'qwen3-30b-report'?"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +14,7 @@ from example_results import curve, job, run
 from project import Outcome, Project
 
 from harness.results.json import write
-from harness.vocabulary import RunResult
+from harness.vocabulary import Finding, JobResult, RunResult, Status
 
 
 def stored(folder: Path, name: str, result: RunResult) -> Path:
@@ -129,6 +130,84 @@ def test_the_comparison_on_paper(project: Project, two: tuple[Path, Path]) -> No
     plain = json.loads(data.read_text(encoding="utf-8"))
     assert plain["jobs"][0]["curves"][0]["cells"][0]["points"] == -3.0
     assert [each["limit"] for each in plain["breaches"]] == ["recovery"]
+
+
+RAN = job(curves=(curve(10.0, 50.0),))
+
+
+@pytest.mark.parametrize(
+    ("new", "words", "code", "start"),
+    [
+        (RAN, [], 0, "within the limits: 0 of 1 jobs differ"),
+        (job("other"), [], 5, "nothing compared: no job is in both"),
+        (job("other"), ["--fail-on", "none"], 5, "nothing compared: no job is in both"),
+        (job(status=Status.CRASHED), ["--fail-on", "recovery=0.5,rank=0.9"], 1, "3 differences beyond the limits: "),
+        (job(status=Status.CRASHED), ["--fail-on", "none"], 0, "within the limits: 1 of 1 jobs differ"),
+        (job(status=Status.SKIPPED), ["--fail-on", "none"], 5, "nothing compared: every job in both is skipped"),
+    ],
+    ids=["same", "apart", "apart-none", "crashed", "crashed-none", "skipped-none"],
+)
+def test_the_last_line_of_a_comparison_agrees_with_the_code(
+    project: Project, new: JobResult, words: list[str], code: int, start: str
+) -> None:
+    one, other = stored(project.folder, "a.json", run(RAN)), stored(project.folder, "b.json", run(new))
+    data = project.folder / "c.json"
+    got = project.inside("compare", one, other, *words, "-o", data)
+    paper = project.inside("compare", one, other, *words, "--markdown")
+    plain = json.loads(data.read_text(encoding="utf-8"))
+    assert (got.code, paper.code, plain["exit_code"]) == (code, code, code)
+    assert got.out.splitlines()[-1].startswith(start)
+    assert paper.out.startswith(f"## harness compare: {start}")
+
+
+LATER = Finding("ZZZ999", "seen by a later version")
+
+
+@pytest.mark.parametrize(
+    ("new", "code"),
+    [
+        (job(curves=RAN.curves, findings=(LATER,)), 0),
+        (job(curves=RAN.curves, findings=(replace(LATER, expected=True),), status=Status.FAILED), 1),
+        (job(curves=RAN.curves, findings=(LATER,), status=Status.FAILED), 1),
+    ],
+    ids=["a-warning", "expected", "an-error"],
+)
+def test_a_finding_of_a_later_version_is_compared_and_drawn(project: Project, new: JobResult, code: int) -> None:
+    one = stored(project.folder, "a.json", run(RAN, shard="1/1"))
+    other = stored(project.folder, "b.json", run(new, shard="1/1"))
+    got = project.inside("compare", one, other)
+    assert (got.code, got.err) == (code, "")
+    assert "+ZZZ999" in got.out
+    back = project.inside("compare", other, one)
+    assert (back.code, back.err) == (0, "")
+    for words in (["report"], ["report", "--to", "html"], ["report", "--to", "markdown"], ["report", "--to", "json"],
+                  ["report", "--to", "annotations"], ["replay"]):  # fmt: skip
+        drawn = project.inside(words[0], other, *words[1:])
+        assert (drawn.code, drawn.err) == (0, ""), words
+    whole = project.inside("merge", other)
+    assert (whole.code, whole.err) == (code, "")
+    assert project.inside("explain", "ZZZ999").code == 4
+
+
+def test_both_sides_are_read_in_compare(project: Project, two: tuple[Path, Path]) -> None:
+    timed = job(curves=RAN.curves, timings={"sweep_s": 2.5})
+    good = stored(project.folder, "good.json", run(timed))
+    text = good.read_text(encoding="utf-8")
+    bad = project.write("bad.json", text.replace('"sweep_s": 2.5', '"sweep_s": NaN'))
+    for pair in ((good, bad), (bad, good)):
+        got = project.inside("compare", *pair, "--fail-on", "time=1.1")
+        assert (got.code, got.out) == (4, "")
+        assert "bad.json is not a result of `harness run --json`: expected value at line " in got.err
+    assert project.inside("compare", good, good, "--fail-on", "time=1.1").code == 0
+
+
+def test_numbers_beyond_the_floats_are_null_in_the_json(project: Project) -> None:
+    one = stored(project.folder, "a.json", run(job(curves=(curve(1.7e308, 1.0, baseline=0.0),))))
+    other = stored(project.folder, "b.json", run(job(curves=(curve(-1.7e308, 1.0, baseline=1.0),))))
+    data = project.folder / "c.json"
+    assert project.inside("compare", one, other, "-o", data, "--fail-on", "recovery=1e300").code == 1
+    (change,) = json.loads(data.read_text(encoding="utf-8"), parse_constant=pytest.fail)["jobs"][0]["curves"]
+    assert (change["baseline_relative"], change["cells"][0]["points"]) == (None, None)
 
 
 def test_two_runs_with_nothing_in_common_are_no_success(project: Project) -> None:

@@ -116,6 +116,20 @@ def test_a_result_that_cannot_be_written_in_the_end_is_an_error(report: Project)
     assert "Traceback" not in got.out
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("option", ["--json x.json", "-o x.md", "-o x.html"])
+def test_the_last_line_knows_that_a_file_could_not_be_written(project: Project, option: str) -> None:
+    project.case("good")
+    name = option.split()[1]
+    (project.folder / name).symlink_to("/dev/full")
+    got = project.inside("run", "--models", "m.yaml", *option.split())
+    last = got.out.rstrip().splitlines()[-1]
+    assert got.code == 4
+    assert last.startswith("REFUSED: 1 passed; a file was refused in ")
+    assert last.endswith("(exit code 4)")
+    assert f"{name} cannot be written" in got.out
+
+
 def test_the_text_says_everything_once_and_the_verdict_last(report: Project) -> None:
     shown = report.run_inside().out.rstrip().splitlines()
     assert shown[-1].startswith("FAILED: 1 passed, 1 failed in ")

@@ -98,6 +98,32 @@ def test_shards_of_different_selections_are_refused(six: Project) -> None:
     assert "cut from different runs" in got.err
 
 
+@pytest.mark.parametrize("changed", ["prompts", "direction", "positions", "--metric", "the models table", "the folder"])
+def test_shards_that_ask_otherwise_are_refused(project: Project, changed: str) -> None:
+    text = "  direction: denoising\n  positions: all\nmetrics: [l2, mse]\n"
+    case = project.case("a", models="good, other", component="mlp", more="")
+    case.write_text(case.read_text().replace("sweep: {components: [mlp]}\n", f"sweep:\n  components: [mlp]\n{text}"))
+    first, second = shards(project, 2)
+    told = case.read_text()
+    changes = {"prompts": ('corrupted: "b"', 'corrupted: "a"'), "direction": ("denoising", "noising"),
+               "positions": ("positions: all", "positions: last")}  # fmt: skip
+    case.write_text(told.replace(*changes.get(changed, ("", ""))))
+    if changed == "the models table":
+        project.write("m.yaml", (project.folder / "m.yaml").read_text().replace("weights: [0.5]", "weights: [0.75]"))
+    if changed == "the folder":
+        case.parent.rename(project.folder / "elsewhere")
+        project.run_inside("--shard", "2/2", project.folder / "elsewhere")
+    else:
+        project.run_inside("--shard", "2/2", *(["--metric", "l2"] if changed == "--metric" else []))
+    (project.folder / "result.json").rename(second)
+    got = merge(project, first, second)
+    if changed == "the folder":
+        assert got.code == 0
+        return
+    assert (got.code, got.result) == (4, None)
+    assert "cut from different runs: they ask a[native@" in got.err
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

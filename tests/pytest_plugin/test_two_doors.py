@@ -249,3 +249,16 @@ def test_an_internal_error_of_pytest_is_never_a_pass(project: Project) -> None:
     assert got.code == 3
     assert got.result is not None
     assert (got.result.exit_code, got.statuses) == (3, {"c[native@good]": "passed"})
+
+
+def test_the_exit_code_in_the_text_is_the_session_s_beside_other_tests(project: Project) -> None:
+    project.case("good")
+    other = project.write("test_other.py", "def test_other():\n    assert False\n")
+    got = project.pytest_inside(where=("cases", str(other)))
+    assert got.code == 1
+    assert "PASSED: 1 passed in" in got.out
+    assert "(exit code 1)" in got.out
+    assert "the exit code is that of the tests beside the case files" in got.out
+    other.write_text("def test_other():\n    assert True\n", encoding="utf-8")
+    got = project.pytest_inside(where=("cases", str(other)))
+    assert (got.code, "(exit code 0)" in got.out, "beside the case files" in got.out) == (0, True, False)

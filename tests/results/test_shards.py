@@ -83,6 +83,28 @@ def part(number: int, jobs: str, verdict: str = "passed", **more) -> tuple[str, 
     return f"{number}.json", replace(run, **more)
 
 
+ASKED = {"a": "1", "b": "2", "c": "3", "d": "4"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "odd"),
+    [
+        (ASKED, ASKED, ""),
+        (ASKED, {}, ""),
+        (ASKED, {**ASKED, "d": "9"}, "d"),
+        (ASKED, dict.fromkeys(ASKED, "9"), "a, b"),
+    ],
+    ids=["alike", "of an older version", "another question", "narrowed"],
+)
+def test_shards_of_other_questions_are_refused(first, second, odd):
+    parts = [part(1, "ab", plan=first), part(2, "cd", plan=second)]
+    if not odd:
+        assert merged(parts).exit_code == 0
+        return
+    with pytest.raises(UsageError, match=f"2.json and 1.json are cut from different runs: they ask {odd}"):
+        merged(parts)
+
+
 def test_two_shards_are_one_run():
     run = merged([part(2, "db"), part(1, "ca")])
     assert [job.id for job in run.jobs] == ["a", "b", "c", "d"]

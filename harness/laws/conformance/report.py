@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 
 from harness.laws import LAWS
 from harness.laws.conformance.matrix import FAIL, PASS, SKIP, LawCell, dump_cell
+from harness.vocabulary import Status
+from harness.vocabulary.verdict import of_run
 
 SCHEMA = "mlx-patch-harness/conformance/1"
 _MARK = {PASS: "✓", FAIL: "✗"}
@@ -50,12 +52,20 @@ class Conformance:
     def name(self) -> str:
         return f"{self.engine} {self.version}" if self.version else self.engine
 
+    @property
+    def judgement(self) -> tuple[Status, int]:
+        """The verdict and its exit code; skipped where no cell passed or failed."""
+        ended = {PASS: Status.PASSED, FAIL: Status.FAILED}
+        return of_run((), *(status for mark, status in ended.items() if self.count(mark)))
+
     def verdict(self) -> str:
         """Return the last line: what passed and what did not."""
-        word = "FAILED" if self.count(FAIL) else "PASSED"
+        status, code = self.judgement
+        word = "NOTHING ASKED" if status is Status.SKIPPED else status.value.upper()
         return (
             f"{word}: {self.count(PASS)} cells passed, {self.count(FAIL)} failed, {self.count(SKIP)} skipped, "
-            f"{len(self.breaches)} of {len(self.laws)} laws broken, in {self.duration_s:.1f} s"
+            f"{len(self.breaches)} of {len(self.laws)} laws broken, in {self.duration_s:.1f} s "
+            f"(exit code {code})"
         )
 
 

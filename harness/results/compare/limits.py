@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.results.compare.runs import CellChange, Comparison, CurveChange, JobChange
+from harness.results.compare.runs import FASTEST_S, CellChange, Comparison, CurveChange, JobChange
 from harness.vocabulary import Status
 from harness.vocabulary.errors import UsageError, suggest
-from harness.vocabulary.findings import Severity
+from harness.vocabulary.findings import FINDINGS
+from harness.vocabulary.verdict import fails, of_run
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,17 @@ Search = Callable[[Comparison, float], Iterator[Breach]]
 
 @dataclass(frozen=True)
 class Limit:
-    """One word of `--fail-on`; `number` says what its number means, empty where it takes none."""
+    """One word of `--fail-on`; `number` says what its number means, empty where it takes none.
+
+    `holds` returns whether a comparison has anything that the limit can be held against, and `nothing` says what lacks.
+    """
 
     name: str
     about: str
     number: str
     search: Search
+    holds: Callable[[Comparison], bool] = lambda comparison: True
+    nothing: str = ""
 
 
 def _status(comparison: Comparison, _: float) -> Iterator[Breach]:
@@ -41,8 +47,10 @@ def _status(comparison: Comparison, _: float) -> Iterator[Breach]:
 
 def _finding(comparison: Comparison, _: float) -> Iterator[Breach]:
     for job in comparison.jobs:
+        # The version that gave a job with a code of its own a pass knows it for a warning.
+        passed = job.new.status is Status.PASSED
         for finding in job.appeared:
-            if finding.severity is Severity.ERROR and not finding.expected:
+            if fails(finding) and not (passed and finding.code not in FINDINGS):
                 yield Breach("finding", job.name, f"new {finding.code}: {finding.message}")
 
 
@@ -64,13 +72,26 @@ def _state(comparison: Comparison, _: float) -> Iterator[Breach]:
 def _missing(comparison: Comparison, _: float) -> Iterator[Breach]:
     for name in comparison.gone:
         yield Breach("missing", name, "ran before, is not there now")
+    yield from _unanswered(comparison)
     for job in comparison.jobs:
         if job.base.status is Status.SKIPPED:
             continue
         if job.new.status is Status.SKIPPED:
             yield Breach("missing", job.name, f"ran before, is skipped now: {job.new.reason}")
-        else:
+        elif job.new.curves:
             yield from (Breach("missing", job.name, what) for what in job.lost)
+
+
+def _unanswered(comparison: Comparison) -> Iterator[Breach]:
+    """Yield the jobs that have nothing to compare: also two engines or models have the numbers they were asked for."""
+    for name, what in comparison.otherwise:
+        yield Breach("missing", name, f"asks another question now: {what}")
+    for job in comparison.jobs:
+        if job.base.curves and not job.new.curves and job.new.status is not Status.SKIPPED:
+            yield Breach("missing", job.name, f"had numbers before, is {job.new.status} without any now")
+        for curve in job.curves if comparison.across and job.base.model == job.new.model else ():
+            if curve.gone:
+                yield Breach("missing", job.name, f"{_label(curve)}: {curve.gone} cells only in the first")
 
 
 def _baseline(comparison: Comparison, limit: float) -> Iterator[Breach]:
@@ -108,6 +129,8 @@ def _rank(comparison: Comparison, limit: float) -> Iterator[Breach]:
         if lost := _lost(curve):
             message = f"{_label(curve)}: {len(lost)} recoveries have no place in an order now, first {lost[0].site}"
             yield Breach("rank", job.name, message)
+        elif curve.order_lost:
+            yield Breach("rank", job.name, f"{_label(curve)}: {curve.numbers} recoveries are all the same now")
         elif curve.kendall is not None and curve.kendall < limit:
             yield Breach("rank", job.name, f"{_label(curve)}: Kendall's tau {curve.kendall:.2f} < {limit:g}")
 
@@ -128,12 +151,28 @@ LIMITS: Mapping[str, Limit] = {
         Limit("finding", "a new error", "", _finding),
         Limit("state", "a value that became inf, nan or undefined, or ceased to be", "", _state),
         Limit("missing", "a job that ran, or a part of its curves, is gone or skipped", "", _missing),
-        Limit("baseline", "a baseline that moved, or is no number now", "relative difference", _baseline),
-        Limit("recovery", "a recovery that moved, or is no number now", "percentage points", _recovery),
-        Limit("rank", "layers in another order, or without a place in it", "Kendall's tau at least", _rank),
-        Limit("time", "sweeps that take longer", "ratio, by the lower quartile", _time),
+        Limit(
+            "baseline", "a baseline that moved, or is no number now", "relative difference", _baseline,
+            lambda comparison: any(curve.baseline_relative is not None for _, curve in _curves(comparison)),
+            "no baseline is a number on both sides",
+        ),
+        Limit(
+            "recovery", "a recovery that moved, or is no number now", "percentage points", _recovery,
+            lambda comparison: any(curve.numbers for _, curve in _curves(comparison)),
+            "no recovery is a number on both sides",
+        ),
+        Limit(
+            "rank", "layers in another order, or without a place in it", "Kendall's tau at least", _rank,
+            lambda comparison: any(curve.kendall is not None for _, curve in _curves(comparison)),
+            "no two recoveries are in an order on both sides",
+        ),
+        Limit(
+            "time", "sweeps that take longer", "ratio, by the lower quartile", _time,
+            lambda comparison: comparison.time is not None,
+            f"no sweep took {FASTEST_S} s on both sides",
+        ),
     )
-}
+}  # fmt: skip
 DEFAULT = ("status", "finding", "state", "missing")
 
 
@@ -149,8 +188,30 @@ def parse_limits(words: Iterable[str], default: Iterable[str] = DEFAULT) -> dict
 
 
 def breaches(comparison: Comparison, limits: Mapping[str, float]) -> list[Breach]:
-    """Return every difference beyond its limit, in the order of the limits."""
-    return [breach for name, number in limits.items() for breach in LIMITS[name].search(comparison, number)]
+    """Return every difference beyond its limit, in the order of the limits.
+
+    What is gone is beyond every limit, also where `missing` is not among them, and so is what a limit cannot be held
+    against. Two engines or two models need not have answered the same cases and metrics.
+    """
+    found = [breach for name, number in limits.items() for breach in _held(LIMITS[name], comparison, number)]
+    if limits and "missing" not in limits:
+        found += _unanswered(comparison) if comparison.across else _missing(comparison, 0.0)
+    return found
+
+
+def _held(limit: Limit, comparison: Comparison, number: float) -> Iterator[Breach]:
+    found = list(limit.search(comparison, number))
+    yield from found
+    if comparison.jobs and not found and not limit.holds(comparison):
+        yield Breach(limit.name, "all jobs", f"{limit.nothing}, so nothing is within the limit")
+
+
+def judge(comparison: Comparison, broken: Sequence[Breach]) -> tuple[Status, int]:
+    """Return the verdict and its exit code; skipped where nothing could be compared."""
+    ran = any(Status.SKIPPED not in (job.base.status, job.new.status) for job in comparison.jobs)
+    shared = [Status.PASSED] if ran else []
+    beyond = [Status.FAILED] if broken and (comparison.jobs or comparison.otherwise) else []
+    return of_run((), *shared, *beyond)
 
 
 def _parsed(part: str) -> tuple[str, float]:

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 
 from harness.results.compare.pairs import Match, Pair, pair
 from harness.results.ranks import tau_b
-from harness.vocabulary import Curve, Environment, Finding, JobResult, Reading, RunResult, Site, Status
+from harness.vocabulary import (
+    METRICS,
+    Curve,
+    Environment,
+    Finding,
+    JobResult,
+    Reading,
+    RunResult,
+    Site,
+    Status,
+    site_position,
+)
 
 FASTEST_S = 0.05
 """Sweeps shorter than this say more about the clock and the first allocation than about the code."""
@@ -30,7 +41,9 @@ class CurveChange:
     """One component under one metric on two sides.
 
     `baseline_relative` is |new - base| / |base|, None where a side has no number; `cells` are those that differ,
-    largest first, changes of state before all; `kendall` compares the order of the layers' recoveries.
+    largest first, changes of state before all; `gone` counts those that only the first side has, and `numbers` those
+    that are numbers on both sides. `kendall` compares the order of the layers' recoveries; None where one side puts no
+    two of them in an order, and `order_lost` where it is the second side only.
     """
 
     component: str
@@ -40,7 +53,10 @@ class CurveChange:
     new: Reading
     baseline_relative: float | None
     cells: tuple[CellChange, ...]
+    gone: int
+    numbers: int
     kendall: float | None
+    order_lost: bool
 
     @property
     def largest_points(self) -> float | None:
@@ -104,10 +120,16 @@ class TimeRatio:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that differs between two runs; `gone` are the jobs of `only_base` that were not skipped there."""
+    """Everything that differs between two runs; `gone` are the jobs of `only_base` that were not skipped there.
+
+    `otherwise` are jobs of one name and two questions, and what the questions differ in: no number of the one is
+    comparable with one of the other. `across` says that two engines or two models are compared.
+    """
 
     environment: Mapping[str, tuple[str, str]]
     jobs: tuple[JobChange, ...]
+    otherwise: tuple[tuple[str, str], ...]
+    across: bool
     only_base: tuple[str, ...]
     only_new: tuple[str, ...]
     gone: tuple[str, ...]
@@ -122,10 +144,13 @@ class Comparison:
 def compare(base: RunResult, new: RunResult, engines: Match | None = None, models: Match | None = None) -> Comparison:
     """Return what differs; `engines` and `models` as for `pair`. Raises UsageError when jobs cannot be paired."""
     pairs = pair(base.jobs, new.jobs, engines, models)
-    jobs = tuple(_job(each.name, each.base, each.new) for each in pairs if each.base and each.new)
+    both = [(each.name, each.base, each.new) for each in pairs if each.base and each.new]
+    otherwise = {name: what for name, one, other in both if (what := _other_question(one, other))}
     return Comparison(
         environment=_environment(base.environment, new.environment),
-        jobs=jobs,
+        jobs=tuple(_job(*each) for each in both if each[0] not in otherwise),
+        otherwise=tuple(otherwise.items()),
+        across=bool(engines or models),
         only_base=tuple(each.name for each in pairs if each.new is None),
         only_new=tuple(each.name for each in pairs if each.base is None),
         gone=tuple(
@@ -133,6 +158,25 @@ def compare(base: RunResult, new: RunResult, engines: Match | None = None, model
         ),
         time=_time(pairs),
     )
+
+
+def _other_question(base: JobResult, new: JobResult) -> str:
+    """Return what two jobs with numbers were asked differently, or nothing."""
+    if not (base.curves and new.curves):
+        return ""
+    left, right = _question(base), _question(new)
+    if base.model != new.model and base.card and new.card and base.card.vocab != new.card.vocab:
+        left = {name: left[name] for name in ("direction", "positions")}  # another tokenizer reads other ids
+    return ", ".join(f"{name} {told} -> {right[name]}" for name, told in left.items() if told != right[name])
+
+
+def _question(job: JobResult) -> dict[str, str]:
+    prompts = {"clean prompt": job.clean, "corrupted prompt": job.corrupted}
+    return {
+        "direction": job.sweep.direction.value if job.sweep else "",
+        "positions": site_position(job.sweep.positions) if job.sweep else "",
+        **{name: str(list(tokens.ids)) if tokens else "" for name, tokens in prompts.items()},
+    }
 
 
 def _environment(base: Environment, new: Environment) -> dict[str, tuple[str, str]]:
@@ -152,17 +196,27 @@ def _facts(env: Environment) -> dict[str, str]:
 def _job(name: str, base: JobResult, new: JobResult) -> JobChange:
     left = {(curve.component, curve.metric): curve for curve in base.curves}
     right = {(curve.component, curve.metric): curve for curve in new.curves}
-    lost = tuple(_one_sided(left, right, "first"))
+    lost = [*_one_sided(left, right, "first")]
+    if base.answers != new.answers:
+        needing = {metric.name for metric in METRICS.values() if metric.needs_answers}
+        others = [key for key in left if key in right and key[1] in needing]
+        lost += [f"{' '.join(key)}: answers {_ids(base)} are {_ids(new)} now" for key in others]
+        left = {key: curve for key, curve in left.items() if key not in others}
+        right = {key: curve for key, curve in right.items() if key not in others}
     return JobChange(
         name=name,
         base=base,
         new=new,
         curves=tuple(_curve(curve, right[key]) for key, curve in left.items() if key in right),
         unmatched=(*lost, *_one_sided(right, left, "second")),
-        lost=lost,
+        lost=tuple(lost),
         appeared=_beyond(new.findings, base.findings),
         vanished=_beyond(base.findings, new.findings),
     )
+
+
+def _ids(job: JobResult) -> str:
+    return f"{job.answers.answer} and {job.answers.wrong}" if job.answers else "absent"
 
 
 def _one_sided(
@@ -200,6 +254,7 @@ def _curve(base: Curve, new: Curve) -> CurveChange:
     shared = [site for site in left if site in right]
     cells = [CellChange(site, left[site], right[site], _points(left[site], right[site])) for site in shared]
     numbers = [(a, b) for cell in cells if (a := cell.base.value) is not None and (b := cell.new.value) is not None]
+    before, now = [a for a, _ in numbers], [b for _, b in numbers]
     return CurveChange(
         component=base.component,
         metric=base.metric,
@@ -208,7 +263,10 @@ def _curve(base: Curve, new: Curve) -> CurveChange:
         new=new.baseline,
         baseline_relative=_relative(base.baseline, new.baseline),
         cells=tuple(sorted((cell for cell in cells if cell.base != cell.new), key=_gravity)),
-        kendall=tau_b([a for a, _ in numbers], [b for _, b in numbers]),
+        gone=len(left) - len(shared),
+        numbers=len(numbers),
+        kendall=tau_b(before, now),
+        order_lost=len(set(before)) > 1 and len(set(now)) == 1,
     )
 
 

@@ -15,7 +15,7 @@ other.
     page.py        the audit for people, and as JSON
 """
 
-from harness.results.replay.audit import Audit, Claim, Contradiction, audit
+from harness.results.replay.audit import Audit, Claim, Contradiction, audit, judge
 from harness.results.replay.numbers import Interval, Number, StatedPart
 from harness.results.replay.page import plain, print_audits, verdict
 from harness.results.replay.reading import SUFFIX, read_tables
@@ -31,6 +31,7 @@ __all__ = [
     "RecoveryTable",
     "StatedPart",
     "audit",
+    "judge",
     "plain",
     "print_audits",
     "read_tables",

@@ -8,14 +8,16 @@ that nothing ties down has a range that holds every other digit too, and is call
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from harness.results.replay.numbers import ANY, NOTHING, Interval, Number, StatedPart
 from harness.results.replay.relations import SCORES, Relation, bound, relations, sound, squared
-from harness.results.replay.states import impossible, unfounded
+from harness.results.replay.states import impossible, unfounded, without_number
 from harness.results.replay.table import RecoveryTable
+from harness.vocabulary import Finding, Status
+from harness.vocabulary.verdict import of_run
 
 EVERY, SOME, NONE = "✓", "~", "·"
 _PLAIN = 1e15
@@ -65,6 +67,8 @@ class Audit:
 
     table: RecoveryTable
     contradictions: tuple[Contradiction, ...]
+    findings: tuple[Finding, ...]
+    """The baselines and recoveries that are no finite numbers, by the codes that a run gives them."""
     claims: tuple[Claim, ...]
     relations: int
     logits: Interval | None
@@ -74,6 +78,18 @@ class Audit:
     def accused(self) -> frozenset[Number]:
         return frozenset(number for each in self.contradictions for number in each.numbers)
 
+    @property
+    def status(self) -> Status:
+        """Skipped where nothing could be checked: no finding, and no relation."""
+        if self.contradictions or self.findings:
+            return Status.FAILED
+        return Status.PASSED if self.relations else Status.SKIPPED
+
+
+def judge(audits: Sequence[Audit]) -> tuple[Status, int]:
+    """Return the verdict over all tables and its exit code."""
+    return of_run((), *(each.status for each in audits))
+
 
 def audit(table: RecoveryTable) -> Audit:
     """Return what cannot be true of a table, and what an altered digit of each number would come to."""
@@ -81,6 +97,7 @@ def audit(table: RecoveryTable) -> Audit:
     return Audit(
         table=table,
         contradictions=tuple(contradictions(table)),
+        findings=tuple(without_number(table)),
         claims=tuple(_claim(table, number, ties) for number in table),
         relations=len(ties) + sum(number.finite and bound(number) != ANY for number in table),
         logits=_logits(table),
@@ -100,6 +117,9 @@ def contradictions(table: RecoveryTable) -> Iterator[Contradiction]:
 
 
 def _bound_law(number: Number) -> str:
+    if number.known is not None:
+        percent = 100 if number.known.low <= 0 else 0
+        return f"the last layer's resid_post is all that the logits are made of: its recovery is {percent} %"
     if number.part is StatedPart.RECOVERY:
         return "a distance is not negative: its recovery is at most 100 %"
     most = bound(number).high

@@ -64,6 +64,7 @@ class Number:
 
     `half` is half a unit of the last printed digit, 0 where the number was never rounded for print; `error` is the
     part of a distance by which the arithmetic may be off. `site` is empty for a baseline, which belongs to no site.
+    `known` are the quantities that a number can only have whatever the model, where there is such a law.
     """
 
     metric: str
@@ -72,13 +73,16 @@ class Number:
     text: str
     half: float
     error: float
+    known: Interval | None = None
 
     @classmethod
-    def printed(cls, metric: str, part: StatedPart, site: str, text: str, error: float) -> Number:
+    def printed(
+        cls, metric: str, part: StatedPart, site: str, text: str, error: float, known: Interval | None = None
+    ) -> Number:
         """Return a number as printed: its last digit is rounded."""
         finite = state_of(text) is State.FINITE
         half = float(Decimal(1).scaleb(int(Decimal(text).as_tuple().exponent)) / 2) if finite else 0.0
-        return cls(metric, part, site, text, half, error)
+        return cls(metric, part, site, text, half, error, known)
 
     def __str__(self) -> str:
         return f"{self.metric} {self.part}" + (f" at {self.site}" if self.site else "")

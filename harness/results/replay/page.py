@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from harness.results.replay.audit import EVERY, NONE, SOME, Audit, Claim, spelled
+from harness.results.replay.audit import EVERY, NONE, SOME, Audit, Claim, judge, spelled
 from harness.results.replay.numbers import Interval, StatedPart
+from harness.vocabulary import Status
 
 SCHEMA = "mlx-patch-harness/replay/1"
 ROWS = 60
@@ -46,8 +47,17 @@ def verdict(audits: Sequence[Audit]) -> str:
 def _judgement(audits: Sequence[Audit]) -> str:
     faults, laws = sum(len(each.contradictions) for each in audits), sum(each.relations for each in audits)
     numbers = sum(len(each.claims) for each in audits)
+    codes = [finding.code for each in audits for finding in each.findings]
+    found = f"{_counted(len(codes), 'finding')} ({', '.join(dict.fromkeys(codes))})"
     if faults:
-        return f"FAILED: {faults} of {_counted(laws + faults, 'statement')} about {numbers} numbers cannot be true."
+        more = f"; {found}" if codes else ""
+        return (
+            f"FAILED: {faults} of {_counted(laws + faults, 'statement')} about {numbers} numbers cannot be true{more}."
+        )
+    if codes:
+        return f"FAILED: {found}."
+    if judge(audits)[0] is not Status.PASSED:
+        return f"NOTHING CHECKED: no relation holds for {_counted(numbers, 'number')}, so nothing could be wrong."
     return f"PASSED: {_counted(laws, 'relation')} between {_counted(numbers, 'number')} hold."
 
 
@@ -88,8 +98,11 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _faults(audit: Audit, titled: bool) -> Iterator[str]:
+    title = f"{audit.table.title}: " if titled else ""
     for each in audit.contradictions:
-        yield f"{f'{audit.table.title}: ' if titled else ''}{each.message} ({each.law})"
+        yield f"{title}{each.message} ({each.law})"
+    for finding in audit.findings:
+        yield f"{title}{finding}"
 
 
 def _grid(audit: Audit) -> Grid:
@@ -127,9 +140,11 @@ def _said(claim: Claim) -> str:
 
 def plain(audits: Sequence[Audit]) -> dict[str, Any]:
     """Return the audits as JSON types; an open end of a range is null."""
+    status, code = judge(audits)
     return {
         "schema": SCHEMA,
-        "verdict": "failed" if any(each.contradictions for each in audits) else "passed",
+        "verdict": status.value,
+        "exit_code": code,
         "text": verdict(audits),
         "tables": [_plain_audit(each) for each in audits],
     }
@@ -146,6 +161,7 @@ def _plain_audit(audit: Audit) -> dict[str, Any]:
             {"law": each.law, "numbers": list(map(str, each.numbers)), "message": each.message}
             for each in audit.contradictions
         ],
+        "findings": [{"code": each.code, "metric": each.metric, "message": each.message} for each in audit.findings],
         "numbers": [_plain_claim(each) for each in audit.claims],
     }
 

@@ -5,18 +5,18 @@ In YAML the text of a number counts: 0.6480 is known to 0.00005 and 0.648 to 0.0
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from harness.casefile import load_yaml_as
 from harness.casefile.language.fields import NameOf, Refusal, refuse
 from harness.casefile.syntax.document import described, shown
-from harness.results.replay.numbers import Number, StatedPart, state_of
+from harness.results.replay.numbers import Interval, Number, StatedPart, state_of
 from harness.results.replay.table import Column, RecoveryTable
-from harness.vocabulary import METRICS, Curve, JobResult, Reading, State
+from harness.vocabulary import COMPONENTS, METRICS, Cell, Curve, Direction, JobResult, Reading, State
 from harness.vocabulary.errors import UsageError, suggest
 
 SUFFIX = ".replay.yaml"
@@ -57,7 +57,22 @@ class ReplayFile(_Part):
     about: str = ""
     vocab: Whole | None = None
     error: Share = ERROR
+    component: Annotated[str, NameOf("a component", tuple(COMPONENTS))] | None = None
+    direction: Annotated[str, NameOf("a direction", tuple(Direction))] = Direction.DENOISING.value
+    layers: Whole | None = None
     metrics: dict[Annotated[str, NameOf("a metric", tuple(METRICS))], Numbers] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _layers_exist(self) -> Self:
+        beyond = [
+            Refusal(("metrics", metric, "recoveries", layer), f"there are {self.layers} layers, from 0", at_key=True)
+            for metric, numbers in self.metrics.items()
+            for layer in numbers.recoveries
+            if self.layers and layer >= self.layers
+        ]
+        if beyond:
+            raise refuse(beyond)
+        return self
 
 
 _ADAPTER = TypeAdapter(ReplayFile)
@@ -75,16 +90,27 @@ def read_tables(path: Path, error: float | None = None) -> tuple[RecoveryTable, 
 def _of_yaml(path: Path, error: float | None) -> RecoveryTable:
     file = load_yaml_as(_ADAPTER, path, as_written=True)
     error = file.error if error is None else error
-    columns = {metric: _column(metric, numbers, error) for metric, numbers in file.metrics.items()}
+    whole = {file.layers - 1: _left_of(file.direction)} if file.component == _LAST and file.layers else {}
+    columns = {metric: _column(metric, numbers, error, whole) for metric, numbers in file.metrics.items()}
     return RecoveryTable(path.name.removesuffix(SUFFIX), columns, file.vocab, file.about)
 
 
-def _column(metric: str, numbers: Numbers, error: float) -> Column:
-    recoveries = {f"layer {layer}": text for layer, text in sorted(numbers.recoveries.items())}
-    return Column(
-        Number.printed(metric, StatedPart.BASELINE, "", numbers.baseline, error),
-        {site: Number.printed(metric, StatedPart.RECOVERY, site, text, error) for site, text in recoveries.items()},
-    )
+_LAST = "resid_post"
+"""The component that is, at the last layer and the last token, everything that the logits are made of."""
+
+
+def _left_of(direction: str, slack: float = 0.0) -> Interval:
+    """Return what putting all of one run into the other leaves of the distance to the clean run."""
+    left = float(direction == Direction.NOISING)
+    return Interval(left - slack, left + slack)
+
+
+def _column(metric: str, numbers: Numbers, error: float, whole: Mapping[int, Interval]) -> Column:
+    recoveries = {
+        f"layer {layer}": Number.printed(metric, StatedPart.RECOVERY, f"layer {layer}", text, error, whole.get(layer))
+        for layer, text in sorted(numbers.recoveries.items())
+    }
+    return Column(Number.printed(metric, StatedPart.BASELINE, "", numbers.baseline, error), recoveries)
 
 
 def _of_run(path: Path, error: float) -> tuple[RecoveryTable, ...]:
@@ -101,19 +127,38 @@ def _of_job(job: JobResult, error: float) -> Iterator[RecoveryTable]:
     for component in dict.fromkeys(curve.component for curve in job.curves):
         curves = [curve for curve in job.curves if curve.component == component]
         yield RecoveryTable(
-            f"{job.id} {component}", {curve.metric: _of_curve(curve, error) for curve in curves}, logits
+            f"{job.id} {component}", {curve.metric: _of_curve(job, curve, error) for curve in curves}, logits
         )
 
 
-def _of_curve(curve: Curve, error: float) -> Column:
+def _of_curve(job: JobResult, curve: Curve, error: float) -> Column:
     # The component is in the title.
-    sites = {str(curve.site(cell)).replace(f" {curve.component}", "", 1): cell.recovery for cell in curve.cells}
+    sites = {str(curve.site(cell)).replace(f" {curve.component}", "", 1): cell for cell in curve.cells}
     return Column(
         _computed(curve.metric, StatedPart.BASELINE, "", curve.baseline, error),
-        {site: _computed(curve.metric, StatedPart.RECOVERY, site, reading, error) for site, reading in sites.items()},
+        {
+            site: _computed(curve.metric, StatedPart.RECOVERY, site, cell.recovery, error, _known(job, curve, cell))
+            for site, cell in sites.items()
+        },
     )
 
 
-def _computed(metric: str, part: StatedPart, site: str, reading: Reading, error: float) -> Number:
+_SLACK = {"float16": 10 * 2.0**-11, "bfloat16": 10 * 2.0**-8}
+"""Ten roundings of the dtype, as `ERROR` is of float32: batches of two sizes round one row apart."""
+
+
+def _known(job: JobResult, curve: Curve, cell: Cell) -> Interval | None:
+    """Return what a cell leaves whatever the model: the last layer's whole output at the token that is read."""
+    if curve.component != _LAST or not job.card or not job.clean or not job.sweep or cell.layer != job.card.layers - 1:
+        return None
+    last = {"all", "last", "-1", str(len(job.clean.ids) - 1)}
+    if last.isdisjoint(cell.position.split(",")):
+        return None
+    return _left_of(job.sweep.direction, _SLACK.get(job.card.dtype, 0.0))
+
+
+def _computed(
+    metric: str, part: StatedPart, site: str, reading: Reading, error: float, known: Interval | None = None
+) -> Number:
     text = reading.state.value if reading.value is None else repr(reading.value)
-    return Number(metric, part, site, text, 0.0, error)
+    return Number(metric, part, site, text, 0.0, error, known)

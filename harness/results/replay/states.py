@@ -1,5 +1,6 @@
-"""What must hold where a number is inf, NaN or undefined.
+"""What must hold where a number is inf, NaN or undefined, and what is found of it.
 
+No such number is a result: each baseline without a value is a finding, and so are the recoveries of a metric.
 Finite logits have a finite distance by every metric, so that one inf among finite distances is an overflow of the
 arithmetic and no property of the model. Without a finite baseline other than zero no recovery exists: a number in its
 place is a guard that answered, often 0.0.
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from harness.results.replay.numbers import Number
 from harness.results.replay.relations import SCORES
 from harness.results.replay.table import Column, RecoveryTable
-from harness.vocabulary import State
+from harness.vocabulary import Finding, State
 
 _BROKEN = (State.INF, State.NAN)
 _ANGLE_OF_ZERO = ("cosine", State.NAN)
@@ -32,6 +33,22 @@ def impossible(table: RecoveryTable) -> Iterator[tuple[str, Number, str]]:
     usable = [column for column in distances if not without_recoveries(column)]
     for site in dict.fromkeys(site for column in usable for site in column.recoveries):
         yield from _apart([column.recoveries[site] for column in usable if site in column.recoveries])
+
+
+def without_number(table: RecoveryTable) -> Iterator[Finding]:
+    """Yield a finding for each baseline that no recovery can be made of, and one for each metric's other states."""
+    for metric, column in table.columns.items():
+        baseline = column.baseline
+        zero = without_recoveries(column) and _said(baseline) in ("zero", State.ZERO_BASELINE)
+        if zero:
+            yield Finding("BAS001", f"the baseline is {baseline.text}", metric=metric)
+        elif not baseline.finite:
+            yield Finding("FIN004", f"the baseline is {baseline.text}", metric=metric)
+        allowed = (State.FINITE, State.ZERO_BASELINE) if zero else (State.FINITE,)
+        if broken := [number for number in column.recoveries.values() if number.state not in allowed]:
+            states = " and ".join(dict.fromkeys(number.text for number in broken))
+            where = f"{len(broken)} of {len(column.recoveries)} recoveries, the first at {broken[0].site}"
+            yield Finding("FIN005", f"{states} in {where}", metric=metric)
 
 
 def unfounded(column: Column, number: Number) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from math import isinf
 
 from pydantic import TypeAdapter
 from rich import box
@@ -13,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.results.compare import Breach, Comparison, CurveChange, JobChange
+from harness.results.compare import Breach, Comparison, CurveChange, JobChange, judge
 from harness.results.reports import markdown
-from harness.vocabulary import Finding
+from harness.vocabulary import Finding, Status
 
 SHOWN, CURVES = 12, 2
 """Jobs, and curves of each, on a screen: those that changed most. Markdown and JSON have them all."""
@@ -25,12 +23,15 @@ _COLUMNS = ("job", "what", "baseline", "relative", "largest change", "order", "f
 
 def dumps(comparison: Comparison, breaches: Sequence[Breach]) -> str:
     """Return the comparison as JSON text: what differs, and which limits that breaks."""
-    plain = TypeAdapter(Comparison).dump_python(_numbers_only(comparison), mode="json")
+    # From a baseline of zero no relative difference exists; JSON holds no infinity, and gets null.
+    plain = json.loads(TypeAdapter(Comparison).dump_json(comparison))
     broken = TypeAdapter(list[Breach]).dump_python(list(breaches), mode="json")
     for job in plain["jobs"]:
         # The two results themselves stay where they are; a comparison holds the differences.
         job["base"], job["new"] = job["base"]["status"], job["new"]["status"]
-    return json.dumps({**plain, "breaches": broken}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    status, code = judge(comparison, breaches)
+    verdict = {"verdict": status.value, "exit_code": code}
+    return json.dumps({**plain, **verdict, "breaches": broken}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def print_comparison(comparison: Comparison, breaches: Sequence[Breach], console: Console) -> None:
@@ -45,7 +46,8 @@ def print_comparison(comparison: Comparison, breaches: Sequence[Breach], console
         console.print(f"and {len(comparison.changed) - SHOWN} more jobs that differ; -o FILE.md has them all")
     for line in _one_sided(comparison):
         console.print(Text(line))
-    console.print(Text(verdict(comparison, breaches), style="bold red" if breaches else "green"))
+    good = judge(comparison, breaches)[0] is Status.PASSED
+    console.print(Text(verdict(comparison, breaches), style="green" if good else "bold red"))
 
 
 def render(comparison: Comparison, breaches: Sequence[Breach]) -> str:
@@ -64,6 +66,8 @@ def render(comparison: Comparison, breaches: Sequence[Breach]) -> str:
 
 def verdict(comparison: Comparison, breaches: Sequence[Breach]) -> str:
     """Return `2 differences beyond the limits: 3 of 40 jobs differ`, with the largest change and the time."""
+    if judge(comparison, breaches)[0] is Status.SKIPPED:
+        return f"nothing compared: {_obstacle(comparison)}"
     head = f"{len(breaches)} differences beyond the limits" if breaches else "within the limits"
     parts = [f"{head}: {len(comparison.changed)} of {len(comparison.jobs)} jobs differ"]
     points = [curve.largest_points or 0.0 for job in comparison.jobs for curve in job.curves]
@@ -79,14 +83,11 @@ def verdict(comparison: Comparison, breaches: Sequence[Breach]) -> str:
     return "; ".join(parts)
 
 
-def _numbers_only(comparison: Comparison) -> Comparison:
-    jobs = [replace(job, curves=tuple(map(_numeric, job.curves))) for job in comparison.jobs]
-    return replace(comparison, jobs=tuple(jobs))
-
-
-def _numeric(curve: CurveChange) -> CurveChange:
-    """From a baseline of zero no relative difference exists, and JSON holds no infinity."""
-    return replace(curve, baseline_relative=None) if isinf(curve.baseline_relative or 0.0) else curve
+def _obstacle(comparison: Comparison) -> str:
+    if comparison.jobs:
+        return "every job in both is skipped"
+    asked = len(comparison.otherwise)
+    return f"{asked} jobs ask another question" if asked else "no job is in both"
 
 
 def _environment(comparison: Comparison) -> list[Sequence[str]]:
@@ -148,6 +149,8 @@ def _one_sided(comparison: Comparison) -> Iterator[str]:
         if names:
             more = f" and {len(names) - 4} more" if len(names) > 4 else ""
             yield f"{len(names)} only in the {side}: {', '.join(names[:4])}{more}"
+    for name, what in comparison.otherwise:
+        yield f"{name} asks another question: {what}"
 
 
 def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Status, is_code
-from harness.vocabulary.verdict import causes
+from harness.vocabulary.verdict import besides, causes
 
 BAD = (Status.FAILED, Status.REFUSED, Status.CRASHED, Status.INTERRUPTED)
 
@@ -66,7 +66,12 @@ def strongest(job: JobResult, curve: Curve) -> str:
     return f"{best.recovery.text('.1f')} % {curve.component} {str(site).replace(f' {curve.component}', '')}"
 
 
-def counts(run: RunResult) -> str:
+def counted(jobs: Sequence[JobResult]) -> str:
     """Return `2 failed, 30 passed, 1 skipped`."""
-    numbers = [(status, sum(job.status is status for job in run.jobs)) for status in Status]
-    return ", ".join(f"{count} {status}" for status, count in numbers if count) or "nothing ran"
+    numbers = [(status, sum(job.status is status for job in jobs)) for status in Status]
+    return ", ".join(f"{count} {status}" for status, count in numbers if count)
+
+
+def counts(run: RunResult) -> str:
+    """Return how many jobs ended how, and what made a verdict that they alone do not make."""
+    return "; ".join(filter(None, (counted(run.jobs) or "nothing ran", besides(run))))

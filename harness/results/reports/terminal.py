@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.results.reports.engines import engines_table, print_engine_output
-from harness.results.reports.summary import strongest
+from harness.results.reports.summary import counted, counts, strongest
 from harness.vocabulary import Finding, JobResult, RunResult, Status
 from harness.vocabulary.verdict import causes
 
@@ -91,8 +91,7 @@ def jobs_table(jobs: Sequence[JobResult]) -> Table:
 
 def verdict_line(run: RunResult) -> Text:
     """`FAILED: 2 failed, 30 passed, 1 skipped in 12.3 s (exit code 1)`."""
-    shown = _counts(run.jobs) or "nothing ran"
-    text = f"{run.verdict.value.upper()}: {shown} in {run.duration_s:.1f} s (exit code {run.exit_code})"
+    text = f"{run.verdict.value.upper()}: {counts(run)} in {run.duration_s:.1f} s (exit code {run.exit_code})"
     return Text(text, style=_STYLE[run.verdict])
 
 
@@ -194,7 +193,7 @@ def cases_table(cases: Mapping[str, Sequence[JobResult]]) -> Table:
             Text(name), str(len(jobs)), str(len({job.model for job in jobs})),
             Text(" ".join(dict.fromkeys(job.engine for job in jobs))),
             Text(f"{curve.metric} {strongest(jobs[0], curve)}" if curve else ""),
-            Text(_counts(jobs), style=_STYLE[max((job.status for job in jobs), key=list(Status).index)]),
+            Text(counted(jobs), style=_STYLE[max((job.status for job in jobs), key=list(Status).index)]),
         )  # fmt: skip
     return table
 
@@ -223,11 +222,6 @@ def _near(file: str) -> str:
     """Return a path as seen from here, where it lies below the current folder."""
     relative = os.path.relpath(file)
     return file if relative.startswith(os.pardir) else relative
-
-
-def _counts(jobs: Sequence[JobResult]) -> str:
-    counts = [(status, sum(job.status is status for job in jobs)) for status in Status]
-    return ", ".join(f"{count} {status}" for status, count in counts if count)
 
 
 def _print_reasons(jobs: Sequence[JobResult], console: Console) -> None:

@@ -18,9 +18,22 @@ from harness.vocabulary.findings import (
     snapshots,
     values,
 )
-from harness.vocabulary.findings.kind import FindingKind, Severity, Subject
+from harness.vocabulary.findings.kind import ENGINE, ERROR, FindingKind, Severity, Subject
 
 FAMILIES = (values, prompts, engines, reference, expectations, laws, snapshots, attribution, diagnosis)
 FINDINGS: Mapping[str, FindingKind] = {kind.code: kind for family in FAMILIES for kind in family.KINDS}
 
-__all__ = ["FINDINGS", "FindingKind", "Severity", "Subject"]
+
+def kind_of(code: str) -> FindingKind:
+    """Return what a code means; one of another version's results is an error as far as this version can know."""
+    return FINDINGS.get(code) or FindingKind(
+        code=code,
+        check="",
+        severity=ERROR,
+        subject=ENGINE,
+        title="a finding that this version does not know",
+        hint="the version that wrote the result has a page of it",
+    )
+
+
+__all__ = ["FINDINGS", "FindingKind", "Severity", "Subject", "kind_of"]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from example_results import curve, grid, job, run
 
 from harness.casefile import find_cases
 from harness.results.json import write
-from harness.results.replay import audit, read_tables, verdict
-from harness.vocabulary import ModelCard
+from harness.results.replay import audit, judge, read_tables, verdict
+from harness.vocabulary import Direction, ModelCard, Status, Sweep, Tokens
 from harness.vocabulary.errors import CaseFileError, UsageError
 
 Ask = Callable[..., tuple[list[str], str]]
@@ -87,6 +88,95 @@ def test_what_can_be_true_is_left_alone(ask: Ask, metrics: tuple[str, ...]) -> N
     assert ask(*metrics)[0] == []
 
 
+@pytest.mark.parametrize(
+    ("metrics", "codes", "messages"),
+    [
+        (("l2: {baseline: inf, recoveries: {0: nan, 10: nan}}",), ["FIN004", "FIN005"],
+         ["the baseline is inf", "nan in 2 of 2 recoveries, the first at layer 0"]),
+        (("cosine: {baseline: nan}", "l2: {baseline: 2.0}"), ["FIN004"], ["the baseline is nan"]),
+        (("kl_divergence: {baseline: 0.5, recoveries: {0: 3.0, 4: -inf, 7: nan}}",), ["FIN005"],
+         ["-inf and nan in 2 of 3 recoveries, the first at layer 4"]),
+        (("mse: {baseline: zero-baseline, recoveries: {0: zero-baseline}}",), ["BAS001"],
+         ["the baseline is zero-baseline"]),
+        (("mse: {baseline: zero-baseline, recoveries: {0: nan}}",), ["BAS001", "FIN005"],
+         ["the baseline is zero-baseline", "nan in 1 of 1 recoveries, the first at layer 0"]),
+        (("logit_diff: {baseline: undefined, recoveries: {0: undefined}}",), ["FIN004", "FIN005"],
+         ["the baseline is undefined", "undefined in 1 of 1 recoveries, the first at layer 0"]),
+        (("logit_diff: {baseline: 0, recoveries: {0: 50.0}}", "l2: {baseline: 0.0}"), [], []),
+    ],
+    ids=["the-report-before-its-fix", "row-of-zeros", "recoveries", "same-prompt", "nan-of-zero", "a-score", "finite"],
+)  # fmt: skip
+def test_what_is_no_number_is_found(
+    tmp_path: Path, metrics: tuple[str, ...], codes: list[str], messages: list[str]
+) -> None:
+    file = tmp_path / "t.replay.yaml"
+    file.write_text("metrics:\n" + "".join(f"  {each}\n" for each in metrics), encoding="utf-8")
+    found = audit(*read_tables(file))
+    assert [each.code for each in found.findings] == codes
+    assert [each.message for each in found.findings] == messages
+    assert judge([found]) == ((Status.FAILED, 1) if codes else (Status.PASSED, 0))
+    assert verdict([found]).startswith(f"FAILED: {len(codes)} finding" if codes else "PASSED")
+
+
+WHOLE = "component: resid_post\nlayers: 48"
+
+
+@pytest.mark.parametrize(
+    ("top", "metrics", "accused"),
+    [
+        (WHOLE, "l2: {baseline: 3.0, recoveries: {0: 5.0, 47: 99.7}}", 1),
+        (WHOLE, "l2: {baseline: 3.0, recoveries: {0: 5.0, 47: 100.0}}", 0),
+        (WHOLE, "l2: {baseline: 3.0, recoveries: {0: 5.0, 47: 100}}", 0),
+        (WHOLE, "logit_diff: {baseline: -3.0, recoveries: {47: 250.0}}", 1),
+        (f"{WHOLE}\ndirection: noising", "l2: {baseline: 3.0, recoveries: {47: 0.0, 3: 100.0}}", 0),
+        (f"{WHOLE}\ndirection: noising", "cosine: {baseline: 0.1, recoveries: {47: 100.0}}", 1),
+        ("component: mlp\nlayers: 48", "l2: {baseline: 3.0, recoveries: {47: 99.7}}", 0),
+        ("component: resid_post", "l2: {baseline: 3.0, recoveries: {47: 99.7}}", 0),
+    ],
+)
+def test_resid_post_of_the_last_layer_is_known(ask: Ask, top: str, metrics: str, accused: int) -> None:
+    messages, _ = ask(metrics, top=top)
+    assert len(messages) == accused
+    assert all("recovery at layer 47 is" in each for each in messages)
+
+
+@pytest.mark.parametrize(
+    ("changed", "accused"),
+    [
+        ({}, ["layer 1"]),
+        ({"sweep": Sweep(("resid_post",), direction=Direction.NOISING)}, ["layer 1"]),
+        ({"curves": (curve(30.0, 100.0, component="resid_post"),)}, []),
+        ({"curves": (curve(30.0, 98.5, component="resid_post"),)}, ["layer 1"]),
+        ({"card": ModelCard("tiny", "synthetic", "llama", 2, 12, "bfloat16"),
+          "curves": (curve(30.0, 98.5, component="resid_post"),)}, []),
+        ({"card": ModelCard("tiny", "synthetic", "llama", 3, 12, "float32")}, []),
+        ({"curves": (curve(30.0, 42.0, component="mlp_out"),)}, []),
+        ({"curves": (grid([(9.0, 9.0, 9.0), (9.0, 9.0, 42.0)], component="resid_post"),)}, ["layer 1, position 2"]),
+        ({"curves": (grid([(9.0, 9.0, 9.0), (9.0, 9.0, 100.0)], component="resid_post"),)}, []),
+    ],
+    ids=["denoising", "noising", "whole", "off", "off-in-bfloat16", "not-last", "mlp", "grid", "whole-grid"],
+)  # fmt: skip
+def test_resid_post_of_a_results_last_layer_is_known(
+    tmp_path: Path, changed: dict[str, Any], accused: list[str]
+) -> None:
+    three = Tokens((1, 2, 3), ("a", "b", "c"))
+    given = {
+        "card": ModelCard("tiny", "synthetic", "llama", 2, 12, "float32"),
+        "clean": three,
+        "corrupted": three,
+        "sweep": Sweep(("resid_post",)),
+        "curves": (curve(30.0, 42.0, component="resid_post"),),
+    }
+    write(run(job(**{**given, **changed})), tmp_path / "r.json")
+    (found,) = map(audit, read_tables(tmp_path / "r.json"))
+    assert [each.numbers[0].site for each in found.contradictions] == accused
+
+
+def test_numbers_that_nothing_ties_together_are_not_called_right(ask: Ask) -> None:
+    _, said = ask("logit_diff: {baseline: -3.0, recoveries: {0: 20.0}}", "log_prob: {baseline: -0.5}")
+    assert said.startswith("NOTHING CHECKED: no relation holds for 3 numbers")
+
+
 def test_the_last_printed_digit_counts(ask: Ask) -> None:
     """100 x 0.648 is 64.8 = 8.0498²: a baseline of 8.06 fits 0.65 (64.45 to 65.55) and not 0.648 (64.75 to 64.85)."""
     assert ask("l2: {baseline: 8.06}", "mse: {baseline: 0.65}", top="vocab: 100")[0] == []
@@ -128,6 +218,12 @@ def test_what_cannot_be_checked_is_never_called_checked(ask: Ask) -> None:
         ("metrics: {}", [":1:10: metrics: "]),
         ("vocab: many\nmetrics: {l2: {baseline: 1}}", [":1:8: vocab: expected a whole number, found the text 'many'"]),
         ("vocab: 0\nmetrics: {l2: {baseline: 1}}", [":1:8: vocab: "]),
+        (
+            "layers: 48\nmetrics: {l2: {baseline: 1, recoveries: {47: 1.0, 48: 1.0}}}",
+            [":2:29: metrics.l2.recoveries[48]: there are 48 layers, from 0"],
+        ),
+        ("component: resid_pots\nmetrics: {l2: {baseline: 1}}", [":1:12: component: ", "did you mean 'resid_post'?"]),
+        ("direction: denoise\nmetrics: {l2: {baseline: 1}}", [":1:12: direction: ", "did you mean 'denoising'?"]),
         ("error: 1\nmetrics: {l2: {baseline: 1}}", [":1:8: error: "]),
     ],
 )

@@ -10,7 +10,18 @@ import pytest
 from test_terminal import FINDING, curve, job, run
 
 from harness.results.json import dump_job, dumps, load_job, read, schema, write
-from harness.vocabulary import AnswerTokens, Direction, ModelCard, Reading, RunResult, State, Status, Sweep, Tokens
+from harness.vocabulary import (
+    RESULT_SCHEMA,
+    AnswerTokens,
+    Direction,
+    ModelCard,
+    Reading,
+    RunResult,
+    State,
+    Status,
+    Sweep,
+    Tokens,
+)
 from harness.vocabulary.errors import UsageError
 from harness.vocabulary.findings import FINDINGS
 
@@ -59,8 +70,8 @@ def test_a_number_in_evidence_that_is_not_finite_becomes_null(full: RunResult, t
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"null", bytes(range(128, 256)), b'{"verdict": "fine"}', b"[" * 100_000],
-    ids=["empty", "half", "list", "null", "binary", "wrong", "deep"],
+    [b"", b"{", b"[]", b"null", bytes(range(128, 256)), b'{"verdict": "fine"}', b"[" * 100_000, b"9" * 5000],
+    ids=["empty", "half", "list", "null", "binary", "wrong", "deep", "digits"],
 )
 def test_what_is_no_result_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "r.json").write_bytes(content)
@@ -74,6 +85,41 @@ def test_a_file_that_is_not_there_and_a_schema_of_another_day(full: RunResult, t
     write(replace(full, schema="mlx-patch-harness/result/9"), tmp_path / "r.json")
     with pytest.raises(UsageError, match="result/9"):
         read(tmp_path / "r.json")
+
+
+SCHEMALESS = "names no schema"
+PLACE = r"jobs\.0\.timings\.load_s: "
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('" Paris"', '" Paris", "more"', r"jobs\.0\.clean: Value error, 3 texts of 2 ids"),
+        (f',\n "schema": "{RESULT_SCHEMA}"', "", SCHEMALESS),
+        ('"load_s": 0.5', '"load_s": NaN', r"expected value at line \d+ column 15"),
+        ('"load_s": 0.5', '"load_s": -Infinity', r"invalid number at line \d+ column 16"),
+        ('"load_s": 0.5', '"load_s": 1e999', PLACE),
+        ('"load_s": 0.5', '"load_s": "nan"', PLACE),
+        ('"load_s": 0.5', '"load_s": "Infinity"', PLACE),
+        ('"load_s": 0.5', f'"load_s": 1{"0" * 400}', PLACE),
+        ('"count": 3', '"count": NaN', r"expected value at line \d+ column "),
+        ('"count": 3', r'"count": "\ud800"', r"hex escape at line \d+ column "),
+        ('"duration_s": 12.34', '"duration_s": "inf"', "duration_s: "),
+        ('"exit_code": 1', f'"exit_code": {"1" * 5000}', "number out of range at line 3"),
+    ],
+)  # fmt: skip
+def test_what_is_no_finite_number_is_refused_at_its_place(
+    full: RunResult, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    text = dumps(full)
+    assert old in text
+    (tmp_path / "r.json").write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(UsageError, match=rf"r\.json is not a result of `harness run --json`: .*{message}"):
+        read(tmp_path / "r.json")
+
+
+def test_the_schema_says_that_it_is_required() -> None:
+    assert "schema" in schema()["required"]
 
 
 def test_a_value_beside_a_state_that_contradicts_it_is_refused(full: RunResult, tmp_path: Path) -> None:

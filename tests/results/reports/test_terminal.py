@@ -10,6 +10,7 @@ from rich.console import Console
 
 from harness.results.reports.terminal import console, finding_text, print_run, verdict_line
 from harness.vocabulary import Cell, Curve, Environment, Finding, JobResult, Reading, RunResult, Site, State, Status
+from harness.vocabulary.verdict import graver, of_run
 
 HERE = Environment("0.1.0", "3.11", "Linux", "cpu", "a processor")
 
@@ -45,8 +46,29 @@ def shown(result: RunResult, strict: bool = False) -> str:
 )
 def test_the_verdict_line_counts_jobs(statuses: Sequence[str], text: str) -> None:
     jobs = [job(f"c{i}", Status(status)) for i, status in enumerate(statuses)]
-    line = verdict_line(run(*jobs, verdict=Status.FAILED, code=1))
-    assert line.plain == f"FAILED: {text} in 12.3 s (exit code 1)"
+    verdict, code = of_run(jobs)
+    line = verdict_line(run(*jobs, verdict=verdict, code=code))
+    assert line.plain == f"{verdict.upper()}: {text} in 12.3 s (exit code {code})"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "besides", "line"),
+    [
+        (["passed"], Status.FAILED, "FAILED: 1 passed; too few jobs ran in 12.3 s (exit code 1)"),
+        ([], Status.FAILED, "FAILED: nothing ran; too few jobs ran in 12.3 s (exit code 1)"),
+        (["failed"], Status.FAILED, "FAILED: 1 failed in 12.3 s (exit code 1)"),
+        (["passed"], Status.INTERRUPTED, "INTERRUPTED: 1 passed; not every planned job ended in 12.3 s (exit code 2)"),
+        (["failed"], Status.REFUSED, "REFUSED: 1 failed; a file was refused in 12.3 s (exit code 4)"),
+        (["refused"], Status.FAILED, "REFUSED: 1 refused in 12.3 s (exit code 4)"),
+        (["passed"], Status.CRASHED, "CRASHED: 1 passed; the run itself broke in 12.3 s (exit code 3)"),
+    ],
+)
+def test_a_verdict_that_the_jobs_do_not_make_is_explained(statuses: Sequence[str], besides: Status, line: str) -> None:
+    jobs = [job(f"c{i}", Status(status)) for i, status in enumerate(statuses)]
+    verdict, code = of_run(jobs)
+    graver_run = graver(run(*jobs, verdict=verdict, code=code), besides, "why")
+    assert verdict_line(graver_run).plain == line
+    assert graver_run.notes == ("why",)
 
 
 @pytest.mark.parametrize("verdict", Status)

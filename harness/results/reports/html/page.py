@@ -131,7 +131,7 @@ def _effect(job: JobResult) -> str:
 
 
 def _tokens(tokens: Tokens) -> list[tuple[int | None, str]]:
-    return list(zip(tokens.ids, tokens.texts, strict=True))
+    return list(zip(tokens.ids, tokens.texts or ("",) * len(tokens.ids), strict=True))
 
 
 def _figures(curves: Sequence[Curve]) -> Iterator[Figure]:
