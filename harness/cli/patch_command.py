@@ -64,12 +64,13 @@ def command(**given: Any) -> None:
     """Run one sweep and print its table."""
     from harness.cli.screen import waiting
     from harness.engines import answer, engine_named
+    from harness.jobs.run import finding_of
     from harness.models.remarks import remarks
     from harness.patching import forecast
     from harness.results.reports.terminal import console
     from harness.vocabulary import code_refusal, is_code, prediction
     from harness.vocabulary.errors import UnknownName
-    from harness.vocabulary.raised import SweepFailed, SweepInterrupted
+    from harness.vocabulary.raised import FindingError, SweepFailed, SweepInterrupted
 
     engine = engine_named(given["engine"], given["allow_code"])
     for metric in given["metrics"]:
@@ -95,7 +96,11 @@ def command(**given: Any) -> None:
     except (SweepFailed, SweepInterrupted) as stop:
         _show(stop.answer, console())
         click.echo(f"PARTIAL, {stop}", err=True)
-        raise
+        if isinstance(stop, SweepInterrupted):
+            raise
+        raise FindingError(finding_of(stop.__cause__ or stop)) from stop
+    except Exception as error:
+        raise FindingError(finding_of(error)) from error
     _show(result, console())
     if given["plot"]:
         draw(result.curves, file=given["plot"], title=f"{given['name']}, {given['direction']}")

@@ -35,6 +35,9 @@ _DEEPEST = 8
 _UNREAD = frozenset({"_no_grad", "__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "_abc_impl"})
 """Names that no forward pass reads: which parameters are trained, and what Python keeps of a class."""
 
+Classes = tuple[tuple[str, type], ...]
+"""Of every module its path and its class."""
+
 Held = tuple[object, ...]
 """What an attribute is compared by: its text, and the functions and objects that it stands for themselves."""
 
@@ -48,7 +51,7 @@ class Fingerprint:
     """
 
     parameters: tuple[tuple[Any, ...], ...]
-    classes: tuple[tuple[str, type], ...]
+    classes: Classes
     attributes: Mapping[str, Held]
 
     def difference(self, later: Fingerprint) -> str | None:
@@ -56,10 +59,14 @@ class Fingerprint:
         hides one of the module's class."""
         return (
             _entries("parameter", self.parameters, later.parameters)
-            or _entries("module class", self.classes, later.classes)
+            or self.class_left(later.classes)
             or _attributes(self.attributes, later.attributes)
             or self._hidden(later)
         )
+
+    def class_left(self, later: Classes) -> str | None:
+        """Return which module has another class than it had, or None."""
+        return _entries("module class", self.classes, later)
 
     def _hidden(self, later: Fingerprint) -> str | None:
         kinds = dict(self.classes)
@@ -69,10 +76,10 @@ class Fingerprint:
                 return f"attribute {name!r} hides that of the class: {later.attributes[name][0]}"
         return None
 
-    def without(self, moving: Fingerprint) -> Fingerprint:
-        """Return the fingerprint without the attributes that differ from `moving`'s: the model's own forward pass
-        changes them, as a counter does."""
-        still = {name: held for name, held in self.attributes.items() if moving.attributes.get(name) == held}
+    def without(self, moving: Mapping[str, Held]) -> Fingerprint:
+        """Return the fingerprint without the attributes that differ from those of `moving`: the model's own forward
+        pass changes them, as a counter does."""
+        still = {name: held for name, held in self.attributes.items() if moving.get(name) == held}
         return replace(self, attributes=still)
 
 
@@ -101,19 +108,23 @@ def fingerprint(module: Any) -> Fingerprint:
     """Read every array once, on the device that holds it, and everything else that the modules carry."""
     from mlx.utils import tree_flatten
 
-    named, modules = dict(tree_flatten(module.parameters())), module.named_modules()
+    named = dict(tree_flatten(module.parameters()))
     digests = {name: digest(value) for name, value in named.items()}
     mx.eval(list(digests.values()))
     parameters = tuple(
         (name, str(value.dtype), tuple(value.shape), digests[name].item()) for name, value in named.items()
     )
-    walk = _Attributes(set(named), modules)
-    return Fingerprint(parameters, tuple((name, type(each)) for name, each in modules), walk.held)
+    return Fingerprint(parameters, classes_of(module), _Attributes(module).held)
+
+
+def classes_of(module: Any) -> Classes:
+    """Return the class of every module: what our own taps exchange. No array is read."""
+    return tuple((name, type(each)) for name, each in module.named_modules())
 
 
 def settled(module: Any, run: Callable[[], object]) -> Fingerprint:
     """Return the fingerprint after a run of the bare model, without the attributes that the model itself changes."""
-    before = fingerprint(module)
+    before = _Attributes(module).held
     run()
     return fingerprint(module).without(before)
 
@@ -166,9 +177,12 @@ def _all_places() -> mx.array:
 class _Attributes:
     """Walks everything that modules and their classes hold, each object once; `held` is what it found."""
 
-    def __init__(self, parameters: Set[str], modules: Sequence[tuple[str, Any]]):
+    def __init__(self, root: Any):
+        from mlx.utils import tree_flatten
+
         self.held: dict[str, Held] = {}
-        self._parameters = parameters
+        self._parameters = {name for name, _ in tree_flatten(root.parameters())}
+        modules = root.named_modules()
         self._seen = {id(module) for _, module in modules}
         for path, module in modules:
             self._entries(path, [*dict.items(module), *vars(module).items()])
