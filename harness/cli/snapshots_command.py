@@ -174,8 +174,8 @@ def _refuse_unknown_models(orphans: Iterable[Path], selection: Selection, gone: 
     known = load_table(map(Path, selection.tables)).keys() | set(gone)
     if unknown := sorted({model for file in orphans if (model := model_of(file)) is not None} - known):
         raise UsageError(
-            f"no table here has {', '.join(unknown)}, so these may be the snapshots of a job; nothing was removed. Name "
-            f"the table with --models, or say --gone {unknown[0]} where the model has left it for good"
+            f"no table here has {', '.join(unknown)}, so these may be the snapshots of a job; nothing was removed. "
+            f"Name the table with --models, or say --gone {unknown[0]} where the model has left it for good"
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.support.files import write_text
+from harness.support.inputs import read_input
 from harness.vocabulary import RESULT_SCHEMA, JobResult, RunResult
 from harness.vocabulary.errors import UsageError
 
@@ -39,7 +40,7 @@ def write(run: RunResult, path: Path) -> None:
 def read(path: Path) -> RunResult:
     """Read a run back. Raises UsageError when the file is not a result in this schema."""
     try:
-        run: RunResult = _adapter(RunResult).validate_json(path.read_bytes())
+        run: RunResult = _adapter(RunResult).validate_json(read_input(path))
     except (OSError, ValidationError) as error:
         raise UsageError(f"{path} is not a result of `harness run --json`: {str(error).splitlines()[0]}") from error
     if run.schema != RESULT_SCHEMA:
