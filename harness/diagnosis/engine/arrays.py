@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -97,7 +98,8 @@ def read_logits(file: Path, key: str | None = None) -> Any:
     if file.suffix not in FORMATS:
         raise UsageError(f"{file}: {file.suffix or 'no ending'} is not a format of arrays; known: {', '.join(FORMATS)}")
     try:
-        held = _held(file)
+        with warnings.catch_warnings(action="ignore"):  # a header of Python 2, in NumPy's words
+            held = _held(file)
     except (OSError, ValueError, RuntimeError, EOFError, MemoryError, SyntaxError, KeyError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
     except (BrokenFile, zipfile.BadZipFile, zlib.error, NotImplementedError, tokenize.TokenError) as error:
