@@ -103,6 +103,8 @@ def run(
     except KeyboardInterrupt as stop:
         raise JobInterrupted(replace(blank, status=Status.INTERRUPTED, reason="interrupted")) from stop
     except BaseException as error:  # noqa: BLE001  a run of hundreds of jobs survives a defect in one of them
+        if isinstance(error, OSError) and error.filename is not None:  # a folder that may not be looked into
+            return replace(blank, status=Status.REFUSED, reason=f"{error.filename}: {error.strerror}")
         return replace(blank, status=Status.CRASHED, reason=described(error))
 
 

@@ -180,9 +180,7 @@ def test_a_broken_mlxterp_is_refused_with_what_it_says(name, tmp_path, monkeypat
     for module in [module for module in sys.modules if module.partition(".")[0] == "mlxterp"]:
         monkeypatch.delitem(sys.modules, module)
     try:
-        code = exit_code_of(
-            ["diagnose", "--model", "dial-tiny-f32", "--clean-ids", "0", "--corrupted-ids", "1", "-e", "mlxterp"]
-        )
+        code = exit_code_of(asked)
     finally:
         sys.modules.pop("mlxterp", None)
     assert code == 4

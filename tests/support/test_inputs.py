@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,3 +63,40 @@ def test_no_command_waits_on_a_pipe_or_reads_a_device(project: Project, command:
     got = project.inside(*command.split())
     assert got.code == 4, got.err
     assert name in got.err
+
+
+LOCKED = (
+    "list locked", "validate locked/x.case.yaml", "list --models locked/m.yaml", "models list --models there.yaml",
+    "run --models there.yaml", "run --json locked/r.json", "run -o locked/r.md", "compare locked/a.json locked/b.json",
+    "patch -m locked/model --ids --clean 1 --corrupted 2", "diagnose --model locked --clean-ids 1 --corrupted-ids 2",
+    "snapshots status cases", "run cases", "show good --models m.yaml",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", LOCKED)
+def test_a_folder_that_may_not_be_looked_into_is_named(
+    project: Project, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """As root every folder may be: the system's own answer is put in its place."""
+    project.write("there.yaml", "models:\n  - {id: there, source: path, path: locked/model}\n")
+    if "there" in command:
+        project.write("cases/there.case.yaml", "models: [there]\nprompts: {clean: [0], corrupted: [1]}\n")
+    else:
+        project.case("good", models="dial-tiny-f32" if "m.yaml" not in command else "good")
+    locked = (
+        ("locked", "snapshots") if command.split()[0] in ("snapshots", "show") or "cases" in command else ("locked",)
+    )
+    stat = os.stat
+
+    def refusing(path: Any, *args: Any, **named: Any) -> os.stat_result:
+        if not isinstance(path, int) and any(name in Path(os.fsdecode(path)).parts for name in locked):
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, *args, **named)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    got = project.inside(*command.split())
+    said = got.out + got.err
+    assert got.code == 4, said
+    assert "Permission denied" in said
+    assert any(name in said for name in locked)
+    assert "internal error" not in said
