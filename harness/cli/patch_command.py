@@ -63,14 +63,12 @@ _TIE = 0.05
 def command(**given: Any) -> None:
     """Run one sweep and print its table."""
     from harness.cli.screen import waiting
-    from harness.engines import answer, engine_named
-    from harness.jobs.run import finding_of
+    from harness.engines import engine_named
     from harness.models.remarks import remarks
     from harness.patching import forecast
     from harness.results.reports.terminal import console
     from harness.vocabulary import code_refusal, is_code, prediction
     from harness.vocabulary.errors import UnknownName
-    from harness.vocabulary.raised import FindingError, SweepFailed, SweepInterrupted
 
     engine = engine_named(given["engine"], given["allow_code"])
     for metric in given["metrics"]:
@@ -90,9 +88,24 @@ def command(**given: Any) -> None:
         click.echo(f"harness: {remark}", err=True)
     if large := prediction(forecast(model, question)):
         click.echo(f"harness: {large}", err=True)
+    result = _answered(engine, model, question)
+    _show(result, console())
+    if given["plot"]:
+        draw(result.curves, file=given["plot"], title=f"{given['name']}, {given['direction']}")
+        click.echo(f"drawn: {given['plot']}")
+
+
+def _answered(engine: Any, model: Any, question: Any) -> Any:
+    """Return the answer. Raises FindingError for what an engine or a model raises, and shows the cells before it."""
+    from harness.cli.screen import waiting
+    from harness.engines import answer
+    from harness.jobs.run import finding_of
+    from harness.results.reports.terminal import console
+    from harness.vocabulary.raised import FindingError, SweepFailed, SweepInterrupted
+
     try:
         with waiting():
-            result = answer(engine, model, question)
+            return answer(engine, model, question)
     except (SweepFailed, SweepInterrupted) as stop:
         _show(stop.answer, console())
         click.echo(f"PARTIAL, {stop}", err=True)
@@ -101,10 +114,6 @@ def command(**given: Any) -> None:
         raise FindingError(finding_of(stop.__cause__ or stop)) from stop
     except Exception as error:
         raise FindingError(finding_of(error)) from error
-    _show(result, console())
-    if given["plot"]:
-        draw(result.curves, file=given["plot"], title=f"{given['name']}, {given['direction']}")
-        click.echo(f"drawn: {given['plot']}")
 
 
 def _show(result: Any, screen: Any) -> None:

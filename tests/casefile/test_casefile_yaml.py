@@ -137,7 +137,7 @@ def test_a_file_that_may_not_be_opened_is_a_usage_error(tmp_path: Path, monkeypa
     def refuse(*_args: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UsageError, match=r"a\.yaml: cannot be read: Permission denied$"):
         load_document(tmp_path / "a.yaml")
 

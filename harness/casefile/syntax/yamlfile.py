@@ -10,7 +10,6 @@ from pathlib import Path
 
 from harness.casefile.syntax.builder import Builder, position_after
 from harness.casefile.syntax.document import Document
-from harness.support.inputs import UnreadableInput, read_input
 from harness.vocabulary.errors import CaseFileError, Problem, UsageError
 
 # PyYAML reads about 50 kB a second, and 256 KiB hold some 40,000 token ids: more than any prompt here needs.
@@ -27,11 +26,21 @@ def load_document(path: Path, *, as_written: bool = False) -> Document:
 
 def _read(path: Path) -> bytes:
     try:
-        return read_input(path, MAX_BYTES)
-    except UnreadableInput as error:
-        if error.reason.startswith("larger"):
-            raise CaseFileError([Problem(str(path), 1, 1, "", f"{error.reason}; this is no case file")]) from None
-        raise UsageError(f"{error}{nearest_path(path) if error.reason == 'does not exist' else ''}") from None
+        if not path.is_file():
+            raise UsageError(f"{path}: {_not_a_file(path)}")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if len(content) > MAX_BYTES:
+        raise CaseFileError([Problem(str(path), 1, 1, "", f"larger than {MAX_BYTES:,} bytes; this is no case file")])
+    return content
+
+
+def _not_a_file(path: Path) -> str:
+    if path.is_dir():
+        return "is a folder; a file is needed here"
+    return "is not a regular file" if path.exists() else f"does not exist{nearest_path(path)}"
 
 
 def nearest_path(path: Path) -> str:

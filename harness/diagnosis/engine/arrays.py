@@ -116,7 +116,8 @@ def _held(file: Path) -> dict[str, Any]:
     size = checked_size(file)
     if file.suffix == ".safetensors":
         stored_in(file)
-        return dict(mx.load(str(file)))
+        loaded: Any = mx.load(str(file))
+        return dict(loaded)
     if file.suffix == ".npy":
         with file.open("rb") as stream:
             return {"": _array(stream, size)}
