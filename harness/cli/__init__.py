@@ -113,6 +113,10 @@ def exit_code_of(args: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("HARNESS_TRACEBACK"):
             raise
+        # A folder that may not be looked into, wherever a path is asked for what it is; or the current one is gone.
+        if isinstance(error, OSError) and (error.filename is not None or isinstance(error, FileNotFoundError)):
+            click.echo(f"harness: {error.filename or 'the current folder'}: {error.strerror}", err=True)
+            return EXIT_USAGE
         click.echo(f"harness: internal error: {described(error)}", err=True)
         click.echo("harness: set HARNESS_TRACEBACK=1 for the traceback, and please report it", err=True)
         return EXIT_INTERNAL

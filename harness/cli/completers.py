@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.support.inputs import read_input
 from harness.vocabulary import COMPONENTS, METRICS
+from harness.vocabulary.errors import UsageError
 from harness.vocabulary.findings import FINDINGS
 
 if TYPE_CHECKING:
@@ -119,6 +121,6 @@ def _names(text: str, key: str) -> Iterator[str]:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return read_input(file).decode("utf-8")
+    except (UsageError, UnicodeDecodeError):
         return ""

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from harness.support.configuration import FILE, load
+from harness.support.configuration import FILE, MOST_BYTES, load
 from harness.support.files import write_text
+from harness.support.inputs import read_input
 from harness.vocabulary.errors import UsageError
 
 _SCAFFOLD = Path(__file__).with_name("scaffold")
@@ -60,7 +61,7 @@ def _configure(folder: Path) -> str:
         return f"no {file}: runs here need none; one with [tool.harness] would hold paths, models, workers, strict"
     if load(folder.absolute()).file == file.absolute():
         return f"left alone {file}: it has [tool.harness]"
-    old = file.read_bytes().decode("utf-8")
+    old = read_input(file, MOST_BYTES).decode("utf-8")
     new = old + _line_end(old) * (1 if old.endswith("\n") or not old else 2) + settings.replace("\n", _line_end(old))
     try:
         tomllib.loads(new)

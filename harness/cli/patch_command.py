@@ -69,11 +69,9 @@ def command(**given: Any) -> int:
     Exit codes: 0 recoveries, 1 a finding: a metric has none, or something is not finite; 4 wrong usage.
     """
     from harness.cli.screen import waiting
-    from harness.engines import answer
     from harness.models.remarks import remarks
     from harness.patching import forecast
     from harness.vocabulary import prediction
-    from harness.vocabulary.raised import SweepFailed, SweepInterrupted
 
     engine = _engine(given)
     if given["plot"]:
@@ -88,13 +86,7 @@ def command(**given: Any) -> int:
         click.echo(f"harness: {remark}", err=True)
     if large := prediction(forecast(model, question)):
         click.echo(f"harness: {large}", err=True)
-    try:
-        with waiting():
-            result = answer(engine, model, question)
-    except (SweepFailed, SweepInterrupted) as stop:
-        _show(question, stop.answer, given)
-        click.echo(f"PARTIAL, {stop}", err=True)
-        raise
+    result = _answered(engine, model, question, given)
     code = _show(question, result, given)
     if given["plot"]:
         draw(result.curves, file=given["plot"], title=f"{given['name']}, {given['direction']}")
@@ -115,6 +107,26 @@ def _engine(given: dict[str, Any]) -> Any:
         if not engine.knows(metric):
             raise UnknownName(f"metric of {engine.name}", metric, engine.metrics)
     return engine
+
+
+def _answered(engine: Any, model: Any, question: Question, given: dict[str, Any]) -> Any:
+    """Return the answer. Raises FindingError for what an engine or a model raises, and shows the cells before it."""
+    from harness.cli.screen import waiting
+    from harness.engines import answer
+    from harness.jobs.run import finding_of
+    from harness.vocabulary.raised import FindingError, SweepFailed, SweepInterrupted
+
+    try:
+        with waiting():
+            return answer(engine, model, question)
+    except (SweepFailed, SweepInterrupted) as stop:
+        _show(question, stop.answer, given)
+        click.echo(f"PARTIAL, {stop}", err=True)
+        if isinstance(stop, SweepInterrupted):
+            raise
+        raise FindingError(finding_of(stop.__cause__ or stop)) from stop
+    except Exception as error:
+        raise FindingError(finding_of(error)) from error
 
 
 def _show(question: Question, result: Any, given: dict[str, Any]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,11 +132,13 @@ def update(selection: Selection, missing: bool, **options: Any) -> Any:
 
 @command.command("prune")
 @selection_options(*_WHOLE_FOLDERS)
+@click.option("--gone", multiple=True, metavar="MODEL", help="This model has left the tables for good.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-def prune(selection: Selection, yes: bool) -> int:
+def prune(selection: Selection, gone: tuple[str, ...], yes: bool) -> int:
     """Remove snapshots that no job is compared with, after listing them.
 
-    PATHS are folders of case files. A part of a folder is refused: what it leaves out would look like nobody's.
+    PATHS are folders of case files. A part of a folder is refused, and so is a model that no table here has: what was
+    left out would look like nobody's.
     """
     from harness.jobs.case_files import refuse_installed
     from harness.jobs.choosing import jobs_of
@@ -149,6 +151,7 @@ def prune(selection: Selection, yes: bool) -> int:
     orphans = _orphans(jobs_of(selection), selection)
     for file in orphans:
         click.echo(str(file))
+    _refuse_unknown_models(orphans, selection, gone)
     if not orphans:
         click.echo("no snapshot is without a job")
         return EXIT_PASSED
@@ -161,6 +164,19 @@ def prune(selection: Selection, yes: bool) -> int:
             file.parent.rmdir()
     click.echo(f"removed {len(orphans)} files")
     return EXIT_PASSED
+
+
+def _refuse_unknown_models(orphans: Iterable[Path], selection: Selection, gone: Collection[str]) -> None:
+    """A case that means its models by a pattern has fewer jobs without their table, and says nothing of it."""
+    from harness.models import load_table
+    from harness.snapshots.inventory import model_of
+
+    known = load_table(map(Path, selection.tables)).keys() | set(gone)
+    if unknown := sorted({model for file in orphans if (model := model_of(file)) is not None} - known):
+        raise UsageError(
+            f"no table here has {', '.join(unknown)}, so these may be the snapshots of a job; nothing was removed. "
+            f"Name the table with --models, or say --gone {unknown[0]} where the model has left it for good"
+        )
 
 
 @command.command("review")

@@ -33,6 +33,7 @@ from harness.intercept.observer import ObservedRun, watched
 from harness.metrics.tolerances import Work, equal, recovery_tolerance, relative_difference
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.patching import check_question
+from harness.support.user_code import contained
 from harness.vocabulary import (
     Answer,
     AnswerTokens,
@@ -80,12 +81,15 @@ class Reply:
 
 @dataclass(frozen=True)
 class ForeignEngine(Engine):
-    """An engine that patches by itself. `ask` runs it; whatever it raises comes through."""
+    """An engine that patches by itself. `ask` runs it; whatever it raises comes through, as an Exception."""
 
     declared: Declaration = field(default_factory=Declaration)
     ask: Callable[[EngineRequest], Reply] = field(default=lambda request: Reply({}))
     left_behind: Callable[[], str | None] = field(default=lambda: None)
     """Says what the engine left in its own state, such as a stack that should be empty between two answers."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ask", contained(self.ask))
 
     @property
     def is_native(self) -> bool:

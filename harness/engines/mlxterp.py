@@ -27,7 +27,7 @@ from harness.engines.declaration import Declaration
 from harness.engines.foreign import EngineRequest, ForeignEngine, Reply
 from harness.engines.roles import Place
 from harness.models.loaded import Tokenizer
-from harness.vocabulary.errors import EngineUnavailable
+from harness.vocabulary.errors import EngineUnavailable, HarnessError, UsageError, described
 
 INSTALL = "mlxterp is not installed; pip install git+https://github.com/coairesearch/mlxterp"
 
@@ -42,15 +42,14 @@ class TensorShape:
 
 
 def mlxterp_engine() -> ForeignEngine:
-    """Return the installed mlxterp as an engine. Raises EngineUnavailable where it is absent."""
-    if importlib.util.find_spec("mlxterp") is None:
-        raise EngineUnavailable(INSTALL)
-    with redirect_stdout(StringIO()):
-        package = importlib.import_module("mlxterp")
-    shapes = shapes_of(package)
-    if not shapes:
-        raise EngineUnavailable("the installed mlxterp has no activation_patching that the harness knows")
-    declared = _together([shape.declared for shape in shapes], package)
+    """Return the installed mlxterp as an engine. Raises EngineUnavailable where absent, UsageError where broken."""
+    try:
+        package, shapes = _found()
+        declared = _together([shape.declared for shape in shapes], package)
+    except (HarnessError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise UsageError(f"the installed mlxterp cannot be imported: {described(error)}") from error
 
     def ask(request: EngineRequest) -> Reply:
         shape = next((shape for shape in shapes if _claims(shape, request)), None)
@@ -64,6 +63,16 @@ def mlxterp_engine() -> ForeignEngine:
         "mlxterp", f"mlxterp, shape {names}", metrics=frozenset(declared.metrics), declared=declared, ask=ask,
         left_behind=_left_on_stack,
     )  # fmt: skip
+
+
+def _found() -> tuple[Any, list[TensorShape]]:
+    if importlib.util.find_spec("mlxterp") is None:
+        raise EngineUnavailable(INSTALL)
+    with redirect_stdout(StringIO()):
+        package = importlib.import_module("mlxterp")
+    if shapes := shapes_of(package):
+        return package, shapes
+    raise EngineUnavailable("the installed mlxterp has no activation_patching that the harness knows")
 
 
 def _left_on_stack() -> str | None:

@@ -15,8 +15,9 @@ from harness.checks import CHECKS, Evidence, gather
 from harness.engines import Engine, answer, engine_named
 from harness.environment.facts import environment
 from harness.intercept import forward
+from harness.jobs.aftermath import Bare, change, is_foreign
 from harness.jobs.planning import Job
-from harness.models.fingerprint import Fingerprint, fingerprint, settled
+from harness.models.fingerprint import Fingerprint, classes_of, settled
 from harness.models.loaded import LoadedModel
 from harness.models.spec import ModelRow
 from harness.models.tokens import read_prompts
@@ -37,19 +38,21 @@ class ModelCache:
     def __init__(self, download: bool = False):
         self.download = download
         self._kept: tuple[ModelRow, LoadedModel, Fingerprint] | None = None
+        self.looked_at = False
+        """Whether the model was held against its fingerprint after a job of our own patching."""
 
     def take(self, row: ModelRow) -> tuple[LoadedModel, Fingerprint]:
         """Return a loaded model and its fingerprint. Raises ModelUnavailable or UsageError."""
         if self._kept is None or self._kept[0] != row:
-            self._kept = None
+            self.discard()
             progress.say(f"loading {row.id}")
             model = models.load(row, download=self.download)
             self._kept = (row, model, settled(model.module, lambda: _bare(model)))
         return self._kept[1], self._kept[2]
 
     def discard(self) -> None:
-        """Forget the model, because a job changed it."""
-        self._kept = None
+        """Forget the model: a job changed it, or ended without saying what it left."""
+        self._kept, self.looked_at = None, False
 
 
 def _bare(model: LoadedModel) -> None:
@@ -100,6 +103,8 @@ def run(
     except KeyboardInterrupt as stop:
         raise JobInterrupted(replace(blank, status=Status.INTERRUPTED, reason="interrupted")) from stop
     except BaseException as error:  # noqa: BLE001  a run of hundreds of jobs survives a defect in one of them
+        if isinstance(error, OSError) and error.filename is not None:  # a folder that may not be looked into
+            return replace(blank, status=Status.REFUSED, reason=f"{error.filename}: {error.strerror}")
         return replace(blank, status=Status.CRASHED, reason=described(error))
 
 
@@ -126,6 +131,7 @@ class _Run:
         self.job, self.cache, self.blank, self.say = job, cache, blank, say
         self.timings: dict[str, float] = {}
         self.engine: Engine
+        self.bare: Bare | None = None
 
     def result(self, snapshot: SnapshotCheck | None, strict: bool) -> JobResult:
         case = self.job.case
@@ -151,6 +157,8 @@ class _Run:
 
     def _answered(self, model: LoadedModel, metrics: Sequence[str]) -> tuple[JobResult, list[Finding]]:
         question = question_of(self.job.case, model, metrics)
+        if is_foreign(self.engine, self.job.case):
+            self.bare = Bare.of(model, lambda: question_of(self.job.case, model, metrics))
         result = replace(self.blank, card=model.card, clean=question.clean, corrupted=question.corrupted)
         try:
             if large := prediction(forecast(model, question)):
@@ -159,12 +167,12 @@ class _Run:
         except SweepFailed as stop:
             reason = f"the sweep ended {stop.answer.stopped}"
             result = replace(result.answered(stop.answer), partial=True, reason=reason)
-            return result, [*stop.answer.unasked, _finding_of(stop.__cause__ or stop)]
+            return result, [*stop.answer.unasked, finding_of(stop.__cause__ or stop)]
         except KeyboardInterrupt:
             raise
         # Whatever an engine raises is a finding about that engine: `sys.exit` and pytest's `skip` as well.
         except BaseException as error:  # noqa: BLE001
-            return result, [_finding_of(error)]
+            return result, [finding_of(error)]
         progress.say("checks")
         evidence = self._timed(
             "evidence_s", lambda: gather(self.job.case, model, self.engine, question, given, self.job.allow_code)
@@ -173,7 +181,11 @@ class _Run:
         return result.answered(evidence.answer), [*given.unasked, *findings]
 
     def _unchanged(self, model: LoadedModel, before: Fingerprint) -> list[Finding]:
-        changed = before.difference(fingerprint(model.module))
+        if not is_foreign(self.engine, self.job.case) and self.cache.looked_at:
+            changed = before.class_left(classes_of(model.module))
+        else:
+            self.cache.looked_at = True
+            changed = change(model, before, self.bare)
         if changed is None:
             return []
         self.cache.discard()
@@ -198,7 +210,7 @@ def _checked(evidence: Evidence) -> list[Finding]:
     return [found for name in asked if name in CHECKS for found in CHECKS[name](evidence)]
 
 
-def _finding_of(error: BaseException) -> Finding:
+def finding_of(error: BaseException) -> Finding:
     """Return what an engine's error says about it; a fault of the harness or of the request is raised again."""
     if isinstance(error, FindingError):
         return error.finding

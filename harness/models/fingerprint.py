@@ -1,4 +1,4 @@
-"""Is a model still what it was? Its arrays bit by bit, its classes with their `__call__`, its plain attributes.
+"""Is a model still what it was? Its arrays bit by bit, its classes with their functions, its attributes.
 
 Arrays are digested on the device that holds them, 64 bits each, in pieces: a large model is read once and never copied.
 A word's digest depends on its value and on its place, and is not linear in either, so that doubled, halved, negated,
@@ -7,10 +7,10 @@ swapped and permuted values show as any single changed bit does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import cache
-from types import CodeType
+from functools import cache, partial
+from types import FunctionType, ModuleType
 from typing import Any
 
 import mlx.core as mx
@@ -24,35 +24,62 @@ PIECE = 1 << 18
 # Odd multipliers, so that multiplying loses nothing: the golden ratio's, and the two of MurmurHash3's 64-bit finalizer.
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53
 
-_PLAIN = (bool, int, float, complex, str, bytes, tuple, type(None))
+_PLAIN = (bool, int, float, complex, str, bytes, mx.Dtype, np.dtype, type(None))
 
-MOST_TEXT = 10_000
-"""Characters of an attribute's text that are compared."""
+_SHOWN = 60
+"""Characters of an attribute that a difference shows."""
+
+_DEEPEST = 8
+"""Containers in containers that are walked; what is deeper stands for itself."""
+
+_UNREAD = frozenset({"_no_grad", "__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "_abc_impl"})
+"""Names that no forward pass reads: which parameters are trained, and what Python keeps of a class."""
+
+Classes = tuple[tuple[str, type], ...]
+"""Of every module its path and its class."""
+
+Held = tuple[object, ...]
+"""What an attribute is compared by: its text, and the functions and objects that it stands for themselves."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
     """What a model computes with, as far as it can be read: two that are equal compute the same.
 
-    `attributes` hold the arrays that are no parameters as well, such as a rope's frequencies.
+    `attributes` hold the arrays that are no parameters as well, such as a rope's frequencies, and what the classes of
+    the modules hold.
     """
 
     parameters: tuple[tuple[Any, ...], ...]
-    classes: tuple[tuple[str, type, Any, CodeType | None], ...]
-    attributes: Mapping[str, str]
+    classes: Classes
+    attributes: Mapping[str, Held]
 
     def difference(self, later: Fingerprint) -> str | None:
-        """Return what changed, or None. An attribute that is new is no change: nothing read it before."""
+        """Return what changed, or None. An attribute that is new is no change, since nothing read it before, unless it
+        hides one of the module's class."""
         return (
             _entries("parameter", self.parameters, later.parameters)
-            or _entries("module class", self.classes, later.classes)
+            or self.class_left(later.classes)
             or _attributes(self.attributes, later.attributes)
+            or self._hidden(later)
         )
 
-    def without(self, moving: Fingerprint) -> Fingerprint:
-        """Return the fingerprint without the attributes that differ from `moving`'s: the model's own forward pass
-        changes them, as a counter does."""
-        still = {name: text for name, text in self.attributes.items() if moving.attributes.get(name) == text}
+    def class_left(self, later: Classes) -> str | None:
+        """Return which module has another class than it had, or None."""
+        return _entries("module class", self.classes, later)
+
+    def _hidden(self, later: Fingerprint) -> str | None:
+        kinds = dict(self.classes)
+        for name in later.attributes.keys() - self.attributes.keys():
+            path, _, leaf = name.rpartition(".")
+            if path in kinds and hasattr(kinds[path], leaf):
+                return f"attribute {name!r} hides that of the class: {later.attributes[name][0]}"
+        return None
+
+    def without(self, moving: Mapping[str, Held]) -> Fingerprint:
+        """Return the fingerprint without the attributes that differ from those of `moving`: the model's own forward
+        pass changes them, as a counter does."""
+        still = {name: held for name, held in self.attributes.items() if moving.get(name) == held}
         return replace(self, attributes=still)
 
 
@@ -68,30 +95,36 @@ def _entries(what: str, before: Sequence[tuple[Any, ...]], after: Sequence[tuple
     return f"{what} {changed[0]!r} changed ({len(changed)} in all)"
 
 
-def _attributes(before: Mapping[str, str], after: Mapping[str, str]) -> str | None:
-    changed = [name for name, text in before.items() if after.get(name) != text]
+def _attributes(before: Mapping[str, Held], after: Mapping[str, Held]) -> str | None:
+    changed = [name for name, held in before.items() if after.get(name) != held]
     if not changed:
         return None
-    was, now = before[changed[0]], after.get(changed[0], "gone")
-    return f"attribute {changed[0]!r} changed ({len(changed)} in all): {was[:60]} is now {now[:60]}"
+    was, now = (str(each.get(changed[0], ("gone",))[0])[:_SHOWN] for each in (before, after))
+    now = "another" if was == now else now
+    return f"attribute {changed[0]!r} changed ({len(changed)} in all): {was} is now {now}"
 
 
 def fingerprint(module: Any) -> Fingerprint:
     """Read every array once, on the device that holds it, and everything else that the modules carry."""
     from mlx.utils import tree_flatten
 
-    named, modules = dict(tree_flatten(module.parameters())), module.named_modules()
+    named = dict(tree_flatten(module.parameters()))
     digests = {name: digest(value) for name, value in named.items()}
     mx.eval(list(digests.values()))
     parameters = tuple(
         (name, str(value.dtype), tuple(value.shape), digests[name].item()) for name, value in named.items()
     )
-    return Fingerprint(parameters, tuple(_class(*each) for each in modules), dict(_attributes_of(modules, set(named))))
+    return Fingerprint(parameters, classes_of(module), _Attributes(module).held)
+
+
+def classes_of(module: Any) -> Classes:
+    """Return the class of every module: what our own taps exchange. No array is read."""
+    return tuple((name, type(each)) for name, each in module.named_modules())
 
 
 def settled(module: Any, run: Callable[[], object]) -> Fingerprint:
     """Return the fingerprint after a run of the bare model, without the attributes that the model itself changes."""
-    before = fingerprint(module)
+    before = _Attributes(module).held
     run()
     return fingerprint(module).without(before)
 
@@ -141,29 +174,70 @@ def _all_places() -> mx.array:
     return places
 
 
-def _class(name: str, module: Any) -> tuple[str, type, Any, CodeType | None]:
-    kind = type(module)
-    call = kind.__call__  # somebody may have put another function into the class, or other code into the function
-    return name, kind, call, getattr(call, "__code__", None)
+class _Attributes:
+    """Walks everything that modules and their classes hold, each object once; `held` is what it found."""
+
+    def __init__(self, root: Any):
+        from mlx.utils import tree_flatten
+
+        self.held: dict[str, Held] = {}
+        self._parameters = {name for name, _ in tree_flatten(root.parameters())}
+        modules = root.named_modules()
+        self._seen = {id(module) for _, module in modules}
+        for path, module in modules:
+            self._entries(path, [*dict.items(module), *vars(module).items()])
+        for kind in {base: None for _, module in modules for base in type(module).__mro__ if base not in _BUILT_IN}:
+            self._entries(f"class {kind.__module__}.{kind.__qualname__}", vars(kind).items())
+
+    def _entries(self, path: str, entries: Iterable[tuple[Any, Any]], depth: int = 0) -> None:
+        for name, value in entries:
+            if name not in _UNREAD:
+                self._note(f"{path}.{name}".removeprefix("."), value, depth)
+
+    def _note(self, name: str, value: Any, depth: int) -> None:
+        if isinstance(value, mx.array):
+            if name not in self._parameters:
+                self.held[name] = (f"{value.dtype}{list(value.shape)} {digest(value).item():016x}",)
+        elif isinstance(value, np.ndarray | np.generic):
+            self.held[name] = (f"{value.dtype}{list(value.shape)} {value!r}", value.tobytes())
+        elif isinstance(value, _PLAIN):
+            self.held[name] = (repr(value),)
+        elif isinstance(value, FunctionType):
+            self.held[name] = (value.__qualname__, _Same(value), value.__code__, repr(value.__defaults__))
+        else:
+            self._enter(name, value, depth + 1)
+
+    def _enter(self, name: str, value: Any, depth: int) -> None:
+        """Note what a container or an object holds. One that shows nothing stands for itself."""
+        if id(value) in self._seen:
+            return
+        self._seen.add(id(value))
+        if depth > _DEEPEST:
+            self.held[name] = (type(value).__name__, _Same(value))
+        elif isinstance(value, Mapping):
+            self._entries(name, list(value.items()), depth)
+        elif isinstance(value, list | tuple):
+            self.held[name] = (f"{type(value).__name__} of {len(value)}",)
+            self._entries(name, enumerate(value), depth)
+        elif isinstance(value, Set):
+            self.held[name] = (repr(sorted(map(repr, value))),)
+        elif hasattr(value, "__dict__") and not isinstance(value, type | ModuleType | partial):
+            self._entries(name, list(vars(value).items()), depth)
+        else:
+            self.held[name] = (type(value).__name__, _Same(value))
 
 
-def _own(module: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what a module carries itself: MLX keeps arrays and containers in the module, which is a dict, and the rest
-    in its `__dict__`."""
-    yield from dict.items(module)
-    yield from vars(module).items()
+_BUILT_IN = (dict, object)
 
 
-def _attributes_of(modules: Sequence[tuple[str, Any]], parameters: Set[str]) -> Iterator[tuple[str, str]]:
-    for path, module in modules:
-        for name, value in _own(module):
-            full = f"{path}.{name}".lstrip(".")
-            if isinstance(value, mx.array) and full not in parameters:
-                yield full, f"{value.dtype}{list(value.shape)} {digest(value).item():016x}"
-            elif isinstance(value, _PLAIN) or _is_record(value):
-                yield full, repr(value)[:MOST_TEXT]
+@dataclass(frozen=True, eq=False)
+class _Same:
+    """An object that is equal to nothing but itself; it is kept, so that its address is not another's later."""
 
+    value: Any
 
-def _is_record(value: Any) -> bool:
-    """Return whether a value is a configuration, which shows its values in its text."""
-    return hasattr(type(value), "__dataclass_fields__")
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)

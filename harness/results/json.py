@@ -13,6 +13,7 @@ from pydantic_core import from_json
 
 from harness import vocabulary
 from harness.support.files import write_text
+from harness.support.inputs import read_input
 from harness.vocabulary import RESULT_SCHEMA, JobResult, RunResult
 from harness.vocabulary.errors import UsageError
 
@@ -45,7 +46,7 @@ def read(path: Path) -> RunResult:
     Findings may have codes that this version does not know; the schema must be named, and every number finite.
     """
     try:
-        data = from_json(path.read_bytes(), allow_inf_nan=False)
+        data = from_json(read_input(path), allow_inf_nan=False)
         if not isinstance(data, dict) or "schema" not in data:
             raise ValueError("it names no schema")
         if data["schema"] != RESULT_SCHEMA:

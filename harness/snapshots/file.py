@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.snapshots.document import SNAPSHOT_SCHEMA, Snapshot
+from harness.support.inputs import UnreadableInput, read_input
 from harness.vocabulary import State
 from harness.vocabulary.errors import SnapshotRefused, SnapshotUnreadable
 
@@ -21,9 +22,9 @@ from harness.vocabulary.errors import SnapshotRefused, SnapshotUnreadable
 def read(file: Path) -> Snapshot:
     """Return the snapshot in a file. Raises SnapshotUnreadable for whatever is none of this version."""
     try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise SnapshotUnreadable(file, f"{type(error).__name__}: {error.strerror}") from error
+        text = read_input(file)
+    except UnreadableInput as error:
+        raise SnapshotUnreadable(file, error.reason) from error
     return loads(text, file)
 
 

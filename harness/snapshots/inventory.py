@@ -76,11 +76,24 @@ def orphans(folder: Path, places: Iterable[SnapshotPlace]) -> list[Path]:
     """Return the snapshots in a folder that no job is compared with, and what killed writers left there.
 
     `places` are those of all jobs of all `owners`, on any backend. Only files that name and content show to be
-    snapshots count, and the temporary files of their writers.
+    snapshots count, and the temporary files of their writers; what a linked folder holds elsewhere is left alone.
     """
+    inside = folder.parent.resolve()
     stems = {place.location.with_name(place.location.name.removesuffix(f".{place.backend}.json")) for place in places}
     files = sorted(file for file in folder.glob("*/*") if file.is_file() and not file.is_symlink())
+    files = [file for file in files if inside in file.resolve().parents]
     return [file for file in files if _left_over(file) or (_is_snapshot(file) and _stem(file) not in stems)]
+
+
+def model_of(file: Path) -> str | None:
+    """Return the model that a stored snapshot names: itself, or by its file where it is of another version. None for
+    what a writer left."""
+    if file.name.startswith("."):
+        return None
+    try:
+        return read(file).model
+    except SnapshotUnreadable:
+        return _stem(file).name.partition("@")[2]
 
 
 def _stem(file: Path) -> Path:

@@ -24,9 +24,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.support.inputs import read_input
 from harness.vocabulary.errors import CaseFileError, Problem, UsageError, suggest
 
 FILE = "pyproject.toml"
+MOST_BYTES = 4 << 20
+"""Bytes of such a file."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +89,14 @@ def load(folder: Path) -> Configuration:
 def _read(file: Path) -> tuple[str, Any]:
     """Return the text and the table in it, or None where it has none."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_input(file, MOST_BYTES).decode("utf-8").replace("\r\n", "\n")
         tool = tomllib.loads(text).get("tool", {})
     except tomllib.TOMLDecodeError as error:
         raise CaseFileError([_undecodable(file, str(error))]) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UsageError(f"{file}: cannot be read: {error}") from None
+    except (RecursionError, ValueError) as error:  # tables in tables in tables; a number of 5,000 digits
+        raise UsageError(f"{file}: cannot be read as TOML: {error}") from None
     return text, tool.get("harness") if isinstance(tool, dict) else None
 
 

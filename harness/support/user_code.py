@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable
@@ -22,7 +23,8 @@ def function_named(name: str, kind: str) -> Callable[..., Any]:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"the {kind} {name!r} cannot be imported: {error}") from error
+        said = described(error).partition(": ")[2]
+        raise UsageError(f"the {kind} {name!r} cannot be imported: {said}") from error
     except KeyboardInterrupt:
         raise
     # A file that is also a script ends the process where it is imported, with SystemExit or with a skip of pytest's.
@@ -31,3 +33,33 @@ def function_named(name: str, kind: str) -> Callable[..., Any]:
     if not callable(found):
         raise UsageError(f"the {kind} {name!r} is a {type(found).__name__}, not a function")
     return found  # type: ignore[no-any-return]  # checked one line above
+
+
+class CodeRaised(Exception):
+    """Somebody's code raised what is no Exception (SystemExit, pytest's skip), or has no text; it is the cause."""
+
+
+def contained(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of somebody's so that all it raises is an Exception with a text; only Ctrl-C stays itself."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **named: Any) -> Any:
+        try:
+            return function(*args, **named)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if isinstance(error, Exception) and _has_text(error):
+                raise
+            raise CodeRaised(described(error)) from error
+
+    return called
+
+
+def _has_text(error: BaseException) -> bool:
+    try:
+        return isinstance(str(error), str)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001  the exception is somebody's, and so is its __str__
+        return False

@@ -156,7 +156,9 @@ def described(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = str(error)
-    except Exception as second:  # noqa: BLE001  the exception is somebody's, and so is its __str__
+    except KeyboardInterrupt:
+        raise
+    except BaseException as second:  # noqa: BLE001  the exception is somebody's, and so is its __str__
         text = f"(its text cannot be made: {type(second).__name__})"
     if len(text) > MOST_SAID:
         text = f"{text[:MOST_SAID]} (and {len(text) - MOST_SAID:,} more characters)"

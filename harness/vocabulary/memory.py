@@ -20,7 +20,7 @@ class Memory:
 
 def bytes_of(text: str) -> int:
     """Return the bytes that `2GB`, `512 MB` or `1.5GiB` stand for. Raises ValueError for anything else."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([kKMGT]?)(i?)B", text.strip())
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([kKMGT]?)(i?)B", text.strip())
     unit = (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " ") if found else 0
     size = int(float(found[1]) * unit) if found else 0
     if not size:

@@ -42,6 +42,8 @@ def codes(result: JobResult) -> set[str]:
 
 
 class _OneModel:
+    looked_at = False
+
     def __init__(self, model: LoadedModel):
         self.model, self.before = model, fingerprint(model.module)
 

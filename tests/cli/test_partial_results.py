@@ -106,7 +106,9 @@ def test_a_walk_without_memory_goes_on_cell_by_cell(project):
     assert "MemoryError: planted" in job.fallback
 
 
-@pytest.mark.parametrize(("worst", "code", "said"), [(SIGINT, 2, "interrupted after 8"), (ENOMEM, 3, "MemoryError")])
+@pytest.mark.parametrize(
+    ("worst", "code", "said"), [(SIGINT, 2, "interrupted after 8"), (ENOMEM, 1, "ENG001: MemoryError")]
+)
 def test_patch_shows_the_cells_before_it(project, worst, code, said):
     plant(project, "stepwise", {**FORWARD, "after": 2 + 9}, worst)
     asked = "patch -m deep --models m.yaml --clean a --corrupted b -c mlp --strategy stepwise"

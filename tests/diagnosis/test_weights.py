@@ -16,8 +16,9 @@ from planting import CLEAN, build, module_of, put, save_folder
 from harness.diagnosis import diagnose
 from harness.diagnosis.weights.census import census, scan
 from harness.diagnosis.weights.faults import about_the_tensors
-from harness.diagnosis.weights.tensors import BrokenFile, MemoryTensor, of_file, of_folder
+from harness.diagnosis.weights.tensors import MemoryTensor, of_file, of_folder
 from harness.metrics.layouts import LAYOUTS
+from harness.support.weight_files import BrokenFile
 
 DOWN = "model.layers.1.mlp.down_proj.weight"
 

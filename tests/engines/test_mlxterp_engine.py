@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import exit_code_of
 from harness.engines import answer, engine_named
 from harness.engines.mlxterp import printed_baseline, revision_of
 from harness.models.sources import miniatures
@@ -157,3 +158,30 @@ def test_the_installed_one_agrees_with_native_on_a_llama():
     _, wanted = recoveries(engine_named("native"), model)
     assert found[0] == pytest.approx(wanted[0], abs=0.01)
     assert [finding.code for finding in given.attribution if finding.code != "ATR005"] == []
+
+
+BROKEN = {
+    "an error": "raise ValueError('planted')",
+    "a missing dependency": "import nothing_of_that_name",
+    "the end of the process": "raise SystemExit(0)",
+    "half a file": "def broken(",
+    "no text": "class E(Exception):\n    __str__ = None\nraise E",
+    "another version": "InterpretableModel = 3; __version__ = object()\nInterpretableModel.activation_patching",
+    "a signature that cannot be read": "class InterpretableModel:\n    activation_patching = 3",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_mlxterp_is_refused_with_what_it_says(name, tmp_path, monkeypatch, capsys):
+    (tmp_path / "mlxterp").mkdir()
+    (tmp_path / "mlxterp" / "__init__.py").write_text(BROKEN[name], encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = ["diagnose", "--model", "dial-tiny-f32", "--clean-ids", "0", "--corrupted-ids", "1", "-e", "mlxterp"]
+    for module in [module for module in sys.modules if module.partition(".")[0] == "mlxterp"]:
+        monkeypatch.delitem(sys.modules, module)
+    try:
+        code = exit_code_of(asked)
+    finally:
+        sys.modules.pop("mlxterp", None)
+    assert code == 4
+    assert "the installed mlxterp cannot be imported: " in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -105,19 +106,36 @@ def test_zeros_of_another_number_are_other_zeros() -> None:
     assert len({of(np.zeros(size, np.float32)) for size in range(1, 100)}) == 99
 
 
+class Settings:
+    def __init__(self) -> None:
+        self.epsilon, self.nested = 1e-5, {"table": [1, 2]}
+
+
 class Counting(nn.Module):
     """A layer that counts its calls, which changes nothing that it computes."""
+
+    shared = 1.0
 
     def __init__(self) -> None:
         super().__init__()
         self.inner = nn.Linear(4, 4)
+        self._private = [nn.Linear(4, 4)]
         self.scale = 2.0
+        self.activation = nn.silu
+        self.settings = Settings()
+        self.table = np.arange(4)
+        self.compiled = partial(nn.gelu)
+        self.dtype = mx.float32
+        self._held = {"arrays": (mx.arange(4), mx.arange(5))}
         self.calls = 0
         self._frequencies = mx.arange(4) / 4
 
     def __call__(self, x: mx.array) -> mx.array:
         self.calls += 1
-        return self.inner(x) * self.scale + self._frequencies
+        return self.helper(self.inner(x)) * self.scale + self._frequencies
+
+    def helper(self, x: mx.array) -> mx.array:
+        return x
 
 
 def _frequencies(model: Counting) -> None:
@@ -150,6 +168,38 @@ def test_what_a_job_may_leave_behind_is_named(damage: Callable[[Counting], None]
     assert said in (before.difference(fingerprint(model)) or "")
 
 
+UNUSUAL: dict[str, Callable[[Counting], object]] = {
+    "activation": lambda model: setattr(model, "activation", nn.relu),
+    "settings.epsilon": lambda model: setattr(model.settings, "epsilon", 1.0),
+    "settings.nested.table.1": lambda model: model.settings.nested["table"].__setitem__(1, 3),
+    "settings.nested.table": lambda model: model.settings.nested["table"].append(3),
+    "table": lambda model: model.table.__imul__(2),
+    "compiled": lambda model: setattr(model, "compiled", partial(nn.gelu)),
+    "dtype": lambda model: setattr(model, "dtype", mx.float16),
+    "_private.0.weight": lambda model: setattr(model._private[0], "weight", model._private[0].weight * 2),
+    "_held.arrays.1": lambda model: model._held.update(arrays=(mx.arange(4), mx.arange(5) * 2)),
+    "shared": lambda model: setattr(model, "shared", 2.0),
+    "helper": lambda model: setattr(model, "helper", lambda x: 2 * x),
+    f"class {__name__}.Counting.shared": lambda model: setattr(Counting, "shared", 2.0),
+    f"class {__name__}.Counting.helper": lambda model: setattr(Counting, "helper", lambda self, x: 2 * x),
+    f"class {__name__}.Counting.__call__": lambda model: setattr(Counting.__call__, "__defaults__", (1,)),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_whatever_a_forward_pass_may_read_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kept in ("shared", "helper"):
+        monkeypatch.setattr(Counting, kept, vars(Counting)[kept])
+    monkeypatch.setattr(Counting.__call__, "__defaults__", None)
+    model = Counting()
+    before = fingerprint(model)
+    model.freeze()  # what may be trained is nothing that a forward pass reads
+    model.note = "new"
+    assert before.difference(fingerprint(model)) is None
+    UNUSUAL[name](model)
+    assert f"attribute {name!r}" in (before.difference(fingerprint(model)) or "")
+
+
 def test_another_call_of_a_class_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Counting()
     before = fingerprint(model)
@@ -157,11 +207,15 @@ def test_another_call_of_a_class_is_seen(monkeypatch: pytest.MonkeyPatch) -> Non
     original = nn.Linear.__call__
     with monkeypatch.context() as patch:
         patch.setattr(nn.Linear, "__call__", lambda self, x: original(self, x) * 2)
-        assert "module class 'inner' changed" in (before.difference(fingerprint(model)) or "")
+        assert "attribute 'class mlx.nn.layers.linear.Linear.__call__' changed" in (
+            before.difference(fingerprint(model)) or ""
+        )
     code = original.__code__
     try:
         original.__code__ = (lambda self, x: x).__code__
-        assert "module class 'inner' changed" in (before.difference(fingerprint(model)) or "")
+        assert "attribute 'class mlx.nn.layers.linear.Linear.__call__' changed" in (
+            before.difference(fingerprint(model)) or ""
+        )
     finally:
         original.__code__ = code
     assert before.difference(fingerprint(model)) is None

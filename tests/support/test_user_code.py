@@ -80,3 +80,47 @@ def test_an_exceptions_text_is_kept_to_a_size() -> None:
     said = described(ValueError("x" * 200_000))
     assert len(said) < MOST_SAID + 100
     assert said.endswith("(and 136,000 more characters)")
+
+
+ENGINE = """\
+class Silent(Exception):
+    def __str__(self):
+        raise ValueError("no text")
+
+    __repr__ = __str__
+
+
+class Ending(Exception):
+    def __str__(self):
+        raise SystemExit(0)
+
+
+def patch(model, clean, corrupted, component, layers, metric):
+    {}
+
+
+patch.harness = {{"units": "percent", "metrics": ["l2"], "components": ["mlp"]}}
+"""
+RAISED = {
+    "raise SystemExit(0)": "SystemExit: 0",
+    "import pytest; pytest.importorskip('nothing_of_that_name')": "Skipped: could not import",
+    "raise GeneratorExit": "GeneratorExit",
+    "raise Silent": "Silent: (its text cannot be made: ValueError)",
+    "raise Ending": "Ending: (its text cannot be made: SystemExit)",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("body", RAISED)
+def test_whatever_an_engine_raises_is_said_of_the_engine(
+    project: Project, scripts: Path, command: str, body: str
+) -> None:
+    name = f"raising_{list(RAISED).index(body)}"
+    (scripts / f"{name}.py").write_text(ENGINE.format(body), encoding="utf-8")
+    project.case("good")
+    row = "--row llama --law answers" if command == "conformance" else ""
+    got = project.inside(*f"{COMMANDS[command].format(f'{name}:patch')} {row}".split())
+    assert got.code == 1, got.out + got.err
+    assert RAISED[body] in got.out + got.err
+    assert "Traceback" not in got.out + got.err
+    assert "internal error" not in got.err

@@ -6,9 +6,15 @@ dtype, against float64.
 
 from __future__ import annotations
 
+import io
+import math
+import tokenize
+import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import mlx.core as mx
 import numpy as np
@@ -23,10 +29,14 @@ from harness.engines.guard import guarded_recovery
 from harness.engines.legacy import LEGACY
 from harness.metrics import summarize
 from harness.metrics.layouts import LAYOUTS, dtype_name
+from harness.support.inputs import checked_size
+from harness.support.weight_files import BrokenFile, stored_in
 from harness.vocabulary import METRICS
 from harness.vocabulary.errors import UsageError
 
 FORMATS = (".npy", ".npz", ".safetensors")
+MOST_BYTES = 4 << 30
+"""The largest arrays that are read: 7,000 tokens of 152,000 logits in float32."""
 
 
 def diagnose_logits(clean: Any, corrupted: Any, metric: str) -> Diagnosis:
@@ -88,9 +98,11 @@ def read_logits(file: Path, key: str | None = None) -> Any:
     if file.suffix not in FORMATS:
         raise UsageError(f"{file}: {file.suffix or 'no ending'} is not a format of arrays; known: {', '.join(FORMATS)}")
     try:
-        loaded: Any = mx.load(str(file)) if file.suffix == ".safetensors" else np.load(file, allow_pickle=False)
-        held = {"": loaded} if file.suffix == ".npy" else {name: loaded[name] for name in loaded}
-    except (OSError, ValueError, RuntimeError, EOFError) as error:
+        with warnings.catch_warnings(action="ignore"):  # a header of Python 2, in NumPy's words
+            held = _held(file)
+    except (OSError, ValueError, RuntimeError, EOFError, MemoryError, SyntaxError, KeyError) as error:
+        raise UsageError(f"{file} cannot be read: {error}") from error
+    except (BrokenFile, zipfile.BadZipFile, zlib.error, NotImplementedError, tokenize.TokenError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
     if key is not None and key in held:
         return held[key]
@@ -99,12 +111,51 @@ def read_logits(file: Path, key: str | None = None) -> Any:
     return next(iter(held.values()))
 
 
+def _held(file: Path) -> dict[str, Any]:
+    """Return the arrays of a file by name, read only after what the headers claim was held against its size."""
+    size = checked_size(file)
+    if file.suffix == ".safetensors":
+        stored_in(file)
+        loaded: Any = mx.load(str(file))
+        return dict(loaded)
+    if file.suffix == ".npy":
+        with file.open("rb") as stream:
+            return {"": _array(stream, size)}
+    with zipfile.ZipFile(file) as archive:
+        members = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
+        if (whole := sum(entry.file_size for entry in members)) > MOST_BYTES:
+            raise ValueError(f"its arrays take {whole:,} bytes; at most {MOST_BYTES:,} are read")
+        return {entry.filename.removesuffix(".npy"): _member(archive, entry) for entry in members}
+
+
+def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Any:
+    with archive.open(entry) as stream:
+        return _array(stream, entry.file_size)
+
+
+def _array(stream: IO[bytes], size: int) -> Any:
+    """Return a .npy's array. Raises ValueError where its header claims more or fewer bytes than there are."""
+    if size > MOST_BYTES:
+        raise ValueError(f"it has {size:,} bytes; at most {MOST_BYTES:,} are read")
+    content = io.BytesIO(stream.read(size))
+    version = np.lib.format.read_magic(content)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(content)
+    claimed, left = math.prod(shape) * dtype.itemsize, len(content.getbuffer()) - content.tell()
+    numbers = all(type(n) is int and 0 <= n < 2**31 for n in shape)  # MLX counts in 32 bits
+    if dtype.hasobject or not numbers or claimed != left:
+        raise ValueError(f"its header says {dtype} {list(shape)}, and {left:,} bytes follow")
+    content.seek(0)
+    return np.load(content, allow_pickle=False)
+
+
 def _from_host(given: Any, name: str) -> mx.array:
     values = np.asarray(given)
     if not np.issubdtype(values.dtype, np.floating):
         raise UsageError(
             f"{name} is {values.dtype} {list(values.shape)}; [vocab] or [tokens, vocab] of floats is needed"
         )
+    values = values.astype(values.dtype.newbyteorder("="), order="C")
     if values.dtype.itemsize <= 4:
         return mx.array(values)
     with np.errstate(over="ignore"):

@@ -12,8 +12,9 @@ from harness.diagnosis.outcome.nouns import PlacedFinding, layer_of
 from harness.diagnosis.subject import ModelUnderTest
 from harness.diagnosis.weights.census import Census, Progress, scan
 from harness.diagnosis.weights.faults import about_the_tensors, place_of, swallowed
-from harness.diagnosis.weights.tensors import BrokenFile, of_folder, of_module
+from harness.diagnosis.weights.tensors import of_folder, of_module
 from harness.models.loaded import LoadedModel
+from harness.support.weight_files import BrokenFile
 from harness.vocabulary.errors import UsageError
 from harness.vocabulary.verdict import fails
 

@@ -1,14 +1,12 @@
 """Every tensor of a model, from its files or from memory, in pieces: a model of 17 GB is read through one 16 MB buffer.
 
-The files are read by hand, because to map them would count every page against the process: a safetensors file is an
-8-byte length, a JSON header with dtype, shape and byte offsets of every tensor, and the bytes.
+The files are read by hand, because to map them would count every page against the process.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,36 +17,11 @@ import numpy.typing as npt
 
 from harness.metrics.host import host_bits
 from harness.metrics.layouts import dtype_name, layout_named, layout_of
+from harness.support.inputs import read_input
+from harness.support.weight_files import BrokenFile, StoredTensor, stored_in
+from harness.vocabulary.errors import UsageError
 
 BUFFER = 16 << 20
-MOST_HEADER = 100 << 20
-"""The format's own limit for a header."""
-
-_DTYPES = {
-    "F64": ("float64", 8),
-    "F32": ("float32", 4),
-    "F16": ("float16", 2),
-    "BF16": ("bfloat16", 2),
-    "I64": ("int64", 8),
-    "I32": ("int32", 4),
-    "I16": ("int16", 2),
-    "I8": ("int8", 1),
-    "U64": ("uint64", 8),
-    "U32": ("uint32", 4),
-    "U16": ("uint16", 2),
-    "U8": ("uint8", 1),
-    "BOOL": ("bool", 1),
-    "F8_E4M3": ("uint8", 1),
-    "F8_E5M2": ("uint8", 1),
-}
-
-
-class BrokenFile(Exception):
-    """A weight file that ends early or has no readable header."""
-
-    def __init__(self, file: str, reason: str, tensor: str | None = None):
-        self.file, self.reason, self.tensor = file, reason, tensor
-        super().__init__(f"{file}: {reason}")
 
 
 class Tensor(Protocol):
@@ -71,20 +44,8 @@ class Tensor(Protocol):
     def flat(self) -> npt.NDArray[Any]: ...
 
 
-@dataclass(frozen=True)
-class FileTensor:
+class FileTensor(StoredTensor):
     """A tensor of a safetensors file."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    file: Path
-    start: int
-    end: int
-
-    @property
-    def nbytes(self) -> int:
-        return self.end - self.start
 
     def pieces(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         layout = layout_named(self.dtype)
@@ -155,33 +116,7 @@ def of_folder(folder: Path) -> tuple[list[FileTensor], list[BrokenFile]]:
 
 def of_file(file: Path) -> list[FileTensor]:
     """Return the tensors of one file, in the order of their bytes. Raises BrokenFile."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if size < 8 or length > min(size - 8, MOST_HEADER):
-            raise BrokenFile(file.name, f"{size:,} bytes hold no header of {length:,} bytes")
-        try:
-            header: Mapping[str, Any] = json.loads(stream.read(length))
-            tensors = [
-                _tensor(file, name, entry, 8 + length) for name, entry in header.items() if name != "__metadata__"
-            ]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BrokenFile(file.name, f"its header cannot be read: {error}") from error
-    tensors.sort(key=lambda tensor: tensor.start)
-    for tensor in tensors:
-        if tensor.end > size:
-            raise BrokenFile(
-                file.name, f"{size:,} bytes, but {tensor.name} ends at byte {tensor.end:,}: truncated", tensor.name
-            )
-    return tensors
-
-
-def _tensor(file: Path, name: str, entry: Mapping[str, Any], base: int) -> FileTensor:
-    dtype, width = _DTYPES[entry["dtype"]]
-    shape, (start, end) = tuple(int(n) for n in entry["shape"]), entry["data_offsets"]
-    if math.prod(shape) * width != end - start:
-        raise ValueError(f"{name} has {end - start} bytes for {list(shape)} of {dtype}")
-    return FileTensor(name, dtype, shape, file, base + start, base + end)
+    return [FileTensor(**vars(tensor)) for tensor in stored_in(file)]
 
 
 def _missing(folder: Path, files: set[str], names: set[str], broken: bool) -> Iterator[BrokenFile]:
@@ -190,12 +125,13 @@ def _missing(folder: Path, files: set[str], names: set[str], broken: bool) -> It
     if not index.is_file():
         return
     try:
-        where = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    except (ValueError, KeyError, TypeError):
+        where = json.loads(read_input(index))["weight_map"]
+        wanted = {str(name): str(file) for name, file in where.items()}
+    except (UsageError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         yield BrokenFile(index.name, "is not readable")
         return
-    for file in sorted(set(where.values()) - files):
+    for file in sorted(set(wanted.values()) - files):
         yield BrokenFile(file, f"is not there, and {index.name} wants it")
     if not broken:
-        for name in sorted(name for name, file in where.items() if file in files and name not in names):
-            yield BrokenFile(where[name], f"does not hold {name}, which {index.name} says it does", name)
+        for name in sorted(name for name, file in wanted.items() if file in files and name not in names):
+            yield BrokenFile(wanted[name], f"does not hold {name}, which {index.name} says it does", name)

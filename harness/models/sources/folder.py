@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.models.spec import PathRow
+from harness.support.inputs import UnreadableInput, read_input
+from harness.support.weight_files import BrokenFile, stored_in
 from harness.vocabulary import ModelCard
-from harness.vocabulary.errors import UsageError
+from harness.vocabulary.errors import HarnessError, UsageError, described
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "tiktoken.model", "qwen.tiktoken")
+MOST_CONFIG = 16 << 20
+"""Bytes of a `config.json`."""
+_LAYERS = frozenset({"num_hidden_layers", "num_layers", "n_layers", "n_layer"})
+"""Keys under which architectures of mlx-lm make a module for each number."""
 
 
 def problem(folder: Path) -> str | None:
@@ -49,18 +57,50 @@ def load_folder(
             f"{model_id}: {folder} wants to run its own Python ({config['model_file']}); "
             "set trust_remote_code on a hub row if you have read it"
         )
-    module = _load_module(folder, model_id, trust_remote_code)
+    _refuse_lying_sizes(folder, model_id, config)
+    with _blaming(f"{model_id}: mlx-lm cannot load {folder}"):
+        module = _load_module(folder, trust_remote_code)
+        cast(module, dtype)
+        card = card_of(module, config, model_id, source)
     tokenizer = load_tokenizer(folder, model_id, config, trust_remote_code)
-    cast(module, dtype)
-    return LoadedModel(card_of(module, config, model_id, source), module, tokenizer)
+    return LoadedModel(card, module, tokenizer)
+
+
+@contextmanager
+def _blaming(what: str) -> Iterator[None]:
+    """Say of the folder whatever mlx-lm raises over it: a damaged or hostile one is never a fault of the harness."""
+    try:
+        yield
+    except (HarnessError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise UsageError(f"{what}: {one_line(error)}") from error
+
+
+def _refuse_lying_sizes(folder: Path, model_id: str, config: Mapping[str, Any]) -> None:
+    """Raise UsageError where a weight file is broken, or the configuration has more layers than there are tensors: a
+    million of them would be made before anything is compared."""
+    try:
+        count = sum(len(stored_in(file)) for file in folder.glob("model*.safetensors"))
+    except BrokenFile as error:
+        raise UsageError(f"{model_id}: {folder}: {error}") from error
+    text = config.get("text_config")
+    for part in (config, text if isinstance(text, Mapping) else {}):
+        for key in _LAYERS & part.keys():
+            if isinstance(part[key], int) and part[key] > count:
+                raise UsageError(
+                    f"{model_id}: {folder}: config.json says {key}: {str(part[key])[:20]}, with {count} tensors"
+                )
 
 
 def read_config(folder: Path, model_id: str) -> dict[str, Any]:
     """Return `config.json` as a dict; raises UsageError when it is not a JSON object."""
     file = folder / "config.json"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        config = json.loads(read_input(file, MOST_CONFIG))
+    except UnreadableInput as error:
+        raise UsageError(f"{model_id}: {error}") from error
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{model_id}: {file} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise UsageError(f"{model_id}: {file} holds a {type(config).__name__}, not an object")
@@ -91,7 +131,8 @@ def card_of(module: Any, config: dict[str, Any], model_id: str, source: str) -> 
 
 def vocabulary_size(config: dict[str, Any]) -> int:
     """Return how many logits the model has; multimodal configurations keep the number in `text_config`."""
-    return int(config.get("vocab_size") or config.get("text_config", {}).get("vocab_size", 0))
+    text = config.get("text_config")
+    return int(config.get("vocab_size") or (text.get("vocab_size", 0) if isinstance(text, dict) else 0))
 
 
 def activation_dtype(module: Any) -> str:
@@ -114,15 +155,12 @@ def quantization_text(module: Any) -> str | None:
     return schemes.most_common(1)[0][0] if schemes else None
 
 
-def _load_module(folder: Path, model_id: str, trust_remote_code: bool) -> Any:
+def _load_module(folder: Path, trust_remote_code: bool) -> Any:
     from mlx_lm.utils import load_model
 
     # mlx-lm refuses a folder's own Python unless told otherwise; older releases do not know the keyword.
     trusted = {"trust_remote_code": True} if trust_remote_code else {}
-    try:
-        module, _ = load_model(folder, lazy=True, **trusted)
-    except (ValueError, TypeError, KeyError, FileNotFoundError, RuntimeError) as error:
-        raise UsageError(f"{model_id}: mlx-lm cannot load {folder}: {one_line(error)}") from error
+    module, _ = load_model(folder, lazy=True, **trusted)
     return module
 
 
@@ -130,17 +168,16 @@ def load_tokenizer(folder: Path, model_id: str, config: dict[str, Any], trusted:
     """Return the tokenizer of an mlx-lm folder, or None where it has none. Raises UsageError with what mlx-lm says."""
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         return None
-    from mlx_lm.utils import load_tokenizer
+    from mlx_lm import utils
 
-    try:
-        tokenizer: Tokenizer = load_tokenizer(
+    with _blaming(f"{model_id}: the tokenizer in {folder} cannot be loaded"):
+        tokenizer: Tokenizer = utils.load_tokenizer(
             folder, {"trust_remote_code": trusted}, eos_token_ids=config.get("eos_token_id")
         )
-    except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
-        raise UsageError(f"{model_id}: the tokenizer in {folder} cannot be loaded: {one_line(error)}") from error
     return tokenizer
 
 
 def one_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its type's name."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    text = described(error).removeprefix(f"{type(error).__name__}: ")
+    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)

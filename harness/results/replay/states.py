@@ -40,11 +40,15 @@ def without_number(table: RecoveryTable) -> Iterator[Finding]:
     for metric, column in table.columns.items():
         baseline = column.baseline
         zero = without_recoveries(column) and _said(baseline) in ("zero", State.ZERO_BASELINE)
+        rounding = baseline.state is State.ILL_CONDITIONED
         if zero:
             yield Finding("BAS001", f"the baseline is {baseline.text}", metric=metric)
         elif not baseline.finite:
-            yield Finding("FIN004", f"the baseline is {baseline.text}", metric=metric)
-        allowed = (State.FINITE, State.ZERO_BASELINE) if zero else (State.FINITE,)
+            code = "BAS002" if rounding else "FIN004"
+            yield Finding(code, f"the baseline is {baseline.text}", metric=metric)
+        # What follows from the baseline is not said again of each recovery.
+        follows = State.ZERO_BASELINE if zero else State.ILL_CONDITIONED if rounding else State.FINITE
+        allowed = (State.FINITE, follows)
         if broken := [number for number in column.recoveries.values() if number.state not in allowed]:
             states = " and ".join(dict.fromkeys(number.text for number in broken))
             where = f"{len(broken)} of {len(column.recoveries)} recoveries, the first at {broken[0].site}"

@@ -1,0 +1,66 @@
+"""What a job leaves of its model: what it was, or the breach that LAW005 names.
+
+Our own patching is looked at once a model, since it is the same code job after job. Where somebody else's code had a
+hand in a job, the model is held against what it was every time: its fingerprint, the bits of a bare run (what was put
+into a function of mlx or of mlx_lm is in no module), and the ids that its tokenizer makes of the prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from harness.casefile import Case
+from harness.engines import ENGINES, Engine, ForeignEngine
+from harness.intercept import forward
+from harness.metrics.tolerances import Work, equal, same_bits
+from harness.models.fingerprint import Fingerprint, fingerprint
+from harness.models.loaded import LoadedModel
+from harness.vocabulary import Question, is_code
+from harness.vocabulary.errors import described
+
+
+def is_foreign(engine: Engine, case: Case) -> bool:
+    """Return whether somebody else's code has a hand in a job: its engine, its reference, or one of its metrics."""
+    reference = case.reference is not None and case.reference not in ENGINES
+    return isinstance(engine, ForeignEngine) or reference or any(map(is_code, case.metrics))
+
+
+@dataclass(frozen=True)
+class Bare:
+    """A model's logits `[vocab]` of the corrupted prompt without anybody's patch, and how its prompts are read."""
+
+    model: LoadedModel
+    question: Question
+    read: Callable[[], Question]
+    row: Any
+
+    @classmethod
+    def of(cls, model: LoadedModel, read: Callable[[], Question]) -> Bare | None:
+        """Run the bare model; None where it cannot run or does not answer alike twice, so that nothing can be said."""
+        question = read()
+        try:
+            row, again = (forward(model, question.corrupted.ids) for _ in range(2))
+        except Exception:  # noqa: BLE001  a model that cannot run says so in its jobs
+            return None
+        return cls(model, question, read, row) if equal(row, again, Work.SAME) else None
+
+    def change(self) -> str | None:
+        """Return what is otherwise now, or None. Where a device is not deterministic, a repeat decides."""
+        try:
+            if self.read() != self.question:
+                return "its tokenizer reads the prompts otherwise than before"
+            now = forward(self.model, self.question.corrupted.ids)
+            if same_bits(self.row, now):
+                return None
+            again = forward(self.model, self.question.corrupted.ids)
+        except Exception as error:  # noqa: BLE001  a model that cannot be run any more is the worst change
+            return f"the model is broken: {described(error)}"
+        rounding = not same_bits(now, again) and equal(self.row, now, Work.SAME)
+        return None if rounding else "a bare run of the model gives other logits than before"
+
+
+def change(model: LoadedModel, before: Fingerprint, bare: Bare | None) -> str | None:
+    """Return what a job changed of a model, or None."""
+    return before.difference(fingerprint(model.module)) or (bare.change() if bare else None)
