@@ -56,7 +56,7 @@ def read(path: Path) -> RunResult:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise UsageError(f"{path} is not a result of `harness run --json`: {place}: {first['msg']}") from error
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise UsageError(f"{path} is not a result of `harness run --json`: {error}") from error
     return run
 

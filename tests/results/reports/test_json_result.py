@@ -80,7 +80,7 @@ def test_what_is_no_result_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_file_that_is_not_there_and_a_schema_of_another_day(full: RunResult, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not a result"):
+    with pytest.raises(UsageError, match=r"nothing\.json: does not exist"):
         read(tmp_path / "nothing.json")
     write(replace(full, schema="mlx-patch-harness/result/9"), tmp_path / "r.json")
     with pytest.raises(UsageError, match="result/9"):
