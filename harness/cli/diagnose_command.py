@@ -145,7 +145,9 @@ def _model(given: dict[str, Any]) -> Any:
     from harness.models import load, load_table
 
     table = load_table(Path(each) for each in given["tables"])
-    return load(table[name], download=given["download"]) if name in table else name
+    if name not in table:
+        return name
+    return load(table[name], download=given["download"], allow_code=given["allow_code"])
 
 
 @contextmanager

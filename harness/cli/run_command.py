@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -211,13 +212,15 @@ def _pytest(planned: PlannedRun, options: RunOptions) -> int:
 
     from harness.cli.watching import watching
     from harness.results.reports.terminal import console, print_run
+    from harness.support.interpreter import safe_children
 
     # Neither the caller's options nor other people's plugins have a say in a verdict.
     for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
         os.environ.pop(name, None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     code = EXIT_INTERRUPTED
-    with watching(options.verbosity) as watcher:
+    workers = safe_children() if options.workers != "0" else nullcontext()
+    with watching(options.verbosity) as watcher, workers:
         code = int(pytest.main([*_arguments(planned, options)], plugins=[planned, watcher]))
     if planned.refusal:
         click.echo(f"harness: {planned.refusal}", err=True)
