@@ -49,11 +49,13 @@ def remember(run: RunResult, results: Path) -> None:
     """Keep a run's result for `--failed`. Where that is not possible it is said, and the verdict stands."""
     from harness.results.json import write
     from harness.support.files import make_results_folder
+    from harness.support.outputs import check_output
 
     try:
         make_results_folder(results)
-        write(run, results / LAST)
-    except OSError as error:
+        check_output(results / LAST, ("result",))
+        write(run, results / LAST, within=results)
+    except (OSError, UsageError) as error:
         click.echo(
             f"harness: {results / LAST} cannot be written, so --failed will not know this run: {error}", err=True
         )

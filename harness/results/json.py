@@ -31,9 +31,9 @@ def dumps(run: RunResult) -> str:
     return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write(run: RunResult, path: Path) -> None:
-    """Write a run to a file, which holds the old text or the new, never half."""
-    write_text(path, dumps(run))
+def write(run: RunResult, path: Path, within: Path | None = None) -> None:
+    """Write a run to a file, which holds the old text or the new, never half; `within` is for a path nobody typed."""
+    write_text(path, dumps(run), within)
 
 
 def read(path: Path) -> RunResult:
