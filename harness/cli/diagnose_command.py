@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,11 +153,12 @@ def _model(given: dict[str, Any]) -> Any:
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
     """A bar on the terminal while large weights are read, and nothing elsewhere."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    from harness.results.reports.terminal import console
+
+    screen = console(sys.stderr)
+    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
         tasks: dict[str, Any] = {}
 
         def progress(what: str, done: int, total: int) -> None:
@@ -224,9 +225,10 @@ def _trail(frames: Sequence[Any]) -> Any:
 def _write(found: Diagnosis, given: dict[str, Any], prompts: dict[str, Any]) -> None:
     from harness.cli.diagnosed_case import save
     from harness.support.files import write_text
+    from harness.vocabulary.visible import json_text
 
     if given["json_file"]:
-        write_text(given["json_file"], json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
+        write_text(given["json_file"], json_text(found.to_dict()) + "\n")
         click.echo(f"written: {given['json_file']}")
     if given["plot_file"]:
         from harness.diagnosis.outcome.draw import draw

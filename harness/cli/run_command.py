@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.output import print_commands
 from harness.cli.parameters import OutputFile
 from harness.cli.run_conditions import LAST, failed_in_last, refuse_other_device, remember
 from harness.cli.selection import configuration, selection_options, words_of
@@ -165,7 +166,7 @@ def _report(run: RunResult, options: RunOptions) -> None:
     for file in options.reports:
         write(run, file)
     if options.annotations:
-        click.echo(REPORTS["annotations"](run), nl=False)
+        print_commands(REPORTS["annotations"](run))
 
 
 _FIXED = (

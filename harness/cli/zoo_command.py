@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +50,7 @@ def run_zoo(only: tuple[str, ...], clean: bool, json_file: Path | None, page_fil
     """Plant every fault, diagnose it, and print the confusion table; exit code 1 if anything is named wrongly."""
     from harness.diagnosis.zoo import ZOO, page
     from harness.support.files import write_text
+    from harness.vocabulary.visible import json_text
 
     faults = _chosen(only)
     trials = _trials(faults)
@@ -61,7 +61,7 @@ def run_zoo(only: tuple[str, ...], clean: bool, json_file: Path | None, page_fil
     if clean:
         click.echo(f"models without a fault: {len(alarms)} of {looked} accused")
     if json_file:
-        write_text(json_file, json.dumps(_document(trials, alarms if clean else None), indent=1) + "\n")
+        write_text(json_file, json_text(_document(trials, alarms if clean else None)) + "\n")
     if page_file:
         write_text(page_file, page.markdown({fault.id: ZOO[fault.id] for fault in faults}, trials))
     return EXIT_PASSED if all(trial.right for trial in trials) and not alarms else EXIT_FINDINGS

@@ -14,6 +14,7 @@ from harness.pytest_plugin.gathering import ResultGathering
 from harness.pytest_plugin.items import has_case_files
 from harness.pytest_plugin.selecting import JobSelecting, is_worker
 from harness.vocabulary.errors import EXIT_NOTHING_RAN, EXIT_PASSED
+from harness.vocabulary.visible import visible
 
 if TYPE_CHECKING:
     from harness.vocabulary import RunResult
@@ -105,7 +106,7 @@ class SessionEnding:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.refusal:
-            terminalreporter.write_line(f"ERROR: {self.refusal}", red=True)
+            terminalreporter.write_line(visible(f"ERROR: {self.refusal}", keep="\n"), red=True)
         if self.run_result is None or self.config.getoption("no_summary"):
             return
         from harness.results.reports.terminal import console, print_run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.support.files import write_text
 from harness.vocabulary import RESULT_SCHEMA, JobResult, RunResult
 from harness.vocabulary.errors import UsageError
+from harness.vocabulary.visible import json_text
 
 
 def dump_job(job: JobResult) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def load_job(data: Any) -> JobResult:
 def dumps(run: RunResult) -> str:
     """Return a run as JSON text. Raises ValueError on a bare NaN or Infinity, which no result may hold."""
     plain = _adapter(RunResult).dump_python(run, mode="json")
-    return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(plain) + "\n"
 
 
 def write(run: RunResult, path: Path, within: Path | None = None) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.models.loaded import LoadedModel
 from harness.models.sources.folder import load_folder, one_line, problem
 from harness.models.spec import HubRow
+from harness.support.screen import drawing
 from harness.vocabulary.errors import ModelUnavailable, UsageError
 
 # What mlx-lm reads of a repository, without Python and without weights in other formats.
@@ -59,11 +60,11 @@ def fetch(row: HubRow) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(
-            snapshot_download(
+        with drawing():
+            folder = snapshot_download(
                 row.repo, revision=row.revision, allow_patterns=_patterns(row), etag_timeout=PATIENCE, max_workers=4
             )
-        )
+        return Path(folder)
     except Exception as error:  # whatever a network stack raises means the same here: not available
         raise ModelUnavailable(
             f"{row.id}: {row.repo} at {row.revision} cannot be downloaded: {type(error).__name__}: {one_line(error)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import isinf
@@ -16,6 +15,7 @@ from rich.text import Text
 from harness.results.compare import Breach, Comparison, CurveChange, JobChange
 from harness.results.reports import markdown
 from harness.vocabulary import Finding
+from harness.vocabulary.visible import json_text
 
 SHOWN, CURVES = 12, 2
 """Jobs, and curves of each, on a screen: those that changed most. Markdown and JSON have them all."""
@@ -30,7 +30,7 @@ def dumps(comparison: Comparison, breaches: Sequence[Breach]) -> str:
     for job in plain["jobs"]:
         # The two results themselves stay where they are; a comparison holds the differences.
         job["base"], job["new"] = job["base"]["status"], job["new"]["status"]
-    return json.dumps({**plain, "breaches": broken}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text({**plain, "breaches": broken}) + "\n"
 
 
 def print_comparison(comparison: Comparison, breaches: Sequence[Breach], console: Console) -> None:
