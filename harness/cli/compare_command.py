@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.output import complain
 from harness.cli.parameters import OutputFile
 from harness.results.compare import DEFAULT, LIMITS, Match, breaches, compare, parse_limits
 from harness.results.json import read
@@ -71,6 +72,6 @@ def command(
         differences.print_comparison(comparison, broken, console())
     if not comparison.jobs:
         hint = "--engines and --models pair jobs that only a name keeps apart"
-        click.echo(f"harness: no job is in both; {hint}", err=True)
+        complain(f"no job is in both; {hint}")
         return EXIT_NOTHING_RAN
     return EXIT_FINDINGS if broken else EXIT_PASSED

@@ -14,6 +14,7 @@ from harness.cli import completers
 from harness.cli.parameters import OutputFile
 from harness.cli.selection import allow_code_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
+from harness.vocabulary.visible import json_text, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,7 +186,7 @@ def _print(found: Diagnosis, whole: bool) -> None:
     screen.print(table, markup=False)
     for each in found.findings:
         fault = f" {each.fault}" if each.fault else ""
-        click.echo(f"{each.code}{fault} {each.severity.value}, {each.confidence}: {each.message}")
+        click.echo(visible(f"{each.code}{fault} {each.severity.value}, {each.confidence}: {each.message}"))
     frames = _frames(found, whole)
     if frames:
         screen.print(_trail(frames), markup=False)
@@ -225,7 +226,6 @@ def _trail(frames: Sequence[Any]) -> Any:
 def _write(found: Diagnosis, given: dict[str, Any], prompts: dict[str, Any]) -> None:
     from harness.cli.diagnosed_case import save
     from harness.support.files import write_text
-    from harness.vocabulary.visible import json_text
 
     if given["json_file"]:
         write_text(given["json_file"], json_text(found.to_dict()) + "\n")

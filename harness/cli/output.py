@@ -1,4 +1,4 @@
-"""What a program reads: JSON on standard output and nothing else there, or the commands of a runner."""
+"""What a program reads: JSON on standard output and nothing else there, or the commands of a runner; and complaints."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from harness.vocabulary.visible import json_text
 def print_json(value: Any) -> None:
     """Print JSON types. Raises ValueError on a number that is not finite, which no JSON holds."""
     click.echo(json_text(value))
+
+
+def complain(*lines: str) -> None:
+    """Write what went wrong to standard error; more lines inside of one are set in: none looks ours."""
+    click.echo("harness: " + "\n".join(line.replace("\n", "\n  ") for line in lines), err=True)
 
 
 def print_commands(text: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.output import print_commands
+from harness.cli.output import complain, print_commands
 from harness.cli.parameters import OutputFile
 from harness.cli.run_conditions import LAST, failed_in_last, refuse_other_device, remember
 from harness.cli.selection import configuration, selection_options, words_of
@@ -224,13 +224,13 @@ def _pytest(planned: PlannedRun, options: RunOptions) -> int:
     with watching(options.verbosity) as watcher, workers:
         code = int(pytest.main([*_arguments(planned, options)], plugins=[planned, watcher]))
     if planned.refusal:
-        click.echo(f"harness: {planned.refusal}", err=True)
+        complain(planned.refusal)
     if planned.result is not None:
         remember(planned.result, Path(options.results))
         again = _again(planned.selection, options.strict)
         print_run(planned.result, console(), options.strict, options.verbosity, again)
     elif code == EXIT_INTERNAL:
-        click.echo("harness: pytest reports an internal error, above", err=True)
+        complain("pytest reports an internal error, above")
     return code
 
 
@@ -264,4 +264,4 @@ def _say_what_there_is(jobs: Sequence[Job], keyword: str | None, marks: str | No
     names = [name for job in jobs for name in (job.case.id, job.row.id, job.engine)]
     near = suggest(keyword, names) if keyword and _WORD.fullmatch(keyword) else ""
     hint = near if near.startswith("did you mean") else f"a name is {jobs[0].id}; `harness list` shows them all"
-    click.echo(f"harness: none of {len(jobs)} jobs matches {asked}; {hint}", err=True)
+    complain(f"none of {len(jobs)} jobs matches {asked}; {hint}")

@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.output import complain
 from harness.results.reports.terminal import console
 from harness.snapshots import Difference, Snapshot, SnapshotPlace, SnapshotTolerance, candidates, differences
 from harness.snapshots.file import read
@@ -53,7 +54,7 @@ class Review:
             self._decide(key, place)
         except (UsageError, OSError) as error:
             self.counts["refused"] += 1
-            click.echo(f"harness: {error}", err=True)
+            complain(str(error))
             return ""
         self.counts[_KEYS[key]] += 1
         return key

@@ -35,6 +35,7 @@ ATTACKS = {
     "direction": "a\u202etxt.exe\u2066b\u2069\u200f",
     "separator": "x\u2028::error::y\u2029z",
     "backspace": "PASSED\x08\x7f\x00\r",
+    "verdict": "\nPASSED: nothing to see (exit code 0)\n",
     "table": "a | b | c\n| d | e |",
     "markdown": "`<img src=x>`[x](http://y) **b** ![i](z)</details>",
     "markup": "[bold]x[/bold] [/] :smile: [link=http://y]z[/link]",
@@ -126,7 +127,9 @@ def ended(capfd: Any, *words: str) -> str:
 def assert_inert(shown: str, ours: bool = False) -> None:
     acting = ACTING.search(shown)
     assert acting is None, repr(shown[max(0, acting.start() - 40) : acting.end() + 40])
+    is_page = shown.startswith("<!doctype html>")
     for line in shown.split("\n"):
+        assert is_page or not line.startswith("PASSED: nothing"), "a stranger's text makes a line of its own"
         is_command = line.strip().startswith("::")
         assert not is_command or (ours and OURS.match(line)), repr(line)
         assert is_command or "##[" not in line, repr(line)
