@@ -20,7 +20,7 @@ def own_stderr() -> Iterator[TextIO]:
     except (OSError, ValueError):
         yield sys.stderr  # somebody put an object without a file in its place
         return
-    with Screen(os.fdopen(descriptor, "wb"), "utf-8", "backslashreplace") as stream:
+    with Screen(os.fdopen(descriptor, "wb"), "utf-8") as stream:
         yield stream
 
 

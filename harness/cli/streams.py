@@ -53,10 +53,7 @@ def _through(stream: TextIO | None, sinks: list[Sink]) -> Any:
     stream.flush()
     sink = Sink(stream.fileno(), "w", closefd=False)
     sinks.append(sink)
-    # What the terminal has no letter for is written as an escape, as Python writes standard error.
-    return Screen(
-        io.BufferedWriter(sink), stream.encoding, "backslashreplace", line_buffering=bool(stream.line_buffering)
-    )
+    return Screen(io.BufferedWriter(sink), stream.encoding, line_buffering=bool(stream.line_buffering))
 
 
 def lost(sinks: list[Sink]) -> str | None:

@@ -7,6 +7,7 @@ no line is a command of GitHub's runner, which takes `::name ...` at the start o
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 import sys
@@ -47,11 +48,20 @@ _KEPT = "\n\t"
 """What text of ours has: lines, and the tabs in which shells take completions."""
 
 
+def _unknown(error: UnicodeError) -> tuple[str, int]:
+    """Show what the stream's encoding has no letter for, so that JSON stays JSON."""
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(map(escape_of, error.object[error.start : error.end])), error.end
+
+
+codecs.register_error("harness.visible", _unknown)
+
+
 class Screen(io.TextIOWrapper):
     """A stream that shows what acts as escapes; `commands` are ours to the runner."""
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
+    def __init__(self, binary: Any, encoding: str, **named: Any) -> None:
+        super().__init__(binary, encoding, "harness.visible", **named)
         self._guard = LineGuard()
 
     def write(self, text: str) -> int:

@@ -25,7 +25,8 @@ def visible(text: str, keep: str = "") -> str:
 
 def escape_of(character: str) -> str:
     """Return a character as JSON would write it in a string of ASCII."""
-    return _SHORT.get(character) or f"\\u{ord(character):04x}"
+    units = character.encode("utf-16-be", "surrogatepass")
+    return _SHORT.get(character) or "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
 def json_text(value: Any) -> str:

@@ -20,7 +20,7 @@ from harness.vocabulary.visible import json_text, visible
 
 @pytest.fixture
 def screen() -> Screen:
-    return Screen(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
+    return Screen(io.BytesIO(), "utf-8", write_through=True)
 
 
 def seen(screen: Screen) -> str:
@@ -58,6 +58,13 @@ def test_no_line_becomes_a_command_however_it_is_written(pieces: list[str]) -> N
         screen.write(piece)
     assert not [line for line in seen(screen).split("\n") if line.strip().startswith("::")]
     assert "".join(pieces).count("\n") == seen(screen).count("\n")
+
+
+@given(st.text())
+def test_json_is_json_where_the_terminal_has_few_letters(text: str) -> None:
+    screen = Screen(io.BytesIO(), "ascii", write_through=True)
+    screen.write(json_text([text]))
+    assert json.loads(seen(screen)) == [text]
 
 
 def test_ours_stay(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:

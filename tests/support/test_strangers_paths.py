@@ -108,3 +108,13 @@ def test_an_earlier_file_of_another_kind_is_not_taken_for_the_last_run(project: 
     got = project.run_inside("-q")
     assert (got.code, (project.folder / "results/last.json").read_text()) == (0, '{"mine": 1}')
     assert "it would be lost" in got.err
+
+
+@pytest.mark.parametrize("link", ["cases", ".github", "pyproject.toml"])
+def test_init_writes_through_no_link_elsewhere(project: Project, victim: Path, link: str) -> None:
+    (victim / "kept.toml").write_text("[project]\n")
+    (project.folder / "new").mkdir()
+    (project.folder / "new" / link).symlink_to(victim / "kept.toml" if link.endswith(".toml") else victim)
+    before = contents(victim)
+    got = project.inside("init", "new")
+    assert (got.code, contents(victim)) == (4, before), got.out + got.err
