@@ -1,6 +1,11 @@
 """`python -m harness` is `harness`."""
 
-from harness.cli import main
+import os
+
+from harness.support.interpreter import without_working_directory
 
 if __name__ == "__main__":
+    without_working_directory(os.path.dirname(__file__))
+    from harness.cli import main
+
     main()

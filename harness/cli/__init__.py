@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+from harness.cli.output import complain
 from harness.cli.streams import lost, standing_output
 from harness.support.version import VERSION
 from harness.vocabulary.errors import (
@@ -16,6 +17,7 @@ from harness.vocabulary.errors import (
     EXIT_INTERRUPTED,
     EXIT_PASSED,
     EXIT_USAGE,
+    CaseFileError,
     HarnessError,
     described,
     suggest,
@@ -86,7 +88,7 @@ def main(args: Sequence[str] | None = None) -> None:
     with standing_output() as sinks:
         code = exit_code_of(args)
     if problem := lost(sinks):
-        click.echo(f"harness: {problem}", err=True)
+        complain(problem)
         code = code or EXIT_USAGE
     sys.exit(code)
 
@@ -97,26 +99,27 @@ def exit_code_of(args: Sequence[str] | None = None) -> int:
         code = cli.main(args=list(args) if args is not None else None, prog_name="harness", standalone_mode=False)
         return code if isinstance(code, int) else EXIT_PASSED
     except (KeyboardInterrupt, click.Abort):
-        click.echo("harness: interrupted", err=True)
+        complain("interrupted")
         return EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()
         return EXIT_USAGE
     except HarnessError as error:
-        click.echo(f"harness: {error}", err=True)
+        # Every problem of a case file has a line of its own, and nothing in it breaks one.
+        complain(*(str(error).split("\n") if isinstance(error, CaseFileError) else [str(error)]))
         return error.exit_code
     except SystemExit as end:
         if COMPLETION in os.environ:  # click ends the process itself when a shell asks it for completions
             raise
-        click.echo(f"harness: somebody's code ended the process: SystemExit({end.code!r})", err=True)
+        complain(f"somebody's code ended the process: SystemExit({end.code!r})")
         return EXIT_INTERNAL
     except Exception as error:
         if os.environ.get("HARNESS_TRACEBACK"):
             raise
         # A folder that may not be looked into, wherever a path is asked for what it is; or the current one is gone.
         if isinstance(error, OSError) and (error.filename is not None or isinstance(error, FileNotFoundError)):
-            click.echo(f"harness: {error.filename or 'the current folder'}: {error.strerror}", err=True)
+            complain(f"{error.filename or 'the current folder'}: {error.strerror}")
             return EXIT_USAGE
-        click.echo(f"harness: internal error: {described(error)}", err=True)
-        click.echo("harness: set HARNESS_TRACEBACK=1 for the traceback, and please report it", err=True)
+        complain(f"internal error: {described(error)}")
+        complain("set HARNESS_TRACEBACK=1 for the traceback, and please report it")
         return EXIT_INTERNAL

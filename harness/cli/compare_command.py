@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.output import complain
 from harness.cli.parameters import OutputFile
 from harness.results.compare import DEFAULT, LIMITS, Match, breaches, compare, judge, parse_limits
 from harness.results.json import read
@@ -73,5 +74,5 @@ def command(
     _, code = judge(comparison, broken)
     if code == EXIT_NOTHING_RAN and not comparison.jobs and not comparison.otherwise:
         hint = "--engines and --models pair jobs that only a name keeps apart"
-        click.echo(f"harness: no job is in both; {hint}", err=True)
+        complain(f"no job is in both; {hint}")
     return code

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +14,7 @@ from harness.cli import completers
 from harness.cli.parameters import OutputFile
 from harness.cli.selection import allow_code_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
+from harness.vocabulary.visible import json_text, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,17 +146,20 @@ def _model(given: dict[str, Any]) -> Any:
     from harness.models import load, load_table
 
     table = load_table(Path(each) for each in given["tables"])
-    return load(table[name], download=given["download"]) if name in table else name
+    if name not in table:
+        return name
+    return load(table[name], download=given["download"], allow_code=given["allow_code"])
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
     """A bar on the terminal while large weights are read, and nothing elsewhere."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    from harness.results.reports.terminal import console
+
+    screen = console(sys.stderr)
+    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
         tasks: dict[str, Any] = {}
 
         def progress(what: str, done: int, total: int) -> None:
@@ -182,7 +186,7 @@ def _print(found: Diagnosis, whole: bool) -> None:
     screen.print(table, markup=False)
     for each in found.findings:
         fault = f" {each.fault}" if each.fault else ""
-        click.echo(f"{each.code}{fault} {each.severity.value}, {each.confidence}: {each.message}")
+        click.echo(visible(f"{each.code}{fault} {each.severity.value}, {each.confidence}: {each.message}"))
     frames = _frames(found, whole)
     if frames:
         screen.print(_trail(frames), markup=False)
@@ -224,7 +228,7 @@ def _write(found: Diagnosis, given: dict[str, Any], prompts: dict[str, Any]) -> 
     from harness.support.files import write_text
 
     if given["json_file"]:
-        write_text(given["json_file"], json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n")
+        write_text(given["json_file"], json_text(found.to_dict()) + "\n")
         click.echo(f"written: {given['json_file']}")
     if given["plot_file"]:
         from harness.diagnosis.outcome.draw import draw

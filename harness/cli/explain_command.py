@@ -48,7 +48,7 @@ def _print(found: Page | list[str]) -> None:
 
     from harness.results.reports.terminal import console
 
-    screen = console()
+    screen = console(keep="\n")
     if isinstance(found, list):
         _print_list(found)
     elif screen.is_terminal:

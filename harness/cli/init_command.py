@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from harness.support.configuration import FILE, MOST_BYTES, load
-from harness.support.files import write_text
+from harness.support.files import is_below, write_text
 from harness.support.inputs import read_input
 from harness.vocabulary.errors import UsageError
 
@@ -28,7 +28,7 @@ def command(folder: Path) -> None:
         raise UsageError(f"{folder} is a file; give a folder")
     try:
         # The configuration first: where it cannot be added, nothing is written.
-        told = [_configure(folder), _write_case(folder), _write(folder / _WORKFLOW, "harness.yml")]
+        told = [_configure(folder), _write_case(folder), _write(folder, _WORKFLOW, "harness.yml")]
     except OSError as error:
         raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from error
     for line in told:
@@ -44,13 +44,13 @@ def command(folder: Path) -> None:
 
 def _write_case(folder: Path) -> str:
     there = sorted((folder / "cases").glob("**/*.case.yaml"))
-    return f"left alone {there[0]}: there is a case already" if there else _write(folder / _CASE, "first.case.yaml")
+    return f"left alone {there[0]}: there is a case already" if there else _write(folder, _CASE, "first.case.yaml")
 
 
-def _write(file: Path, template: str) -> str:
-    if file.exists():
+def _write(folder: Path, name: Path, template: str) -> str:
+    if (file := folder / name).exists():
         return f"left alone {file}: it exists"
-    write_text(file, (_SCAFFOLD / template).read_text(encoding="utf-8"))
+    write_text(file, (_SCAFFOLD / template).read_text(encoding="utf-8"), within=folder)
     return f"wrote      {file}"
 
 
@@ -61,6 +61,8 @@ def _configure(folder: Path) -> str:
         return f"no {file}: runs here need none; one with [tool.harness] would hold paths, models, workers, strict"
     if load(folder.absolute()).file == file.absolute():
         return f"left alone {file}: it has [tool.harness]"
+    if not is_below(file, folder):
+        raise UsageError(f"{file} is a link out of {folder}; add [tool.harness] by hand:\n{settings}")
     old = read_input(file, MOST_BYTES).decode("utf-8")
     new = old + _line_end(old) * (1 if old.endswith("\n") or not old else 2) + settings.replace("\n", _line_end(old))
     try:

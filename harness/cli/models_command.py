@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import completers
+from harness.cli.output import complain
 from harness.cli.parameters import OutputFile
 from harness.cli.selection import configured, tables_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError, suggest
@@ -90,7 +91,7 @@ def check_architectures(only: tuple[str, ...], file: Path | None) -> int:
         write_text(file, page.markdown(table, page.versions()))
     faults = [fault for row in table for fault in row.faults]
     for fault in faults:
-        click.echo(f"harness: {fault}", err=True)
+        complain(str(fault))
     return EXIT_FINDINGS if faults else EXIT_PASSED
 
 
@@ -121,7 +122,7 @@ def check_equality(only: tuple[str, ...], dtypes: tuple[str, ...], file: Path | 
         click.echo(text)
     faults = equality_page.faults(table)
     for fault in faults:
-        click.echo(f"harness: {fault}", err=True)
+        complain(str(fault))
     return EXIT_FINDINGS if faults else EXIT_PASSED
 
 

@@ -1,13 +1,29 @@
-"""What a script reads: JSON on standard output, and nothing else there."""
+"""What a program reads: JSON on standard output and nothing else there, or the commands of a runner; and complaints."""
 
 from __future__ import annotations
 
-import json
+import sys
 from typing import Any
 
 import click
 
+from harness.support.screen import Screen
+from harness.vocabulary.visible import json_text
+
 
 def print_json(value: Any) -> None:
     """Print JSON types. Raises ValueError on a number that is not finite, which no JSON holds."""
-    click.echo(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+    click.echo(json_text(value))
+
+
+def complain(*lines: str) -> None:
+    """Write what went wrong to standard error; more lines inside of one are set in: none looks ours."""
+    click.echo("harness: " + "\n".join(line.replace("\n", "\n  ") for line in lines), err=True)
+
+
+def print_commands(text: str) -> None:
+    """Print lines that GitHub's runner is meant to obey."""
+    if isinstance(sys.stdout, Screen):
+        sys.stdout.commands(text)
+    else:
+        click.echo(text, nl=False)

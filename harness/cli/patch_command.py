@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import completers
+from harness.cli.output import complain
 from harness.cli.parameters import OutputFile
 from harness.cli.selection import allow_code_option, configured, tables_option
 from harness.vocabulary import bytes_of
@@ -80,12 +81,12 @@ def command(**given: Any) -> int:
         colours("RdBu_r")  # matplotlib is there, before the model is loaded
     memory, prompts = _amount(given["memory"]), _prompts(given)
     with waiting():
-        model = _load(given["name"], given["tables"], given["download"])
+        model = _load(given["name"], given["tables"], given["download"], given["allow_code"])
     question = _question(model, prompts, given, memory)
     for remark in remarks(model, prompts, question):
-        click.echo(f"harness: {remark}", err=True)
+        complain(str(remark))
     if large := prediction(forecast(model, question)):
-        click.echo(f"harness: {large}", err=True)
+        complain(str(large))
     result = _answered(engine, model, question, given)
     code = _show(question, result, given)
     if given["plot"]:
@@ -150,7 +151,7 @@ def _amount(text: str | None) -> int | None:
         raise UsageError(f"--memory: {error}") from error
 
 
-def _load(name: str, tables: tuple[str, ...], download: bool) -> Any:
+def _load(name: str, tables: tuple[str, ...], download: bool, allow_code: bool) -> Any:
     from harness.models import load, load_table
     from harness.models.spec import PathRow
     from harness.support.progress import say
@@ -158,7 +159,7 @@ def _load(name: str, tables: tuple[str, ...], download: bool) -> Any:
     table = load_table(Path(each) for each in tables)
     say(f"loading {name}")
     if name in table:
-        return load(table[name], download=download)
+        return load(table[name], download=download, allow_code=allow_code)
     if Path(name).is_dir():
         return load(PathRow(id="folder", source="path", path=str(Path(name).resolve())))
     raise UsageError(f"{name!r} is neither a model nor a folder; {suggest(name, table)}")

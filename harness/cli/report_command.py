@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.output import print_commands
 from harness.cli.parameters import OutputFile
 from harness.results.json import read
 from harness.results.reports.outputs import REPORTS, write
@@ -39,5 +40,7 @@ def command(result: Path, outputs: tuple[Path, ...], kind: str | None) -> None: 
         write(run, file)
     if kind == "terminal" or (kind is None and not outputs):
         print_run(run, console())
+    elif kind == "annotations":
+        print_commands(REPORTS[kind](run))
     elif kind is not None:
         click.echo(REPORTS[kind](run), nl=False)

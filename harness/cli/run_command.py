@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.output import complain, print_commands
 from harness.cli.parameters import OutputFile
 from harness.cli.run_conditions import LAST, failed_in_last, refuse_other_device, remember
 from harness.cli.selection import configuration, selection_options, words_of
@@ -173,7 +175,7 @@ def _told(run: RunResult, planned: PlannedRun, options: RunOptions, code: int) -
             code = run.exit_code
     print_run(run, console(), options.strict, options.verbosity, _again(planned.selection, options.strict))
     if options.annotations:
-        click.echo(REPORTS["annotations"](run), nl=False)
+        print_commands(REPORTS["annotations"](run))
     return code
 
 
@@ -220,20 +222,22 @@ def _pytest(planned: PlannedRun, options: RunOptions) -> int:
     import pytest
 
     from harness.cli.watching import watching
+    from harness.support.interpreter import safe_children
 
     # Neither the caller's options nor other people's plugins have a say in a verdict.
     for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
         os.environ.pop(name, None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     code = EXIT_INTERRUPTED
-    with watching(options.verbosity) as watcher:
+    workers = safe_children() if options.workers != "0" else nullcontext()
+    with watching(options.verbosity) as watcher, workers:
         code = int(pytest.main([*_arguments(planned, options)], plugins=[planned, watcher]))
     if planned.refusal:
-        click.echo(f"harness: {planned.refusal}", err=True)
+        complain(planned.refusal)
     if planned.result is not None:
         remember(planned.result, Path(options.results))
     elif code == EXIT_INTERNAL:
-        click.echo("harness: pytest reports an internal error, above", err=True)
+        complain("pytest reports an internal error, above")
     return code
 
 
@@ -267,4 +271,4 @@ def _say_what_there_is(jobs: Sequence[Job], keyword: str | None, marks: str | No
     names = [name for job in jobs for name in (job.case.id, job.row.id, job.engine)]
     near = suggest(keyword, names) if keyword and _WORD.fullmatch(keyword) else ""
     hint = near if near.startswith("did you mean") else f"a name is {jobs[0].id}; `harness list` shows them all"
-    click.echo(f"harness: none of {len(jobs)} jobs matches {asked}; {hint}", err=True)
+    complain(f"none of {len(jobs)} jobs matches {asked}; {hint}")

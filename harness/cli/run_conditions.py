@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from harness.cli.output import complain
 from harness.vocabulary.errors import DeviceUnavailable, NothingToRun, UsageError
+from harness.vocabulary.visible import visible
 
 if TYPE_CHECKING:
     from harness.jobs.planning import Job
@@ -25,7 +25,7 @@ def failed_in_last(jobs: Sequence[Job], file: Path) -> list[Job]:
     """
     failed, known = _failed(file), {job.id for job in jobs}
     if gone := [name for name in failed if name not in known]:
-        click.echo(f"harness: failed in {file} and not selected now: {', '.join(gone)}", err=True)
+        complain(f"failed in {file} and not selected now: {visible(', '.join(gone))}")
     if left := [job for job in jobs if job.id in failed]:
         return left
     raise NothingToRun(f"none of the selected jobs failed in {file}, or was left out by it")
@@ -49,14 +49,14 @@ def remember(run: RunResult, results: Path) -> None:
     """Keep a run's result for `--failed`. Where that is not possible it is said, and the verdict stands."""
     from harness.results.json import write
     from harness.support.files import make_results_folder
+    from harness.support.outputs import check_output
 
     try:
         make_results_folder(results)
-        write(run, results / LAST)
-    except OSError as error:
-        click.echo(
-            f"harness: {results / LAST} cannot be written, so --failed will not know this run: {error}", err=True
-        )
+        check_output(results / LAST, ("result",))
+        write(run, results / LAST, within=results)
+    except (OSError, UsageError) as error:
+        complain(f"{results / LAST} cannot be written, so --failed will not know this run: {error}")
 
 
 def refuse_other_device(wanted: str | None, asked: str | None = None) -> None:

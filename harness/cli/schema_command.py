@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import click
+
+from harness.vocabulary.visible import json_text
 
 
 def _case() -> dict[str, Any]:
@@ -43,7 +44,7 @@ SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
 
 def text_of(name: str) -> str:
     """Return one of `SCHEMAS` as the text that is printed, and kept in docs/."""
-    return json.dumps(SCHEMAS[name](), indent=1, ensure_ascii=False) + "\n"
+    return json_text(SCHEMAS[name]()) + "\n"
 
 
 @click.command("schema")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from harness.support import progress
+from harness.support.screen import Screen
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def own_stderr() -> Iterator[TextIO]:
     except (OSError, ValueError):
         yield sys.stderr  # somebody put an object without a file in its place
         return
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as stream:
+    with Screen(os.fdopen(descriptor, "wb"), "utf-8") as stream:
         yield stream
 
 

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from harness.cli import completers
 from harness.jobs.selection import OPTIONS, Selection, SelectionOption
+from harness.support.configuration import refuse_linked_results
 
 if TYPE_CHECKING:
     from harness.support.configuration import Configuration
@@ -79,6 +80,8 @@ def configured(command: Command) -> Command:
             open_ = context.get_parameter_source(name) is ParameterSource.DEFAULT or given[name] == ()
             if open_ and _SETTINGS[name] in found.values:
                 given[name] = _as_typed(name, found.values[_SETTINGS[name]])
+            elif open_ and name == "results":
+                refuse_linked_results(given[name])
         return command(**given)
 
     return filled

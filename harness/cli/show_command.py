@@ -138,9 +138,9 @@ def _print_model(model: Resolved, screen: Console) -> None:
         screen.print(Text(remark, style="yellow"))
     if "sites" in model:
         screen.print(_sites(model["sites"]))
-        screen.print(Text(f"{model['cells']} cells\n"))
+        screen.print(Text(f"{model['cells']} cells"), end="\n\n")
     if "problem" in model:
-        screen.print(Text(f"{model['problem']}\n", style="yellow"))
+        screen.print(Text(f"{model['problem']}", style="yellow"), end="\n\n")
 
 
 def _tokens(tokens: Sequence[Resolved]) -> Table:

@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.output import complain
 from harness.results.reports.terminal import console
 from harness.snapshots import Difference, Snapshot, SnapshotPlace, SnapshotTolerance, candidates, differences
 from harness.snapshots.file import read
@@ -53,7 +54,7 @@ class Review:
             self._decide(key, place)
         except (UsageError, OSError) as error:
             self.counts["refused"] += 1
-            click.echo(f"harness: {error}", err=True)
+            complain(str(error))
             return ""
         self.counts[_KEYS[key]] += 1
         return key
@@ -72,7 +73,8 @@ class Review:
         else:
             own = name == place.location.name
             self._print(name, differences(old, new, None if own else wide), same if own else wide)
-        self.console.print(_provenance(old, new))
+        for line in _provenance(old, new):
+            self.console.print(Text(line))
 
     def _print(self, name: str, moved: Sequence[Difference], tolerance: SnapshotTolerance) -> None:
         limits = f"{tolerance.recovery_points:g} points, baselines {100 * tolerance.baseline_relative:g} %"
@@ -104,11 +106,11 @@ def _compared_with(place: SnapshotPlace) -> tuple[str, Snapshot | None]:
         return str(error), None
 
 
-def _provenance(old: Snapshot | None, new: Snapshot) -> Text:
+def _provenance(old: Snapshot | None, new: Snapshot) -> list[str]:
     """Where the numbers come from: `mlx 0.32.3 -> 0.32.4`, and once what did not change."""
     was = old.provenance if old else {}
     told = {key: [*dict.fromkeys((was.get(key, value), value))] for key, value in new.provenance.items()}
-    return Text("\n".join(f"  {key} {' -> '.join(map(str, values))}" for key, values in told.items()))
+    return [f"  {key} {' -> '.join(map(str, values))}" for key, values in told.items()]
 
 
 def _key() -> str:

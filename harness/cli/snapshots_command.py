@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Collection, Iterable
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.output import print_json
 from harness.cli.selection import selection_options, words_of
 from harness.jobs.selection import Selection
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, UsageError
@@ -41,7 +41,7 @@ def status(selection: Selection, results: str, as_json: bool) -> int:
     orphans = _orphans(jobs, selection)
     rows += [{"job": "", "state": "orphan", "why": "no job is compared with it", "file": str(file)} for file in orphans]
     if as_json:
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        print_json(rows)
     else:
         _print_rows(rows, selection)
     return EXIT_FINDINGS if {row["state"] for row in rows} & set(_OPEN) else EXIT_PASSED

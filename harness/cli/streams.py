@@ -1,6 +1,7 @@
 """Standard output that never ends a command: its reader may go away, its disk may be full, its encoding may be narrow.
 
 A verdict does not depend on who reads it. What cannot be written is dropped, and the command goes on to its exit code.
+What is written does nothing there: `harness.support.screen`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
+
+from harness.support.screen import Screen
 
 
 class Sink(io.FileIO):
@@ -50,10 +53,7 @@ def _through(stream: TextIO | None, sinks: list[Sink]) -> Any:
     stream.flush()
     sink = Sink(stream.fileno(), "w", closefd=False)
     sinks.append(sink)
-    # What the terminal has no letter for is written as an escape, as Python writes standard error.
-    return io.TextIOWrapper(
-        io.BufferedWriter(sink), stream.encoding, "backslashreplace", line_buffering=bool(stream.line_buffering)
-    )
+    return Screen(io.BufferedWriter(sink), stream.encoding, line_buffering=bool(stream.line_buffering))
 
 
 def lost(sinks: list[Sink]) -> str | None:

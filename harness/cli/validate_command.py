@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.output import print_json
 from harness.cli.selection import selection_options, words_of
 from harness.jobs.selection import Selection
 from harness.vocabulary.errors import EXIT_PASSED, EXIT_USAGE, CaseFileError, Problem
@@ -37,7 +37,7 @@ def command(selection: Selection, as_json: bool) -> int:
     report = inspect(jobs)
     problems |= set(report.problems)
     if as_json:
-        click.echo(json.dumps(_plain(len(files), len(jobs), problems, report), indent=1, ensure_ascii=False))
+        print_json(_plain(len(files), len(jobs), problems, report))
         return EXIT_USAGE if problems else EXIT_PASSED
     if problems:
         raise CaseFileError(problems)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.output import complain
 from harness.cli.parameters import OutputFile
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName
 
@@ -51,17 +51,18 @@ def run_zoo(only: tuple[str, ...], clean: bool, json_file: Path | None, page_fil
     """Plant every fault, diagnose it, and print the confusion table; exit code 1 if anything is named wrongly."""
     from harness.diagnosis.zoo import ZOO, page
     from harness.support.files import write_text
+    from harness.vocabulary.visible import json_text
 
     faults = _chosen(only)
     trials = _trials(faults)
     looked, alarms = _false_alarms() if clean else (0, [])
     _show(faults, trials)
     for said in alarms:
-        click.echo(f"harness: false alarm: {said}", err=True)
+        complain(f"false alarm: {said}")
     if clean:
         click.echo(f"models without a fault: {len(alarms)} of {looked} accused")
     if json_file:
-        write_text(json_file, json.dumps(_document(trials, alarms if clean else None), indent=1) + "\n")
+        write_text(json_file, json_text(_document(trials, alarms if clean else None)) + "\n")
     if page_file:
         write_text(page_file, page.markdown({fault.id: ZOO[fault.id] for fault in faults}, trials))
     return EXIT_PASSED if all(trial.right for trial in trials) and not alarms else EXIT_FINDINGS

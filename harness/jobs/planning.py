@@ -14,6 +14,8 @@ from harness.casefile import Case, Names, OfJobs, load_cases
 from harness.engines import ENGINES, NAMES, engine_named
 from harness.models.spec import ModelRow
 from harness.snapshots import SnapshotTolerance
+from harness.support.user_code import search
+from harness.vocabulary import is_code
 from harness.vocabulary.errors import CaseFileError, EngineUnavailable, Problem, UsageError
 
 # A variant's name stands before its engine in names of jobs and of snapshots; neither can hold this character.
@@ -69,6 +71,11 @@ def jobs_in(path: Path, table: Mapping[str, ModelRow], allow_code: bool = False,
     An engine or a metric that is code of the user's own is wrong in it, unless `allow_code`.
     """
     cases = load_cases(path, names_of(table, allow_code))
+    named = (name for case in cases for name in (*case.engines, *case.metrics, case.reference or ""))
+    if allow_code and any(map(is_code, named)):
+        # Found from where the command runs, or else beside the case.
+        search(Path.cwd())
+        search(path.parent)
     if problems := list(_unanswerable(cases)):
         raise CaseFileError(problems)
     return [job for case in cases for job in plan(case, table, allow_code, also)]

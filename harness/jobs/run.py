@@ -41,12 +41,15 @@ class ModelCache:
         self.looked_at = False
         """Whether the model was held against its fingerprint after a job of our own patching."""
 
-    def take(self, row: ModelRow) -> tuple[LoadedModel, Fingerprint]:
-        """Return a loaded model and its fingerprint. Raises ModelUnavailable or UsageError."""
+    def take(self, row: ModelRow, allow_code: bool = False) -> tuple[LoadedModel, Fingerprint]:
+        """Return a loaded model, with its own code where `allow_code`, and its fingerprint.
+
+        Raises ModelUnavailable or UsageError.
+        """
         if self._kept is None or self._kept[0] != row:
             self.discard()
             progress.say(f"loading {row.id}")
-            model = models.load(row, download=self.download)
+            model = models.load(row, download=self.download, allow_code=allow_code)
             self._kept = (row, model, settled(model.module, lambda: _bare(model)))
         return self._kept[1], self._kept[2]
 
@@ -141,7 +144,7 @@ class _Run:
         if not metrics:
             reason = f"{self.job.engine} knows none of {', '.join(case.metrics)}"
             return replace(self.blank, status=Status.SKIPPED, reason=reason)
-        model, before = self._timed("load_s", lambda: self.cache.take(self.job.row))
+        model, before = self._timed("load_s", lambda: self.cache.take(self.job.row, self.job.allow_code))
         try:
             result, findings = self._answered(model, metrics)
             findings += self._unchanged(model, before)

@@ -26,8 +26,8 @@ from harness.vocabulary.errors import UsageError
 __all__ = ["LoadedModel", "ModelRow", "Tokenizer", "availability", "bundled", "fetch", "load", "load_table"]
 
 
-def load(row: ModelRow, *, download: bool = False) -> LoadedModel:
-    """Return the row's model, ready to run.
+def load(row: ModelRow, *, download: bool = False, allow_code: bool = False) -> LoadedModel:
+    """Return the row's model, ready to run. Python that comes with the model runs only with `allow_code`.
 
     Raises ModelUnavailable if it is not on this machine and `download` is false (the text says how to get it) or the
     download fails, and UsageError if what is there cannot be loaded as the row says.
@@ -45,7 +45,7 @@ def load(row: ModelRow, *, download: bool = False) -> LoadedModel:
             folder = locate(SMOLLM2, row.id, download=download) / ("4bit" if row.quantized else "float16")
             return load_folder(folder, row.id, "wheel", row.dtype)
         case HubRow():
-            return hub.load(row, download=download)
+            return hub.load(row, download=download, allow_code=allow_code)
         case PathRow():
             return load_path(row)
 

@@ -131,7 +131,10 @@ class PathRow(TableRow):
 
 
 class HubRow(TableRow):
-    """A repository on a model hub at a pinned revision."""
+    """A repository on a model hub at a pinned revision.
+
+    `trust_remote_code` fetches the Python in it, which runs where the reader of the table passes `--allow-code` too.
+    """
 
     source: Literal["hub"]
     repo: str

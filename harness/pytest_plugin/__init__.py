@@ -24,7 +24,8 @@ from harness.pytest_plugin.ending import SessionEnding
 from harness.pytest_plugin.gathering import ResultGathering
 from harness.pytest_plugin.items import CASE_SUFFIX, nodeid_of
 from harness.pytest_plugin.running import JobRunning
-from harness.pytest_plugin.selecting import JobSelecting
+from harness.pytest_plugin.selecting import JobSelecting, is_worker
+from harness.support.interpreter import leave_to_user
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,6 +56,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     apply_configuration(config)
+    if is_worker(config):
+        leave_to_user()
     config.stash[SELECTING] = selecting = JobSelecting(config)
     gathering = ResultGathering(config, selecting)
     config.stash[RUNNING] = running = JobRunning(config, selecting.selection, gathering)

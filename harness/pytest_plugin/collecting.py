@@ -10,6 +10,7 @@ import pytest
 
 from harness.pytest_plugin.running import JobRunning
 from harness.pytest_plugin.selecting import JobSelecting
+from harness.vocabulary.visible import visible
 
 if TYPE_CHECKING:
     from harness.jobs.planning import Job
@@ -29,7 +30,7 @@ class CaseModule(pytest.Module):
         try:
             jobs = self.config.stash[SELECTING].jobs_of(self.path)
         except UsageError as error:
-            raise self.CollectError(str(error)) from error
+            raise self.CollectError(visible(str(error), keep="\n")) from error
         module = ModuleType(self.path.name)
         if jobs:
             parameters = [self._parameter(job) for job in jobs]
@@ -54,7 +55,7 @@ def _item_function(module: str) -> Callable[..., None]:
 
         result = request.config.stash[RUNNING].run(harness_job, snapshot, request.node)
         if result.status is Status.SKIPPED:
-            pytest.skip(result.reason or "skipped")
+            pytest.skip(visible(result.reason or "skipped"))
         if result.status is not Status.PASSED:
             pytest.fail(_failure_text(result), pytrace=False)
 
@@ -67,4 +68,4 @@ def _failure_text(result: JobResult) -> str:
     for finding in result.findings:
         if not finding.expected:
             lines += [f"  {finding}"]
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))

@@ -20,15 +20,18 @@ _OPTIONS = {
 
 def apply_configuration(config: pytest.Config) -> None:
     """Fill the options that have their default. Raises pytest.UsageError for a faulty file."""
-    from harness.support.configuration import load
+    from harness.support.configuration import load, refuse_linked_results
     from harness.vocabulary.errors import UsageError
+    from harness.vocabulary.visible import visible
 
     if from_harness_run(config):
         return
     try:
         values = load(config.invocation_params.dir).values
+        if "results" not in values and config.option.harness_results == "results":
+            refuse_linked_results("results")
     except UsageError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(visible(str(error), keep="\n")) from error
     for key, option in _OPTIONS.items():
         if key in values and getattr(config.option, option) in ([], False, "results"):
             setattr(config.option, option, values[key])

@@ -15,6 +15,7 @@ from harness.pytest_plugin.gathering import ResultGathering
 from harness.pytest_plugin.items import has_case_files
 from harness.pytest_plugin.selecting import JobSelecting, is_worker
 from harness.vocabulary.errors import EXIT_NOTHING_RAN, EXIT_PASSED
+from harness.vocabulary.visible import visible
 
 if TYPE_CHECKING:
     from harness.vocabulary import RunResult
@@ -113,7 +114,7 @@ class SessionEnding:
 
     def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
         if self.refusal:
-            terminalreporter.write_line(f"ERROR: {self.refusal}", red=True)
+            terminalreporter.write_line(visible(f"ERROR: {self.refusal}", keep="\n"), red=True)
         if (run := self.run_result) is None or self.config.getoption("no_summary"):
             return
         if run.exit_code != exitstatus:

@@ -15,6 +15,7 @@ import pytest
 
 from harness.jobs.selection import Selection
 from harness.pytest_plugin.gathering import ResultGathering
+from harness.vocabulary.visible import visible
 
 if TYPE_CHECKING:
     from harness.jobs.planning import Job
@@ -64,7 +65,7 @@ class JobRunning:
         """Tell the user something now, past pytest's capture."""
         capture: Any = self.config.pluginmanager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled():
-            print(text, file=sys.stderr, flush=True)
+            print(visible(text), file=sys.stderr, flush=True)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:

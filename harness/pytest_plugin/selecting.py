@@ -16,6 +16,7 @@ import pytest
 
 from harness.jobs.selection import PlannedRun, Selection
 from harness.pytest_plugin.items import job_of
+from harness.vocabulary.visible import visible
 
 if TYPE_CHECKING:
     from harness.jobs.planning import Job
@@ -111,7 +112,7 @@ class JobSelecting:
 
     def _refuse(self, message: str, items: list[pytest.Item]) -> None:
         if not is_worker(self.config):
-            raise pytest.UsageError(message)
+            raise pytest.UsageError(visible(message, keep="\n"))
         # An error here would be xdist's internal error; the worker collects nothing instead and lets the owner say why.
         items.clear()
         self.config.workeroutput[_REFUSAL] = message  # type: ignore[attr-defined]  # set by xdist

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from harness.support.files import write_text
 from harness.support.inputs import read_input
 from harness.vocabulary import RESULT_SCHEMA, JobResult, RunResult
 from harness.vocabulary.errors import UsageError
+from harness.vocabulary.visible import json_text
 
 
 def dump_job(job: JobResult) -> dict[str, Any]:
@@ -32,12 +32,12 @@ def load_job(data: Any) -> JobResult:
 def dumps(run: RunResult) -> str:
     """Return a run as JSON text. Raises ValueError on a bare NaN or Infinity, which no result may hold."""
     plain = _adapter(RunResult).dump_python(run, mode="json")
-    return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(plain) + "\n"
 
 
-def write(run: RunResult, path: Path) -> None:
-    """Write a run to a file, which holds the old text or the new, never half."""
-    write_text(path, dumps(run))
+def write(run: RunResult, path: Path, within: Path | None = None) -> None:
+    """Write a run to a file, which holds the old text or the new, never half; `within` is for a path nobody typed."""
+    write_text(path, dumps(run), within)
 
 
 def read(path: Path) -> RunResult:

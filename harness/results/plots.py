@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,13 @@ def _save(figure: Any, file: Path) -> None:
 
 
 def _pyplot() -> Any:
+    here = os.getcwd()
     try:
+        # The first import reads ./matplotlibrc, a stranger's perhaps, and that names code: a backend, LaTeX's preamble.
+        os.chdir(Path(__file__).parent)
         from matplotlib import pyplot
     except ImportError as error:
         raise UsageError("plots need matplotlib: pip install 'mlx-patch-harness[plot]'") from error
+    finally:
+        os.chdir(here)
     return pyplot

@@ -11,8 +11,8 @@ from pathlib import Path
 from harness.snapshots import file as snapshot_file
 from harness.snapshots.document import Snapshot
 from harness.snapshots.file import dumps
-from harness.snapshots.places import SnapshotPlace, refuse_in_ci
-from harness.support.files import make_results_folder, write_text
+from harness.snapshots.places import SnapshotPlace, home_of, refuse_in_ci
+from harness.support.files import is_below, make_results_folder, write_text
 from harness.vocabulary.errors import SnapshotUnreadable, UsageError
 
 
@@ -21,7 +21,7 @@ def leave(place: SnapshotPlace, new: Snapshot, results: Path) -> str:
     candidate = place.candidate(results)
     try:
         make_results_folder(results)
-        write_text(candidate, dumps(new))
+        write_text(candidate, dumps(new), within=results)
     except OSError as error:
         return f"none, {candidate} cannot be written ({error})"
     return str(candidate)
@@ -30,7 +30,9 @@ def leave(place: SnapshotPlace, new: Snapshot, results: Path) -> str:
 def withdraw(place: SnapshotPlace, results: Path) -> None:
     """Remove the candidate, if there is one: it was rejected, or its question is settled."""
     try:
-        place.candidate(results).unlink(missing_ok=True)
+        candidate = place.candidate(results)
+        if is_below(candidate.parent, results):
+            candidate.unlink(missing_ok=True)
     except OSError:
         return  # nor can a candidate be there
 
@@ -51,6 +53,6 @@ def read(place: SnapshotPlace, results: Path) -> Snapshot:
 def accept(place: SnapshotPlace, results: Path) -> Path:
     """Make a candidate the snapshot, in one step, and return where. Raises UsageError under CI, OSError."""
     refuse_in_ci()
-    write_text(place.location, dumps(read(place, results)))
+    write_text(place.location, dumps(read(place, results)), within=home_of(place.location))
     withdraw(place, results)
     return place.location

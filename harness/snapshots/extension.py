@@ -15,6 +15,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from harness.snapshots.comparison import differences
 from harness.snapshots.document import SNAPSHOT_SCHEMA
 from harness.snapshots.file import dumps, loads
+from harness.snapshots.places import home_of
 from harness.support.files import write_text
 from harness.vocabulary.errors import SnapshotUnreadable
 
@@ -60,4 +61,5 @@ class JobSnapshot(SingleFileSnapshotExtension):
     @classmethod
     def write_snapshot_collection(cls, *, snapshot_collection: SnapshotCollection, **_: Any) -> None:
         (snapshot,) = snapshot_collection
-        write_text(Path(snapshot_collection.location), str(snapshot.data))
+        location = Path(snapshot_collection.location)
+        write_text(location, str(snapshot.data), within=home_of(location))

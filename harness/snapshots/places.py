@@ -23,6 +23,11 @@ def location_of(case_file: Path, job: str, backend: str) -> Path:
     return folder_of(case_file) / case_file.name.removesuffix(CASE_SUFFIX) / f"{_safe(job)}.{backend}.json"
 
 
+def home_of(location: Path) -> Path:
+    """Return the folder that has the `snapshots` with this file in it: nothing is stored outside of it."""
+    return location.parents[2]
+
+
 def _safe(job: str) -> str:
     return job.replace(":", "+")
 

@@ -12,6 +12,9 @@
     results = "results"              # where snapshot candidates go
 
 The nearest pyproject.toml with this table counts, from the current folder upwards. The command line wins over it.
+
+A project may be a stranger's, so a folder in which a run writes is one of the project's own: `results`, and `paths`, as
+snapshots lie beside the cases. Another one has to be typed.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.support.files import is_below
 from harness.support.inputs import read_input
 from harness.vocabulary.errors import CaseFileError, Problem, UsageError, suggest
 
@@ -34,11 +38,13 @@ MOST_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Key:
-    """One entry of the table: what it must be, in words and as a test, and whether it names files."""
+    """One entry of the table: what it must be, in words and as a test; whether it names files, and whether only files
+    of the project."""
 
     expected: str
     fits: Callable[[Any], bool]
     is_path: bool = False
+    is_inside: bool = False
 
 
 def _texts(value: Any) -> bool:
@@ -52,7 +58,7 @@ def _workers(value: Any) -> bool:
 _LIST, _FLAG = "a list of texts", "true or false"
 
 KEYS: Mapping[str, Key] = {
-    "paths": Key(_LIST, _texts, is_path=True),
+    "paths": Key(_LIST, _texts, is_path=True, is_inside=True),
     "models": Key(_LIST, _texts, is_path=True),
     "tags": Key(_LIST, _texts),
     "engines": Key(_LIST, _texts),
@@ -60,7 +66,9 @@ KEYS: Mapping[str, Key] = {
     "strict": Key(_FLAG, lambda value: isinstance(value, bool)),
     "require-models": Key(_FLAG, lambda value: isinstance(value, bool)),
     "download": Key(_FLAG, lambda value: isinstance(value, bool)),
-    "results": Key("the name of a folder", lambda value: isinstance(value, str) and bool(value), is_path=True),
+    "results": Key(
+        "the name of a folder", lambda value: isinstance(value, str) and bool(value), is_path=True, is_inside=True
+    ),
 }
 
 
@@ -121,6 +129,19 @@ def _problems(file: Path, text: str, table: Mapping[str, Any]) -> Iterator[Probl
             yield Problem(*where, f"is not a setting; {suggest(key, KEYS)}")
         elif not KEYS[key].fits(value):
             yield Problem(*where, f"expected {KEYS[key].expected}, found {value!r}")
+        elif KEYS[key].is_inside:
+            for name in [value] if isinstance(value, str) else value:
+                if not is_below(file.parent / Path(name).expanduser(), file.parent):
+                    yield Problem(*where, f"{name!r} is outside of the project {file.parent}; {_TYPED}")
+
+
+_TYPED = "a folder elsewhere has to be given on the command line"
+
+
+def refuse_linked_results(results: str) -> None:
+    """Raise UsageError where the results folder that nobody typed is a link that leads out of the current folder."""
+    if not is_below(Path(results), Path.cwd()):
+        raise UsageError(f"{results} leads to {os.path.realpath(results)}, outside of this folder; {_TYPED}")
 
 
 def _place(text: str, key: str) -> tuple[int, int]:

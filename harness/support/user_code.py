@@ -6,9 +6,16 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from harness.vocabulary.errors import UsageError, described
+
+
+def search(folder: Path) -> None:
+    """Find modules of the user's own in this folder too, after all that is installed. Permission was asked before."""
+    if (name := str(folder.resolve())) not in sys.path:
+        sys.path.append(name)
 
 
 def function_named(name: str, kind: str) -> Callable[..., Any]:
@@ -16,9 +23,7 @@ def function_named(name: str, kind: str) -> Callable[..., Any]:
 
     Raises UsageError where it cannot be imported, whatever its module raises, or is no function.
     """
-    # Like `python -m`: a function beside the cases is found from where the command runs.
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    search(Path.cwd())
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)

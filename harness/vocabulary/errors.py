@@ -35,6 +35,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from harness.vocabulary.visible import visible
+
 EXIT_PASSED = 0
 EXIT_FINDINGS = 1
 EXIT_INTERRUPTED = 2
@@ -70,7 +72,7 @@ class Problem:
 
     def __str__(self) -> str:
         path = f"{self.path}: " if self.path else ""
-        return f"{self.file}:{self.line}:{self.column}: {path}{self.message}"
+        return visible(f"{self.file}:{self.line}:{self.column}: {path}{self.message}")
 
 
 class CaseFileError(UsageError):

@@ -186,6 +186,8 @@ def test_patch_warns_of_answers_in_each_others_place(project: Project) -> None:
     got = project.inside(*patch("--metric", "logit_diff", "--answer", " b", "--wrong", " a"))
     assert got.code == 0
     assert "BAS004" in got.out
+
+
 @pytest.mark.parametrize(
     ("args", "codes"),
     [

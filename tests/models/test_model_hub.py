@@ -93,6 +93,20 @@ def test_python_files_are_fetched_only_for_a_row_that_trusts_them(monkeypatch, h
     assert {options["revision"] for options in asked} == {COMMIT}
 
 
+MARKED = "import pathlib; pathlib.Path({!r}).touch(); raise RuntimeError('the model came with this')"
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_row_that_trusts_a_models_code_runs_it_only_with_consent(snapshot, tmp_path, allowed):
+    file, ran = snapshot / "config.json", tmp_path / "ran"
+    file.write_text(file.read_text().replace("{", '{"model_file": "code.py", ', 1))
+    (snapshot / "code.py").write_text(MARKED.format(str(ran)))
+    wanted = "came with this" if allowed else "only with --allow-code .*; nothing was loaded"
+    with pytest.raises(UsageError, match=wanted):
+        models.load(ROW.model_copy(update={"trust_remote_code": True}), allow_code=allowed)
+    assert ran.exists() is allowed
+
+
 def test_an_unreachable_hub_is_unavailable_in_one_line_and_soon(tmp_path):
     code = (
         "from harness import models; from harness.vocabulary.errors import ModelUnavailable\n"

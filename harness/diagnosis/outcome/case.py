@@ -17,6 +17,7 @@ from harness.diagnosis.outcome.diagnosis import Diagnosis
 from harness.vocabulary import is_code
 from harness.vocabulary.errors import UsageError
 from harness.vocabulary.findings import FINDINGS
+from harness.vocabulary.visible import visible
 
 _ENGINES = ("DIA401", "DIA402", "DIA403", "DIA404", "DIA502")
 """Codes whose remedy is another engine."""
@@ -54,12 +55,12 @@ def written(diagnosis: Diagnosis, file: Path, source: Mapping[str, Any], prompts
     ids, table = _models(stem, str(given["model"]), str(given.get("dtype", "")), source, cause.code in _DTYPES)
     about = f"{cause.code} {FINDINGS[cause.code].title}: {cause.message}"
     lines = [
-        f"about: {json.dumps(about, ensure_ascii=False)}",
+        f"about: {_quoted(about)}",
         "tags: [diagnosed]",
         f"models: [{', '.join(ids)}]",
         f"engines: [{', '.join(engines)}]",
         "prompts:",
-        *(f"  {name}: {json.dumps(prompt, ensure_ascii=False)}" for name, prompt in prompts.items()),
+        *(f"  {name}: {_quoted(prompt)}" for name, prompt in prompts.items()),
         "sweep:",
         f"  components: [{given.get('component', 'mlp_out')}]",
         f"metrics: [{given.get('metric', 'l2')}]",
@@ -81,6 +82,11 @@ def _models(stem: str, name: str, dtype: str, source: Mapping[str, Any], wider: 
     ids = [f"{stem}-{each}" for each in dtypes]
     rows = ({"id": each, **source, "dtype": kind} for each, kind in zip(ids, dtypes, strict=True))
     return ids, "models:\n" + "".join(map(_row, rows))
+
+
+def _quoted(value: Any) -> str:
+    """Return a text or a list of numbers as YAML and JSON both write it: YAML takes U+2028 for the end of a line."""
+    return visible(json.dumps(value, ensure_ascii=False))
 
 
 def _row(row: Mapping[str, Any]) -> str:

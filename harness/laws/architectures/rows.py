@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from harness.laws.architectures.checks import CHECKS, build
 from harness.laws.architectures.equality import COMPONENTS, DTYPES
 from harness.models.sources.miniatures import reasons
+from harness.support.interpreter import python
 
 PASS = "pass"
 NOT_BUILT = "not built"
@@ -82,7 +82,7 @@ def _in_a_process(architecture: str) -> ArchitectureRow:
 
 def _answer(*arguments: str) -> tuple[Any, str]:
     """Return what a process of its own prints, or None and what was seen instead."""
-    command = [sys.executable, "-m", "harness.laws.architectures", *arguments]
+    command = python("-m", "harness.laws.architectures", *arguments)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
         return json.loads(done.stdout.splitlines()[-1]), ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from harness.laws import AFTER, FIRST, LAWS, Law
 from harness.laws.conformance.rows import ModelRow
 from harness.laws.conformance.smallest import Smallest, smallest
 from harness.laws.subject import EngineUnderTest
+from harness.support.interpreter import python
 from harness.vocabulary.errors import DoesNotApply, EngineUnavailable, HarnessError, ModelUnavailable
 
 PASS, FAIL, SKIP = "pass", "fail", "skipped"
@@ -87,7 +87,7 @@ def in_processes(
 
 def _in_a_process(engine: str, allow_code: bool, row: ModelRow, laws: Sequence[Law]) -> list[LawCell]:
     names = [law.name for law in laws]
-    command = [sys.executable, "-m", "harness.laws.conformance", engine, row.id, ",".join(names)]
+    command = python("-m", "harness.laws.conformance", engine, row.id, ",".join(names))
     try:
         done = subprocess.run(
             [*command, *(["--allow-code"] if allow_code else [])], capture_output=True, text=True, timeout=TIMEOUT_S

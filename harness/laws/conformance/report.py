@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +9,10 @@ from xml.etree import ElementTree
 
 from harness.laws import LAWS
 from harness.laws.conformance.matrix import FAIL, PASS, SKIP, LawCell, dump_cell
+from harness.results.reports.markdown import text
 from harness.vocabulary import Status
 from harness.vocabulary.verdict import of_run
+from harness.vocabulary.visible import json_text, visible
 
 SCHEMA = "mlx-patch-harness/conformance/1"
 _MARK = {PASS: "✓", FAIL: "✗"}
@@ -93,7 +94,7 @@ def as_json(report: Conformance) -> str:
         "laws": [{"name": name, "code": LAWS[name].code, "about": LAWS[name].about} for name in report.laws],
         "cells": [dump_cell(cell) for cell in report.cells],
     }
-    return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(plain) + "\n"
 
 
 def as_junit(report: Conformance) -> str:
@@ -109,22 +110,22 @@ def as_junit(report: Conformance) -> str:
             failure.text = str(cell.smallest or "")
         elif cell.status == SKIP:
             ElementTree.SubElement(case, "skipped", message=cell.text)
-    return ElementTree.tostring(suite, encoding="unicode") + "\n"
+    return visible(ElementTree.tostring(suite, encoding="unicode"), keep="\n") + "\n"
 
 
 def as_markdown(report: Conformance) -> str:
     """Return the matrix as a comment for a pull request: what is broken first, then the table."""
     reasons = reasons_of(report)
-    lines = [f"## Conformance of {report.name}", "", report.verdict(), ""]
+    lines = [f"## Conformance of {text(report.name)}", "", text(report.verdict()), ""]
     if report.breaches:
         lines += ["| law | code | where | smallest question |", "|---|---|---|---|"]
-        lines += [f"| {' | '.join(map(_escaped, _breach_row(cell, rows)))} |" for cell, rows in report.breaches]
+        lines += [f"| {' | '.join(map(text, _breach_row(cell, rows)))} |" for cell, rows in report.breaches]
         lines.append("")
     lines += ["<details><summary>All cells</summary>", "", f"| | {' | '.join(report.laws)} |"]
     lines.append("|---" * (len(report.laws) + 1) + "|")
     for row, cells in report.rows.items():
         lines.append(f"| {row} | {' | '.join(mark(cells.get(law), reasons) for law in report.laws)} |")
-    lines += ["", *(f"{number}. {text}" for text, number in reasons.items()), "", "</details>", ""]
+    lines += ["", *(f"{number}. {text(why)}" for why, number in reasons.items()), "", "</details>", ""]
     lines += [f"- **{law}**: {LAWS[law].about}" for law in report.laws]
     return "\n".join(lines) + "\n"
 
@@ -134,7 +135,3 @@ def _breach_row(cell: LawCell, rows: Sequence[str]) -> Iterator[str]:
     yield LAWS[cell.law].code
     yield rows[0] + (f" and {len(rows) - 1} more" if len(rows) > 1 else "")
     yield str(cell.smallest or cell.text)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

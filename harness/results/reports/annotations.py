@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from harness.results.reports.summary import BAD, again, relative, unexpected
 from harness.vocabulary import Finding, JobResult, RunResult, Status
 from harness.vocabulary.verdict import causes
+from harness.vocabulary.visible import visible
 
 
 def render(run: RunResult) -> str:
@@ -43,7 +44,7 @@ def _command(kind: str, job: JobResult, title: str, message: str) -> str:
 
 
 def _text(value: str) -> str:
-    return value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible(value, keep="\r\n").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _value(value: str) -> str:

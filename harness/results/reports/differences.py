@@ -14,6 +14,7 @@ from rich.text import Text
 from harness.results.compare import Breach, Comparison, CurveChange, JobChange, judge
 from harness.results.reports import markdown
 from harness.vocabulary import Finding, Status
+from harness.vocabulary.visible import json_text
 
 SHOWN, CURVES = 12, 2
 """Jobs, and curves of each, on a screen: those that changed most. Markdown and JSON have them all."""
@@ -31,7 +32,7 @@ def dumps(comparison: Comparison, breaches: Sequence[Breach]) -> str:
         job["base"], job["new"] = job["base"]["status"], job["new"]["status"]
     status, code = judge(comparison, breaches)
     verdict = {"verdict": status.value, "exit_code": code}
-    return json.dumps({**plain, **verdict, "breaches": broken}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text({**plain, **verdict, "breaches": broken}) + "\n"
 
 
 def print_comparison(comparison: Comparison, breaches: Sequence[Breach], console: Console) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from harness.results.reports.marks import SIGN
 from harness.results.reports.summary import counts, failures, strongest, unexpected
 from harness.vocabulary import Environment, JobResult, RunResult
+from harness.vocabulary.visible import visible
 
 LONGEST = 60_000
 """GitHub refuses a comment of more than 65,536 characters."""
@@ -30,14 +31,14 @@ def render(run: RunResult) -> str:
 
 def text(value: object) -> str:
     """Return text that Markdown shows as it is, on one line."""
-    line = " ".join(str(value).split())
+    line = visible(" ".join(str(value).split()))
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]()#|!~@])", r"\\\1", line)
 
 
 def code(value: object) -> str:
     """Return a code span, whatever backticks the value holds; `|` would end a table's cell even there."""
-    line = " ".join(str(value).split()).replace("|", "\\|")
+    line = visible(" ".join(str(value).split())).replace("|", "\\|")
     fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
     pad = " " if line.startswith("`") or line.endswith("`") else ""
     return f"{fence}{pad}{line}{pad}{fence}"
@@ -68,7 +69,7 @@ def _failed(run: RunResult) -> Iterator[str]:
     yield "### What failed"
     for each in found:
         yield ""
-        what = f"**{each.finding.code}** " if each.finding else ""
+        what = f"**{text(each.finding.code)}** " if each.finding else ""
         where = f" at {text(each.finding.site)}" if each.finding and each.finding.site else ""
         more = f" ({each.others} more)" if each.others else ""
         yield f"- {SIGN[each.job.status]} {code(each.job.id)} {what}{text(each.reason)}{where}{more}"
@@ -96,7 +97,7 @@ def _row(job: JobResult) -> Sequence[str]:
         text(job.engine),
         text(f"{curve.metric} {curve.baseline.text()}") if curve else "",
         text(strongest(job, curve)) if curve else text(job.reason or ""),
-        " ".join(codes),
+        text(" ".join(codes)),
     )
 
 

@@ -8,18 +8,21 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Literal, TextIO
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TextIO, cast
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from harness.results.reports.engines import engines_table, print_engine_output
 from harness.results.reports.summary import counted, counts, strongest
+from harness.support.screen import Screen, Styled
 from harness.vocabulary import Finding, JobResult, RunResult, Status
 from harness.vocabulary.verdict import causes
+from harness.vocabulary.visible import visible
 
 _STYLE = {
     Status.PASSED: "green",
@@ -32,19 +35,41 @@ _STYLE = {
 
 
 class _Console(Console):
-    """A console whose reader may go away: rich would end the process, and with the exit code that means findings."""
+    """A console for a stranger's texts: each is one line, and no character of it acts; markup in it means nothing."""
+
+    def __init__(self, keep: str, **given: Any) -> None:
+        self._keep = keep
+        super().__init__(highlight=False, markup=False, emoji=False, **given)
 
     def on_broken_pipe(self) -> None:
+        """Rich would end the process here, and with the exit code that means findings."""
         raise BrokenPipeError
 
+    def render_str(self, text: str, **how: Any) -> Text:
+        return _visible(super().render_str(text, **how), self._keep)
 
-def console(file: TextIO | None = None, width: int | None = None) -> Console:
-    """Return a console on a file or standard output, as wide as the screen, or wide where there is none to fold for."""
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        return super().render(_visible(renderable, self._keep) if isinstance(renderable, Text) else renderable, options)
+
+
+def _visible(text: Text, keep: str) -> Text:
+    """Return a text with escapes for the characters that act; where there are any, it has one style."""
+    shown = visible(text.plain, keep)
+    return text if shown == text.plain else text.blank_copy(shown)
+
+
+def console(file: TextIO | None = None, width: int | None = None, keep: str = "") -> Console:
+    """Return a console on a file or standard output, as wide as the screen, or wide where there is none to fold for.
+
+    `keep` are characters that stay in texts, such as the new lines of a page of ours.
+    """
+    if file is not None and not isinstance(file, Screen):
+        file = cast(TextIO, Styled(file))
     if width is None and not sys.stdout.isatty():
         width = 140
     # rich takes NO_COLOR for a wish about colours and goes on writing escape codes for bold.
     colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
-    return _Console(file=file, width=width, highlight=False, color_system=colours)
+    return _Console(keep, file=file, width=width, color_system=colours)
 
 
 def print_run(

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
+from markupsafe import escape as escaped
 
 from harness.results.reports.html.scales import STEPS, Scale, number, step
 from harness.vocabulary import Cell, Curve, Reading
+from harness.vocabulary.visible import visible
 
 WIDTH = 640
 LONGEST = 28
@@ -126,8 +128,12 @@ def _heat_in_words(rows: Sequence[str], columns: Sequence[str], cells: Sequence[
     return words + (f" {gaps} cells have no number." if gaps else "")
 
 
+def _shown(words: str) -> Markup:
+    return escaped(visible(words))
+
+
 def _svg(height: float, words: str, body: str) -> Markup:
-    label = escape(words)
+    label = _shown(words)
     return Markup(f'<svg viewBox="0 0 {WIDTH} {number(height)}" role="img" aria-label="{label}">{body}</svg>')
 
 
@@ -179,18 +185,18 @@ def _crossed(x: float, y: float, width: float, height: float) -> str:
 
 
 def _text(x: float, y: float, words: str) -> str:
-    return f'<text x="{number(x)}" y="{number(y)}">{escape(words)}</text>'
+    return f'<text x="{number(x)}" y="{number(y)}">{_shown(words)}</text>'
 
 
 def _row(y: float, words: Iterable[tuple[float, str]]) -> str:
     """Return words side by side; the group holds what they share, since labels are most of a picture's size."""
-    body = "".join(f'<text x="{number(x)}">{escape(word)}</text>' for x, word in words)
+    body = "".join(f'<text x="{number(x)}">{_shown(word)}</text>' for x, word in words)
     return f'<g transform="translate(0 {number(y)})">{body}</g>'
 
 
 def _column(x: float, words: Iterable[tuple[float, str]]) -> str:
     """Return words above each other that end at `x`."""
-    body = "".join(f'<text y="{number(y)}">{escape(word)}</text>' for y, word in words)
+    body = "".join(f'<text y="{number(y)}">{_shown(word)}</text>' for y, word in words)
     return f'<g class="end" transform="translate({number(x)})">{body}</g>'
 
 

@@ -16,6 +16,7 @@ from harness.results.reports.marks import SIGN
 from harness.results.reports.summary import BAD, again, counts, failures, relative, strongest
 from harness.vocabulary import Curve, JobResult, Reading, RunResult, Tokens, site_position
 from harness.vocabulary.verdict import fails
+from harness.vocabulary.visible import visible
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,15 @@ def render(run: RunResult) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
     return environment.from_string((files(__package__) / "report.html.j2").read_text(encoding="utf-8"))
+
+
+def _shown(value: object) -> object:
+    """Return what a text of the result is on the page; markup is ours."""
+    return visible(value, keep="\n") if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _asset(name: str) -> Markup:
