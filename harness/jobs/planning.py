@@ -12,6 +12,7 @@ from harness.casefile import Case, Names, OfJobs, load_cases
 from harness.engines import ENGINES, NAMES, engine_named
 from harness.models.spec import ModelRow
 from harness.snapshots import SnapshotTolerance
+from harness.vocabulary import JobResult, Status
 from harness.vocabulary.errors import CaseFileError, EngineUnavailable, Problem, UsageError
 
 # A variant's name stands before its engine in names of jobs and of snapshots; neither can hold this character.
@@ -110,6 +111,23 @@ def plan(case: Case, table: Mapping[str, ModelRow], allow_code: bool = False, al
     unstored = case.having(checks=tuple(check for check in case.checks if check != "snapshot"))
     asked = [*((case, engine) for engine in case.engines), *((unstored, engine) for engine in added)]
     return [Job(part, table[model], engine, allow_code) for model in models for part, engine in asked]
+
+
+def blank_result(job: Job, status: Status, reason: str | None = None) -> JobResult:
+    """Return the result of a job of which nothing is known but how it ended."""
+    return JobResult(
+        id=job.id,
+        case=job.case.id,
+        case_file=str(job.case.path),
+        case_line=job.case.line_of("models"),
+        model=job.row.id,
+        engine=job.engine,
+        status=status,
+        reason=reason,
+        about=job.case.about,
+        tags=job.case.tags,
+        sweep=job.case.asked_sweep,
+    )
 
 
 def metrics_of(job: Job) -> tuple[str, ...]:

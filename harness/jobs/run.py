@@ -15,7 +15,7 @@ from harness.checks import CHECKS, Evidence, gather
 from harness.engines import Engine, answer, engine_named
 from harness.environment.facts import environment
 from harness.intercept import forward
-from harness.jobs.planning import Job
+from harness.jobs.planning import Job, blank_result
 from harness.models.fingerprint import Fingerprint, fingerprint, settled
 from harness.models.loaded import LoadedModel
 from harness.models.spec import ModelRow
@@ -74,18 +74,7 @@ def run(
 
     Only Ctrl-C comes through, as JobInterrupted with what there is of the job.
     """
-    blank = JobResult(
-        id=job.id,
-        case=job.case.id,
-        case_file=str(job.case.path),
-        case_line=job.case.line_of("models"),
-        model=job.row.id,
-        engine=job.engine,
-        status=Status.PASSED,
-        about=job.case.about,
-        tags=job.case.tags,
-        sweep=job.case.asked_sweep,
-    )
+    blank = blank_result(job, Status.PASSED)
     if skipped := exemption(job, exemptions(job.case.skip or ())):
         return replace(blank, status=Status.SKIPPED, reason=f"{BY_CASE}{skipped}")
     try:

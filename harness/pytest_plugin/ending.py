@@ -78,23 +78,24 @@ class SessionEnding:
 
     def _verdict(self, broken: bool) -> RunResult:
         from harness.environment.facts import environment
-        from harness.results.shards import with_floor
+        from harness.results.shards import held_to_plan, with_floor
         from harness.vocabulary import RunResult, Status
-        from harness.vocabulary.verdict import of_run
 
         seen = self.gathering
         besides = {Status.REFUSED: seen.bad_case_file, Status.INTERRUPTED: seen.interrupted, Status.CRASHED: broken}
-        verdict, code = of_run(seen.results, *(status for status, happened in besides.items() if happened))
+        jobs = [*seen.results, *self.selecting.left_out]
+        plan = () if self.config.option.collectonly else self.selecting.own
+        verdict, code, missing = held_to_plan(jobs, plan, *(status for status, happened in besides.items() if happened))
         run = RunResult(
             verdict=verdict,
             exit_code=code,
             environment=environment(),
-            jobs=tuple(sorted(seen.results, key=lambda job: (job.case_file, job.id))),
+            jobs=tuple(sorted(jobs, key=lambda job: (job.case_file, job.id))),
             started=self.started.isoformat(timespec="seconds"),
             duration_s=round(time.perf_counter() - self.clock, 3),
             shard=self.config.getoption("harness_shard"),
             planned=self.selecting.planned,
-            notes=self._notes(),
+            notes=(*self._notes(), *seen.notes, *missing),
         )
         return with_floor(run, self.config.getoption("harness_min_jobs"))
 
