@@ -51,8 +51,7 @@ class Job:
     @property
     def has_snapshot(self) -> bool:
         """Whether its numbers are stored: not those of a job that must fail a check, which are known to be wrong."""
-        must, _ = self.case.expectation(self.engine)
-        return "snapshot" in self.case.checks and not must
+        return "snapshot" in self.case.checks and not self.case.must_fail(self.engine)
 
 
 def jobs_in(path: Path, table: Mapping[str, ModelRow], allow_code: bool = False, also: Sequence[str] = ()) -> list[Job]:
@@ -61,7 +60,7 @@ def jobs_in(path: Path, table: Mapping[str, ModelRow], allow_code: bool = False,
     An engine or a metric that is code of the user's own is wrong in it, unless `allow_code`.
     """
     cases = load_cases(path, names_of(table, allow_code))
-    if problems := list(_unanswerable(cases)):
+    if problems := [*_unanswerable(cases), *_unasked(cases, also)]:
         raise CaseFileError(problems)
     return [job for case in cases for job in plan(case, table, allow_code, also)]
 
@@ -77,6 +76,21 @@ def _unanswerable(cases: Sequence[Case]) -> Iterator[Problem]:
         if (key, entry) not in answered:
             message = f"{' and '.join(_meant(case, entry))} cannot answer {entry.metric!r}, so nothing is compared"
             yield case.problem(message, ("expect", key, index, "metric"))
+
+
+def _unasked(cases: Sequence[Case], also: Sequence[str]) -> Iterator[Problem]:
+    """Yield the metrics and the reference of which no variant of a case compares anything."""
+    first, engines = cases[0], [{*case.engines, *also} for case in cases]
+    for metric in first.metrics:
+        if not any(_has(name, metric) and metric in case.metrics for case in cases for name in (*case.engines, *also)):
+            message = f"{' and '.join(first.engines)} cannot answer {metric!r}, so nothing is measured"
+            yield first.problem(message, ("metrics", first.metrics.index(metric)))
+    if all(asked == {case.reference} for case, asked in zip(cases, engines, strict=True)):
+        message = f"{first.reference!r} is the only engine of this case, so nothing is compared with it"
+        yield first.problem(message, ("reference",))
+    if all(case.reference and not any(_has(case.reference, metric) for metric in case.metrics) for case in cases):
+        message = f"{first.reference!r} has none of {', '.join(first.metrics)}, so nothing is compared with it"
+        yield first.problem(message, ("reference",))
 
 
 def _of_metrics(case: Case) -> Iterator[tuple[str, int, Any]]:

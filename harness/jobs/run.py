@@ -12,6 +12,7 @@ from typing import Any
 from harness import models
 from harness.casefile import ALWAYS_ON, Case, Exemption, exemptions
 from harness.checks import CHECKS, Evidence, gather
+from harness.checks.left_out import without_answer, without_metric
 from harness.engines import Engine, answer, engine_named
 from harness.environment.facts import environment
 from harness.intercept import forward
@@ -125,8 +126,11 @@ class _Run:
             reason = f"{self.job.engine} knows none of {', '.join(case.metrics)}"
             return replace(self.blank, status=Status.SKIPPED, reason=reason)
         model, before = self._timed("load_s", lambda: self.cache.take(self.job.row))
+        left_out = tuple(without_metric(case, self.engine, self.job.allow_code))
         try:
             result, findings = self._answered(model, metrics)
+            if not result.curves or result.partial:
+                left_out += tuple(without_answer(case, self.job.engine, self.job.row.id, findings))
             findings += self._unchanged(model, before)
         except BaseException:
             self.cache.discard()  # nobody compared the model with what it was
@@ -136,7 +140,7 @@ class _Run:
         if snapshot and self.job.has_snapshot and status is Status.PASSED and result.curves and not result.partial:
             findings += snapshot(self.job, replace(result, status=status, findings=marked))
             status, marked = judge(findings, must, may, strict)
-        return replace(result, status=status, findings=marked, timings=self.timings)
+        return replace(result, status=status, findings=marked, not_compared=left_out, timings=self.timings)
 
     def _answered(self, model: LoadedModel, metrics: Sequence[str]) -> tuple[JobResult, list[Finding]]:
         question = question_of(self.job.case, model, metrics)

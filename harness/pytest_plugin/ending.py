@@ -78,7 +78,7 @@ class SessionEnding:
 
     def _verdict(self, broken: bool) -> RunResult:
         from harness.environment.facts import environment
-        from harness.results.shards import held_to_plan, with_floor
+        from harness.results.shards import held_to_plan, left_out, with_floor
         from harness.vocabulary import RunResult, Status
 
         seen = self.gathering
@@ -95,14 +95,15 @@ class SessionEnding:
             duration_s=round(time.perf_counter() - self.clock, 3),
             shard=self.config.getoption("harness_shard"),
             planned=self.selecting.planned,
-            notes=(*self._notes(), *seen.notes, *missing),
+            notes=(*self._notes(), *seen.notes, *missing, *left_out(jobs)),
         )
         return with_floor(run, self.config.getoption("harness_min_jobs"))
 
     def _notes(self) -> tuple[str, ...]:
         shard, planned, seen = self.config.getoption("harness_shard"), self.selecting.planned, self.gathering
         empty = bool(shard and planned and not seen.results and not seen.interrupted)
-        return (f"none of the {len(planned)} jobs planned falls to shard {shard}",) if empty else ()
+        said = self.selecting.run.notes if self.selecting.run else ()
+        return (*said, f"none of the {len(planned)} jobs planned falls to shard {shard}") if empty else said
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.refusal:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.pytest_plugin.items import CASE_SUFFIX, names_of
+from harness.pytest_plugin.items import MEANT_AS_CASE, names_of
 from harness.pytest_plugin.selecting import JobSelecting, is_worker
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class ResultGathering:
         self.ordinary_tests_ran = False
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed and report.nodeid.endswith(CASE_SUFFIX):
+        if report.failed and MEANT_AS_CASE.search(report.nodeid):
             self.bad_case_file = True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 CASE_SUFFIX = ".case.yaml"
 VARIANT_MARK = "~"
+MEANT_AS_CASE = re.compile(r"\.case\.ya?ml$", re.IGNORECASE)
+"""Also a file that is almost named as a case file is collected, to be refused."""
 
 
 def job_of(item: pytest.Item) -> Job | None:

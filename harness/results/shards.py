@@ -178,6 +178,15 @@ def _notes(runs: Sequence[RunResult], missing: Sequence[str]) -> Iterable[str]:
         yield f"the shards ran on different {name}: {', '.join(values)}"
 
 
+def left_out(jobs: Iterable[JobResult]) -> Iterable[str]:
+    """Yield what the cases ask and nobody looked at, each with the jobs that it is about."""
+    about: dict[str, list[str]] = {}
+    for job in jobs:
+        for text in job.not_compared:
+            about.setdefault(text, []).append(job.id)
+    yield from (f"not compared: {text} ({_named(ids)})" for text, ids in about.items())
+
+
 def _disagreements(environments: Sequence[Environment]) -> dict[str, list[str]]:
     plain = [
         {**{field.name: getattr(each, field.name) for field in fields(each)}, "packages": ""} | dict(each.packages)
