@@ -1,6 +1,8 @@
 """Which case files are meant by the paths that are given, or by none.
 
 `bundled` is the name of the cases that come with the package, and `bundled:ladder` that of one of them.
+
+A shell completes these names: the reader of case files is imported only where one is looked for.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.casefile import SUFFIX, find_cases
 from harness.support.configuration import load
 from harness.vocabulary.errors import NothingToRun, UnknownName, UsageError
 
@@ -23,6 +24,8 @@ def case_files(paths: Sequence[Path]) -> list[Path]:
     Raises UsageError for a path without a case, UnknownName for no bundled case, and NothingToRun where nothing is
     given, there is no ./cases, and somebody's own cases must be meant: in CI, or inside a project.
     """
+    from harness.casefile import find_cases
+
     return find_cases([_place(path) for path in paths] or [_default()])
 
 
@@ -42,6 +45,8 @@ def named_files(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
 
 
 def _place(path: Path) -> Path:
+    from harness.casefile import SUFFIX, find_cases
+
     if not is_bundled(path):
         return path
     if os.path.lexists(path):
@@ -58,7 +63,7 @@ def _default() -> Path:
         return Path("cases")
     if around := _around():
         message = (
-            f"there is no folder ./cases here, and {around}; name your cases, or `{NAME}` for those that come along"
+            f"there is no folder ./cases here, and {around}; name your cases, or `{NAME}` for those of the harness"
         )
         raise NothingToRun(message)
     return bundled_cases()

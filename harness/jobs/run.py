@@ -7,10 +7,10 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from harness import models
-from harness.casefile import ALWAYS_ON, Case, Exemption, exemptions
+from harness.casefile import ALWAYS_ON, Case, Exemption, KnownFailure, exemptions
 from harness.checks import CHECKS, Evidence, gather
 from harness.checks.left_out import without_answer, without_metric
 from harness.engines import Engine, answer, engine_named
@@ -30,6 +30,9 @@ from harness.vocabulary.verdict import expect_failure, judge
 
 # How the reason of a skipped job begins when the case asked for it.
 BY_CASE = "the case says: "
+
+
+E = TypeVar("E", bound=Exemption)
 
 
 class ModelCache:
@@ -76,8 +79,8 @@ def run(
     Only Ctrl-C comes through, as JobInterrupted with what there is of the job.
     """
     blank = blank_result(job, Status.PASSED)
-    if skipped := exemption(job, exemptions(job.case.skip or ())):
-        return replace(blank, status=Status.SKIPPED, reason=f"{BY_CASE}{skipped}")
+    if skipped := exemption(job, exemptions(job.case.skip, Exemption)):
+        return replace(blank, status=Status.SKIPPED, reason=f"{BY_CASE}{skipped.reason}")
     try:
         return _failing_as_expected(_Run(job, cache, blank, say).result(snapshot, strict), job, strict)
     except (ModelUnavailable, EngineUnavailable) as error:
@@ -93,21 +96,21 @@ def run(
         return replace(blank, status=Status.CRASHED, reason=described(error))
 
 
-def exemption(job: Job, entries: Iterable[Exemption]) -> str | None:
-    """Return the reason of the first `skip` or `xfail` entry that means a job here, or None."""
+def exemption(job: Job, entries: Iterable[E]) -> E | None:
+    """Return the first `skip` or `xfail` entry that means a job here, or None."""
     for entry in entries:
         here = entry.backend is None or entry.backend == environment().backend
         if here and entry.meant(job.engine, job.row.id):
-            return entry.reason
+            return entry
     return None
 
 
 def _failing_as_expected(result: JobResult, job: Job, strict: bool) -> JobResult:
-    reason = exemption(job, exemptions(job.case.xfail or ()))
-    if reason is None or result.status not in (Status.PASSED, Status.FAILED):
+    known = exemption(job, exemptions(job.case.xfail, KnownFailure))
+    if known is None or result.status not in (Status.PASSED, Status.FAILED):
         return result
-    status, findings = expect_failure(result.status, result.findings, reason, strict)
-    said = f"as expected, this job fails: {reason}" if status is Status.PASSED else None
+    status, findings = expect_failure(result.status, result.findings, known.reason, known.explains, strict)
+    said = f"as expected, this job fails: {known.reason}" if status is Status.PASSED else result.reason
     return replace(result, status=status, findings=findings, reason=said)
 
 
