@@ -11,11 +11,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.support.configuration import load
+from harness.support.configuration import BUNDLED as NAME
+from harness.support.configuration import is_bundled, load
 from harness.vocabulary.errors import NothingToRun, UnknownName, UsageError
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "cases"
-NAME = "bundled"
 
 
 def case_files(paths: Sequence[Path]) -> list[Path]:
@@ -34,11 +34,6 @@ def bundled_by_default(paths: Sequence[Path]) -> bool:
     return not paths and not os.path.lexists("cases")
 
 
-def is_bundled(path: Path) -> bool:
-    """Return whether a path is the name of the bundled cases, or of one of them."""
-    return str(path) == NAME or str(path).startswith(f"{NAME}:")
-
-
 def named_files(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
     """Return the paths that name one case file each, and the file."""
     return [(path, file) for path in paths if not (file := _place(path)).is_dir()]
@@ -47,7 +42,7 @@ def named_files(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
 def _place(path: Path) -> Path:
     from harness.casefile import SUFFIX, find_cases
 
-    if not is_bundled(path):
+    if not is_bundled(str(path)):
         return path
     if os.path.lexists(path):
         raise UsageError(f"{path} means the bundled cases, and is here as well; for the latter give its whole path")

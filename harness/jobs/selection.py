@@ -46,7 +46,9 @@ class Selection:
 
     def without(self, configured: Mapping[str, Any]) -> Selection:
         """Return the selection without the filters that `[tool.harness]` gives, which nobody typed."""
-        given = {row.field: () for row, names in self._filters() if row.setting and not row.words(names, configured)}
+        given: dict[str, Any] = {
+            row.field: () for row, names in self._filters() if row.setting and not row.words(names, configured)
+        }
         return replace(self, **given)
 
     def refuse_unknown(self, jobs: Collection[Job]) -> None:

@@ -91,7 +91,7 @@ def _said(report: pytest.TestReport) -> str:
         return str(expected)
     text = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     lines = text.strip().splitlines()
-    return lines[-1] if lines else report.when or ""
+    return lines[-1] if lines else str(report.when)
 
 
 def _believed(result: JobResult, report: pytest.TestReport) -> JobResult:

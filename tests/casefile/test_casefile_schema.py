@@ -226,6 +226,14 @@ def test_a_file_name_that_is_no_id_asks_for_one(tmp_path: Path, minimal: str) ->
          "5:85: expect.recoveries[0].within: within 1e+300 points of 60 %, 0 % and 100 % would both do"),
         ("expect: {recoveries: [{component: mlp_out, layer: 1, metric: l2, value: 60, within: 59}]}", None),
         ("expect: {recoveries: [{component: mlp_out, layer: 1, metric: l2, value: -298, within: 200}]}", None),
+        ("expect: {baseline_range: [{metric: l2, at_least: 0}]}",
+         "5:51: expect.baseline_range[0].at_least: l2 is never below 0, so any baseline would do"),
+        ("expect: {baseline_range: [{metric: l2, at_most: 1e300}]}",
+         "5:50: expect.baseline_range[0].at_most: expected a number of at most 1e+78, found 1e+300"),
+        ("metrics: [logit_diff, l2]\nexpect: {baseline_range: [{metric: logit_diff, at_least: 0}, "
+         "{metric: l2, at_least: 1}]}", None),
+        ("expect: {minimum_recovery: [{at_least: -1e300}]}",
+         "5:40: expect.minimum_recovery[0].at_least: expected a number of at least -1000, found -1e+300"),
         ("tolerance: {oracle_points: 1e300, reference_relative: 1.5}",
          "5:28: tolerance.oracle_points: expected a number of at most 100, found 1e+300\n"
          "5:55: tolerance.reference_relative: expected a number of at most 1, found 1.5"),

@@ -60,6 +60,14 @@ def test_the_bundled_cases_are_asked_for_by_name_from_anywhere(project: Project,
     assert project.inside("show", "bundled:dial", "--model", "dial-tiny-f32").out.startswith("dial ")
 
 
+def test_a_configuration_may_name_them(project: Project, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write("pyproject.toml", '[tool.harness]\npaths = ["bundled:dial"]\n')
+    (bare / "below").mkdir()
+    for folder in (bare, bare / "below"):
+        monkeypatch.chdir(folder)
+        assert "in 1 cases" in project.inside("list").out
+
+
 def test_what_is_no_bundled_case_is_named(project: Project, bare: Path) -> None:
     got = project.inside("run", "bundled:diel")
     assert (got.code, "'diel' is not a bundled case; did you mean 'dial'?" in got.err) == (4, True)

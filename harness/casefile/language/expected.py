@@ -44,6 +44,11 @@ FAILING = tuple(code for code, kind in FINDINGS.items() if code != "XFL001" and 
 FailureCodes = Annotated[tuple[Annotated[str, NameOf("a finding that fails a job", FAILING)], ...], DISTINCT]
 
 
+_DISTANCES = ("l2", "mse", "cosine", "kl_divergence")
+# Logits of float32 are at most 7e38 apart, and a mean square 5e77.
+Bound = Annotated[Number, Field(ge=-1e78, le=1e78)]
+
+
 class OfJobs(StrictModel):
     """Something said of every job of the case, or of those on one engine or some models."""
 
@@ -107,8 +112,8 @@ class BaselineRange(OfJobs):
     """The range that a baseline must stand in, in the metric's own unit."""
 
     metric: MetricName = Field(description="the metric")
-    at_least: Number | None = Field(default=None, description="the lower end")
-    at_most: Number | None = Field(default=None, description="the upper end")
+    at_least: Bound | None = Field(default=None, description="the lower end")
+    at_most: Bound | None = Field(default=None, description="the upper end")
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> Self:
@@ -116,6 +121,8 @@ class BaselineRange(OfJobs):
             raise refuse([Refusal((), "needs at_least, at_most or both")])
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
             raise refuse([Refusal(("at_most",), f"is below at_least, {self.at_least:g}")])
+        if self.at_most is None and (self.at_least or 0) <= 0 and self.metric in _DISTANCES:
+            raise refuse([Refusal(("at_least",), f"{self.metric} is never below 0, so any baseline would do")])
         return self
 
 
@@ -135,7 +142,7 @@ class TopLayers(OfCurves):
 class MinimumRecovery(OfCurves):
     """The recovery (percent) that one layer, or the best one, must reach."""
 
-    at_least: Number = Field(description="percent")
+    at_least: Annotated[Number, Field(ge=-1000)] = Field(description="percent")
     layer: int | None = Field(default=None, description="this layer; the best one without it")
 
 
