@@ -227,9 +227,9 @@ def test_a_file_name_that_is_no_id_asks_for_one(tmp_path: Path, minimal: str) ->
         ("expect: {recoveries: [{component: mlp_out, layer: 1, metric: l2, value: 60, within: 59}]}", None),
         ("expect: {recoveries: [{component: mlp_out, layer: 1, metric: l2, value: -298, within: 200}]}", None),
         ("expect: {baseline_range: [{metric: l2, at_least: 0}]}",
-         "5:51: expect.baseline_range[0].at_least: l2 is never below 0, so any baseline would do"),
+         "5:50: expect.baseline_range[0].at_least: l2 is never below 0, so any baseline would do"),
         ("expect: {baseline_range: [{metric: l2, at_most: 1e300}]}",
-         "5:50: expect.baseline_range[0].at_most: expected a number of at most 1e+78, found 1e+300"),
+         "5:49: expect.baseline_range[0].at_most: expected a number of at most 1e+78, found 1e+300"),
         ("metrics: [logit_diff, l2]\nexpect: {baseline_range: [{metric: logit_diff, at_least: 0}, "
          "{metric: l2, at_least: 1}]}", None),
         ("expect: {minimum_recovery: [{at_least: -1e300}]}",
