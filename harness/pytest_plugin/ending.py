@@ -84,7 +84,8 @@ class SessionEnding:
         seen = self.gathering
         besides = {Status.REFUSED: seen.bad_case_file, Status.INTERRUPTED: seen.interrupted, Status.CRASHED: broken}
         jobs = [*seen.results, *self.selecting.left_out]
-        plan = () if self.config.option.collectonly else self.selecting.own
+        looking = self.config.option.collectonly or self.config.option.setuponly
+        plan = () if looking else self.selecting.own
         verdict, code, missing = held_to_plan(jobs, plan, *(status for status, happened in besides.items() if happened))
         run = RunResult(
             verdict=verdict,

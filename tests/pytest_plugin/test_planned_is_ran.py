@@ -199,5 +199,6 @@ def test_an_engine_that_ends_in_pytests_own_way_has_a_finding(project: Project, 
     assert got.code == 1
 
 
-def test_collecting_alone_is_no_interrupted_run(three: Project) -> None:
-    assert "without a result" not in three.pytest_inside("--collect-only").out
+@pytest.mark.parametrize("option", ["--collect-only", "--setup-only", "--setup-plan"])
+def test_looking_alone_is_no_interrupted_run(three: Project, option: str) -> None:
+    assert "without a result" not in three.pytest_inside(option).out
