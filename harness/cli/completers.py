@@ -49,10 +49,11 @@ def cases(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 
 def _bundled() -> list[str]:
-    from harness.jobs.case_files import NAME, bundled_cases
+    from harness.jobs.case_files import bundled_cases
+    from harness.support.configuration import BUNDLED
 
     names = (file.name.removesuffix(_SUFFIX) for file in bundled_cases().glob(f"*{_SUFFIX}"))
-    return [NAME, *(f"{NAME}:{name}" for name in names)]
+    return [BUNDLED, *(f"{BUNDLED}:{name}" for name in names)]
 
 
 def _case_files(folder: Path, depth: int = 3) -> Iterator[Path]:

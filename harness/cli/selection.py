@@ -67,11 +67,11 @@ def selection_options(*fields: str) -> Callable[[Command], Command]:
 
 
 def _say_what_is_meant(paths: tuple[Path, ...]) -> None:
-    from harness.jobs.case_files import NAME, bundled_by_default, case_files
+    from harness.jobs.case_files import bundled_by_default
+    from harness.support.configuration import BUNDLED
 
     if bundled_by_default(paths):
-        case_files(paths)  # refuses where these cannot be meant
-        click.echo(f"harness: there is no folder ./cases here: these are the bundled cases (`{NAME}`)", err=True)
+        click.echo(f"harness: there is no folder ./cases here: these are the bundled cases (`{BUNDLED}`)", err=True)
 
 
 def words_of(selection: Selection, *fields: str) -> list[str]:

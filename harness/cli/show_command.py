@@ -53,14 +53,14 @@ def command(case: str, selection: Selection, as_json: bool) -> None:
 
 def _jobs_of(case: str, selection: Selection) -> list[Job]:
     """Return the jobs of a case given by path or by id. Raises UnknownName with the nearest id."""
-    from harness.jobs.case_files import NAME, bundled_by_default, case_files
+    from harness.jobs.case_files import case_files, has_own_cases
     from harness.jobs.choosing import jobs_of
-    from harness.support.configuration import is_bundled
+    from harness.support.configuration import BUNDLED, is_bundled
 
     if case.endswith(".case.yaml") or Path(case).exists() or is_bundled(case):
         return jobs_of(replace(selection, paths=(Path(case),)))
     # A look at a bundled case is no verdict: it needs no permission of the project around.
-    selection = replace(selection, paths=(Path(NAME),) if bundled_by_default(()) else ())
+    selection = replace(selection, paths=() if has_own_cases() else (Path(BUNDLED),))
     files = {file.name.removesuffix(".case.yaml"): file for file in case_files(selection.paths)}
     if case in files:
         return jobs_of(replace(selection, paths=(files[case],)))

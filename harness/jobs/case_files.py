@@ -11,11 +11,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.support.configuration import BUNDLED as NAME
-from harness.support.configuration import is_bundled, load
+from harness.support.configuration import BUNDLED, is_bundled, load
 from harness.vocabulary.errors import NothingToRun, UnknownName, UsageError
 
-BUNDLED = Path(__file__).parents[1] / "bundled" / "cases"
+INSTALLED = Path(__file__).parents[1] / "bundled" / "cases"
 
 
 def case_files(paths: Sequence[Path]) -> list[Path]:
@@ -30,8 +29,13 @@ def case_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def bundled_by_default(paths: Sequence[Path]) -> bool:
-    """Return whether these paths mean the bundled cases because nothing is given and nothing is here."""
-    return not paths and not os.path.lexists("cases")
+    """Return whether these paths mean the bundled cases because nothing is given and nobody's own can be meant."""
+    return not paths and not has_own_cases() and not _around()
+
+
+def has_own_cases() -> bool:
+    """Return whether there is a ./cases, whatever it is."""
+    return os.path.lexists("cases")
 
 
 def named_files(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
@@ -54,11 +58,11 @@ def _place(path: Path) -> Path:
 
 
 def _default() -> Path:
-    if not bundled_by_default(()):
+    if has_own_cases():
         return Path("cases")
     if around := _around():
         message = (
-            f"there is no folder ./cases here, and {around}; name your cases, or `{NAME}` for those of the harness"
+            f"there is no folder ./cases here, and {around}; name your cases, or `{BUNDLED}` for those of the harness"
         )
         raise NothingToRun(message)
     return bundled_cases()
@@ -76,12 +80,12 @@ def _around() -> str | None:
 
 def bundled_cases() -> Path:
     """Return the folder of the bundled cases."""
-    if BUNDLED.is_dir():
-        return BUNDLED
+    if INSTALLED.is_dir():
+        return INSTALLED
     return Path(__file__).parents[2] / "cases"  # an editable install runs from the checkout
 
 
 def refuse_installed(paths: Sequence[Path]) -> None:
     """Raise UsageError for the bundled cases of an installed package: the next version would lose a change there."""
-    if BUNDLED.is_dir() and any(BUNDLED.resolve() in file.resolve().parents for file in case_files(paths)):
+    if INSTALLED.is_dir() and any(INSTALLED.resolve() in file.resolve().parents for file in case_files(paths)):
         raise UsageError("the bundled cases belong to the installed package; copy them and give the copy's folder")

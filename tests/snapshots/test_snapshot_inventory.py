@@ -248,7 +248,7 @@ def test_prune_knows_the_case_files_beside_a_folder_of_cases(stored: Project) ->
 def test_the_snapshots_of_an_installed_package_are_left_alone(
     stored: Project, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(case_files, "BUNDLED", stored.folder / "cases")
+    monkeypatch.setattr(case_files, "INSTALLED", stored.folder / "cases")
     stored.write(STRAY, stored.snapshot().read_text(encoding="utf-8"))
     before = files(stored)
     got = snapshots(stored, *command, "cases")
