@@ -22,7 +22,8 @@ PARTS: dict[str, type[BaseModel]] = {
         *(schema.CaseFile, prompts.Prompts, prompts.LongAnswer, prompts.Conversation, prompts.Turn),
         *(schema.SweepFields, schema.Tolerance, DefaultsFile),
         *(expected.Expect, expected.KnownBaseline, expected.KnownRecovery, expected.BaselineRange, expected.TopLayers),
-        *(expected.MinimumRecovery, expected.RankOrder, expected.OfCurves, expected.Expectation, expected.Exemption),
+        *(expected.MinimumRecovery, expected.RankOrder, expected.OfCurves, expected.Expectation),
+        *(expected.Exemption, expected.KnownFailure),
     )
 }
 

@@ -22,6 +22,7 @@ from harness.casefile.syntax.yamlfile import load_document
 from harness.casefile.validation.validate import validate
 from harness.vocabulary import Sweep, bytes_of
 from harness.vocabulary.errors import CaseFileError, Problem, UsageError
+from harness.vocabulary.findings import FINDINGS, Severity
 
 SUFFIX = ".case.yaml"
 MAX_ID = 80
@@ -66,6 +67,10 @@ class Case(CaseFile):
         """Return the codes that must appear and those that may appear in this case's jobs on an engine."""
         expected = self.expect.engines.get(engine, self.expect)
         return expected.findings, expected.may_find
+
+    def must_fail(self, engine: str) -> bool:
+        """Return whether its jobs on an engine must fail a check: a warning that must appear fails none."""
+        return any(FINDINGS[code].severity is Severity.ERROR for code in self.expectation(engine)[0])
 
     def line_of(self, *key_path: str | int) -> int:
         """Return the line of an entry, `line_of("metrics", 1)`, or of the innermost around it in this file."""

@@ -55,6 +55,10 @@ def _top_layers(evidence: Evidence) -> Iterator[Finding]:
     for entry in evidence.case.expect.top_layers:
         for curve in _curves(evidence, entry):
             best = _by_layer(curve)
+            if entry.among is not None and entry.among >= len(best):
+                said = f"among {entry.among} of the {len(best)} layers that are swept, any would do"
+                yield Finding("EXP004", said, metric=curve.metric)
+                continue
             wanted, among = _resolved(evidence, entry.layers), entry.among or len(entry.layers)
             lowest = min(_of(best, layer) for layer in wanted)
             above = sum(value > lowest for layer, value in best.items() if layer not in wanted)

@@ -36,13 +36,26 @@ def codes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 
 def cases(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete the path of a case file a few folders down; where there is none, the shell completes files itself."""
+    """Complete the path of a case file a few folders down, or a bundled case by name: `bundled`, `bundled:ladder`.
+
+    Where there is none, the shell completes files itself.
+    """
     from click.shell_completion import CompletionItem
 
     head = incomplete.rpartition("/")[0]
     below = Path(f"{head}/") if "/" in incomplete else Path()
     found = [each for each in map(str, islice(_case_files(below), _MOST_FILES)) if each.startswith(incomplete)]
+    if incomplete:
+        found += [each for each in _bundled() if each.startswith(incomplete)]
     return [CompletionItem(each) for each in sorted(found)] or [CompletionItem(incomplete, type="file")]
+
+
+def _bundled() -> list[str]:
+    from harness.jobs.case_files import bundled_cases
+    from harness.support.configuration import BUNDLED
+
+    names = (file.name.removesuffix(_SUFFIX) for file in bundled_cases().glob(f"*{_SUFFIX}"))
+    return [BUNDLED, *(f"{BUNDLED}:{name}" for name in names)]
 
 
 def _case_files(folder: Path, depth: int = 3) -> Iterator[Path]:

@@ -19,7 +19,7 @@ from harness.cli.selection import configuration, selection_options, words_of
 from harness.jobs.selection import PlannedRun, Selection
 from harness.results.reports.outputs import REPORTS, write
 from harness.results.shards import Shard
-from harness.vocabulary import RunResult, Status, bytes_of
+from harness.vocabulary import JobResult, RunResult, Status, bytes_of
 from harness.vocabulary.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_NOTHING_RAN, UsageError, suggest
 from harness.vocabulary.verdict import graver
 
@@ -121,27 +121,44 @@ class RunOptions:
 def command(selection: Selection, failed: bool, failed_in: Path | None, **given: Any) -> int:
     """Run case files and give a verdict.
 
-    PATHS are case files or folders; without any, those of ./cases, or the bundled ones.
+    PATHS are case files or folders, `bundled` or `bundled:CASE`; without any, those of ./cases, or where nobody has
+    cases of their own (no CI, no repository, no [tool.harness]) the bundled ones.
     """
-    from harness.jobs.choosing import chosen_from, planned_jobs
+    from harness.jobs.choosing import chosen_from, left_out_files, planned_jobs
 
     options = RunOptions(**given)
     if failed:
         failed_in = Path(options.results, LAST)
     planned = planned_jobs(selection)
     chosen = chosen_from(planned, selection)
-    return run_jobs(selection, planned, failed_in_last(chosen, failed_in) if failed_in else chosen, options)
+    notes = left_out_files(selection, planned, configuration().values)
+    if failed_in is None:
+        return run_jobs(selection, planned, chosen, options, notes)
+    again, earlier = failed_in_last(chosen, failed_in)
+    if gone := [name for name in earlier if name not in {job.id for job in chosen}]:
+        notes.append(f"failed in {failed_in} and not selected now: {', '.join(gone)}")
+    return run_jobs(selection, planned, again, options, notes, kept=tuple(earlier.values()) if failed else ())
 
 
-def run_jobs(selection: Selection, planned: Sequence[Job], chosen: Sequence[Job], options: RunOptions) -> int:
-    """Run the chosen ones of the planned jobs and return the exit code. Raises UsageError before anything is run."""
+def run_jobs(
+    selection: Selection,
+    planned: Sequence[Job],
+    chosen: Sequence[Job],
+    options: RunOptions,
+    notes: Sequence[str] = (),
+    kept: Sequence[JobResult] = (),
+) -> int:
+    """Run the chosen ones of the planned jobs and return the exit code. Raises UsageError before anything is run.
+
+    `notes` are added to the result's; `kept` are failures of earlier runs that `--failed` is to remember.
+    """
     from harness.jobs.narrowing import narrowed_jobs
 
     _refuse_unknown_tags(options.marks, chosen)
     _refuse_impossible(selection, options)
     if options.verbose:
         click.echo(f"configuration: {configuration()}", err=True)
-    run = PlannedRun(selection, narrowed_jobs(planned, selection.metrics, selection.components), chosen)
+    run = PlannedRun(selection, narrowed_jobs(planned, selection.metrics, selection.components), chosen, notes, kept)
     code = _pytest(run, options)
     if run.result is not None:
         code = _told(run.result, run, options, code)
@@ -235,7 +252,7 @@ def _pytest(planned: PlannedRun, options: RunOptions) -> int:
     if planned.refusal:
         complain(planned.refusal)
     if planned.result is not None:
-        remember(planned.result, Path(options.results))
+        remember(planned.result, Path(options.results), planned.kept)
     elif code == EXIT_INTERNAL:
         complain("pytest reports an internal error, above")
     return code

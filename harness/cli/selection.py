@@ -54,6 +54,8 @@ def selection_options(*fields: str) -> Callable[[Command], Command]:
         def with_selection(**given: Any) -> Any:
             values: dict[str, Any] = {field: given.pop(field) for field in chosen}
             lists = {field: tuple(value) for field, value in values.items() if not isinstance(value, bool)}
+            if "paths" in chosen:
+                _say_what_is_meant(lists["paths"])
             return command(selection=Selection(**{**values, **lists}), **given)
 
         decorated_command: Command = with_selection
@@ -63,6 +65,14 @@ def selection_options(*fields: str) -> Callable[[Command], Command]:
         return configured(decorated_command)
 
     return decorated
+
+
+def _say_what_is_meant(paths: tuple[Path, ...]) -> None:
+    from harness.jobs.case_files import bundled_by_default
+    from harness.support.configuration import BUNDLED
+
+    if bundled_by_default(paths):
+        click.echo(f"harness: there is no folder ./cases here: these are the bundled cases (`{BUNDLED}`)", err=True)
 
 
 def words_of(selection: Selection, *fields: str) -> list[str]:

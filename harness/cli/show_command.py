@@ -32,8 +32,9 @@ Resolved = Mapping[str, Any]
 def command(case: str, selection: Selection, as_json: bool) -> None:
     """Show a case resolved: jobs, tokens, sites, snapshots.
 
-    CASE is a case file, or the id of a case of ./cases or of the bundled ones, or of one of its variants. Models that
-    are on this machine are loaded, and nothing is run. JSON is a list, of one case or of every variant.
+    CASE is a case file, or the id of a case of ./cases or of the bundled ones (also as bundled:ID), or of one of its
+    variants. Models that are on this machine are loaded, and nothing is run. JSON is a list, of one case or of every
+    variant.
     """
     from harness.cli.screen import waiting
     from harness.jobs.preview import resolved
@@ -52,12 +53,15 @@ def command(case: str, selection: Selection, as_json: bool) -> None:
 
 def _jobs_of(case: str, selection: Selection) -> list[Job]:
     """Return the jobs of a case given by path or by id. Raises UnknownName with the nearest id."""
-    from harness.jobs.case_files import case_files
+    from harness.jobs.case_files import case_files, has_own_cases
     from harness.jobs.choosing import jobs_of
+    from harness.support.configuration import BUNDLED, is_bundled
 
-    if case.endswith(".case.yaml") or Path(case).exists():
+    if case.endswith(".case.yaml") or Path(case).exists() or is_bundled(case):
         return jobs_of(replace(selection, paths=(Path(case),)))
-    files = {file.name.removesuffix(".case.yaml"): file for file in case_files(())}
+    # A look at a bundled case is no verdict: it needs no permission of the project around.
+    selection = replace(selection, paths=() if has_own_cases() else (Path(BUNDLED),))
+    files = {file.name.removesuffix(".case.yaml"): file for file in case_files(selection.paths)}
     if case in files:
         return jobs_of(replace(selection, paths=(files[case],)))
     jobs = jobs_of(selection)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from harness.engines import engine_named
-from harness.jobs.case_files import case_files
+from harness.jobs.case_files import case_files, named_files
 from harness.jobs.narrowing import narrowed_jobs
 from harness.jobs.planning import Job, jobs_in, refuse_shared_ids
 from harness.jobs.selection import Selection
 from harness.models import load_table
-from harness.vocabulary.errors import CaseFileError, EngineUnavailable, Problem
+from harness.vocabulary.errors import CaseFileError, EngineUnavailable, Problem, UsageError
 
 
 def jobs_of(selection: Selection) -> list[Job]:
@@ -60,8 +60,27 @@ def chosen_from(jobs: Collection[Job], selection: Selection) -> list[Job]:
     raise selection.nothing_left()
 
 
+def left_out_files(selection: Selection, jobs: Collection[Job], configured: Mapping[str, Any]) -> list[str]:
+    """Return a line for each case file that is given by name and has no selected job, because of what was typed.
+
+    Raises UsageError where only `[tool.harness]` leaves it out: who names a file did not ask for that.
+    """
+    lines, typed = [], selection.without(configured)
+    for name, file in named_files(selection.paths):
+        own = [job for job in jobs if job.case.path == file]
+        if own and not any(map(selection.selects, own)):
+            if any(map(typed.selects, own)):
+                raise UsageError(
+                    f"{name}: no job of it is left by the filters of [tool.harness]; give others, or --tag"
+                )
+            lines.append(f"not run: no job of {name} is selected")
+    return lines
+
+
 def _refuse_unknown_engines(names: Sequence[str], allow_code: bool) -> None:
-    """Raise UnknownName or UsageError for an engine that cannot be asked; one that is not installed is skipped."""
+    """Raise UnknownName or UsageError for an engine that cannot be asked, or is not installed: it is asked by name."""
     for name in names:
-        with contextlib.suppress(EngineUnavailable):
+        try:
             engine_named(name, allow_code)
+        except EngineUnavailable as error:
+            raise UsageError(f"--with-engine {name}: {error}") from error

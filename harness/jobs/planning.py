@@ -15,7 +15,7 @@ from harness.engines import ENGINES, NAMES, engine_named
 from harness.models.spec import ModelRow
 from harness.snapshots import SnapshotTolerance
 from harness.support.user_code import search
-from harness.vocabulary import is_code
+from harness.vocabulary import JobResult, Status, is_code
 from harness.vocabulary.errors import CaseFileError, EngineUnavailable, Problem, UsageError
 
 # A variant's name stands before its engine in names of jobs and of snapshots; neither can hold this character.
@@ -61,8 +61,7 @@ class Job:
     @property
     def has_snapshot(self) -> bool:
         """Whether its numbers are stored: not those of a job that must fail a check, which are known to be wrong."""
-        must, _ = self.case.expectation(self.engine)
-        return "snapshot" in self.case.checks and not must
+        return "snapshot" in self.case.checks and not self.case.must_fail(self.engine)
 
 
 def jobs_in(path: Path, table: Mapping[str, ModelRow], allow_code: bool = False, also: Sequence[str] = ()) -> list[Job]:
@@ -76,7 +75,7 @@ def jobs_in(path: Path, table: Mapping[str, ModelRow], allow_code: bool = False,
         # Found from where the command runs, or else beside the case.
         search(Path.cwd())
         search(path.parent)
-    if problems := list(_unanswerable(cases)):
+    if problems := [*_unanswerable(cases), *_unasked(cases, also)]:
         raise CaseFileError(problems)
     return [job for case in cases for job in plan(case, table, allow_code, also)]
 
@@ -92,6 +91,21 @@ def _unanswerable(cases: Sequence[Case]) -> Iterator[Problem]:
         if (key, entry) not in answered:
             message = f"{' and '.join(_meant(case, entry))} cannot answer {entry.metric!r}, so nothing is compared"
             yield case.problem(message, ("expect", key, index, "metric"))
+
+
+def _unasked(cases: Sequence[Case], also: Sequence[str]) -> Iterator[Problem]:
+    """Yield the metrics and the reference of which no variant of a case compares anything."""
+    first, engines = cases[0], [{*case.engines, *also} for case in cases]
+    for metric in first.metrics:
+        if not any(_has(name, metric) and metric in case.metrics for case in cases for name in (*case.engines, *also)):
+            message = f"{' and '.join(first.engines)} cannot answer {metric!r}, so nothing is measured"
+            yield first.problem(message, ("metrics", first.metrics.index(metric)))
+    if all(asked == {case.reference} for case, asked in zip(cases, engines, strict=True)):
+        message = f"{first.reference!r} is the only engine of this case, so nothing is compared with it"
+        yield first.problem(message, ("reference",))
+    if all(case.reference and not any(_has(case.reference, metric) for metric in case.metrics) for case in cases):
+        message = f"{first.reference!r} has none of {', '.join(first.metrics)}, so nothing is compared with it"
+        yield first.problem(message, ("reference",))
 
 
 def _of_metrics(case: Case) -> Iterator[tuple[str, int, Any]]:
@@ -126,6 +140,23 @@ def plan(case: Case, table: Mapping[str, ModelRow], allow_code: bool = False, al
     unstored = case.having(checks=tuple(check for check in case.checks if check != "snapshot"))
     asked = [*((case, engine) for engine in case.engines), *((unstored, engine) for engine in added)]
     return [Job(part, table[model], engine, allow_code) for model in models for part, engine in asked]
+
+
+def blank_result(job: Job, status: Status, reason: str | None = None) -> JobResult:
+    """Return the result of a job of which nothing is known but how it ended."""
+    return JobResult(
+        id=job.id,
+        case=job.case.id,
+        case_file=str(job.case.path),
+        case_line=job.case.line_of("models"),
+        model=job.row.id,
+        engine=job.engine,
+        status=status,
+        reason=reason,
+        about=job.case.about,
+        tags=job.case.tags,
+        sweep=job.case.asked_sweep,
+    )
 
 
 def metrics_of(job: Job) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def _job(job: Job) -> dict[str, Any]:
         "metrics": list(metrics_of(job)),
         "must_find": list(must),
         "may_find": list(may),
-        "snapshot": None if must or "snapshot" not in job.case.checks else str(file),
+        "snapshot": str(file) if job.has_snapshot else None,
         "stored": file.exists(),
     }
 

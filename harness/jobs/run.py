@@ -7,16 +7,17 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from harness import models
-from harness.casefile import ALWAYS_ON, Case, Exemption, exemptions
+from harness.casefile import ALWAYS_ON, Case, Exemption, KnownFailure, exemptions
 from harness.checks import CHECKS, Evidence, gather
+from harness.checks.left_out import without_answer, without_metric
 from harness.engines import Engine, answer, engine_named
 from harness.environment.facts import environment
 from harness.intercept import forward
 from harness.jobs.aftermath import Bare, change, is_foreign
-from harness.jobs.planning import Job
+from harness.jobs.planning import Job, blank_result
 from harness.models.fingerprint import Fingerprint, classes_of, settled
 from harness.models.loaded import LoadedModel
 from harness.models.spec import ModelRow
@@ -30,6 +31,9 @@ from harness.vocabulary.verdict import expect_failure, judge
 
 # How the reason of a skipped job begins when the case asked for it.
 BY_CASE = "the case says: "
+
+
+E = TypeVar("E", bound=Exemption)
 
 
 class ModelCache:
@@ -80,20 +84,9 @@ def run(
 
     Only Ctrl-C comes through, as JobInterrupted with what there is of the job.
     """
-    blank = JobResult(
-        id=job.id,
-        case=job.case.id,
-        case_file=str(job.case.path),
-        case_line=job.case.line_of("models"),
-        model=job.row.id,
-        engine=job.engine,
-        status=Status.PASSED,
-        about=job.case.about,
-        tags=job.case.tags,
-        sweep=job.case.asked_sweep,
-    )
-    if skipped := exemption(job, exemptions(job.case.skip or ())):
-        return replace(blank, status=Status.SKIPPED, reason=f"{BY_CASE}{skipped}")
+    blank = blank_result(job, Status.PASSED)
+    if skipped := exemption(job, exemptions(job.case.skip, Exemption)):
+        return replace(blank, status=Status.SKIPPED, reason=f"{BY_CASE}{skipped.reason}")
     try:
         return _failing_as_expected(_Run(job, cache, blank, say).result(snapshot, strict), job, strict)
     except (ModelUnavailable, EngineUnavailable) as error:
@@ -111,21 +104,21 @@ def run(
         return replace(blank, status=Status.CRASHED, reason=described(error))
 
 
-def exemption(job: Job, entries: Iterable[Exemption]) -> str | None:
-    """Return the reason of the first `skip` or `xfail` entry that means a job here, or None."""
+def exemption(job: Job, entries: Iterable[E]) -> E | None:
+    """Return the first `skip` or `xfail` entry that means a job here, or None."""
     for entry in entries:
         here = entry.backend is None or entry.backend == environment().backend
         if here and entry.meant(job.engine, job.row.id):
-            return entry.reason
+            return entry
     return None
 
 
 def _failing_as_expected(result: JobResult, job: Job, strict: bool) -> JobResult:
-    reason = exemption(job, exemptions(job.case.xfail or ()))
-    if reason is None or result.status not in (Status.PASSED, Status.FAILED):
+    known = exemption(job, exemptions(job.case.xfail, KnownFailure))
+    if known is None or result.status not in (Status.PASSED, Status.FAILED):
         return result
-    status, findings = expect_failure(result.status, result.findings, reason, strict)
-    said = f"as expected, this job fails: {reason}" if status is Status.PASSED else None
+    status, findings = expect_failure(result.status, result.findings, known.reason, known.explains, strict)
+    said = f"as expected, this job fails: {known.reason}" if status is Status.PASSED else result.reason
     return replace(result, status=status, findings=findings, reason=said)
 
 
@@ -145,8 +138,11 @@ class _Run:
             reason = f"{self.job.engine} knows none of {', '.join(case.metrics)}"
             return replace(self.blank, status=Status.SKIPPED, reason=reason)
         model, before = self._timed("load_s", lambda: self.cache.take(self.job.row, self.job.allow_code))
+        left_out = tuple(without_metric(case, self.engine, self.job.allow_code))
         try:
             result, findings = self._answered(model, metrics)
+            if not result.curves or result.partial:
+                left_out += tuple(without_answer(case, self.job.engine, self.job.row.id, findings))
             findings += self._unchanged(model, before)
         except BaseException:
             self.cache.discard()  # nobody compared the model with what it was
@@ -156,7 +152,7 @@ class _Run:
         if snapshot and self.job.has_snapshot and status is Status.PASSED and result.curves and not result.partial:
             findings += snapshot(self.job, replace(result, status=status, findings=marked))
             status, marked = judge(findings, must, may, strict)
-        return replace(result, status=status, findings=marked, timings=self.timings)
+        return replace(result, status=status, findings=marked, not_compared=left_out, timings=self.timings)
 
     def _answered(self, model: LoadedModel, metrics: Sequence[str]) -> tuple[JobResult, list[Finding]]:
         question = question_of(self.job.case, model, metrics)

@@ -17,7 +17,7 @@ from harness.vocabulary.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from harness.jobs.planning import Job
-    from harness.vocabulary import RunResult
+    from harness.vocabulary import JobResult, RunResult
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,13 @@ class Selection:
     def selects(self, job: Job) -> bool:
         """Return whether every filter that is given leaves a job in."""
         return all(row.keeps(job, names) for row, names in self._filters())
+
+    def without(self, configured: Mapping[str, Any]) -> Selection:
+        """Return the selection without the filters that `[tool.harness]` gives, which nobody typed."""
+        given: dict[str, Any] = {
+            row.field: () for row, names in self._filters() if row.setting and not row.words(names, configured)
+        }
+        return replace(self, **given)
 
     def refuse_unknown(self, jobs: Collection[Job]) -> None:
         """Raise UsageError for a name that none of the jobs has, with the nearest of theirs."""
@@ -163,11 +170,19 @@ class PlannedRun:
     """What `harness run` hands to the pytest plugin, and where the plugin leaves the outcome.
 
     `jobs` are those of the case files that are run, also the ones that the selection leaves out; `selection` names the
-    others by id. `result` stays None where the run came to no verdict, and `refusal` says why if that is known.
+    others by id. `notes` are those of the result, `kept` what `--failed` remembers of earlier runs. `result` stays None
+    where the run came to no verdict, and `refusal` says why if that is known.
     """
 
-    def __init__(self, selection: Selection, jobs: Iterable[Job], chosen: Iterable[Job]):
-        chosen = list(chosen)
+    def __init__(
+        self,
+        selection: Selection,
+        jobs: Iterable[Job],
+        chosen: Iterable[Job],
+        notes: Sequence[str] = (),
+        kept: Sequence[JobResult] = (),
+    ):
+        chosen, self.notes, self.kept = list(chosen), tuple(notes), tuple(kept)
         self.selection = replace(selection, ids=tuple(job.id for job in chosen))
         self.files = tuple(dict.fromkeys(job.case.path for job in chosen))
         self.result: RunResult | None = None

@@ -22,7 +22,7 @@ from harness.pytest_plugin.configuring import apply_configuration
 from harness.pytest_plugin.distributing import ModelScheduling
 from harness.pytest_plugin.ending import SessionEnding
 from harness.pytest_plugin.gathering import ResultGathering
-from harness.pytest_plugin.items import CASE_SUFFIX, nodeid_of
+from harness.pytest_plugin.items import MEANT_AS_CASE, nodeid_of
 from harness.pytest_plugin.running import JobRunning
 from harness.pytest_plugin.selecting import JobSelecting, is_worker
 from harness.support.interpreter import leave_to_user
@@ -66,6 +66,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseModule | None:
-    if file_path.name.endswith(CASE_SUFFIX):
+    if MEANT_AS_CASE.search(file_path.name):
         return CaseModule.from_parent(parent, path=file_path, nodeid=nodeid_of(file_path, parent.config.rootpath))
     return None

@@ -25,9 +25,11 @@ class CaseModule(pytest.Module):
     """A case file, seen by pytest as a module whose one function is parametrized over the case's jobs."""
 
     def _getobj(self) -> ModuleType:
+        from harness.casefile.discovery import refuse_misnamed
         from harness.vocabulary.errors import UsageError
 
         try:
+            refuse_misnamed(self.path)
             jobs = self.config.stash[SELECTING].jobs_of(self.path)
         except UsageError as error:
             raise self.CollectError(visible(str(error), keep="\n")) from error

@@ -82,9 +82,8 @@ class SessionEnding:
 
     def _verdict(self, broken: bool) -> RunResult:
         from harness.environment.facts import environment
-        from harness.results.shards import with_floor
+        from harness.results.shards import held_to_plan, left_out, with_floor
         from harness.vocabulary import RunResult, Status
-        from harness.vocabulary.verdict import of_run
 
         seen = self.gathering
         happened = {
@@ -92,25 +91,29 @@ class SessionEnding:
             Status.INTERRUPTED: seen.interrupted,
             Status.CRASHED: broken,
         }
-        verdict, code = of_run(seen.results, *(status for status, so in happened.items() if so))
+        jobs = [*seen.results, *self.selecting.left_out]
+        looking = self.config.option.collectonly or self.config.option.setuponly
+        plan = () if looking else self.selecting.own
+        verdict, code, missing = held_to_plan(jobs, plan, *(status for status, so in happened.items() if so))
         run = RunResult(
             verdict=verdict,
             exit_code=code,
             environment=environment(),
-            jobs=tuple(sorted(seen.results, key=lambda job: (job.case_file, job.id))),
+            jobs=tuple(sorted(jobs, key=lambda job: (job.case_file, job.id))),
             started=self.started.isoformat(timespec="seconds"),
             duration_s=round(time.perf_counter() - self.clock, 3),
             shard=self.config.getoption("harness_shard"),
             planned=self.selecting.planned,
             plan=self.selecting.plan,
-            notes=self._notes(),
+            notes=(*self._notes(), *seen.notes, *missing, *left_out(jobs)),
         )
         return with_floor(run, self.config.getoption("harness_min_jobs"))
 
     def _notes(self) -> tuple[str, ...]:
         shard, planned, seen = self.config.getoption("harness_shard"), self.selecting.planned, self.gathering
         empty = bool(shard and planned and not seen.results and not seen.interrupted)
-        return (f"none of the {len(planned)} jobs planned falls to shard {shard}",) if empty else ()
+        said = self.selecting.run.notes if self.selecting.run else ()
+        return (*said, f"none of the {len(planned)} jobs planned falls to shard {shard}") if empty else said
 
     def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
         if self.refusal:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.pytest_plugin.items import CASE_SUFFIX, names_of, variant_of
+from harness.pytest_plugin.items import MEANT_AS_CASE, names_of
 from harness.pytest_plugin.selecting import JobSelecting, is_worker
 
 if TYPE_CHECKING:
+    from harness.jobs.planning import Job
     from harness.vocabulary import JobResult
 
 
@@ -20,13 +23,14 @@ class ResultGathering:
 
     def __init__(self, config: pytest.Config, selecting: JobSelecting):
         self.config, self.selecting = config, selecting
-        self.results: list[JobResult] = []
+        self._results: dict[str, JobResult] = {}
+        self._times: Counter[str] = Counter()
         self.bad_case_file = False
         self.interrupted = False
         self.ordinary_tests_ran = False
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed and report.nodeid.endswith(CASE_SUFFIX):
+        if report.failed and MEANT_AS_CASE.search(report.nodeid):
             self.bad_case_file = True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -35,9 +39,9 @@ class ResultGathering:
         if sent := getattr(report, "harness_job", None):
             from harness.results.json import load_job
 
-            self.results.append(load_job(sent))
-        elif report.failed and names_of(report.nodeid):
-            self.results.append(self._crashed(report))
+            self.add(_believed(load_job(sent), report))
+        elif names_of(report.nodeid) and (report.failed or report.skipped):
+            self._ended_without(report)
         elif report.when == "call" and not report.skipped and not names_of(report.nodeid):
             self.ordinary_tests_ran = True
 
@@ -47,21 +51,53 @@ class ResultGathering:
         # pytest's own way to stop after a fault in collecting is a KeyboardInterrupt of another type.
         self.interrupted = self.interrupted or excinfo.type in (KeyboardInterrupt, JobInterrupted)
 
-    def _crashed(self, report: pytest.TestReport) -> JobResult:
-        """Return the result of a job that sent none, because its item or its worker broke."""
-        from harness.vocabulary import JobResult, Status
+    @property
+    def results(self) -> list[JobResult]:
+        """The last result of every job."""
+        return list(self._results.values())
 
-        name, engine, model = names_of(report.nodeid) or (report.nodeid, "", "")
-        file = Path(os.path.abspath(self.config.rootpath / name))
-        cases = {job.case.variant: job.case.id for job in self.selecting.jobs_of(file)}
-        case = cases[variant_of(report.nodeid)]
-        reason = str(report.longrepr).strip().splitlines()
-        return JobResult(
-            id=f"{case}[{engine}@{model}]",
-            case=case,
-            case_file=str(file),
-            model=model,
-            engine=engine,
-            status=Status.CRASHED,
-            reason=reason[-1] if reason else report.when,
-        )
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was run more than once: a plugin or a conftest repeats items."""
+        return tuple(f"{name} ran {n} times; its last result counts" for name, n in self._times.items() if n > 1)
+
+    def add(self, result: JobResult) -> None:
+        self._times[result.id] += 1
+        self._results[result.id] = result
+
+    def _ended_without(self, report: pytest.TestReport) -> None:
+        """Keep what there is of a job that sent no result: its item or its worker broke, or somebody skipped it."""
+        from harness.jobs.planning import blank_result
+        from harness.vocabulary import Status
+
+        job = self._job_of(report.nodeid)
+        earlier = self._results.get(job.id)
+        if report.skipped:
+            self._results.setdefault(job.id, blank_result(job, Status.SKIPPED, _said(report)))
+        else:
+            broken = earlier or blank_result(job, Status.CRASHED)
+            self._results[job.id] = replace(broken, status=Status.CRASHED, reason=_said(report))
+
+    def _job_of(self, nodeid: str) -> Job:
+        """Return the job of a case item, also where a plugin that repeats items has added to its name."""
+        name, own = nodeid.removesuffix("]").split("::job[", maxsplit=1)
+        jobs = self.selecting.jobs_of(Path(os.path.abspath(self.config.rootpath / name)))
+        return max((job for job in jobs if job.name in own), key=lambda job: len(job.name))
+
+
+def _said(report: pytest.TestReport) -> str:
+    """Return the last line of what pytest says of an item, and for a skip its reason."""
+    if expected := getattr(report, "wasxfail", ""):
+        return str(expected)
+    text = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else str(report.when)
+
+
+def _believed(result: JobResult, report: pytest.TestReport) -> JobResult:
+    """Return a result, failed where its item failed although it passed: strict xfail marks and hooks have a say."""
+    from harness.vocabulary import Status
+
+    if report.failed and result.status in (Status.PASSED, Status.SKIPPED):
+        return replace(result, status=Status.FAILED, reason=_said(report))
+    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 CASE_SUFFIX = ".case.yaml"
 VARIANT_MARK = "~"
+MEANT_AS_CASE = re.compile(r"\.case\.ya?ml$", re.IGNORECASE)
+"""Also a file that is almost named as a case file is collected, to be refused."""
 
 
 def job_of(item: pytest.Item) -> Job | None:
@@ -35,11 +38,6 @@ def names_of(nodeid: str) -> tuple[str, str, str] | None:
         return None
     engine, _, model = job.removesuffix("]").rpartition("@")
     return file + CASE_SUFFIX, engine.rpartition(VARIANT_MARK)[2], model
-
-
-def variant_of(nodeid: str) -> str:
-    """Return the variant of a case item's node id, empty where its case has none."""
-    return nodeid.partition(f"{CASE_SUFFIX}::job[")[2].partition("@")[0].rpartition(VARIANT_MARK)[0]
 
 
 def has_case_files(paths: list[str]) -> bool:

@@ -49,7 +49,7 @@ class JobRunning:
         try:
             result = _required(jobs.run(self._within(job), self._models, compare, strict, self._say), self.config)
         except JobInterrupted as stop:
-            self.gathering.results.append(stop.result)  # pytest makes no report of an item that is interrupted
+            self.gathering.add(stop.result)  # pytest makes no report of an item that is interrupted
             raise
         item.stash[_RESULT] = result
         return result
@@ -70,6 +70,8 @@ class JobRunning:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
+        if report.when == "setup" and _RESULT in item.stash:
+            del item.stash[_RESULT]  # that of an earlier run of a repeated item
         if report.when == "call" and (result := item.stash.get(_RESULT, None)):
             from harness.results.json import dump_job
 

@@ -7,7 +7,7 @@ themselves, since jobs do not travel.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,13 @@ from harness.vocabulary.visible import visible
 if TYPE_CHECKING:
     from harness.jobs.planning import Job
     from harness.models import ModelRow
+    from harness.vocabulary import JobResult
 
-_SELECTION, _REFUSAL = "harness_selection", "harness_refusal"
-_PLANNED, _PLAN = "harness_planned", "harness_plan"
-"""What xdist carries: to a worker the selection, from it the others."""
+_SELECTION, _REFUSAL, _PLAN = "harness_selection", "harness_refusal", "harness_plan"
+"""What xdist carries: to a worker the first, from it the others."""
+_DESELECTING = ("keyword", "markexpr", "deselect", "lf", "stepwise")
+"""Options of pytest by which a user leaves tests out."""
+_LEFT_OUT = "left out by a conftest or a plugin of pytest"
 
 
 def planned_run(config: pytest.Config) -> PlannedRun | None:
@@ -51,7 +54,16 @@ class JobSelecting:
         self.selection = self._selection()
         self.planned: tuple[str, ...] = ()
         self.plan: dict[str, str] = {}
+        """Job -> digest of its question, where other shards plan the same."""
+        self.own: tuple[str, ...] = ()
+        """The planned jobs of this shard."""
+        self.left_out: tuple[JobResult, ...] = ()
+        """The results of own jobs that somebody else took out of the session."""
         self.refusal: str | None = None
+        self._jobs: dict[pytest.Item, Job] = {}
+        self._dropped: set[pytest.Item] = set()
+        self._unasked: set[pytest.Item] = set()
+        self._part: list[pytest.Item] = []
         self._table: Mapping[str, ModelRow] | None = None
 
     def _selection(self) -> Selection:
@@ -79,38 +91,63 @@ class JobSelecting:
         jobs = jobs_in(path, self._table, self.selection.allow_code, self.selection.also)
         return narrowed_jobs(jobs, self.selection.metrics, self.selection.components)
 
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        if job := job_of(item):
+            self._jobs[item] = job
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        if any(getattr(self.config.option, name, None) for name in _DESELECTING):
+            self._unasked |= set(items) - self._dropped
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        jobs = {item: job for item in items if (job := job_of(item))}
+        jobs = {item: job for item, job in self._jobs.items() if item not in self._unasked}
         if not jobs:
             return
         if refusal := _refusal(config, jobs.values(), self.selection):
             self._refuse(refusal, items)
             return
-        selected = {item: job for item, job in jobs.items() if self.selection.selects(job)}
-        kept = self._sharded(selected)
-        if dropped := [item for item in jobs if item not in kept]:
-            config.hook.pytest_deselected(items=dropped)
-        order = {model: i for i, model in enumerate(dict.fromkeys(jobs[item].row.id for item in kept))}
-        kept.sort(key=lambda item: order[jobs[item].row.id])  # stable: jobs of a case stay in their order
+        self._jobs = {item: job for item, job in jobs.items() if self.selection.selects(job)}
+        self._part = self._sharded(self._jobs)
+        part, here = set(self._part), [item for item in items if item in jobs]
+        self._dropped = {item for item in here if item not in part}
+        if self._dropped:
+            config.hook.pytest_deselected(items=[item for item in here if item in self._dropped])
+        order = {model: i for i, model in enumerate(dict.fromkeys(jobs[item].row.id for item in self._part))}
+        # Stable: jobs of a case stay in their order.
+        kept = sorted((item for item in here if item in part), key=lambda item: order[jobs[item].row.id])
         items[:] = [item for item in items if item not in jobs] + kept
 
     def _sharded(self, selected: Mapping[pytest.Item, Job]) -> list[pytest.Item]:
-        """Return the items of this run's part, and remember what all parts together have planned."""
+        """Return the items of this run's part."""
         from harness.results.shards import Shard, Task, members
 
-        self.planned = tuple(sorted(job.id for job in selected.values()))
-        if self.config.getoption("harness_shard"):
-            self.plan = {job.id: job.digest for job in selected.values()}
-        if is_worker(self.config):
-            self.config.workeroutput[_PLANNED] = self.planned  # type: ignore[attr-defined]  # set by xdist
-            self.config.workeroutput[_PLAN] = self.plan  # type: ignore[attr-defined]
         if not (text := self.config.getoption("harness_shard")):
             return list(selected)
         ours = members(Shard.parse(text), (Task(job.id, job.row.id, job.cost) for job in selected.values()))
         return [item for item, job in selected.items() if job.id in ours]
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Remember what all parts together have planned and what this one has, and who is missing by now."""
+        from harness.jobs.planning import blank_result
+        from harness.results.json import dump_job
+        from harness.vocabulary import Status
+
+        here = set(session.items)
+        own = [item for item in self._part if item not in self._unasked]
+        asked = [job for item, job in self._jobs.items() if item not in self._unasked]
+        self.planned = tuple(sorted({job.id for job in asked}))
+        self.plan = {job.id: job.digest for job in asked} if self.config.getoption("harness_shard") else {}
+        self.own = tuple(sorted({self._jobs[item].id for item in own}))
+        missing = [self._jobs[item] for item in own if item not in here]
+        self.left_out = tuple(blank_result(job, Status.SKIPPED, _LEFT_OUT) for job in missing)
+        if is_worker(self.config):
+            left_out = tuple(map(dump_job, self.left_out))
+            plan = {"planned": self.planned, "own": self.own, "digests": self.plan, "left_out": left_out}
+            self.config.workeroutput[_PLAN] = plan  # type: ignore[attr-defined]  # set by xdist
+
     def _refuse(self, message: str, items: list[pytest.Item]) -> None:
+        self._jobs = {}
         if not is_worker(self.config):
             raise pytest.UsageError(visible(message, keep="\n"))
         # An error here would be xdist's internal error; the worker collects nothing instead and lets the owner say why.
@@ -121,8 +158,11 @@ class JobSelecting:
     def pytest_testnodedown(self, node: Any) -> None:
         output = getattr(node, "workeroutput", {})
         self.refusal = self.refusal or output.get(_REFUSAL)
-        self.planned = self.planned or tuple(output.get(_PLANNED, ()))
-        self.plan = self.plan or output.get(_PLAN, {})
+        if plan := output.get(_PLAN):
+            from harness.results.json import load_job
+
+            self.planned, self.own, self.plan = tuple(plan["planned"]), tuple(plan["own"]), plan["digests"]
+            self.left_out = tuple(map(load_job, plan["left_out"]))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

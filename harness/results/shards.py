@@ -16,10 +16,11 @@ from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from harness.vocabulary import Environment, JobResult, RunResult, Status
-from harness.vocabulary.errors import UsageError
+from harness.vocabulary.errors import EXIT_NOTHING_RAN, EXIT_PASSED, UsageError
 from harness.vocabulary.verdict import graver, of_run
 
 MAX_SHARDS = 10_000
+_WITHOUT = "planned and without a result"
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,7 @@ def merged(parts: Sequence[Part]) -> RunResult:
     planned = _plan(parts)
     jobs = tuple(sorted((job for run in runs for job in run.jobs), key=lambda job: (job.case_file, job.id)))
     _refuse_twice(jobs, parts)
-    without = sorted(set(planned) - {job.id for job in jobs})
-    cut_short = [Status.INTERRUPTED] if without else []
-    verdict, code = of_run(jobs, *(run.verdict for run in runs), *cut_short)
+    verdict, code, missing = held_to_plan(jobs, planned, *(run.verdict for run in runs))
     return RunResult(
         verdict=verdict,
         exit_code=code,
@@ -110,7 +109,7 @@ def merged(parts: Sequence[Part]) -> RunResult:
         started=min(run.started for run in runs),
         duration_s=round(sum(run.duration_s for run in runs), 3),
         planned=planned,
-        notes=tuple(_notes(runs, without)),
+        notes=tuple(_notes(runs, missing)),
     )
 
 
@@ -167,13 +166,37 @@ def _refuse_twice(jobs: Sequence[JobResult], parts: Sequence[Part]) -> None:
         raise UsageError(f"{_named(twice)} has more than one result, in {' and '.join(holders)}")
 
 
-def _notes(runs: Sequence[RunResult], without: Sequence[str]) -> Iterable[str]:
-    # A shard that got no job says so; the whole run has nothing to say of it.
-    yield from dict.fromkeys(note for run in runs if run.jobs for note in run.notes)
-    if without:
-        yield f"planned and without a result: {_named(without)}"
+def held_to_plan(
+    jobs: Sequence[JobResult], planned: Iterable[str], *besides: Status
+) -> tuple[Status, int, tuple[str, ...]]:
+    """Return the verdict of a run, its exit code, and a note of the planned jobs that have no result.
+
+    Such a job has not passed: a run that nothing else makes fail was interrupted.
+    """
+    verdict, code = of_run(jobs, *besides)
+    without = sorted(set(planned) - {job.id for job in jobs})
+    if not without:
+        return verdict, code, ()
+    if code in (EXIT_PASSED, EXIT_NOTHING_RAN):
+        verdict, code = of_run(jobs, Status.INTERRUPTED)
+    return verdict, code, (f"{_WITHOUT}: {_named(without)}",)
+
+
+def _notes(runs: Sequence[RunResult], missing: Sequence[str]) -> Iterable[str]:
+    # A shard that got no job says so, and each what it did not reach; the whole run says the latter itself.
+    said = (note for run in runs if run.jobs for note in run.notes if not note.startswith(_WITHOUT))
+    yield from dict.fromkeys((*said, *missing))
     for name, values in _disagreements([run.environment for run in runs]).items():
         yield f"the shards ran on different {name}: {', '.join(values)}"
+
+
+def left_out(jobs: Iterable[JobResult]) -> Iterable[str]:
+    """Yield what the cases ask and nobody looked at, each with the jobs that it is about."""
+    about: dict[str, list[str]] = {}
+    for job in jobs:
+        for text in job.not_compared:
+            about.setdefault(text, []).append(job.id)
+    yield from (f"not compared: {text} ({_named(ids)})" for text, ids in about.items())
 
 
 def _disagreements(environments: Sequence[Environment]) -> dict[str, list[str]]:

@@ -1,7 +1,7 @@
 """`[tool.harness]` in pyproject.toml: what a project wants of every run, so that nobody has to type it.
 
     [tool.harness]
-    paths = ["cases"]                # case files or folders; relative to this file
+    paths = ["cases"]                # case files or folders, relative to this file, or "bundled"
     models = ["cases/models.yaml"]   # model tables beside the bundled one
     tags = ["fast"]                  # only cases or models with one of these tags
     engines = ["native"]
@@ -34,6 +34,8 @@ from harness.vocabulary.errors import CaseFileError, Problem, UsageError, sugges
 FILE = "pyproject.toml"
 MOST_BYTES = 4 << 20
 """Bytes of such a file."""
+BUNDLED = "bundled"
+"""The name of the bundled cases where paths are given; `bundled:ladder` is one of them."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,14 @@ def _place(text: str, key: str) -> tuple[int, int]:
     return start + 1, 1
 
 
+def is_bundled(path: str) -> bool:
+    """Return whether a path is the name of the bundled cases, or of one of them."""
+    return path == BUNDLED or path.startswith(f"{BUNDLED}:")
+
+
 def _anchored(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
-        return [_anchored(each, folder) for each in value]
+        return [each if is_bundled(each) else _anchored(each, folder) for each in value]
     return _near(folder / Path(value).expanduser())
 
 

@@ -82,6 +82,8 @@ class JobResult:
     curves: tuple[Curve, ...] = ()
     concordances: tuple[Concordance, ...] = ()
     findings: tuple[Finding, ...] = ()
+    not_compared: tuple[str, ...] = ()
+    """What the case asks and nobody looked at in this job, and why."""
     timings: Mapping[str, float] = field(default_factory=dict)
     memory: Memory | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from harness.vocabulary import Finding, JobResult, RunResult, Status
@@ -31,14 +31,16 @@ def judge(
 
 
 def expect_failure(
-    status: Status, findings: Sequence[Finding], reason: str, strict: bool = False
+    status: Status, findings: Sequence[Finding], reason: str, explains: Callable[[Finding], bool], strict: bool = False
 ) -> tuple[Status, tuple[Finding, ...]]:
     """Return what the verdict becomes where the case says that the job fails: failing passes, and passing fails.
 
-    The findings that failed the job are marked as expected.
+    The findings that failed the job are marked as expected if they are of the failure that is known, which `explains`
+    says of each. Others fail the job as ever.
     """
     if status is Status.FAILED:
-        return Status.PASSED, tuple(replace(each, expected=each.expected or fails(each, strict)) for each in findings)
+        known = [replace(each, expected=each.expected or (fails(each, strict) and explains(each))) for each in findings]
+        return (Status.FAILED if any(fails(each, strict) for each in known) else Status.PASSED), tuple(known)
     if status is Status.PASSED:
         return Status.FAILED, (*findings, Finding("XFL001", f"the case says why it should not: {reason}"))
     return status, tuple(findings)

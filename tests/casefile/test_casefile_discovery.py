@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.casefile import find_cases
+from harness.casefile import discovery, find_cases
 from harness.vocabulary.errors import UsageError
 
 
@@ -74,6 +74,42 @@ def test_loops_of_links_end(tree: Path) -> None:
     assert find_cases([Path("cases")]) == list(map(Path, CASES))
     assert len(find_cases([Path("link")])) == 3
     assert find_cases([Path("cases/deep/up/a.case.yaml")]) == [Path("cases/deep/up/a.case.yaml")]
+
+
+def test_linked_folders_are_looked_into_each_once(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "z.case.yaml").touch()
+    (elsewhere / "back").symlink_to(tree / "cases")
+    (tree / "cases/aaa").symlink_to(elsewhere)
+    (tree / "cases/bbb").symlink_to(elsewhere)
+    (tree / "cases/ab").symlink_to(tree / "cases/deep")
+    (tree / "cases/linked.case.yaml").symlink_to(elsewhere / "z.case.yaml")
+    assert find_cases([Path("cases")]) == sorted(map(Path, [*CASES, "cases/aaa/z.case.yaml", "cases/linked.case.yaml"]))
+
+
+def test_a_link_to_a_whole_disk_ends(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "MOST_FOLDERS", 3)
+    assert find_cases([Path("cases")]) == list(map(Path, CASES))
+    (tree / "cases/up").symlink_to(tree)
+    with pytest.raises(UsageError, match=r"^cases: more than 3 folders are below this one"):
+        find_cases([Path("cases")])
+
+
+@pytest.mark.parametrize("name", ["x.case.yml", "x.CASE.YAML", "X.Case.Yaml", "deep/x.case.YML"])
+@pytest.mark.parametrize("given", ["file", "folder"])
+def test_a_file_that_is_almost_named_as_a_case_is_refused(tree: Path, name: str, given: str) -> None:
+    (tree / "cases" / name).touch()
+    with pytest.raises(UsageError) as error:
+        find_cases([Path("cases", name) if given == "file" else Path("cases")])
+    assert str(error.value) == (
+        f"cases/{name}: is not a case file; its name must end in .case.yaml; rename it, or it is never run"
+    )
+
+
+@pytest.mark.parametrize("name", ["x.case.yaml.bak", "x.cases.yaml", "case.yaml", "x.case.json", ".x.case.yml"])
+def test_other_files_are_left_alone(tree: Path, name: str) -> None:
+    (tree / "cases" / name).touch()
+    assert find_cases([Path("cases")]) == list(map(Path, CASES))
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,6 +217,43 @@ def test_a_file_name_that_is_no_id_asks_for_one(tmp_path: Path, minimal: str) ->
         ("sweep: {layers: [1, -1]}\nexpect: {recoveries: [{component: mlp_out, layer: 3, metric: l2, value: 1, "
          "within: 0}]}",
          None),
+        ("expect: {baselines: [{metric: l2, value: 314, within: 1e300}]}",
+         "5:55: expect.baselines[0].within: 1e+300 is more than the baseline itself; at most 314"),
+        ("expect: {baselines: [{metric: l2, value: 0, within: 2}]}",
+         "5:53: expect.baselines[0].within: 2 is more than the baseline itself; at most 1"),
+        ("expect: {baselines: [{metric: l2, value: 314, within: 313}, {metric: mse, value: 0, within: 1}]}", None),
+        ("expect: {recoveries: [{component: mlp_out, layer: 1, metric: l2, value: 60, within: 1e300}]}",
+         "5:85: expect.recoveries[0].within: within 1e+300 points of 60 %, 0 % and 100 % would both do"),
+        ("expect: {recoveries: [{component: mlp_out, layer: 1, metric: l2, value: 60, within: 59}]}", None),
+        ("expect: {recoveries: [{component: mlp_out, layer: 1, metric: l2, value: -298, within: 200}]}", None),
+        ("expect: {baseline_range: [{metric: l2, at_least: 0}]}",
+         "5:50: expect.baseline_range[0].at_least: l2 is never below 0, so any baseline would do"),
+        ("expect: {baseline_range: [{metric: l2, at_most: 1e300}]}",
+         "5:49: expect.baseline_range[0].at_most: expected a number of at most 1e+78, found 1e+300"),
+        ("metrics: [logit_diff, l2]\nexpect: {baseline_range: [{metric: logit_diff, at_least: 0}, "
+         "{metric: l2, at_least: 1}]}", None),
+        ("expect: {minimum_recovery: [{at_least: -1e300}]}",
+         "5:40: expect.minimum_recovery[0].at_least: expected a number of at least -1000, found -1e+300"),
+        ("tolerance: {oracle_points: 1e300, reference_relative: 1.5}",
+         "5:28: tolerance.oracle_points: expected a number of at most 100, found 1e+300\n"
+         "5:55: tolerance.reference_relative: expected a number of at most 1, found 1.5"),
+        ("expect: {may_find: [ALN001], top_layers: [{layers: [1]}]}",
+         "5:21: expect.may_find[0]: ALN001 ends a job before its numbers, and expect.top_layers states some of the "
+         "same jobs"),
+        ("engines: [native, legacy]\nexpect:\n  engines: {legacy: {findings: [ALN001]}}\n"
+         "  minimum_recovery: [{at_least: 1, engine: legacy}]",
+         "7:33: expect.engines.legacy.findings[0]: ALN001 ends a job before its numbers, and expect.minimum_recovery "
+         "states some of the same jobs"),
+        ("engines: [native, legacy]\nexpect:\n  engines: {legacy: {findings: [ALN001]}}\n"
+         "  minimum_recovery: [{at_least: 1, engine: native}]", None),
+        ("expect: {may_find: [ALN001], top_layers: [{layers: [1], model: tiny}], finite: true}", None),
+        ("xfail: {reason: known, codes: [ORC001, ORC001]}", "5:40: xfail.codes[1]: 'ORC001' is listed twice"),
+        ("xfail: [{reason: known, codes: [XFL001]}]",
+         "5:33: xfail[0].codes[0]: 'XFL001' is not a finding that fails a job; did you mean 'SHF001'?"),
+        ("xfail: {codes: [ORC001]}", "5:8: xfail.reason: is missing"),
+        ("skip: {reason: slow, codes: [ORC001]}", "5:22: skip.codes: is not a field here; did you mean 'model'?"),
+        ("xfail: {reason: known, engine: legacy}",
+         "5:32: xfail.engine: 'legacy' is not an engine of this case; known: native"),
     ],
 )  # fmt: skip
 def test_every_message(problems: Problems, tmp_path: Path, minimal: str, extra: str, message: str | None) -> None:

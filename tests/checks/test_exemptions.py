@@ -59,3 +59,44 @@ def test_what_cannot_be_carried_out_is_refused_all_the_same():
 def test_the_first_entry_that_means_a_job_gives_the_reason():
     skip = ({"reason": "one", "engine": "legacy"}, {"reason": "two", "model": "plan*"}, {"reason": "three"})
     assert run(dial(), skip=skip).reason == "the case says: two"
+
+
+def raising(model, clean, corrupted, component, layers, metric):
+    """An engine with a misspelt name in it."""
+    return lyers  # noqa: F821
+
+
+raising.harness = {"units": "percent", "metrics": ["l2"], "components": ["mlp"]}
+
+
+@pytest.mark.parametrize(
+    ("codes", "status", "expected"),
+    [
+        ((), "passed", {"EXP004", "KNO001"}),
+        (("EXP004", "KNO001"), "passed", {"EXP004", "KNO001"}),
+        (("EXP004",), "failed", {"EXP004"}),
+        (("ORC001",), "failed", set()),
+    ],
+)
+def test_a_known_failure_that_names_codes_is_by_no_others(codes, status, expected):
+    stated = {**BROKEN["expect"], "baselines": ({"metric": "l2", "value": 1, "within": 0},)}
+    result = run(dial(), xfail={"reason": "known", "codes": codes}, metrics=("l2",), expect=stated)
+    assert {finding.code for finding in result.findings} == {"EXP004", "KNO001"}
+    assert ({finding.code for finding in result.findings if finding.expected}, result.status) == (expected, status)
+
+
+@pytest.mark.parametrize(("codes", "status"), [((), "failed"), (("ENG001",), "passed"), (("EXP004",), "failed")])
+def test_an_engine_that_raises_is_a_known_failure_only_by_name(codes, status):
+    name = f"{__name__}:raising"
+    result = run(dial(), name, engines=(name,), metrics=("l2",), xfail={"reason": "known", "codes": codes})
+    assert ({finding.code for finding in result.findings}, result.status) == ({"ENG001"}, status)
+
+
+def test_an_engine_that_cannot_be_imported_is_refused_all_the_same():
+    name = "no_such_module:patch"
+    assert run(dial(), name, engines=(name,), metrics=("l2",), xfail="known").status == "refused"
+
+
+def test_a_known_failure_that_passes_fails_whatever_it_names():
+    result = run(dial(), xfail=({"reason": "known", "codes": ("ORC001",)},), metrics=("l2",))
+    assert (result.status, [finding.code for finding in result.findings]) == ("failed", ["XFL001"])

@@ -57,8 +57,8 @@ def test_an_engine_that_cannot_be_asked_is_named(project: Project, options: tupl
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlxterp") is not None, reason="mlxterp is installed")
-def test_a_guest_that_is_not_installed_is_skipped_with_how_to_install_it(project: Project) -> None:
+def test_a_guest_that_is_not_installed_is_refused_with_how_to_install_it(project: Project) -> None:
     project.case("c")
-    got = project.run("--with-engine", "mlxterp")
-    assert (got.code, got.statuses) == (0, {"c[mlxterp@good]": "skipped", "c[native@good]": "passed"})
-    assert "pip install" in got.out
+    got = project.run_inside("--with-engine", "mlxterp")
+    assert (got.code, got.result) == (4, None)
+    assert "--with-engine mlxterp: mlxterp is not installed; pip install" in got.err

@@ -278,7 +278,7 @@ def test_prune_never_follows_a_link_out_of_the_project(strays: Project, linked: 
 def test_the_snapshots_of_an_installed_package_are_left_alone(
     stored: Project, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(case_files, "BUNDLED", stored.folder / "cases")
+    monkeypatch.setattr(case_files, "INSTALLED", stored.folder / "cases")
     stored.write(STRAY, stored.snapshot().read_text(encoding="utf-8"))
     before = files(stored)
     got = snapshots(stored, *command, "cases")

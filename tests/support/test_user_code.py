@@ -124,3 +124,32 @@ def test_whatever_an_engine_raises_is_said_of_the_engine(
     assert RAISED[body] in got.out + got.err
     assert "Traceback" not in got.out + got.err
     assert "internal error" not in got.err
+
+
+@pytest.mark.parametrize("where", ["import", "call"])
+@pytest.mark.parametrize(("status", "code"), [(0, 3), (1, 1)])
+def test_an_engine_that_ends_the_process_past_python_never_passes(
+    project: Project, where: str, status: int, code: int
+) -> None:
+    leave = f"import os; os._exit({status})"
+    declared = "patch.harness = {'units': 'percent', 'metrics': ['l2'], 'components': ['mlp']}\n"
+    project.write(
+        "leaving.py",
+        f"{leave if where == 'import' else ''}\n"
+        f"def patch(model, clean, corrupted, component, layers, metric):\n    {leave}\n\n{declared}",
+    )
+    project.case("c", more="metrics: [l2]\n")
+    got = project.run("--with-engine", "leaving:patch", "--allow-code", PYTHONPATH=str(project.folder))
+    assert (got.code, got.result) == (code, None)
+    assert ("somebody's code ended the process: os._exit(0)" in got.err) is (status == 0)
+
+
+def test_a_child_process_of_an_engine_ends_as_it_likes(project: Project) -> None:
+    forking = (
+        "import os\nchild = os.fork()\nif child == 0:\n    os._exit(0)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0\ndef patch(*_): ...\n"
+    )
+    project.write("forking.py", forking)
+    got = project.run("--with-engine", "forking:patch", "--allow-code", PYTHONPATH=str(project.folder))
+    assert "has no argument" in got.err
+    assert "ended the process" not in got.err

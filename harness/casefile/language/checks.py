@@ -27,8 +27,10 @@ def unchecked(expect: Expect, reference: str | None, checks: Collection[str]) ->
     for path, value, check, asked in stated:
         if value and check not in checks:
             yield Refusal(path, f"{asked} by the check {check!r}, which `checks` leaves out", at_key=True)
+    yield from _ended_before(("expect",), expect, expect, None)
     yield from _switched_off(("expect",), expect, checks)
     for engine, expectation in expect.engines.items():
+        yield from _ended_before(("expect", "engines", engine), expectation, expect, engine)
         yield from _switched_off(("expect", "engines", engine), expectation, checks)
 
 
@@ -38,3 +40,22 @@ def _switched_off(path: tuple[str, ...], expectation: Expectation, checks: Colle
         if check not in (*checks, *ALWAYS_ON):
             message = f"{code} comes from the check {check!r}, which `checks` leaves out"
             yield Refusal((*path, "findings", index), message)
+
+
+_NUMBERS = ("baselines", "recoveries", "baseline_range", "top_layers", "minimum_recovery", "rank_order")
+
+
+def _ended_before(
+    path: tuple[str, ...], expectation: Expectation, expect: Expect, engine: str | None
+) -> Iterator[Refusal]:
+    """Yield ALN001, with which a job ends before it has numbers, beside numbers that are stated of the same jobs."""
+    stated = [
+        key for key in _NUMBERS
+        for entry in getattr(expect, key)
+        if entry.model is None and entry.engine in (None, engine)
+    ]  # fmt: skip
+    for key in ("findings", "may_find") if stated else ():
+        codes = getattr(expectation, key)
+        if "ALN001" in codes:
+            said = f"ALN001 ends a job before its numbers, and expect.{stated[0]} states some of the same jobs"
+            yield Refusal((*path, key, codes.index("ALN001")), said)

@@ -7,7 +7,7 @@ entry that is not narrowed speaks of every job and every curve of the case.
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,7 @@ from harness.casefile.language.fields import (
     DISTINCT,
     FLAG,
     LIST,
+    MAPPING,
     TEXT,
     Component,
     Engine,
@@ -28,7 +29,7 @@ from harness.casefile.language.fields import (
     either,
     refuse,
 )
-from harness.vocabulary import METRICS
+from harness.vocabulary import METRICS, Finding
 from harness.vocabulary.findings import FINDINGS
 
 # An expectation about expectations would be circular.
@@ -38,6 +39,14 @@ BACKENDS = ("cpu", "metal", "cuda")
 MetricName = Annotated[str, NameOf("a metric", tuple(METRICS), or_code=True)]
 FindingCode = Annotated[str, NameOf("a finding to expect", EXPECTABLE)]
 FindingCodes = Annotated[tuple[FindingCode, ...], DISTINCT]
+# An expectation that fails is a failure like others; only that of the failure itself is none.
+FAILING = tuple(code for code, kind in FINDINGS.items() if code != "XFL001" and "/" not in kind.check)
+FailureCodes = Annotated[tuple[Annotated[str, NameOf("a finding that fails a job", FAILING)], ...], DISTINCT]
+
+
+_DISTANCES = ("l2", "mse", "cosine", "kl_divergence")
+# Logits of float32 are at most 7e38 apart, and a mean square 5e77.
+Bound = Annotated[Number, Field(ge=-1e78, le=1e78)]
 
 
 class OfJobs(StrictModel):
@@ -65,11 +74,25 @@ class Known(OfJobs):
     value: Number = Field(description="what it is")
     within: Size = Field(description="how far it may be away")
 
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if message := self._void():
+            raise refuse([Refusal(("within",), message)])
+        return self
+
+    def _void(self) -> str | None:
+        """Return why anything would be within this distance, if so."""
+        return None
+
 
 class KnownBaseline(Known):
     """A known baseline; `value` and `within` are in the metric's own unit."""
 
     component: Component | None = Field(default=None, description="the component; a baseline is that of all")
+
+    def _void(self) -> str | None:
+        most = max(abs(self.value), 1.0)
+        return f"{self.within:g} is more than the baseline itself; at most {most:g}" if self.within > most else None
 
 
 class KnownRecovery(Known):
@@ -80,13 +103,17 @@ class KnownRecovery(Known):
     position: int | None = Field(default=None, description="the token, in a sweep with positions: each")
     head: int | None = Field(default=None, description="the head, of the component z")
 
+    def _void(self) -> str | None:
+        anything = self.value - self.within <= 0 and self.value + self.within >= 100
+        return f"within {self.within:g} points of {self.value:g} %, 0 % and 100 % would both do" if anything else None
+
 
 class BaselineRange(OfJobs):
     """The range that a baseline must stand in, in the metric's own unit."""
 
     metric: MetricName = Field(description="the metric")
-    at_least: Number | None = Field(default=None, description="the lower end")
-    at_most: Number | None = Field(default=None, description="the upper end")
+    at_least: Bound | None = Field(default=None, description="the lower end")
+    at_most: Bound | None = Field(default=None, description="the upper end")
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> Self:
@@ -94,6 +121,8 @@ class BaselineRange(OfJobs):
             raise refuse([Refusal((), "needs at_least, at_most or both")])
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
             raise refuse([Refusal(("at_most",), f"is below at_least, {self.at_least:g}")])
+        if self.at_most is None and (self.at_least or 0) <= 0 and self.metric in _DISTANCES:
+            raise refuse([Refusal(("at_least",), f"{self.metric} is never below 0, so any baseline would do")])
         return self
 
 
@@ -113,7 +142,7 @@ class TopLayers(OfCurves):
 class MinimumRecovery(OfCurves):
     """The recovery (percent) that one layer, or the best one, must reach."""
 
-    at_least: Number = Field(description="percent")
+    at_least: Annotated[Number, Field(ge=-1000)] = Field(description="percent")
     layer: int | None = Field(default=None, description="this layer; the best one without it")
 
 
@@ -159,12 +188,39 @@ class Exemption(OfJobs):
     backend: Annotated[str, NameOf("a backend", BACKENDS)] | None = Field(default=None, description="only there")
 
 
+class KnownFailure(Exemption):
+    """Jobs that are known to fail, why, and with which findings."""
+
+    codes: FailureCodes = Field(default=(), description="the findings that fail them; without it any but ENG001")
+
+    def explains(self, finding: Finding) -> bool:
+        """Return whether a job's failure by this finding is the one that is known.
+
+        An engine that raises may do so for want of a letter in its own code: that is known only where it is named.
+        """
+        return finding.code in self.codes if self.codes else finding.code != "ENG001"
+
+
+_REASONS = "the reason, an entry with a reason, or a list of them"
 Exemptions = Annotated[
-    Annotated[Text, TEXT] | Annotated[tuple[Exemption, ...], Field(min_length=1), LIST],
-    either("the reason, or a list of jobs with a reason each"),
+    Annotated[Text, TEXT] | Annotated[Exemption, MAPPING] | Annotated[tuple[Exemption, ...], Field(min_length=1), LIST],
+    either(_REASONS),
+]
+KnownFailures = Annotated[
+    Annotated[Text, TEXT]
+    | Annotated[KnownFailure, MAPPING]
+    | Annotated[tuple[KnownFailure, ...], Field(min_length=1), LIST],
+    either(_REASONS),
 ]
 
 
-def exemptions(written: str | tuple[Exemption, ...]) -> tuple[Exemption, ...]:
+E = TypeVar("E", bound=Exemption)
+
+
+def exemptions(written: str | E | tuple[E, ...] | None, kind: type[E]) -> tuple[E, ...]:
     """Return the entries of a `skip` or `xfail`; the reason alone is one for every job."""
-    return (Exemption(reason=written),) if isinstance(written, str) else written
+    if written is None:
+        return ()
+    if isinstance(written, str):
+        return (kind(reason=written),)
+    return written if isinstance(written, tuple) else (written,)

@@ -98,6 +98,7 @@ def _filters(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     lists: dict[KeyPath, Any] = {(key,): data.get(key) for key in ("skip", "xfail")}
     lists |= {("expect", key): value for key, value in expect.items()} if isinstance(expect, dict) else {}
     for path, entries in lists.items():
-        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        items = enumerate(entries) if isinstance(entries, list) else ()
+        for where, entry in ((path, entries), *(((*path, index), item) for index, item in items)):
             if isinstance(entry, dict) and isinstance(entry.get("model"), str):
-                yield (*path, index, "model"), entry["model"]
+                yield (*where, "model"), entry["model"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from harness.casefile.language.expected import OfJobs, exemptions
+from harness.casefile.language.expected import Exemption, OfJobs, exemptions
 from harness.casefile.language.fields import Refusal
 from harness.casefile.language.names import is_pattern
 from harness.casefile.language.schema import CaseFile
@@ -44,8 +44,8 @@ def _entries(case: CaseFile) -> Iterator[tuple[KeyPath, OfJobs]]:
         for index, entry in enumerate(entries if isinstance(entries, tuple) else ()):
             yield ("expect", key, index), entry
     for key, written in (("skip", case.skip), ("xfail", case.xfail)):
-        for index, exempt in enumerate(exemptions(written or ())):
-            yield (key, index), exempt
+        for index, exempt in enumerate(exemptions(written, Exemption)):
+            yield (key, index) if isinstance(written, tuple) else (key,), exempt
 
 
 def _foreign(case: CaseFile) -> Iterator[Refusal]:

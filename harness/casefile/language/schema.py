@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from harness.casefile.compose.include import Includes
 from harness.casefile.compose.variants import Matrix
 from harness.casefile.language.checks import CHECKS, unchecked
-from harness.casefile.language.expected import Exemptions, Expect, MetricName
+from harness.casefile.language.expected import Exemptions, Expect, KnownFailures, MetricName
 from harness.casefile.language.fields import (
     AMOUNT,
     DISTINCT,
@@ -31,7 +31,8 @@ from harness.casefile.language.fields import (
     Engine,
     Models,
     NameOf,
-    Size,
+    Points,
+    Share,
     Slug,
     StrictModel,
     TagName,
@@ -73,16 +74,19 @@ class SweepFields(StrictModel):
 
 
 class Tolerance(StrictModel):
-    """How far numbers may be away: recoveries in percentage points, baselines relative to their size."""
+    """How far numbers may be away: recoveries in percentage points, baselines relative to their size.
 
-    recovery_points: Size = Field(default=0.05, description="a recovery from its snapshot")
-    baseline_relative: Size = Field(default=1e-4, description="a baseline from its snapshot")
-    cross_backend_points: Size = Field(default=5.0, description="a recovery from another backend's snapshot")
-    cross_backend_relative: Size = Field(default=0.05, description="a baseline from another backend's snapshot")
-    oracle_points: Size = Field(default=0.5, description="a recovery from float64 on the same logits")
-    oracle_relative: Size = Field(default=0.005, description="a baseline from float64 on the same logits")
-    reference_points: Size = Field(default=0.5, description="a recovery from the reference engine's")
-    reference_relative: Size = Field(default=0.005, description="a baseline from the reference engine's")
+    Over 100 points or the whole size, nothing would be compared.
+    """
+
+    recovery_points: Points = Field(default=0.05, description="a recovery from its snapshot")
+    baseline_relative: Share = Field(default=1e-4, description="a baseline from its snapshot")
+    cross_backend_points: Points = Field(default=5.0, description="a recovery from another backend's snapshot")
+    cross_backend_relative: Share = Field(default=0.05, description="a baseline from another backend's snapshot")
+    oracle_points: Points = Field(default=0.5, description="a recovery from float64 on the same logits")
+    oracle_relative: Share = Field(default=0.005, description="a baseline from float64 on the same logits")
+    reference_points: Points = Field(default=0.5, description="a recovery from the reference engine's")
+    reference_relative: Share = Field(default=0.005, description="a baseline from the reference engine's")
 
 
 class CaseFile(StrictModel):
@@ -111,7 +115,7 @@ class CaseFile(StrictModel):
     precision: bool = Field(default=False, description="sweep again in float32, which gives each recovery an error bar")
     matrix: Matrix | None = Field(default=None, description="what varies: a case for every combination")
     skip: Exemptions | None = Field(default=None, description="jobs that are not run, and why")
-    xfail: Exemptions | None = Field(default=None, description="jobs that are known to fail, and why; passing fails")
+    xfail: KnownFailures | None = Field(default=None, description="jobs that are known to fail, and why; passing fails")
     expect: Expect = Field(default=Expect(), description="what must come out")
 
     @model_validator(mode="after")

@@ -46,7 +46,8 @@ def _not_a_file(path: Path) -> str:
 def nearest_path(path: Path) -> str:
     """Return `; did you mean 'x'?` for the entry of the same folder whose name is nearest, or nothing."""
     try:
-        names = [entry.name for entry in path.parent.iterdir()]
+        # A link to nothing has the name itself.
+        names = [entry.name for entry in path.parent.iterdir() if entry.name != path.name]
     except OSError:
         return ""
     near = difflib.get_close_matches(path.name, sorted(names), n=1)

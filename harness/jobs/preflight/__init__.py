@@ -93,6 +93,11 @@ def _layers(case: Case, shape: ModelShape) -> Iterator[Refused | Unknown]:
             yield Refused(path, f"layer {layer} does not exist; there are layers 0 to {shape.layers - 1}")
         elif path[0] == "sweep" and seen.setdefault(layer % shape.layers, layer) != layer:
             yield Refused(path, f"layer {layer} is layer {seen[layer % shape.layers]} once more")
+    swept = len(case.asked_sweep.layers or range(shape.layers))
+    for index, entry in enumerate(case.expect.top_layers):
+        if entry.among is not None and entry.among >= swept:
+            message = f"{swept} layers are swept, so among {entry.among} any would do"
+            yield Refused(("expect", "top_layers", index, "among"), message)
 
 
 def _named_layers(case: Case) -> Iterator[tuple[KeyPath, int]]:
@@ -123,8 +128,7 @@ def _lacks_snapshot(job: Job) -> bool:
     """Return whether a run would compare this job with a snapshot, and there is none for any backend."""
     from harness.snapshots import location_of
 
-    must, _ = job.case.expectation(job.engine)
-    if "snapshot" not in job.case.checks or must or job.case.skip:
+    if not job.has_snapshot or job.case.skip:
         return False
     location = location_of(job.case.path, job.name, "*")
     return not any(location.parent.glob(location.name))

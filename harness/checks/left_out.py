@@ -1,0 +1,38 @@
+"""What a case asks of a job and nobody looked at, in words: that a job passed says nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.casefile import Case, OfJobs
+from harness.engines import Engine, engine_named
+from harness.vocabulary import Finding
+
+_STATED = (
+    "baselines", "recoveries", "finite", "baseline_range", "top_layers", "minimum_recovery", "rank_order",
+)  # fmt: skip
+
+
+def without_metric(case: Case, engine: Engine, allow_code: bool) -> Iterator[str]:
+    """Yield the metrics of a case that an engine or the case's reference does not have."""
+    own = [metric for metric in case.metrics if engine.knows(metric)]
+    if lacking := [metric for metric in case.metrics if metric not in own]:
+        yield f"{', '.join(lacking)}, which {engine.name} does not have"
+    if case.reference not in (None, engine.name):
+        reference = engine_named(case.reference, allow_code)
+        if theirs := [metric for metric in own if not reference.knows(metric)]:
+            yield f"{', '.join(theirs)} with the reference {case.reference}, which does not have them"
+
+
+def without_answer(case: Case, engine: str, model: str, findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield what a case states of numbers, where the job ended before there were any."""
+    stated = [key for key in _STATED if any(entry.meant(engine, model) for entry in _entries(case, key))]
+    if case.reference not in (None, engine):
+        stated.append("reference")
+    if stated:
+        codes = " ".join(dict.fromkeys(finding.code for finding in findings))
+        yield f"expect.{', '.join(stated)}: {codes} ended the job before its numbers"
+
+
+def _entries(case: Case, key: str) -> Sequence[OfJobs]:
+    return case.expect.must_be_finite() if key == "finite" else getattr(case.expect, key)
