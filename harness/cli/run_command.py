@@ -170,7 +170,10 @@ def _report(run: RunResult, options: RunOptions) -> None:
 _FIXED = (
     f"-c{CONFIGURATION}",
     "--noconftest",
-    "--collect-in-virtualenv",
+    # The folder that the plugin fills with the planned case files.
+    "--rootdir=.",
+    "--confcutdir=.",
+    ".",
     # Whoever compared snapshots before has loaded syrupy already; its asserts are not what a run is about.
     "-Wignore::pytest.PytestAssertRewriteWarning",
     "-pno:terminal",
@@ -189,15 +192,14 @@ _PASSED_ON = {
 """Field of RunOptions -> the option of pytest or of the plugin that does it."""
 
 
-def _arguments(run: PlannedRun, options: RunOptions) -> Iterator[str]:
+def _arguments(options: RunOptions) -> Iterator[str]:
     """Yield pytest's arguments. The selection is no part of them: the plugin is given the planned run itself."""
-    yield from (*_FIXED, f"--rootdir={Path.cwd()}")
+    yield from _FIXED
     if options.workers != "0":
         yield f"-n{options.workers}"
     for field, word in _PASSED_ON.items():
         if value := getattr(options, field):
             yield word if value is True else f"{word}={value}"
-    yield from map(str, run.files)
 
 
 def _again(selection: Selection, strict: bool) -> tuple[str, ...]:
@@ -218,7 +220,7 @@ def _pytest(planned: PlannedRun, options: RunOptions) -> int:
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     code = EXIT_INTERRUPTED
     with watching(options.verbosity) as watcher:
-        code = int(pytest.main([*_arguments(planned, options)], plugins=[planned, watcher]))
+        code = int(pytest.main([*_arguments(options)], plugins=[planned, watcher]))
     if planned.refusal:
         click.echo(f"harness: {planned.refusal}", err=True)
     if planned.result is not None:

@@ -26,7 +26,8 @@ def failed_in_last(jobs: Sequence[Job], file: Path) -> list[Job]:
     failed, known = _failed(file), {job.id for job in jobs}
     if gone := [name for name in failed if name not in known]:
         click.echo(f"harness: failed in {file} and not selected now: {', '.join(gone)}", err=True)
-    if left := [job for job in jobs if job.id in failed]:
+    wanted = set(failed)
+    if left := [job for job in jobs if job.id in wanted]:
         return left
     raise NothingToRun(f"none of the selected jobs failed in {file}, or was left out by it")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,20 +133,18 @@ def refuse_shared_ids(jobs: Iterable[Job]) -> None:
     not tell them apart.
     """
     by_id: dict[str, Path] = {}
-    by_name: dict[str, set[Path]] = {}
     for job in jobs:
         file = job.case.path
         if (other := by_id.setdefault(job.case.id, file)) != file:
             raise UsageError(f"{file} and {other} have the same id {job.case.id!r}; give one another `id`")
-        by_name.setdefault(file.name, set()).add(file)
-    for files in by_name.values():
-        if len(files) > 1:
-            _refuse_shared_folders(sorted(files))
+    _refuse_shared_folders(sorted(set(by_id.values())))
 
 
-def _refuse_shared_folders(files: Sequence[Path]) -> None:
+def _refuse_shared_folders(files: Iterable[Path]) -> None:
     from harness.snapshots import folder_of
 
-    for file, other in itertools.combinations(files, 2):
-        if (folder := folder_of(file).resolve()) == folder_of(other).resolve():
-            raise UsageError(f"{file} and {other} store the same snapshots in {folder}; give one another name")
+    by_place: dict[tuple[Path, str], Path] = {}
+    for file in files:
+        folder = folder_of(file).resolve()
+        if (other := by_place.setdefault((folder, file.name), file)) != file:
+            raise UsageError(f"{other} and {file} store the same snapshots in {folder}; give one another name")

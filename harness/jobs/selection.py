@@ -8,8 +8,9 @@ model, so that the command line and pytest start quickly.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,11 @@ class Selection:
 
     def selects(self, job: Job) -> bool:
         """Return whether every filter that is given leaves a job in."""
-        return all(row.keeps(job, names) for row, names in self._filters())
+        return all(row.keeps(job, names) for row, names in self._sets.items())
+
+    @cached_property
+    def _sets(self) -> Mapping[SelectionOption, Set[str]]:
+        return {row: frozenset(names) for row, names in self._filters()}
 
     def refuse_unknown(self, jobs: Collection[Job]) -> None:
         """Raise UsageError for a name that none of the jobs has, with the nearest of theirs."""
@@ -96,9 +101,9 @@ class SelectionOption:
         assert self.of is not None
         return {name for job in jobs for name in self.of(job)}
 
-    def keeps(self, job: Job, names: Collection[str]) -> bool:
+    def keeps(self, job: Job, names: Set[str]) -> bool:
         """Return whether a job has one of the names."""
-        return not self.names_in([job]).isdisjoint(names)
+        return not names.isdisjoint(self.names_in([job]))
 
     def refuse_unknown(self, names: Iterable[str], jobs: Iterable[Job]) -> None:
         """Raise UsageError for a name that none of the jobs has."""

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.pytest_plugin.collecting import RUNNING, SELECTING, CaseModule
+from harness.pytest_plugin.collecting import RUNNING, SELECTING, CaseModule, PlannedFolder, mark_with_tags
 from harness.pytest_plugin.configuring import apply_configuration
 from harness.pytest_plugin.distributing import ModelScheduling
 from harness.pytest_plugin.ending import SessionEnding
 from harness.pytest_plugin.gathering import ResultGathering
-from harness.pytest_plugin.items import CASE_SUFFIX, nodeid_of
+from harness.pytest_plugin.items import CASE_SUFFIX
 from harness.pytest_plugin.running import JobRunning
-from harness.pytest_plugin.selecting import JobSelecting
+from harness.pytest_plugin.selecting import JobSelecting, from_harness_run
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,7 +62,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(part, f"harness-{type(part).__name__}")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> PlannedFolder | None:
+    return PlannedFolder.from_parent(parent, path=path) if from_harness_run(parent.config) else None
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseModule | None:
-    if file_path.name.endswith(CASE_SUFFIX):
-        return CaseModule.from_parent(parent, path=file_path, nodeid=nodeid_of(file_path, parent.config.rootpath))
-    return None
+    return CaseModule.of(file_path, parent) if file_path.name.endswith(CASE_SUFFIX) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    mark_with_tags(config, items)

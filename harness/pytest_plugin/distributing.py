@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.pytest_plugin.items import has_case_files, names_of
+from harness.pytest_plugin.items import names_of
+from harness.pytest_plugin.selecting import has_case_files
 
 
 class ModelScheduling:
@@ -15,7 +16,7 @@ class ModelScheduling:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
         """Give each model to one worker, where the default distribution is asked for and there are case files."""
-        if config.getoption("dist") != "load" or not has_case_files(config.args):
+        if config.getoption("dist") != "load" or not has_case_files(config):
             return None
         from xdist.scheduler import LoadScopeScheduling
 

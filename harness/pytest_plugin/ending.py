@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.pytest_plugin.gathering import ResultGathering
-from harness.pytest_plugin.items import has_case_files
-from harness.pytest_plugin.selecting import JobSelecting, is_worker
+from harness.pytest_plugin.selecting import JobSelecting, has_case_files, is_worker
 from harness.vocabulary.errors import EXIT_NOTHING_RAN, EXIT_PASSED
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class SessionEnding:
         return (
             bool(seen.results or self.selecting.planned)
             or seen.bad_case_file
-            or (seen.interrupted and has_case_files(self.config.args))
+            or (seen.interrupted and has_case_files(self.config))
         )
 
     def _verdict(self, broken: bool) -> RunResult:

@@ -40,9 +40,3 @@ def names_of(nodeid: str) -> tuple[str, str, str] | None:
 def variant_of(nodeid: str) -> str:
     """Return the variant of a case item's node id, empty where its case has none."""
     return nodeid.partition(f"{CASE_SUFFIX}::job[")[2].partition("@")[0].rpartition(VARIANT_MARK)[0]
-
-
-def has_case_files(paths: list[str]) -> bool:
-    """Return whether pytest's arguments name or contain a case file."""
-    files = (Path(path.partition("::")[0]) for path in paths)
-    return any(file.name.endswith(CASE_SUFFIX) or next(file.rglob(f"*{CASE_SUFFIX}"), None) for file in files)

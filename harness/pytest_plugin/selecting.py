@@ -7,6 +7,7 @@ themselves, since jobs do not travel.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.jobs.selection import PlannedRun, Selection
-from harness.pytest_plugin.items import job_of
+from harness.pytest_plugin.items import CASE_SUFFIX, job_of
 
 if TYPE_CHECKING:
     from harness.jobs.planning import Job
@@ -40,6 +41,14 @@ def from_harness_run(config: pytest.Config) -> bool:
     return planned_run(config) is not None or _SELECTION in getattr(config, "workerinput", {})
 
 
+def has_case_files(config: pytest.Config) -> bool:
+    """Return whether `harness run` is at work, or pytest's arguments name or contain a case file."""
+    files = (Path(path.partition("::")[0]) for path in config.args)
+    return from_harness_run(config) or any(
+        file.name.endswith(CASE_SUFFIX) or next(file.rglob(f"*{CASE_SUFFIX}"), None) for file in files
+    )
+
+
 class JobSelecting:
     """The jobs of case files, and the choice among their items."""
 
@@ -50,6 +59,12 @@ class JobSelecting:
         self.planned: tuple[str, ...] = ()
         self.refusal: str | None = None
         self._table: Mapping[str, ModelRow] | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The case files of `harness run`, in its order, by their whole paths."""
+        files = self.run.files if self.run else self.selection.paths
+        return tuple(Path(os.path.abspath(file)) for file in files)
 
     def _selection(self) -> Selection:
         if self.run:
@@ -86,7 +101,8 @@ class JobSelecting:
             return
         selected = {item: job for item, job in jobs.items() if self.selection.selects(job)}
         kept = self._sharded(selected)
-        if dropped := [item for item in jobs if item not in kept]:
+        keeping = set(kept)
+        if dropped := [item for item in jobs if item not in keeping]:
             config.hook.pytest_deselected(items=dropped)
         order = {model: i for i, model in enumerate(dict.fromkeys(jobs[item].row.id for item in kept))}
         kept.sort(key=lambda item: order[jobs[item].row.id])  # stable: jobs of a case stay in their order
@@ -121,7 +137,8 @@ class JobSelecting:
     def pytest_configure_node(self, node: Any) -> None:
         if self.run:
             tables = tuple(str(Path(name).resolve()) for name in self.selection.tables)
-            node.workerinput[_SELECTION] = asdict(replace(self.selection, paths=(), tables=tables))
+            sent = asdict(replace(self.selection, paths=(), tables=tables))
+            node.workerinput[_SELECTION] = {**sent, "paths": [str(file) for file in self.files]}
 
 
 def _refusal(config: pytest.Config, jobs: Collection[Job], selection: Selection) -> str | None:
