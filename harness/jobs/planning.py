@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.casefile import Case, Names, OfJobs, load_cases
-from harness.engines import ENGINES, NAMES, engine_named
+from harness.engines import ENGINES, INSTALLED, NAMES, engine_named
 from harness.models.spec import ModelRow
 from harness.snapshots import SnapshotTolerance
+from harness.vocabulary import is_code
 from harness.vocabulary.errors import CaseFileError, EngineUnavailable, Problem, UsageError
 
 # A variant's name stands before its engine in names of jobs and of snapshots; neither can hold this character.
@@ -45,6 +46,12 @@ class Job:
     def cost(self) -> int:
         """About how long it takes beside other jobs: a pretrained model has more and larger layers than the others."""
         return 10 if self.row.source in ("wheel", "path", "hub") else 1
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether it runs somebody else's code, which may end its process or never come back."""
+        named = (self.engine, *self.case.metrics, *filter(None, [self.case.reference]))
+        return any(is_code(name) or name in INSTALLED for name in named)
 
     @property
     def has_snapshot(self) -> bool:

@@ -74,18 +74,7 @@ def run(
 
     Only Ctrl-C comes through, as JobInterrupted with what there is of the job.
     """
-    blank = JobResult(
-        id=job.id,
-        case=job.case.id,
-        case_file=str(job.case.path),
-        case_line=job.case.line_of("models"),
-        model=job.row.id,
-        engine=job.engine,
-        status=Status.PASSED,
-        about=job.case.about,
-        tags=job.case.tags,
-        sweep=job.case.asked_sweep,
-    )
+    blank = unanswered(job)
     if skipped := exemption(job, exemptions(job.case.skip or ())):
         return replace(blank, status=Status.SKIPPED, reason=f"{BY_CASE}{skipped}")
     try:
@@ -101,6 +90,30 @@ def run(
         raise JobInterrupted(replace(blank, status=Status.INTERRUPTED, reason="interrupted")) from stop
     except BaseException as error:  # noqa: BLE001  a run of hundreds of jobs survives a defect in one of them
         return replace(blank, status=Status.CRASHED, reason=described(error))
+
+
+def unanswered(job: Job, status: Status = Status.PASSED, reason: str | None = None) -> JobResult:
+    """Return the result of a job of which there is no answer."""
+    return JobResult(
+        id=job.id,
+        case=job.case.id,
+        case_file=str(job.case.path),
+        case_line=job.case.line_of("models"),
+        model=job.row.id,
+        engine=job.engine,
+        status=status,
+        reason=reason,
+        about=job.case.about,
+        tags=job.case.tags,
+        sweep=job.case.asked_sweep,
+    )
+
+
+def overdue(job: Job, limit: float, strict: bool = False) -> JobResult:
+    """Return the result of a job that was ended at its limit, in seconds."""
+    said = f"more than {limit:g} s, all of it counted: loading the model, the sweep, the checks"
+    status, findings = judge([Finding("ENG002", said)], *job.case.expectation(job.engine), strict)
+    return _failing_as_expected(replace(unanswered(job, status), findings=findings), job, strict)
 
 
 def exemption(job: Job, entries: Iterable[Exemption]) -> str | None:

@@ -172,7 +172,7 @@ class PlannedRun:
     """
 
     def __init__(self, selection: Selection, jobs: Iterable[Job], chosen: Iterable[Job]):
-        chosen = list(chosen)
+        self.chosen = chosen = list(chosen)
         self.selection = replace(selection, ids=tuple(job.id for job in chosen))
         self.files = tuple(dict.fromkeys(job.case.path for job in chosen))
         self.result: RunResult | None = None

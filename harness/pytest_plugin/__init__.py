@@ -6,6 +6,7 @@
     running       a job, with the model that is in use
     gathering     the results, in the process that owns the terminal
     ending        the verdict over them, the exit code, the result file
+    limiting      the end of a job that takes too long
     distributing  each model to one of xdist's workers
 
 The package is loaded by every pytest that has the harness installed, so it imports nothing heavy at the top.
@@ -23,6 +24,7 @@ from harness.pytest_plugin.distributing import ModelScheduling
 from harness.pytest_plugin.ending import SessionEnding
 from harness.pytest_plugin.gathering import ResultGathering
 from harness.pytest_plugin.items import CASE_SUFFIX
+from harness.pytest_plugin.limiting import JobLimits
 from harness.pytest_plugin.running import JobRunning
 from harness.pytest_plugin.selecting import JobSelecting, from_harness_run
 
@@ -49,6 +51,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--harness-results", default="results", metavar="DIR", help="where snapshot candidates go (default: results)"
     )
     group.addoption(
+        "--harness-job-timeout", type=float, metavar="SECONDS", help="end a job that takes longer; needs xdist's -n"
+    )
+    group.addoption(
         "--harness-memory", metavar="SIZE", help="what a walk's rows may take, as in 2GB; over any case's own"
     )
 
@@ -56,9 +61,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     apply_configuration(config)
     config.stash[SELECTING] = selecting = JobSelecting(config)
-    gathering = ResultGathering(config, selecting)
+    limits = JobLimits(config, selecting)
+    gathering = ResultGathering(config, selecting, limits)
     config.stash[RUNNING] = running = JobRunning(config, selecting.selection, gathering)
-    for part in (selecting, running, gathering, SessionEnding(config, selecting, gathering), ModelScheduling()):
+    ending = SessionEnding(config, selecting, gathering)
+    for part in (selecting, running, gathering, limits, ending, ModelScheduling(limits)):
         config.pluginmanager.register(part, f"harness-{type(part).__name__}")
 
 

@@ -100,7 +100,10 @@ class SessionEnding:
     def _notes(self) -> tuple[str, ...]:
         shard, planned, seen = self.config.getoption("harness_shard"), self.selecting.planned, self.gathering
         empty = bool(shard and planned and not seen.results and not seen.interrupted)
-        return (f"none of the {len(planned)} jobs planned falls to shard {shard}",) if empty else ()
+        notes = [f"none of the {len(planned)} jobs planned falls to shard {shard}"] if empty else []
+        if seen.limits.unkept:
+            notes.append("time limits were not kept: they need `harness run`, or pytest with -n")
+        return tuple(notes)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.refusal:

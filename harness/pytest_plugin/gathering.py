@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.pytest_plugin.items import CASE_SUFFIX, names_of, variant_of
+from harness.pytest_plugin.items import CASE_SUFFIX, names_of
+from harness.pytest_plugin.limiting import JobLimits, ended_how
 from harness.pytest_plugin.selecting import JobSelecting, is_worker
 
 if TYPE_CHECKING:
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 class ResultGathering:
     """Every job's result, and what else there is to be said of a session."""
 
-    def __init__(self, config: pytest.Config, selecting: JobSelecting):
-        self.config, self.selecting = config, selecting
+    def __init__(self, config: pytest.Config, selecting: JobSelecting, limits: JobLimits):
+        self.config, self.selecting, self.limits = config, selecting, limits
         self.results: list[JobResult] = []
         self.bad_case_file = False
         self.interrupted = False
@@ -37,31 +36,31 @@ class ResultGathering:
 
             self.results.append(load_job(sent))
         elif report.failed and names_of(report.nodeid):
-            self.results.append(self._crashed(report))
+            from harness.results.json import dump_job
+
+            self.results.append(crashed := self._crashed(report))
+            report.harness_job = dump_job(crashed)  # type: ignore[attr-defined]  # for whoever shows what goes on
         elif report.when == "call" and not report.skipped and not names_of(report.nodeid):
             self.ordinary_tests_ran = True
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        from harness.jobs.run import unanswered
+        from harness.vocabulary import Status
         from harness.vocabulary.raised import JobInterrupted
 
         # pytest's own way to stop after a fault in collecting is a KeyboardInterrupt of another type.
         self.interrupted = self.interrupted or excinfo.type in (KeyboardInterrupt, JobInterrupted)
+        running = map(self.selecting.job_named, sorted(self.limits.running))
+        self.results += [unanswered(job, Status.INTERRUPTED, "interrupted") for job in running if job]
 
     def _crashed(self, report: pytest.TestReport) -> JobResult:
-        """Return the result of a job that sent none, because its item or its worker broke."""
-        from harness.vocabulary import JobResult, Status
+        """Return the result of a job that sent none, because its item or its worker broke, or it took too long."""
+        from harness.jobs.run import overdue, unanswered
+        from harness.vocabulary import Status
 
-        name, engine, model = names_of(report.nodeid) or (report.nodeid, "", "")
-        file = Path(os.path.abspath(self.config.rootpath / name))
-        cases = {job.case.variant: job.case.id for job in self.selecting.jobs_of(file)}
-        case = cases[variant_of(report.nodeid)]
-        reason = str(report.longrepr).strip().splitlines()
-        return JobResult(
-            id=f"{case}[{engine}@{model}]",
-            case=case,
-            case_file=str(file),
-            model=model,
-            engine=engine,
-            status=Status.CRASHED,
-            reason=reason[-1] if reason else report.when,
-        )
+        job = self.selecting.job_named(report.nodeid)
+        assert job is not None
+        if limit := self.limits.overdue.get(report.nodeid):
+            return overdue(job, limit, self.config.getoption("harness_strict"))
+        lines = str(report.longrepr).strip().splitlines() or [report.when or ""]
+        return unanswered(job, Status.CRASHED, ended_how(getattr(report, "node", None)) or lines[-1])

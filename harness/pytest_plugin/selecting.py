@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.jobs.selection import PlannedRun, Selection
-from harness.pytest_plugin.items import CASE_SUFFIX, job_of
+from harness.pytest_plugin.items import CASE_SUFFIX, job_of, names_of, variant_of
 
 if TYPE_CHECKING:
     from harness.jobs.planning import Job
@@ -59,6 +59,7 @@ class JobSelecting:
         self.planned: tuple[str, ...] = ()
         self.refusal: str | None = None
         self._table: Mapping[str, ModelRow] | None = None
+        self._read: dict[Path, list[Job]] = {}
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -80,16 +81,28 @@ class JobSelecting:
 
     def jobs_of(self, path: Path) -> list[Job]:
         """Return the jobs of a case file. Raises UsageError for one that is not in order."""
+        if self.run and (jobs := self.run.jobs_of(path)):
+            return jobs
+        if path not in self._read:
+            self._read[path] = self._jobs_in(path)
+        return self._read[path]
+
+    def _jobs_in(self, path: Path) -> list[Job]:
         from harness.jobs.narrowing import narrowed_jobs
         from harness.jobs.planning import jobs_in
         from harness.models import load_table
 
-        if self.run and (jobs := self.run.jobs_of(path)):
-            return jobs
         if self._table is None:
             self._table = load_table(map(Path, self.selection.tables))
         jobs = jobs_in(path, self._table, self.selection.allow_code, self.selection.also)
         return narrowed_jobs(jobs, self.selection.metrics, self.selection.components)
+
+    def job_named(self, nodeid: str) -> Job | None:
+        """Return the job of a case item's node id, or None where its case file no longer has it."""
+        name, engine, model = names_of(nodeid) or ("", "", "")
+        jobs = self.jobs_of(Path(os.path.abspath(self.config.rootpath / name)))
+        named = (job for job in jobs if (job.engine, job.row.id) == (engine, model))
+        return next((job for job in named if job.case.variant == variant_of(nodeid)), None)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
