@@ -55,13 +55,11 @@ def _by_model(limits: JobLimits) -> Any:
                 killer = super().remove_node(node)
             finally:
                 self._holding = False
-            # A worker may die before its first job, or be ended for one that has just sent its result.
-            if killer not in limits.running:
-                killer = None
-            _withdraw(self.workqueue, killer)
+            # A worker may die before its first job, and after the last word of one.
+            _withdraw(self.workqueue, killer if killer in limits.running | limits.reported else None)
             for other in self.assigned_work:
                 self._reschedule(other)
-            return killer
+            return killer if killer in limits.running else None
 
     return ByModel
 

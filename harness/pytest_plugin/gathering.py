@@ -36,12 +36,21 @@ class ResultGathering:
 
             self.results.append(load_job(sent))
         elif report.failed and names_of(report.nodeid):
-            from harness.results.json import dump_job
-
-            self.results.append(crashed := self._crashed(report))
-            report.harness_job = dump_job(crashed)  # type: ignore[attr-defined]  # for whoever shows what goes on
+            self.results.append(self._crashed(report))
         elif report.when == "call" and not report.skipped and not names_of(report.nodeid):
             self.ordinary_tests_ran = True
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
+        """Give the report of a job whose worker ended the job's result, which pytest then counts as any other."""
+        if names_of(report.nodeid) is None:
+            return
+        from harness.results.json import dump_job
+        from harness.vocabulary import Status
+
+        result = self._crashed(report)
+        report.when, report.outcome = "call", "passed" if result.status is Status.PASSED else "failed"
+        report.harness_job = dump_job(result)  # type: ignore[attr-defined]  # as JobRunning does
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         from harness.jobs.run import unanswered

@@ -34,6 +34,7 @@ class JobLimits:
         self.unkept = False
         """Whether a limit was not kept, because the job runs in this process or is dealt out by somebody else."""
         self.running: set[str] = set()
+        self.reported: set[str] = set()
         self.node_of: Callable[[str], Any] = lambda nodeid: None
         """Which worker has a job; the scheduler knows."""
         self.nodes: list[Any] = []
@@ -72,14 +73,12 @@ class JobLimits:
             self._watch = threading.Thread(target=self._end_what_is_due, daemon=True)
             self._watch.start()
 
-    # A job is over with its report; what pytest does afterwards is no part of it.
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or report.failed or report.skipped:
-            self.ended(report.nodeid)
+            self.running.discard(report.nodeid)
+            self.reported.add(report.nodeid)
 
-    def ended(self, nodeid: str) -> None:
-        """Forget a job that has a result."""
-        self.running.discard(nodeid)
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
         with self._changed:
             self._due.pop(nodeid, None)
 
@@ -100,7 +99,7 @@ class JobLimits:
             node = self.node_of(nodeid)
             self.unkept = self.unkept or node is None
             if node is not None:
-                self.overdue[nodeid] = limit
+                self.overdue[nodeid] = limit  # of no account where the job has sent its result and hangs afterwards
                 _kill(node)
                 threading.Thread(target=_give_up, args=(node,), daemon=True).start()
 
