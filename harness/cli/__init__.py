@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -111,8 +112,14 @@ def exit_code_of(args: Sequence[str] | None = None) -> int:
         click.echo(f"harness: somebody's code ended the process: SystemExit({end.code!r})", err=True)
         return EXIT_INTERNAL
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+            click.echo(f"harness: {error.filename or 'a file'} cannot be written: {error.strerror}", err=True)
+            return EXIT_USAGE
         if os.environ.get("HARNESS_TRACEBACK"):
             raise
         click.echo(f"harness: internal error: {described(error)}", err=True)
         click.echo("harness: set HARNESS_TRACEBACK=1 for the traceback, and please report it", err=True)
         return EXIT_INTERNAL
+
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)

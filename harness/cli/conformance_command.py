@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.parameters import OutputFile
-from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UnknownName
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, EXIT_USAGE, UnknownName
 
 if TYPE_CHECKING:
     from harness.laws.conformance.report import Conformance
@@ -40,13 +40,16 @@ def command(
     from harness.support.files import write_text
 
     report = _asked(name, allow_code, every, names, only)
+    code = EXIT_FINDINGS if report.count("fail") else EXIT_PASSED if report.count("pass") else EXIT_NOTHING_RAN
     for file, render in ((json_file, reports.as_json), (junit, reports.as_junit), (output, reports.as_markdown)):
-        if file:
-            write_text(file, render(report))
-    _print(report, verbose)
-    if report.count("fail"):
-        return EXIT_FINDINGS
-    return EXIT_PASSED if report.count("pass") else EXIT_NOTHING_RAN
+        try:
+            if file:
+                write_text(file, render(report))
+        except OSError as error:
+            click.echo(f"harness: {file} cannot be written: {error.strerror or error}", err=True)
+            code = code or EXIT_USAGE
+    _print(report, verbose, code)
+    return code
 
 
 def _asked(name: str, allow_code: bool, every: bool, names: Sequence[str], only: Sequence[str]) -> Conformance:
@@ -84,7 +87,7 @@ def _rows(engine: Any, name: str, allow_code: bool, every: bool, rows: Any, laws
         yield cells
 
 
-def _print(report: Conformance, verbose: bool) -> None:
+def _print(report: Conformance, verbose: bool, code: int) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -111,4 +114,4 @@ def _print(report: Conformance, verbose: bool) -> None:
         screen.print(Text(f"    harness conformance --engine {report.engine} --row {rows[0]} --law {cell.law}"))
     for text, number in reasons.items() if verbose else ():
         screen.print(Text(f"[{number}] {text}"))
-    screen.print(Text(report.verdict()))
+    screen.print(Text(f"{report.verdict()} (exit code {code})"))

@@ -148,7 +148,8 @@ def run_jobs(selection: Selection, planned: Sequence[Job], chosen: Sequence[Job]
     run = PlannedRun(selection, narrowed_jobs(planned, selection.metrics, selection.components), chosen)
     code = _pytest(run, options)
     if run.result is not None:
-        _report(run.result, options)
+        reported = _report(run.result, run.selection, options)
+        code = code or reported
     if (
         (options.keyword or options.marks)
         and code == EXIT_NOTHING_RAN
@@ -167,11 +168,21 @@ def _refuse_impossible(selection: Selection, options: RunOptions) -> None:
         refuse_installed(selection.paths)
 
 
-def _report(run: RunResult, options: RunOptions) -> None:
+def _report(run: RunResult, selection: Selection, options: RunOptions) -> int:
+    """Write and print what there is to be said of a run, and return the exit code that its last line names."""
+    from harness.results.reports.terminal import console, print_run
+    from harness.vocabulary.verdict import unwritten
+
     for file in options.reports:
-        write(run, file)
+        try:
+            write(run, file)
+        except UsageError as error:
+            run = unwritten(run, str(error))
+    again = _again(selection, options.strict)
+    print_run(run, console(), options.strict, options.verbosity, again)
     if options.annotations:
         click.echo(REPORTS["annotations"](run), nl=False)
+    return run.exit_code
 
 
 _SPARE_WORKERS = 10
@@ -227,7 +238,6 @@ def _pytest(planned: PlannedRun, options: RunOptions) -> int:
     import pytest
 
     from harness.cli.watching import watching
-    from harness.results.reports.terminal import console, print_run
 
     # Neither the caller's options nor other people's plugins have a say in a verdict.
     for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
@@ -240,8 +250,6 @@ def _pytest(planned: PlannedRun, options: RunOptions) -> int:
         click.echo(f"harness: {planned.refusal}", err=True)
     if planned.result is not None:
         remember(planned.result, Path(options.results))
-        again = _again(planned.selection, options.strict)
-        print_run(planned.result, console(), options.strict, options.verbosity, again)
     elif code == EXIT_INTERNAL:
         click.echo("harness: pytest reports an internal error, above", err=True)
     return code

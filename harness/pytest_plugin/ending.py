@@ -12,7 +12,7 @@ import pytest
 
 from harness.pytest_plugin.gathering import ResultGathering
 from harness.pytest_plugin.selecting import JobSelecting, has_case_files, is_worker
-from harness.vocabulary.errors import EXIT_NOTHING_RAN, EXIT_PASSED
+from harness.vocabulary.errors import EXIT_NOTHING_RAN, EXIT_PASSED, EXIT_USAGE
 
 if TYPE_CHECKING:
     from harness.vocabulary import RunResult
@@ -31,7 +31,11 @@ class SessionEnding:
     # Innermost of the wrappers: after syrupy has had its say, before the terminal prints its summary.
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
-        outcome = yield
+        unwritten = None
+        try:
+            outcome = yield
+        except OSError as error:  # pytest's JUnit file
+            outcome, unwritten = None, str(error)
         self.refusal = self.selecting.refusal
         if self.refusal:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -40,9 +44,18 @@ class SessionEnding:
         self.run_result = self._verdict(broken=session.exitstatus == pytest.ExitCode.INTERNAL_ERROR)
         if not self._pytest_has_its_say(session.exitstatus):
             session.exitstatus = self.run_result.exit_code
+        if unwritten is not None:
+            self._unwritten(f"{self.config.getoption('xmlpath', None)} cannot be written: {unwritten}", session)
         if name := self.config.getoption("harness_json"):
             self._write(self.run_result, Path(name), session)
         return outcome
+
+    def _unwritten(self, why: str, session: pytest.Session) -> None:
+        from harness.vocabulary.verdict import unwritten
+
+        assert self.run_result is not None
+        self.run_result = unwritten(self.run_result, why)
+        session.exitstatus = session.exitstatus or EXIT_USAGE
 
     def _pytest_has_its_say(self, status: int) -> bool:
         """Return whether pytest's own exit code stands: beside cases that pass or were skipped, ordinary tests decide.
@@ -63,8 +76,7 @@ class SessionEnding:
         try:
             write(run, path)
         except OSError as error:
-            self.refusal = f"{path} cannot be written: {error}"
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            self._unwritten(f"{path} cannot be written: {error}", session)
 
     def _concerned(self) -> bool:
         """Return whether the session has anything to do with case files."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from harness.vocabulary import Finding, JobResult, Status
+from harness.vocabulary import Finding, JobResult, RunResult, Status
 from harness.vocabulary.errors import (
     EXIT_FINDINGS,
     EXIT_INTERNAL,
@@ -55,6 +55,11 @@ def of_run(jobs: Sequence[JobResult], *besides: Status) -> tuple[Status, int]:
     """Return the verdict of a run and its exit code: the gravest status of its jobs, and of what happened besides."""
     statuses = {*(job.status for job in jobs), *besides}
     return next((each for each in _BY_GRAVITY if each[0] in statuses), (Status.SKIPPED, EXIT_NOTHING_RAN))
+
+
+def unwritten(run: RunResult, why: str) -> RunResult:
+    """Return a run of which a file could not be written: said beside its verdict, and never exit code 0."""
+    return replace(run, exit_code=run.exit_code or EXIT_USAGE, notes=(*run.notes, why))
 
 
 _BY_GRAVITY = (

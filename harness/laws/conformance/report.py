@@ -52,7 +52,7 @@ class Conformance:
 
     def verdict(self) -> str:
         """Return the last line: what passed and what did not."""
-        word = "FAILED" if self.count(FAIL) else "PASSED"
+        word = "FAILED" if self.count(FAIL) else "PASSED" if self.count(PASS) else "NOTHING RAN"
         return (
             f"{word}: {self.count(PASS)} cells passed, {self.count(FAIL)} failed, {self.count(SKIP)} skipped, "
             f"{len(self.breaches)} of {len(self.laws)} laws broken, in {self.duration_s:.1f} s"
