@@ -40,7 +40,7 @@ class CaseModule(pytest.Module):
     def of(cls, file: Path, parent: pytest.Collector) -> CaseModule:
         """Return the module of a case file. Its name is the file's, for `-k`; its id begins with its path."""
         nodeid = nodeid_of(file, parent.config.rootpath)
-        return cls.from_parent(parent, path=file, name=file.name, nodeid=nodeid)  # type: ignore[no-any-return]
+        return cls.from_parent(parent, path=file, name=file.name, nodeid=nodeid)
 
     def _getobj(self) -> ModuleType:
         from harness.vocabulary.errors import UsageError
@@ -61,15 +61,16 @@ class CaseModule(pytest.Module):
 
 
 def mark_with_tags(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
-    """Give case items their tags as marks, for `-m`; strict markers want them registered.
+    """Give case items their tags as marks, for `-m`, and their id for `-k`; strict markers want tags registered.
 
     pytest reads all that is registered again for a mark that it does not know, so all of them are registered first.
     """
-    tags = {item: job.tags for item in items if (job := job_of(item))}
-    for tag in dict.fromkeys(tag for each in tags.values() for tag in each):
+    jobs = {item: job for item in items if (job := job_of(item))}
+    for tag in dict.fromkeys(tag for job in jobs.values() for tag in job.tags):
         config.addinivalue_line("markers", f"{tag}: a tag of case files")
-    for item, each in tags.items():
-        for tag in each:
+    for item, job in jobs.items():
+        item.extra_keyword_matches.add(job.case.id)
+        for tag in job.tags:
             item.add_marker(tag)
 
 

@@ -71,5 +71,5 @@ class ResultGathering:
         assert job is not None
         if limit := self.limits.overdue.get(report.nodeid):
             return overdue(job, limit, self.config.getoption("harness_strict"))
-        lines = str(report.longrepr).strip().splitlines() or [report.when or ""]
-        return unanswered(job, Status.CRASHED, ended_how(getattr(report, "node", None)) or lines[-1])
+        reason = ended_how(getattr(report, "node", None)) or str(report.longrepr).strip().rpartition("\n")[2]
+        return unanswered(job, Status.CRASHED, reason or report.when)

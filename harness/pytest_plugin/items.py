@@ -30,7 +30,7 @@ def nodeid_of(file: Path, root: Path) -> str:
 
 def names_of(nodeid: str) -> tuple[str, str, str] | None:
     """Return (case file, engine, model) of a case item's node id, or None for any other item."""
-    file, found, job = nodeid.partition(f"{CASE_SUFFIX}::job[")
+    file, found, job = nodeid.rpartition(f"{CASE_SUFFIX}::job[")
     if not found:
         return None
     engine, _, model = job.removesuffix("]").rpartition("@")
@@ -39,4 +39,4 @@ def names_of(nodeid: str) -> tuple[str, str, str] | None:
 
 def variant_of(nodeid: str) -> str:
     """Return the variant of a case item's node id, empty where its case has none."""
-    return nodeid.partition(f"{CASE_SUFFIX}::job[")[2].partition("@")[0].rpartition(VARIANT_MARK)[0]
+    return nodeid.rpartition(f"{CASE_SUFFIX}::job[")[2].partition("@")[0].rpartition(VARIANT_MARK)[0]

@@ -60,3 +60,17 @@ def test_the_name_of_a_folder_is_no_syntax(project: Project, folder: str) -> Non
     assert (got.code, got.statuses) == (0, {"good[native@good]": "passed"})
     got = project.run(f"./{folder}/cases")
     assert (got.code, got.statuses) == (0, {"good[native@good]": "passed"})
+
+
+@pytest.mark.parametrize("stem", ["a[1]", "b::c", "d e", "ü", "-x", "x~y", "a@b", "%0A,:"])
+def test_the_name_of_a_file_is_no_syntax(project: Project, stem: str) -> None:
+    """It gives no id, which `validate` says with its place; with an id of its own the case runs, from any door."""
+    case = project.case(stem)
+    assert f"{case.relative_to(project.folder)}:1:1: id: is missing" in project.run_inside().err
+    case = project.case(stem, models="good, wide", engines="legacy", more="id: own\n")
+    for door in ("run", "pytest"):
+        got = project.through(door, "-k", "own and wide")
+        assert (got.code, got.statuses) == (1, {"own[legacy@wide]": "failed"})
+    got = project.run_inside("--failed", "-k", "own")
+    assert got.statuses == {"own[legacy@wide]": "failed"}
+    assert project.inside("show", "--models", "m.yaml", f"./cases/{stem}.case.yaml").out.startswith("own ")
