@@ -101,7 +101,7 @@ def load_cases(path: Path, names: Names | None = None) -> list[Case]:
     beside: list[dict[Problem, Problem]] = []
     for variant, data in expanded(document):
         try:
-            written = validate(_CASE, data, incomplete=bool(unread))
+            written = _sharing(validate(_CASE, data, incomplete=bool(unread)), cases)
             refusals = beside_the_point(written)
             cases.append(_case(narrowed(written, refusals), data, path, variant))
             beside.append(_located(data, refusals))
@@ -114,6 +114,12 @@ def load_cases(path: Path, names: Names | None = None) -> list[Case]:
     if problems:
         raise CaseFileError(set(problems))
     return cases
+
+
+def _sharing(written: CaseFile, earlier: list[Case]) -> CaseFile:
+    """Return a variant that has the very fields of the one before it where they are equal: prompts may be long."""
+    before = dict(earlier[-1]) if earlier else {}
+    return written.model_copy(update={key: own for key, own in before.items() if getattr(written, key, None) == own})
 
 
 def _located(document: Document, refusals: Iterable[Refusal]) -> dict[Problem, Problem]:

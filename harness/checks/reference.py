@@ -13,7 +13,7 @@ from dataclasses import replace
 from harness.checks.evidence import Evidence
 from harness.engines import Engine, answer, engine_named
 from harness.vocabulary import Answer, Cell, Curve, Finding, Reading
-from harness.vocabulary.errors import HarnessError, TapError
+from harness.vocabulary.errors import HarnessError, TapError, described
 from harness.vocabulary.raised import FindingError
 
 
@@ -50,7 +50,7 @@ def _asked(evidence: Evidence, reference: Engine, metrics: tuple[str, ...]) -> A
     except HarnessError:
         raise
     except Exception as error:  # noqa: BLE001  whatever somebody's engine raises is a finding about that engine
-        said = f"{type(error).__name__}: {error}"
+        said = described(error)
         return Finding("ENG001", f"as the reference, {reference.name} could not answer: {said}")
 
 

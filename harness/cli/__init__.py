@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -132,6 +133,9 @@ def exit_code_of(args: Sequence[str] | None = None) -> int:
         complain(f"somebody's code ended the process: SystemExit({end.code!r})")
         return EXIT_INTERNAL
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+            click.echo(f"harness: {error.filename or 'a file'} cannot be written: {error.strerror}", err=True)
+            return EXIT_USAGE
         if os.environ.get("HARNESS_TRACEBACK"):
             raise
         # A folder that may not be looked into, wherever a path is asked for what it is; or the current one is gone.
@@ -141,3 +145,6 @@ def exit_code_of(args: Sequence[str] | None = None) -> int:
         complain(f"internal error: {described(error)}")
         complain("set HARNESS_TRACEBACK=1 for the traceback, and please report it")
         return EXIT_INTERNAL
+
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.output import complain
 from harness.cli.parameters import OutputFile
-from harness.vocabulary.errors import UnknownName
+from harness.vocabulary.errors import EXIT_USAGE, UnknownName
 
 if TYPE_CHECKING:
     from harness.laws.conformance.report import Conformance
@@ -40,11 +41,16 @@ def command(
     from harness.support.files import write_text
 
     report = _asked(name, allow_code, every, names, only)
+    _, code = report.judgement
     for file, render in ((json_file, reports.as_json), (junit, reports.as_junit), (output, reports.as_markdown)):
-        if file:
-            write_text(file, render(report))
-    _print(report, verbose)
-    return report.judgement[1]
+        try:
+            if file:
+                write_text(file, render(report))
+        except OSError as error:
+            complain(f"{file} cannot be written: {error.strerror or error}")
+            code = code or EXIT_USAGE
+    _print(report, verbose, code)
+    return code
 
 
 def _asked(name: str, allow_code: bool, every: bool, names: Sequence[str], only: Sequence[str]) -> Conformance:
@@ -82,7 +88,7 @@ def _rows(engine: Any, name: str, allow_code: bool, every: bool, rows: Any, laws
         yield cells
 
 
-def _print(report: Conformance, verbose: bool) -> None:
+def _print(report: Conformance, verbose: bool, code: int) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -109,4 +115,4 @@ def _print(report: Conformance, verbose: bool) -> None:
         screen.print(Text(f"    harness conformance --engine {report.engine} --row {rows[0]} --law {cell.law}"))
     for text, number in reasons.items() if verbose else ():
         screen.print(Text(f"[{number}] {text}"))
-    screen.print(Text(report.verdict()))
+    screen.print(Text(report.verdict(code)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -40,6 +41,7 @@ class RunOptions:
     device: str | None = None
     require_device: str | None = None
     workers: str = "0"
+    job_timeout: float | None = None
     exitfirst: bool = False
     strict: bool = False
     snapshot_update: bool = False
@@ -56,6 +58,8 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         _refuse_workers(self.workers)
+        if self.job_timeout is not None and not 0 < self.job_timeout < math.inf:
+            raise UsageError(f"--job-timeout {self.job_timeout:g}: expected a number of seconds above 0")
         if self.memory is not None:
             _refuse_amount(self.memory)
         if self.shard:
@@ -96,6 +100,9 @@ class RunOptions:
 @click.option("--device", type=click.Choice(["cpu", "gpu"]), help="Compute on this device, not on MLX's own choice.")
 @click.option("--require-device", metavar="NAME", help="Refuse to run but on: cpu, gpu, or a device's name.")
 @click.option("-n", "--workers", default="0", help="Worker processes; each loads a model once. `auto`: one a core.")
+@click.option(
+    "--job-timeout", type=float, metavar="SECONDS", help="End a job that takes longer, if its case has no `timeout`."
+)
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first job that fails.")
 @click.option("--strict/--no-strict", default=False, help="Warnings about the engine or the case fail a job.")
 @click.option("--snapshot-update", is_flag=True, help="Store the numbers of every job that passes its other checks.")
@@ -196,10 +203,15 @@ def _told(run: RunResult, planned: PlannedRun, options: RunOptions, code: int) -
     return code
 
 
+_SPARE_WORKERS = 10
+"""How many workers that die before their first job are replaced."""
 _FIXED = (
     f"-c{CONFIGURATION}",
     "--noconftest",
-    "--collect-in-virtualenv",
+    # The folder that the plugin fills with the planned case files.
+    "--rootdir=.",
+    "--confcutdir=.",
+    ".",
     # Whoever compared snapshots before has loaded syrupy already; its asserts are not what a run is about.
     "-Wignore::pytest.PytestAssertRewriteWarning",
     "-pno:terminal",
@@ -213,20 +225,25 @@ _PASSED_ON = {
     "junit_file": "--junit-xml", "json_file": "--harness-json", "strict": "--harness-strict",
     "device": "--harness-device", "memory": "--harness-memory", "download": "--harness-download",
     "require_models": "--harness-require-models", "shard": "--harness-shard", "min_jobs": "--harness-min-jobs",
-    "results": "--harness-results",
+    "results": "--harness-results", "job_timeout": "--harness-job-timeout",
 }  # fmt: skip
 """Field of RunOptions -> the option of pytest or of the plugin that does it."""
 
 
 def _arguments(run: PlannedRun, options: RunOptions) -> Iterator[str]:
     """Yield pytest's arguments. The selection is no part of them: the plugin is given the planned run itself."""
-    yield from (*_FIXED, f"--rootdir={Path.cwd()}")
-    if options.workers != "0":
-        yield f"-n{options.workers}"
+    yield from _FIXED
+    yield f"-n{_workers(run, options)}"
+    yield f"--max-worker-restart={len(run.chosen) + _SPARE_WORKERS}"  # every job may end its worker
     for field, word in _PASSED_ON.items():
         if value := getattr(options, field):
             yield word if value is True else f"{word}={value}"
-    yield from map(str, run.files)
+
+
+def _workers(run: PlannedRun, options: RunOptions) -> str:
+    """Return how many worker processes are used: one at least where a job may hang, or end its process."""
+    alone = not (options.job_timeout or any(job.case.timeout or job.runs_code for job in run.chosen))
+    return options.workers if alone or options.workers.strip("0") else "1"
 
 
 def _again(selection: Selection, strict: bool) -> tuple[str, ...]:

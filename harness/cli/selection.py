@@ -21,7 +21,7 @@ Command = Callable[..., Any]
 
 _SETTINGS = {row.field: row.setting for row in OPTIONS if row.setting} | {
     "workers": "workers", "strict": "strict", "require_models": "require-models", "download": "download",
-    "results": "results",
+    "results": "results", "job_timeout": "job-timeout",
 }  # fmt: skip
 """Parameter of a command -> key of `[tool.harness]`."""
 _FILTERS = ("paths", "tables", "models", "engines", "tags", "metrics", "components", "allow_code")

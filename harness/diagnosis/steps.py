@@ -26,7 +26,7 @@ from harness.engines import engine_of
 from harness.intercept.hookpoints import layers_with
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import METRICS, Question, Sweep, Tokens
-from harness.vocabulary.errors import HarnessError, TapError, UnknownName, UsageError
+from harness.vocabulary.errors import HarnessError, TapError, UnknownName, UsageError, described
 from harness.vocabulary.raised import FindingError
 
 
@@ -295,7 +295,7 @@ def _trail(model: LoadedModel, tokens: Tokens, run: str) -> Trail:
     except HarnessError:
         raise
     except Exception as error:
-        raise UsageError(f"the model cannot run the {run} prompt: {type(error).__name__}: {error}") from error
+        raise UsageError(f"the model cannot run the {run} prompt: {described(error)}") from error
 
 
 def _forward_summary(each: Trail) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.casefile import Case, Names, OfJobs, load_cases
-from harness.engines import ENGINES, NAMES, engine_named
+from harness.engines import ENGINES, INSTALLED, NAMES, engine_named
 from harness.models.spec import ModelRow
 from harness.snapshots import SnapshotTolerance
 from harness.support.user_code import search
@@ -57,6 +56,11 @@ class Job:
         case = self.case.model_dump(mode="json", exclude={"path", "document", "about", "tags"})
         row = self.row.model_dump(mode="json", exclude={"path", "about", "tags"})
         return hashlib.blake2b(json.dumps([case, row], sort_keys=True).encode(), digest_size=8).hexdigest()
+
+    def runs_code(self) -> bool:
+        """Whether it runs somebody else's code, which may end its process or never come back."""
+        named = (self.engine, *self.case.metrics, *filter(None, [self.case.reference]))
+        return any(is_code(name) or name in INSTALLED for name in named)
 
     @property
     def has_snapshot(self) -> bool:
@@ -181,20 +185,18 @@ def refuse_shared_ids(jobs: Iterable[Job]) -> None:
     not tell them apart.
     """
     by_id: dict[str, Path] = {}
-    by_name: dict[str, set[Path]] = {}
     for job in jobs:
         file = job.case.path
         if (other := by_id.setdefault(job.case.id, file)) != file:
             raise UsageError(f"{file} and {other} have the same id {job.case.id!r}; give one another `id`")
-        by_name.setdefault(file.name, set()).add(file)
-    for files in by_name.values():
-        if len(files) > 1:
-            _refuse_shared_folders(sorted(files))
+    _refuse_shared_folders(sorted(set(by_id.values())))
 
 
-def _refuse_shared_folders(files: Sequence[Path]) -> None:
+def _refuse_shared_folders(files: Iterable[Path]) -> None:
     from harness.snapshots import folder_of
 
-    for file, other in itertools.combinations(files, 2):
-        if (folder := folder_of(file).resolve()) == folder_of(other).resolve():
-            raise UsageError(f"{file} and {other} store the same snapshots in {folder}; give one another name")
+    by_place: dict[tuple[Path, str], Path] = {}
+    for file in files:
+        folder = folder_of(file).resolve()
+        if (other := by_place.setdefault((folder, file.name), file)) != file:
+            raise UsageError(f"{other} and {file} store the same snapshots in {folder}; give one another name")

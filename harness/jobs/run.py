@@ -104,6 +104,13 @@ def run(
         return replace(blank, status=Status.CRASHED, reason=described(error))
 
 
+def overdue(job: Job, limit: float, strict: bool = False) -> JobResult:
+    """Return the result of a job that was ended at its limit, in seconds."""
+    said = f"more than {limit:g} s, all of it counted: loading the model, the sweep, the checks"
+    status, findings = judge([Finding("ENG002", said)], *job.case.expectation(job.engine), strict)
+    return _failing_as_expected(replace(blank_result(job, status), findings=findings), job, strict)
+
+
 def exemption(job: Job, entries: Iterable[E]) -> E | None:
     """Return the first `skip` or `xfail` entry that means a job here, or None."""
     for entry in entries:

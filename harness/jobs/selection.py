@@ -8,8 +8,9 @@ model, so that the command line and pytest start quickly.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,11 @@ class Selection:
 
     def selects(self, job: Job) -> bool:
         """Return whether every filter that is given leaves a job in."""
-        return all(row.keeps(job, names) for row, names in self._filters())
+        return all(row.keeps(job, names) for row, names in self._sets.items())
+
+    @cached_property
+    def _sets(self) -> Mapping[SelectionOption, Set[str]]:
+        return {row: frozenset(names) for row, names in self._filters()}
 
     def without(self, configured: Mapping[str, Any]) -> Selection:
         """Return the selection without the filters that `[tool.harness]` gives, which nobody typed."""
@@ -103,9 +108,9 @@ class SelectionOption:
         assert self.of is not None
         return {name for job in jobs for name in self.of(job)}
 
-    def keeps(self, job: Job, names: Collection[str]) -> bool:
+    def keeps(self, job: Job, names: Set[str]) -> bool:
         """Return whether a job has one of the names."""
-        return not self.names_in([job]).isdisjoint(names)
+        return not names.isdisjoint(self.names_in([job]))
 
     def refuse_unknown(self, names: Iterable[str], jobs: Iterable[Job]) -> None:
         """Raise UsageError for a name that none of the jobs has."""
@@ -182,7 +187,8 @@ class PlannedRun:
         notes: Sequence[str] = (),
         kept: Sequence[JobResult] = (),
     ):
-        chosen, self.notes, self.kept = list(chosen), tuple(notes), tuple(kept)
+        self.chosen = chosen = list(chosen)
+        self.notes, self.kept = tuple(notes), tuple(kept)
         self.selection = replace(selection, ids=tuple(job.id for job in chosen))
         self.files = tuple(dict.fromkeys(job.case.path for job in chosen))
         self.result: RunResult | None = None

@@ -22,7 +22,7 @@ from harness.laws.situation import Situation
 from harness.models.fingerprint import Fingerprint, settled
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Question, Reading, State, Sweep, Tokens
-from harness.vocabulary.errors import DoesNotApply, HarnessError, UsageError
+from harness.vocabulary.errors import DoesNotApply, HarnessError, UsageError, described
 
 CANDIDATES = ("mlp", "self_attn", "mlp_out", "attn_out", "resid_post")
 """Components to ask about, the first that every layer and the engine have."""
@@ -145,7 +145,7 @@ class EngineUnderTest:
         except HarnessError:
             raise
         except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
-            return f"raised {type(error).__name__}: {error}"
+            return f"raised {described(error)}"
 
     def ask(
         self,
@@ -166,7 +166,7 @@ class EngineUnderTest:
         try:
             return self._heard(asked) if isinstance(self.engine, ForeignEngine) else self._own(asked)
         except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
-            return Outcome(error=f"{type(error).__name__}: {error}")
+            return Outcome(error=described(error))
 
     def _heard(self, asked: Question) -> Outcome:
         assert isinstance(self.engine, ForeignEngine)

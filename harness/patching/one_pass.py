@@ -20,6 +20,7 @@ from harness.models.prefix import run_prefix
 from harness.patching.layout import OnePassImpossible, Prefix, layout_of
 from harness.patching.patch import Patch
 from harness.patching.walker import FIRST, TARGET, Walker
+from harness.vocabulary.errors import described
 
 
 def one_pass(
@@ -62,7 +63,7 @@ def one_pass(
         raise
     except Exception as error:
         # Whatever a model does with a batch it did not expect: stepwise decides whose fault it is.
-        raise OnePassImpossible(f"{type(error).__name__}: {error}") from error
+        raise OnePassImpossible(described(error)) from error
 
 
 _PER_TOKEN = frozenset({"mlp_out", "mlp", "resid_post", "output"})

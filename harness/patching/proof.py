@@ -19,6 +19,7 @@ from harness.metrics.tolerances import Work, equal, relative_difference
 from harness.models.loaded import LoadedModel
 from harness.patching.layout import OnePassImpossible
 from harness.patching.patch import Patch
+from harness.vocabulary.errors import described
 
 
 def unproven(model: LoadedModel, patches: Sequence[Patch], shared: int) -> list[Patch]:
@@ -54,7 +55,7 @@ def prove(
         together = intercept.replace_each(model, target, list(rows), recording)
     except Exception as error:
         # Stepwise goes on, and decides whose fault it is.
-        raise OnePassImpossible(f"it cannot be proven: {type(error).__name__}: {error}") from error
+        raise OnePassImpossible(f"it cannot be proven: {described(error)}") from error
     wanted = {"the source run": alone, "the target run": together[0]}
     wanted |= {str(patch): together[row] for row, patch in enumerate(rows, 1)}
     most = min(_tellable(alone, together[0]), _tellable(*ends))

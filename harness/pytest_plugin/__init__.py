@@ -6,6 +6,7 @@
     running       a job, with the model that is in use
     gathering     the results, in the process that owns the terminal
     ending        the verdict over them, the exit code, the result file
+    limiting      the end of a job that takes too long
     distributing  each model to one of xdist's workers
 
 The package is loaded by every pytest that has the harness installed, so it imports nothing heavy at the top.
@@ -17,14 +18,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.pytest_plugin.collecting import RUNNING, SELECTING, CaseModule
+from harness.pytest_plugin.collecting import RUNNING, SELECTING, CaseModule, PlannedFolder, mark_with_tags
 from harness.pytest_plugin.configuring import apply_configuration
 from harness.pytest_plugin.distributing import ModelScheduling
 from harness.pytest_plugin.ending import SessionEnding
 from harness.pytest_plugin.gathering import ResultGathering
-from harness.pytest_plugin.items import MEANT_AS_CASE, nodeid_of
+from harness.pytest_plugin.items import MEANT_AS_CASE
+from harness.pytest_plugin.limiting import JobLimits
 from harness.pytest_plugin.running import JobRunning
-from harness.pytest_plugin.selecting import JobSelecting, is_worker
+from harness.pytest_plugin.selecting import JobSelecting, from_harness_run, is_worker
 from harness.support.interpreter import leave_to_user
 
 
@@ -50,6 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--harness-results", default="results", metavar="DIR", help="where snapshot candidates go (default: results)"
     )
     group.addoption(
+        "--harness-job-timeout", type=float, metavar="SECONDS", help="end a job that takes longer; needs xdist's -n"
+    )
+    group.addoption(
         "--harness-memory", metavar="SIZE", help="what a walk's rows may take, as in 2GB; over any case's own"
     )
 
@@ -59,13 +64,23 @@ def pytest_configure(config: pytest.Config) -> None:
     if is_worker(config):
         leave_to_user()
     config.stash[SELECTING] = selecting = JobSelecting(config)
-    gathering = ResultGathering(config, selecting)
+    limits = JobLimits(config, selecting)
+    gathering = ResultGathering(config, selecting, limits)
     config.stash[RUNNING] = running = JobRunning(config, selecting.selection, gathering)
-    for part in (selecting, running, gathering, SessionEnding(config, selecting, gathering), ModelScheduling()):
+    ending = SessionEnding(config, selecting, gathering)
+    for part in (selecting, running, gathering, limits, ending, ModelScheduling(limits)):
         config.pluginmanager.register(part, f"harness-{type(part).__name__}")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> PlannedFolder | None:
+    return PlannedFolder.from_parent(parent, path=path) if from_harness_run(parent.config) else None
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseModule | None:
-    if MEANT_AS_CASE.search(file_path.name):
-        return CaseModule.from_parent(parent, path=file_path, nodeid=nodeid_of(file_path, parent.config.rootpath))
-    return None
+    return CaseModule.of(file_path, parent) if MEANT_AS_CASE.search(file_path.name) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    mark_with_tags(config, items)

@@ -15,6 +15,7 @@ _OPTIONS = {
     "require-models": "harness_require_models",
     "download": "harness_download",
     "results": "harness_results",
+    "job-timeout": "harness_job_timeout",
 }
 
 
@@ -33,5 +34,5 @@ def apply_configuration(config: pytest.Config) -> None:
     except UsageError as error:
         raise pytest.UsageError(visible(str(error), keep="\n")) from error
     for key, option in _OPTIONS.items():
-        if key in values and getattr(config.option, option) in ([], False, "results"):
+        if key in values and getattr(config.option, option) in ([], False, None, "results"):
             setattr(config.option, option, values[key])

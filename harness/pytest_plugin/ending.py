@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.pytest_plugin.gathering import ResultGathering
-from harness.pytest_plugin.items import has_case_files
-from harness.pytest_plugin.selecting import JobSelecting, is_worker
+from harness.pytest_plugin.selecting import JobSelecting, has_case_files, is_worker
 from harness.vocabulary.errors import EXIT_NOTHING_RAN, EXIT_PASSED
 from harness.vocabulary.visible import visible
 
@@ -34,7 +33,11 @@ class SessionEnding:
     # Innermost of the wrappers: after syrupy has had its say, before the terminal prints its summary.
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
-        outcome = yield
+        unwritten = None
+        try:
+            outcome = yield
+        except OSError as error:  # pytest's JUnit file
+            outcome, unwritten = None, str(error)
         self.refusal = self.selecting.refusal
         if self.refusal:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -43,9 +46,19 @@ class SessionEnding:
         self.run_result = self._verdict(broken=session.exitstatus == pytest.ExitCode.INTERNAL_ERROR)
         if not self._pytest_has_its_say(session.exitstatus):
             session.exitstatus = self.run_result.exit_code
+        if unwritten is not None:
+            self._unwritten(f"{self.config.getoption('xmlpath', None)} cannot be written: {unwritten}", session)
         if name := self.config.getoption("harness_json"):
             self._write(self.run_result, Path(name), session)
         return outcome
+
+    def _unwritten(self, why: str, session: pytest.Session) -> None:
+        from harness.vocabulary import Status
+        from harness.vocabulary.verdict import graver
+
+        assert self.run_result is not None
+        self.run_result = graver(self.run_result, Status.REFUSED, why)
+        session.exitstatus = self.run_result.exit_code
 
     def _pytest_has_its_say(self, status: int) -> bool:
         """Return whether pytest's own exit code stands: beside cases that pass or were skipped, ordinary tests decide.
@@ -62,14 +75,11 @@ class SessionEnding:
 
     def _write(self, run: RunResult, path: Path, session: pytest.Session) -> None:
         from harness.results.json import write
-        from harness.vocabulary import Status
-        from harness.vocabulary.verdict import graver
 
         try:
             write(run, path)
         except OSError as error:
-            self.run_result = graver(run, Status.REFUSED, f"{path} cannot be written: {error}")
-            session.exitstatus = self.run_result.exit_code
+            self._unwritten(f"{path} cannot be written: {error}", session)
 
     def _concerned(self) -> bool:
         """Return whether the session has anything to do with case files."""
@@ -77,7 +87,7 @@ class SessionEnding:
         return (
             bool(seen.results or self.selecting.planned)
             or seen.bad_case_file
-            or (seen.interrupted and has_case_files(self.config.args))
+            or (seen.interrupted and has_case_files(self.config))
         )
 
     def _verdict(self, broken: bool) -> RunResult:
@@ -112,8 +122,12 @@ class SessionEnding:
     def _notes(self) -> tuple[str, ...]:
         shard, planned, seen = self.config.getoption("harness_shard"), self.selecting.planned, self.gathering
         empty = bool(shard and planned and not seen.results and not seen.interrupted)
-        said = self.selecting.run.notes if self.selecting.run else ()
-        return (*said, f"none of the {len(planned)} jobs planned falls to shard {shard}") if empty else said
+        said = list(self.selecting.run.notes) if self.selecting.run else []
+        if empty:
+            said.append(f"none of the {len(planned)} jobs planned falls to shard {shard}")
+        if seen.limits.unkept:
+            said.append("time limits were not kept: they need `harness run`, or pytest with -n")
+        return tuple(said)
 
     def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
         if self.refusal:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.pytest_plugin.items import MEANT_AS_CASE, names_of
+from harness.pytest_plugin.limiting import JobLimits, ended_how
 from harness.pytest_plugin.selecting import JobSelecting, is_worker
 
 if TYPE_CHECKING:
-    from harness.jobs.planning import Job
     from harness.vocabulary import JobResult
 
 
 class ResultGathering:
     """Every job's result, and what else there is to be said of a session."""
 
-    def __init__(self, config: pytest.Config, selecting: JobSelecting):
-        self.config, self.selecting = config, selecting
+    def __init__(self, config: pytest.Config, selecting: JobSelecting, limits: JobLimits):
+        self.config, self.selecting, self.limits = config, selecting, limits
         self._results: dict[str, JobResult] = {}
         self._times: Counter[str] = Counter()
         self.bad_case_file = False
@@ -41,15 +39,33 @@ class ResultGathering:
 
             self.add(_believed(load_job(sent), report))
         elif names_of(report.nodeid) and (report.failed or report.skipped):
-            self._ended_without(report)
+            ended = self._ended_without(report)
+            self._results[ended.id] = ended
         elif report.when == "call" and not report.skipped and not names_of(report.nodeid):
             self.ordinary_tests_ran = True
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
+        """Give the report of a job whose worker ended the job's result, which pytest then counts as any other."""
+        if names_of(report.nodeid) is None:
+            return
+        from harness.results.json import dump_job
+        from harness.vocabulary import Status
+
+        result = self._ended_without(report)
+        report.when, report.outcome = "call", "passed" if result.status is Status.PASSED else "failed"
+        report.harness_job = dump_job(result)  # type: ignore[attr-defined]  # as JobRunning does
+
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        from harness.jobs.planning import blank_result
+        from harness.vocabulary import Status
         from harness.vocabulary.raised import JobInterrupted
 
         # pytest's own way to stop after a fault in collecting is a KeyboardInterrupt of another type.
         self.interrupted = self.interrupted or excinfo.type in (KeyboardInterrupt, JobInterrupted)
+        for nodeid in sorted(self.limits.running):
+            if job := self.selecting.job_named(nodeid):
+                self._results.setdefault(job.id, blank_result(job, Status.INTERRUPTED, "interrupted"))
 
     @property
     def results(self) -> list[JobResult]:
@@ -65,24 +81,21 @@ class ResultGathering:
         self._times[result.id] += 1
         self._results[result.id] = result
 
-    def _ended_without(self, report: pytest.TestReport) -> None:
-        """Keep what there is of a job that sent no result: its item or its worker broke, or somebody skipped it."""
+    def _ended_without(self, report: pytest.TestReport) -> JobResult:
+        """Return the result of a job that sent none: its item or its worker broke, it took too long, or was skipped."""
         from harness.jobs.planning import blank_result
+        from harness.jobs.run import overdue
         from harness.vocabulary import Status
 
-        job = self._job_of(report.nodeid)
+        job = self.selecting.job_named(report.nodeid)
+        assert job is not None
+        if limit := self.limits.overdue.get(report.nodeid):
+            return overdue(job, limit, self.config.getoption("harness_strict"))
         earlier = self._results.get(job.id)
         if report.skipped:
-            self._results.setdefault(job.id, blank_result(job, Status.SKIPPED, _said(report)))
-        else:
-            broken = earlier or blank_result(job, Status.CRASHED)
-            self._results[job.id] = replace(broken, status=Status.CRASHED, reason=_said(report))
-
-    def _job_of(self, nodeid: str) -> Job:
-        """Return the job of a case item, also where a plugin that repeats items has added to its name."""
-        name, own = nodeid.removesuffix("]").split("::job[", maxsplit=1)
-        jobs = self.selecting.jobs_of(Path(os.path.abspath(self.config.rootpath / name)))
-        return max((job for job in jobs if job.name in own), key=lambda job: len(job.name))
+            return earlier or blank_result(job, Status.SKIPPED, _said(report))
+        reason = ended_how(getattr(report, "node", None)) or _said(report)
+        return replace(earlier or blank_result(job, Status.CRASHED), status=Status.CRASHED, reason=reason)
 
 
 def _said(report: pytest.TestReport) -> str:

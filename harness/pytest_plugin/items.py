@@ -33,14 +33,8 @@ def nodeid_of(file: Path, root: Path) -> str:
 
 def names_of(nodeid: str) -> tuple[str, str, str] | None:
     """Return (case file, engine, model) of a case item's node id, or None for any other item."""
-    file, found, job = nodeid.partition(f"{CASE_SUFFIX}::job[")
+    file, found, job = nodeid.rpartition(f"{CASE_SUFFIX}::job[")
     if not found:
         return None
     engine, _, model = job.removesuffix("]").rpartition("@")
     return file + CASE_SUFFIX, engine.rpartition(VARIANT_MARK)[2], model
-
-
-def has_case_files(paths: list[str]) -> bool:
-    """Return whether pytest's arguments name or contain a case file."""
-    files = (Path(path.partition("::")[0]) for path in paths)
-    return any(file.name.endswith(CASE_SUFFIX) or next(file.rglob(f"*{CASE_SUFFIX}"), None) for file in files)

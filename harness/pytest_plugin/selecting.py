@@ -7,6 +7,7 @@ themselves, since jobs do not travel.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.jobs.selection import PlannedRun, Selection
-from harness.pytest_plugin.items import job_of
+from harness.pytest_plugin.items import CASE_SUFFIX, job_of
 from harness.vocabulary.visible import visible
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ def from_harness_run(config: pytest.Config) -> bool:
     return planned_run(config) is not None or _SELECTION in getattr(config, "workerinput", {})
 
 
+def has_case_files(config: pytest.Config) -> bool:
+    """Return whether `harness run` is at work, or pytest's arguments name or contain a case file."""
+    files = (Path(path.partition("::")[0]) for path in config.args)
+    return from_harness_run(config) or any(
+        file.name.endswith(CASE_SUFFIX) or next(file.rglob(f"*{CASE_SUFFIX}"), None) for file in files
+    )
+
+
 class JobSelecting:
     """The jobs of case files, and the choice among their items."""
 
@@ -65,6 +74,13 @@ class JobSelecting:
         self._unasked: set[pytest.Item] = set()
         self._part: list[pytest.Item] = []
         self._table: Mapping[str, ModelRow] | None = None
+        self._read: dict[Path, list[Job]] = {}
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The case files of `harness run`, in its order, by their whole paths."""
+        files = self.run.files if self.run else self.selection.paths
+        return tuple(Path(os.path.abspath(file)) for file in files)
 
     def _selection(self) -> Selection:
         if self.run:
@@ -80,16 +96,32 @@ class JobSelecting:
 
     def jobs_of(self, path: Path) -> list[Job]:
         """Return the jobs of a case file. Raises UsageError for one that is not in order."""
+        if self.run and (jobs := self.run.jobs_of(path)):
+            return jobs
+        if path not in self._read:
+            self._read[path] = self._jobs_in(path)
+        return self._read[path]
+
+    def _jobs_in(self, path: Path) -> list[Job]:
         from harness.jobs.narrowing import narrowed_jobs
         from harness.jobs.planning import jobs_in
         from harness.models import load_table
 
-        if self.run and (jobs := self.run.jobs_of(path)):
-            return jobs
         if self._table is None:
             self._table = load_table(map(Path, self.selection.tables))
         jobs = jobs_in(path, self._table, self.selection.allow_code, self.selection.also)
         return narrowed_jobs(jobs, self.selection.metrics, self.selection.components)
+
+    def job_named(self, nodeid: str) -> Job | None:
+        """Return the job of a case item's node id, or None where its case file no longer has it.
+
+        A plugin that repeats items may have added to the name.
+        """
+        file, found, own = nodeid.removesuffix("]").rpartition("::job[")
+        if not found:
+            return None
+        jobs = self.jobs_of(Path(os.path.abspath(self.config.rootpath / file)))
+        return max((job for job in jobs if job.name in own), key=lambda job: len(job.name), default=None)
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         if job := job_of(item):
@@ -168,7 +200,8 @@ class JobSelecting:
     def pytest_configure_node(self, node: Any) -> None:
         if self.run:
             tables = tuple(str(Path(name).resolve()) for name in self.selection.tables)
-            node.workerinput[_SELECTION] = asdict(replace(self.selection, paths=(), tables=tables))
+            sent = asdict(replace(self.selection, paths=(), tables=tables))
+            node.workerinput[_SELECTION] = {**sent, "paths": [str(file) for file in self.files]}
 
 
 def _refusal(config: pytest.Config, jobs: Collection[Job], selection: Selection) -> str | None:

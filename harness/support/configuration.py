@@ -9,6 +9,7 @@
     strict = true                    # warnings about the engine or the case fail a job
     require-models = true            # a job skipped for want of its model fails
     download = false
+    job-timeout = 600                # seconds that a job may take, where its case states no timeout
     results = "results"              # where snapshot candidates go
 
 The nearest pyproject.toml with this table counts, from the current folder upwards. The command line wins over it.
@@ -19,6 +20,7 @@ snapshots lie beside the cases. Another one has to be typed.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -57,6 +59,10 @@ def _workers(value: Any) -> bool:
     return value in ("auto", "logical") or (type(value) is int and value >= 0)
 
 
+def _seconds(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < math.inf
+
+
 _LIST, _FLAG = "a list of texts", "true or false"
 
 KEYS: Mapping[str, Key] = {
@@ -68,6 +74,7 @@ KEYS: Mapping[str, Key] = {
     "strict": Key(_FLAG, lambda value: isinstance(value, bool)),
     "require-models": Key(_FLAG, lambda value: isinstance(value, bool)),
     "download": Key(_FLAG, lambda value: isinstance(value, bool)),
+    "job-timeout": Key("a number of seconds above 0", _seconds),
     "results": Key(
         "the name of a folder", lambda value: isinstance(value, str) and bool(value), is_path=True, is_inside=True
     ),

@@ -30,7 +30,7 @@ ends with the error's exit code.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -80,11 +80,13 @@ class CaseFileError(UsageError):
 
     def __init__(self, problems: Iterable[Problem]):
         self.problems = tuple(sorted(problems))
-        files = dict.fromkeys(problem.file for problem in self.problems)
-        super().__init__("\n".join(line for file in files for line in self._lines(file)))
+        by_file: dict[str, list[Problem]] = {}
+        for problem in self.problems:
+            by_file.setdefault(problem.file, []).append(problem)
+        super().__init__("\n".join(line for file, own in by_file.items() for line in self._lines(file, own)))
 
-    def _lines(self, file: str) -> Iterator[str]:
-        own = [problem for problem in self.problems if problem.file == file]
+    @staticmethod
+    def _lines(file: str, own: Sequence[Problem]) -> Iterator[str]:
         yield from map(str, own[:SHOWN_PROBLEMS])
         if len(own) > SHOWN_PROBLEMS:
             yield f"{file}: more than {SHOWN_PROBLEMS} problems; these are {SHOWN_PROBLEMS} of them"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.vocabulary.answers import Answer, Finding
-from harness.vocabulary.errors import EXIT_FINDINGS, HarnessError
+from harness.vocabulary.errors import EXIT_FINDINGS, HarnessError, described
 from harness.vocabulary.results import JobResult
 
 
@@ -30,7 +30,7 @@ class SweepFailed(HarnessError):
 
     def __init__(self, answer: Answer, cause: BaseException):
         self.answer = answer
-        super().__init__(f"the sweep ended {answer.stopped}: {type(cause).__name__}: {cause}")
+        super().__init__(f"the sweep ended {answer.stopped}: {described(cause)}")
 
 
 class SweepInterrupted(KeyboardInterrupt):

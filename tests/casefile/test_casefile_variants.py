@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness.casefile import Case, load_case, load_cases
+from harness.casefile.compose import variants
 from harness.vocabulary import Direction
 from harness.vocabulary.errors import UsageError
 
@@ -111,3 +113,56 @@ def test_every_message(problems: Problems, minimal: str, matrix: str, message: s
 def test_a_fault_of_the_case_is_named_once_for_all_variants(problems: Problems, minimal: str) -> None:
     text = f"{minimal}metrics: [l3]\nmatrix: {{direction: [noising, denoising]}}\n"
     assert len(problems(text, load_cases)) == 1
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (
+            "".join(f"  a{n}: {{v: {{about: x}}}}\n" for n in range(5000)),
+            "matrix: has 5,000 axes; at most 39 are allowed",
+        ),
+        (f"  layers: [{', '.join(map(str, range(20_000)))}]\n", "matrix: makes 20,000 cases; at most 100 are allowed"),
+        (
+            "".join(f"  a{n}: {{v: {{}}, w: {{}}}}\n" for n in range(39)),
+            "matrix: makes 549,755,813,888 cases; at most 100 are allowed",
+        ),
+        (
+            "".join(f"  a{n}: {{{', '.join(f'v{k}: {{}}' for k in range(20))}}}\n" for n in range(39)),
+            "matrix: makes over a million million cases; at most 100 are allowed",
+        ),
+    ],
+    ids=["axes", "values", "product", "unreadable product"],
+)
+def test_a_flood_of_variants_is_refused_before_any_is_made(
+    problems: Problems, minimal: str, matrix: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variants, "_combined", None)
+    (found,) = problems(f"{minimal}matrix:\n{matrix}")
+    assert found.endswith(message)
+    assert "x.case.yaml:6:3: " in found
+
+
+def test_variants_share_what_they_do_not_change(tmp_path: Path) -> None:
+    """A hundred variants of one large case take little more room than one: its text, its data and their places."""
+    tokens = ", ".join(map(str, range(1000, 4000)))
+    text = f"models: [m]\nprompts: {{clean: [{tokens}], corrupted: [{tokens}]}}\n"
+
+    def peak(matrix: str) -> int:
+        tracemalloc.start()
+        try:
+            made = cases(tmp_path, text + matrix)
+            assert all(case.line_of("prompts", "clean", 2999) == 2 for case in made)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    axis = ", ".join(f"v{n}: {{about: x}}" for n in range(10))
+    assert peak(f"matrix:\n  p: {{{axis}}}\n  q: {{{axis}}}\n") < 6 * peak("")
+
+
+def test_the_matrix_is_validated_once(tmp_path: Path, minimal: str) -> None:
+    """It is no part of its variants, which would otherwise be as large as all of them together."""
+    made = cases(tmp_path, f"{minimal}matrix: {{direction: [noising, denoising]}}\n")
+    assert [case.matrix for case in made] == [None, None]
+    assert [case.line_of("matrix", "direction", 1) for case in made] == [5, 5]

@@ -179,6 +179,11 @@ def pytest_codes(bench: Any, *options: str, logits: str = "plain", case: str = C
     return {finding["code"] for finding in job["findings"]}
 
 
+def past_its_limit(bench: Any) -> set[str]:
+    assert pytest_codes(bench, "-n1", "--harness-job-timeout=600", case=CASE + "checks: [finiteness]\n") == set()
+    return pytest_codes(bench, "-n1", "--harness-job-timeout=0.001")
+
+
 def stored(bench: Any) -> Any:
     (file,) = bench.pytester.path.glob("snapshots/tiny/native@tiny.*.json")
     return file
@@ -323,6 +328,7 @@ FAULTS = (
     fault("LAW005", "a wrapper left around a block", engine("leaves_wrappers")),
     fault("LAW005", "a parameter left in the model", engine("changes_parameter")),
     fault("ENG001", "a foreign engine that raises", engine("raising")),
+    fault("ENG002", "a job of a millisecond at most", past_its_limit),
     fault("SNP001", "a stored value moved by 0.1 points", snapshot_moved),
     fault("SNP002", "no snapshot stored", pytest_codes),
     fault("SNP003", "a snapshot of another backend only", snapshot_of_another_backend),

@@ -167,6 +167,41 @@ def test_a_full_disk_behind_standard_output_is_said(project: Project) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("door", ["run", "pytest"])
+@pytest.mark.parametrize("option", ["json", "junit", "json and junit"])
+def test_a_full_disk_behind_a_file_is_said_beside_the_verdict(project: Project, door: str, option: str) -> None:
+    project.case("c", more="checks: [finiteness]\n")
+    names = {
+        "run": {"json": "--json", "junit": "--junit"},
+        "pytest": {"json": "--harness-json", "junit": "--junit-xml"},
+    }
+    asked = [f"{names[door][each]}=/dev/full" for each in option.split(" and ")]
+    got = project.run(*asked, door=door)
+    assert got.code == 4, got.err
+    assert got.out.count("/dev/full cannot be written: ") == len(asked)
+    assert "PASSED: 1 passed in " in got.out
+    assert "(exit code 4)" in got.out
+    assert "Traceback" not in got.out + got.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_leaves_a_failure_a_failure(project: Project) -> None:
+    project.case("c", models="wide", engines="legacy")
+    got = project.run("--json=/dev/full")
+    assert (got.code, "(exit code 1)" in got.out) == (1, True), got.out
+    assert "/dev/full cannot be written" in got.out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_no_internal_error_of_any_command(project: Project) -> None:
+    project.case("c", models="good")
+    assert project.run_inside().code == 0
+    (project.folder / "full.json").symlink_to("/dev/full")
+    got = project.run_with_input("", "compare", "result.json", "result.json", "-o", "full.json")
+    assert (got.code, "cannot be written" in got.err, "internal" in got.err) == (4, True, False), got.err
+
+
 @pytest.mark.parametrize(
     ("variables", "wanted"),
     [({}, False), ({"FORCE_COLOR": "1"}, True), ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False)],

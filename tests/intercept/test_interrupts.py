@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
-from toy_model import IDS, loaded, portrait
+from toy_model import IDS, ToyBlock, loaded, portrait
 
 from harness.diagnosis.comparisons import bare
 from harness.diagnosis.zoo.injection import _calls
@@ -193,6 +195,53 @@ def test_a_sigint_interrupts_the_code_of_a_foreign_engine_at_once(toy):
     assert portrait(toy) == before
 
 
+class Slow(nn.Module):
+    """A module whose own code never comes to a safe point."""
+
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner, self.signals = inner, 0
+
+    def __call__(self, x: mx.array) -> mx.array:
+        while self.signals:
+            self.signals -= 1
+            time.sleep(0.01)
+            signal.raise_signal(signal.SIGINT)
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("tap", ["block", "another block", "model"])
+def test_the_second_sigint_goes_through_a_slow_forward_pass(toy, tap):
+    slow = toy.layers[1].mlp = Slow(toy.layers[1].mlp)
+    before, classes = portrait(toy), [type(module) for _, module in toy.named_modules()]
+    module = {"block": toy.layers[1], "another block": toy.layers[0], "model": toy}[tap]
+    slow.signals = 5
+    with pytest.raises(KeyboardInterrupt), tapped(toy, [Tap(module, untouched)]):
+        toy(mx.array([IDS]))
+    assert slow.signals == 3
+    slow.signals = 0
+    assert [type(module) for _, module in toy.named_modules()] == classes
+    assert portrait(toy) == before
+
+
+def test_the_second_sigint_waits_while_classes_are_given_back(toy):
+    """Two signals in the middle of the exit: every class is given back first."""
+
+    class Stubborn(ToyBlock):
+        def __setattr__(self, name, value):
+            if name == "__class__" and armed:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+            super().__setattr__(name, value)
+
+    armed = False
+    toy.layers = [toy.layers[0], Stubborn(5), toy.layers[2]]
+    classes = [type(module) for _, module in toy.named_modules()]
+    with pytest.raises(KeyboardInterrupt), tapped(toy, [Tap(layer, untouched) for layer in toy.layers]):
+        armed = True
+    assert [type(module) for _, module in toy.named_modules()] == classes
+
+
 def tapping(toy):
     with tapped(toy, [Tap(toy.layers[0], untouched), Tap(toy.layers[0].mlp, untouched)]):
         toy.layers[0](toy.embedding[None])
@@ -229,13 +278,14 @@ USERS = (tapping, changing_the_output, watching_an_engine, disturbing_an_engine,
          looking_for_an_input, looking_for_all_inputs)  # fmt: skip
 
 
+@pytest.mark.parametrize("signals", [1, 2])
 @pytest.mark.parametrize("use", USERS, ids=lambda use: use.__name__)
-def test_a_sigint_at_every_bytecode_of_the_interception_leaks_nothing(toy, use):
+def test_a_sigint_at_every_bytecode_of_the_interception_leaks_nothing(toy, use, signals):
     """Python runs a handler between two bytecodes; this tries every such place of exchanging and giving back."""
     toy.layers = toy.layers[:1]
     before, places = portrait(toy), 0
     classes = [type(module) for _, module in toy.named_modules()]
-    while _interrupted_at(places, toy, use):
+    while _interrupted_at(places, toy, use, signals):
         places += 1
         left = sum(type(module) is not kind for kind, (_, module) in zip(classes, toy.named_modules(), strict=True))
         assert not left, f"{left} modules changed at bytecode {places}"
@@ -244,8 +294,8 @@ def test_a_sigint_at_every_bytecode_of_the_interception_leaks_nothing(toy, use):
     assert portrait(toy) == before
 
 
-def _interrupted_at(place: int, toy, use) -> bool:
-    """Use the interception with a SIGINT at the given bytecode; say whether there was such a bytecode."""
+def _interrupted_at(place: int, toy, use, signals: int) -> bool:
+    """Use the interception with SIGINTs at the given bytecode; say whether there was such a bytecode."""
     count = -1
 
     def trace(frame, event, arg):
@@ -256,7 +306,8 @@ def _interrupted_at(place: int, toy, use) -> bool:
         if event == "opcode":
             count += 1
             if count == place:
-                signal.raise_signal(signal.SIGINT)
+                for _ in range(signals):
+                    signal.raise_signal(signal.SIGINT)
         return trace
 
     old = sys.gettrace()
@@ -317,3 +368,45 @@ def _repeat_until_interrupted(work, model, delay: float) -> None:
     if dropped:
         raise KeyboardInterrupt
     raise AssertionError("the interrupt was swallowed")
+
+
+HANGING = """
+import signal, sys, time
+import mlx.core as mx
+sys.path.insert(0, {tests!r})
+from toy_model import IDS, Toy, portrait
+from harness.intercept import Tap, tapped
+
+class Hanging(type(Toy().layers[0].mlp)):
+    def __call__(self, x):
+        if self.training:
+            print("inside", flush=True)
+            while True:
+                time.sleep(0.05)
+        return super().__call__(x)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+toy = Toy()
+toy.layers[1].mlp = Hanging(3)
+toy.layers[1].mlp.train(False)
+before, classes = portrait(toy), [type(module) for _, module in toy.named_modules()]
+toy.layers[1].mlp.train(True)
+try:
+    with tapped(toy, [Tap(layer, lambda call, args, kwargs: call(*args, **kwargs)) for layer in toy.layers]):
+        toy(mx.array([IDS]))
+except KeyboardInterrupt:
+    toy.layers[1].mlp.train(False)
+    print(portrait(toy) == before, [type(module) for _, module in toy.named_modules()] == classes)
+"""
+
+
+def test_a_process_ends_at_its_second_ctrl_c_with_its_model_as_it_was():
+    code = HANGING.format(tests=str(Path(__file__).parent))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "inside\n"
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[0] == "True True\n"

@@ -22,6 +22,7 @@ workers = 2
 strict = true
 require-models = true
 download = false
+job-timeout = 600
 results = "out"
 """
 

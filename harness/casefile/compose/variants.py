@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import reduce
 from math import prod
 from typing import Annotated, Any
@@ -28,6 +29,8 @@ from harness.vocabulary.errors import suggest
 
 # Twice the combinations of six components, two directions and four metrics; more is a typing mistake or a flood.
 MAX_VARIANTS = 100
+# Each axis adds two characters at least to an id of 80.
+MAX_AXES = 39
 
 FIELDS: dict[str, KeyPath] = {
     **{name: ("sweep", name) for name in ("components", "layers", "positions", "direction", "strategy")},
@@ -51,6 +54,9 @@ def _expandable(matrix: dict[str, Any]) -> dict[str, Any]:
 
 
 def _faults(matrix: dict[str, Any]) -> Iterator[Refusal]:
+    if too_many := _too_many(matrix):
+        yield Refusal((), too_many)
+        return
     for axis, values in matrix.items():
         if isinstance(values, dict):
             for name, changes in values.items():
@@ -63,9 +69,17 @@ def _faults(matrix: dict[str, Any]) -> Iterator[Refusal]:
             yield Refusal((axis,), f"a list varies one of the fields {', '.join(sorted(FIELDS))}; {_hint(axis)}", True)
         else:
             yield from _clashes(axis, [_named(axis, value) for value in values])
+
+
+def _too_many(matrix: dict[str, Any]) -> str | None:
+    if len(matrix) > MAX_AXES:
+        return f"has {len(matrix):,} axes; at most {MAX_AXES} are allowed"
     count = prod(len(values) for values in matrix.values())
-    if count > MAX_VARIANTS:
-        yield Refusal((), f"makes {count:,} cases; at most {MAX_VARIANTS} are allowed")
+    if count <= MAX_VARIANTS:
+        return None
+    # No number that nobody could read; Python refuses to write one of over 4,300 digits.
+    made = f"{count:,}" if count < 10**12 else "over a million million"
+    return f"makes {made} cases; at most {MAX_VARIANTS} are allowed"
 
 
 def _hint(axis: str) -> str:
@@ -104,7 +118,9 @@ def expanded(document: Document) -> list[tuple[str, Document]]:
     except ValidationError:
         return [("", document)]
     axes = [list(_variants(document, axis, matrix[axis])) for axis in matrix]
-    return [_combined(document, choice) for choice in itertools.product(*axes)]
+    # The matrix is validated here, once, and not in each of its variants.
+    varied = replace(document, data={key: value for key, value in document.data.items() if key != "matrix"})
+    return [_combined(varied, choice) for choice in itertools.product(*axes)]
 
 
 def _combined(document: Document, choice: tuple[tuple[str, Document], ...]) -> tuple[str, Document]:

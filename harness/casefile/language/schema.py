@@ -113,6 +113,9 @@ class CaseFile(StrictModel):
     )
     tolerance: Tolerance = Field(default=Tolerance(), description="how far numbers may be away")
     precision: bool = Field(default=False, description="sweep again in float32, which gives each recovery an error bar")
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="seconds that a job may take; its process is ended then (`--job-timeout` for all)"
+    )
     matrix: Matrix | None = Field(default=None, description="what varies: a case for every combination")
     skip: Exemptions | None = Field(default=None, description="jobs that are not run, and why")
     xfail: KnownFailures | None = Field(default=None, description="jobs that are known to fail, and why; passing fails")

@@ -14,6 +14,7 @@ from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, PlacedFinding
 from harness.diagnosis.trail.flow import Suspect, Trail
 from harness.diagnosis.trail.operations import Replay, replay
 from harness.metrics.layouts import LAYOUTS
+from harness.vocabulary.errors import described
 
 _EMBEDDING = re.compile(r"(^|\.)(embed\w*|wte|wpe|tok_embeddings|word_embeddings|\w*embeddings?)$")
 _MLP = re.compile(r"(^|\.)(\w*mlp|feed_forward|ffn|moe|block_sparse_moe|experts|switch_mlp|shared_experts?|ff)(\.|$)")
@@ -31,7 +32,7 @@ def cause_of(root: Any, trail: Trail) -> PlacedFinding:
         seen = replay(root, trail.ids, suspect.module, suspect.call, trail.inner())
     except Exception as error:  # noqa: BLE001  the place is proven already; a look inside must not cost it
         seen = Replay()
-        note = f"the operation inside could not be replayed ({type(error).__name__}: {error})"
+        note = f"the operation inside could not be replayed ({described(error)})"
     else:
         note = ""
     for look in (_embedding, _masked_row, _leak, _epsilon, _cancelled, _residual, _product, _quantised, _scores):

@@ -12,7 +12,7 @@ from harness.engines import Engine, ForeignEngine, answer
 from harness.engines.foreign import EngineRequest, ObservedRuns, Reply, answer_and_runs
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Answer, Curve, Question
-from harness.vocabulary.errors import EngineUnavailable, UnknownName
+from harness.vocabulary.errors import EngineUnavailable, UnknownName, described
 
 
 class EngineRaised(Exception):
@@ -67,6 +67,6 @@ def _blamed(engine: ForeignEngine) -> ForeignEngine:
         except EngineUnavailable:
             raise
         except Exception as error:
-            raise EngineRaised(f"{type(error).__name__}: {error}") from error
+            raise EngineRaised(described(error)) from error
 
     return replace(engine, ask=ask_it)

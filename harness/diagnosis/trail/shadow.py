@@ -23,7 +23,7 @@ from harness.metrics import summarize
 from harness.metrics.layouts import layout_of
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
-from harness.vocabulary.errors import UsageError
+from harness.vocabulary.errors import UsageError, described
 
 REST = -1
 """The unit that is everything after the last block: the last norm and the head."""
@@ -61,7 +61,7 @@ def shadow(model: LoadedModel, trail: Trail) -> Shadow:
             )
         needed = tuple(_needed(model.module, trail.ids, narrow))
     except (ValueError, RuntimeError, UsageError, AttributeError) as error:
-        return Shadow(False, f"no wider run could be made ({type(error).__name__}: {error})")
+        return Shadow(False, f"no wider run could be made ({described(error)})")
     other = "finite" if wide["bfloat16"] else "not finite"
     names = ", ".join("the last norm and head" if unit == REST else f"block {unit}" for unit in needed)
     which = f"; {names} must be float32, and none of them can be left out" if needed else ""

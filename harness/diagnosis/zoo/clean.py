@@ -18,7 +18,7 @@ from harness.models.loaded import LoadedModel
 from harness.models.sources import installed
 from harness.models.sources.miniatures import reasons
 from harness.models.spec import CircuitRow, DialRow, HubRow, ModelRow
-from harness.vocabulary.errors import ModelUnavailable
+from harness.vocabulary.errors import ModelUnavailable, described
 
 SMALL = 10_000
 """A vocabulary below this makes a subject cheap."""
@@ -87,7 +87,7 @@ def examine(subject: CleanModel, diagnose: Callable[..., Any]) -> str | None:
     except ModelUnavailable:
         return None
     except Exception as error:  # noqa: BLE001  one model must not end the list
-        return f"{subject.name}: {type(error).__name__}: {error}"
+        return f"{subject.name}: {described(error)}"
     if found.verdict == "clean":
         return None
     return f"{subject.name}: {found.place}, {found.cause.code}: {found.cause.message}"

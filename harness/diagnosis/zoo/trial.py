@@ -14,6 +14,7 @@ from harness.diagnosis.outcome.diagnosis import Diagnosis
 from harness.diagnosis.outcome.nouns import PlacedFinding
 from harness.diagnosis.zoo.fault import TOLERANCE, PlantedFault, Planting
 from harness.diagnosis.zoo.models import names_in
+from harness.vocabulary.errors import described
 from harness.vocabulary.findings import FINDINGS
 from harness.vocabulary.verdict import fails
 
@@ -54,7 +55,7 @@ def attempt(fault: PlantedFault, planting: Planting, diagnose: Diagnose = diagno
         try:
             return judge(fault, planting, diagnose(**arguments))
         except Exception as error:  # noqa: BLE001  one planting that fails must not end the table
-            return Trial(fault.id, planting, False, False, False, f"{type(error).__name__}: {error}")
+            return Trial(fault.id, planting, False, False, False, described(error))
 
 
 def judge(fault: PlantedFault, planting: Planting, found: Diagnosis) -> Trial:

@@ -27,7 +27,7 @@ from harness.models.sources.folder import cast
 from harness.models.sources.miniatures import reasons
 from harness.patching.patch import patches_of
 from harness.vocabulary import Direction, Positions, Question, Site, Sweep, Tokens
-from harness.vocabulary.errors import UsageError
+from harness.vocabulary.errors import UsageError, described
 
 FAIL = "FAIL: "
 ABSENT = "-"
@@ -103,7 +103,7 @@ def _cell(model: LoadedModel, component: str, layers: tuple[int, ...], dtype: st
 
 
 def _why(architecture: str, error: Exception) -> str:
-    known, seen = reasons.REASONS.get(architecture, {}).get("builds"), f"{type(error).__name__}: {error}"
+    known, seen = reasons.REASONS.get(architecture, {}).get("builds"), described(error)
     return known.text if known and re.search(known.seen, seen) else _line(error)
 
 

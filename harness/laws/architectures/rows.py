@@ -15,6 +15,7 @@ from harness.laws.architectures.checks import CHECKS, build
 from harness.laws.architectures.equality import COMPONENTS, DTYPES
 from harness.models.sources.miniatures import reasons
 from harness.support.interpreter import python
+from harness.vocabulary.errors import described
 
 PASS = "pass"
 NOT_BUILT = "not built"
@@ -98,6 +99,6 @@ def cell(architecture: str, column: str, check: Callable[[], Any]) -> str:
     try:
         check()
     except Exception as error:  # noqa: BLE001  whatever a foreign forward pass raises belongs into its cell
-        seen = " ".join(f"{type(error).__name__}: {error}".split())
+        seen = " ".join(described(error).split())
         return known.text if known and re.search(known.seen, seen) else FAIL + seen
     return f"{FAIL}passes, and is listed with a reason: {known.text}" if known else PASS

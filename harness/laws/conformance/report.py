@@ -59,14 +59,14 @@ class Conformance:
         ended = {PASS: Status.PASSED, FAIL: Status.FAILED}
         return of_run((), *(status for mark, status in ended.items() if self.count(mark)))
 
-    def verdict(self) -> str:
-        """Return the last line: what passed and what did not."""
-        status, code = self.judgement
-        word = "NOTHING ASKED" if status is Status.SKIPPED else status.value.upper()
+    def verdict(self, code: int | None = None) -> str:
+        """Return the last line: what passed and what did not, and the exit code, which a file may have made another."""
+        status, own = self.judgement
+        word = "NOTHING RAN" if status is Status.SKIPPED else status.value.upper()
         return (
             f"{word}: {self.count(PASS)} cells passed, {self.count(FAIL)} failed, {self.count(SKIP)} skipped, "
             f"{len(self.breaches)} of {len(self.laws)} laws broken, in {self.duration_s:.1f} s "
-            f"(exit code {code})"
+            f"(exit code {own if code is None else code})"
         )
 
 

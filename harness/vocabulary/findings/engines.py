@@ -52,6 +52,14 @@ KINDS = (
         "the engine could not answer; its message is the evidence",
     ),
     FindingKind(
+        "ENG002",
+        "engine",
+        ERROR,
+        ENGINE,
+        "the job ran past its time limit",
+        "its process was ended; give it more time with `timeout:` or --job-timeout, or less to do",
+    ),
+    FindingKind(
         "STR001",
         "strategy",
         WARNING,
