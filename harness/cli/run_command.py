@@ -263,7 +263,7 @@ def _pytest(planned: PlannedRun, options: RunOptions) -> int:
         os.environ.pop(name, None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     code = EXIT_INTERRUPTED
-    workers = safe_children() if options.workers != "0" else nullcontext()
+    workers = safe_children() if _workers(planned, options) != "0" else nullcontext()
     with watching(options.verbosity) as watcher, workers:
         code = int(pytest.main([*_arguments(planned, options)], plugins=[planned, watcher]))
     if planned.refusal:

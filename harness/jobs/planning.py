@@ -57,6 +57,7 @@ class Job:
         row = self.row.model_dump(mode="json", exclude={"path", "about", "tags"})
         return hashlib.blake2b(json.dumps([case, row], sort_keys=True).encode(), digest_size=8).hexdigest()
 
+    @property
     def runs_code(self) -> bool:
         """Whether it runs somebody else's code, which may end its process or never come back."""
         named = (self.engine, *self.case.metrics, *filter(None, [self.case.reference]))
