@@ -28,7 +28,7 @@ def is_foreign(engine: Engine, case: Case) -> bool:
 
 
 @dataclass(frozen=True)
-class Bare:
+class BareRow:
     """A model's logits `[vocab]` of the corrupted prompt without anybody's patch, and how its prompts are read."""
 
     model: LoadedModel
@@ -37,7 +37,7 @@ class Bare:
     row: Any
 
     @classmethod
-    def of(cls, model: LoadedModel, read: Callable[[], Question]) -> Bare | None:
+    def of(cls, model: LoadedModel, read: Callable[[], Question]) -> BareRow | None:
         """Run the bare model; None where it cannot run or does not answer alike twice, so that nothing can be said."""
         question = read()
         try:
@@ -61,6 +61,6 @@ class Bare:
         return None if rounding else "a bare run of the model gives other logits than before"
 
 
-def change(model: LoadedModel, before: Fingerprint, bare: Bare | None) -> str | None:
+def change(model: LoadedModel, before: Fingerprint, bare: BareRow | None) -> str | None:
     """Return what a job changed of a model, or None."""
     return before.difference(fingerprint(model.module)) or (bare.change() if bare else None)

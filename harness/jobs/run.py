@@ -16,7 +16,7 @@ from harness.checks.left_out import without_answer, without_metric
 from harness.engines import Engine, answer, engine_named
 from harness.environment.facts import environment
 from harness.intercept import forward
-from harness.jobs.aftermath import Bare, change, is_foreign
+from harness.jobs.aftermath import BareRow, change, is_foreign
 from harness.jobs.planning import Job, blank_result
 from harness.models.fingerprint import Fingerprint, classes_of, settled
 from harness.models.loaded import LoadedModel
@@ -134,7 +134,7 @@ class _Run:
         self.job, self.cache, self.blank, self.say = job, cache, blank, say
         self.timings: dict[str, float] = {}
         self.engine: Engine
-        self.bare: Bare | None = None
+        self.bare: BareRow | None = None
 
     def result(self, snapshot: SnapshotCheck | None, strict: bool) -> JobResult:
         case = self.job.case
@@ -164,7 +164,7 @@ class _Run:
     def _answered(self, model: LoadedModel, metrics: Sequence[str]) -> tuple[JobResult, list[Finding]]:
         question = question_of(self.job.case, model, metrics)
         if is_foreign(self.engine, self.job.case):
-            self.bare = Bare.of(model, lambda: question_of(self.job.case, model, metrics))
+            self.bare = BareRow.of(model, lambda: question_of(self.job.case, model, metrics))
         result = replace(self.blank, card=model.card, clean=question.clean, corrupted=question.corrupted)
         try:
             if large := prediction(forecast(model, question)):

@@ -26,6 +26,7 @@ class SessionEnding:
     def __init__(self, config: pytest.Config, selecting: JobSelecting, gathering: ResultGathering):
         self.config, self.selecting, self.gathering = config, selecting, gathering
         self.run_result: RunResult | None = None
+        self.session: pytest.Session | None = None
         self.refusal: str | None = None
         self.started = datetime.now(UTC)
         self.clock = time.perf_counter()
@@ -38,7 +39,7 @@ class SessionEnding:
             outcome = yield
         except OSError as error:  # pytest's JUnit file
             outcome, unwritten = None, str(error)
-        self.refusal = self.selecting.refusal
+        self.refusal, self.session = self.selecting.refusal, session
         if self.refusal:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         if is_worker(self.config) or not self._concerned():
@@ -129,11 +130,13 @@ class SessionEnding:
             said.append("time limits were not kept: they need `harness run`, or pytest with -n")
         return tuple(said)
 
-    def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.refusal:
             terminalreporter.write_line(visible(f"ERROR: {self.refusal}", keep="\n"), red=True)
         if (run := self.run_result) is None or self.config.getoption("no_summary"):
             return
+        # What pytest hands to this hook is the exit code before anybody had a say.
+        exitstatus = self.session.exitstatus if self.session else run.exit_code
         if run.exit_code != exitstatus:
             note = "the exit code is that of the tests beside the case files"
             run = replace(run, exit_code=int(exitstatus), notes=(*run.notes, note))

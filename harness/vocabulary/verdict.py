@@ -81,7 +81,7 @@ def besides(run: RunResult) -> str:
 _BESIDES = {
     Status.CRASHED: "the run itself broke",
     Status.INTERRUPTED: "not every planned job ended",
-    Status.REFUSED: "a file was refused",
+    Status.REFUSED: "a file was refused or not written",
     Status.FAILED: "too few jobs ran",
 }
 _BY_GRAVITY = (

@@ -180,16 +180,16 @@ def test_a_full_disk_behind_a_file_is_said_beside_the_verdict(project: Project, 
     got = project.run(*asked, door=door)
     assert got.code == 4, got.err
     assert got.out.count("/dev/full cannot be written: ") == len(asked)
-    assert "PASSED: 1 passed in " in got.out
+    assert "REFUSED: 1 passed; a file was refused or not written in " in got.out
     assert "(exit code 4)" in got.out
     assert "Traceback" not in got.out + got.err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_leaves_a_failure_a_failure(project: Project) -> None:
+def test_a_full_disk_is_graver_than_a_failure(project: Project) -> None:
     project.case("c", models="wide", engines="legacy")
     got = project.run("--json=/dev/full")
-    assert (got.code, "(exit code 1)" in got.out) == (1, True), got.out
+    assert (got.code, "(exit code 4)" in got.out, "1 failed" in got.out) == (4, True, True), got.out
     assert "/dev/full cannot be written" in got.out
 
 

@@ -91,7 +91,7 @@ def test_the_last_line_the_json_and_the_code_agree(
     [
         (["qwen3-30b-reprot"], "did you mean 'qwen3-30b-report'?"),
         (["absent.yaml"], "absent.yaml: does not exist"),
-        (["absent.json"], "absent.json is not a result"),
+        (["absent.json"], "absent.json: does not exist"),
         (["."], ": is a folder; a file is needed here"),
         (["qwen3-30b-report", "--error", "nan"], "--error: nan is not a part of a distance"),
         (["qwen3-30b-report", "--error", "2"], "2.0 is not in the range"),

@@ -125,7 +125,7 @@ def test_the_last_line_knows_that_a_file_could_not_be_written(project: Project, 
     got = project.inside("run", "--models", "m.yaml", *option.split())
     last = got.out.rstrip().splitlines()[-1]
     assert got.code == 4
-    assert last.startswith("REFUSED: 1 passed; a file was refused in ")
+    assert last.startswith("REFUSED: 1 passed; a file was refused or not written in ")
     assert last.endswith("(exit code 4)")
     assert f"{name} cannot be written" in got.out
 

@@ -51,8 +51,7 @@ def test_a_worker_reads_only_files_that_have_a_selected_job(two: Project) -> Non
     assert reads(two, "--model", "other", "-n", "2") == [{"a": 1, "b": 1}, {"b": 1}, {"b": 1}]
 
 
-@pytest.mark.parametrize(("args", "processes"), [((), 1), (("-n", "2"), 2)], ids=["alone", "n2"])
-def test_pytest_reads_each_file_once_in_each_process_that_collects(
-    two: Project, args: tuple[str, ...], processes: int
-) -> None:
+@pytest.mark.parametrize(("args", "processes"), [((), 1), (("-n", "2"), 3)], ids=["alone", "n2"])
+def test_pytest_reads_each_file_once_in_each_process(two: Project, args: tuple[str, ...], processes: int) -> None:
+    """The process that deals out the jobs keeps their time limits, which the files state."""
     assert reads(two, *args, door="pytest") == [{"a": 1, "b": 1}] * processes

@@ -58,7 +58,7 @@ def test_the_verdict_line_counts_jobs(statuses: Sequence[str], text: str) -> Non
         ([], Status.FAILED, "FAILED: nothing ran; too few jobs ran in 12.3 s (exit code 1)"),
         (["failed"], Status.FAILED, "FAILED: 1 failed in 12.3 s (exit code 1)"),
         (["passed"], Status.INTERRUPTED, "INTERRUPTED: 1 passed; not every planned job ended in 12.3 s (exit code 2)"),
-        (["failed"], Status.REFUSED, "REFUSED: 1 failed; a file was refused in 12.3 s (exit code 4)"),
+        (["failed"], Status.REFUSED, "REFUSED: 1 failed; a file was refused or not written in 12.3 s (exit code 4)"),
         (["refused"], Status.FAILED, "REFUSED: 1 refused in 12.3 s (exit code 4)"),
         (["passed"], Status.CRASHED, "CRASHED: 1 passed; the run itself broke in 12.3 s (exit code 3)"),
     ],
