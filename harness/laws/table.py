@@ -1,6 +1,6 @@
 """The table of laws: the checks of a run and `harness conformance` read the same one.
 
-A test returns what it saw broken, or None, and raises DoesNotApply where the law has nothing to say. That the model is
+A test returns what it saw broken, or None, or a breach for each kind of mistake, and raises DoesNotApply where the law has nothing to say. That the model is
 unchanged after a job, and that taps fire, is asked of every job as a whole and by every recording, so those laws have
 no test of a job here.
 """
@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from functools import wraps
 
 from harness.laws import afterwards, answers, conduct, in_place, runs
+from harness.laws.breach import Seen
+from harness.laws.declared import declared_is_right
 from harness.laws.engine_runs import EngineRuns
 from harness.laws.own_taps import OwnTaps
 from harness.laws.situation import Situation
 from harness.laws.subject import EngineUnderTest
 
 OfJob = Callable[[Situation], str | None]
-OfEngine = Callable[[EngineUnderTest], str | None]
+OfEngine = Callable[[EngineUnderTest], Seen]
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def _of_runs(name: str, code: str, law: Callable[[runs.Patcher], str | None]) ->
 
 _ROWS = (
     Law("answers", "ENG001", conduct.answers_completely),
+    Law("declared", "LAW016", declared_is_right),
     Law("after", "LAW005", afterwards.unchanged_after_an_answer),
     _of_runs("traced", "LAW001", runs.traced_is_bare),
     _of_runs("self-patch", "LAW002", runs.own_activations_change_nothing),
