@@ -79,7 +79,7 @@ def _rows(engine: Any, name: str, allow_code: bool, every: bool, rows: Any, laws
         in_processes(name, allow_code, rows, laws) if every else (list(row_cells(engine, row, laws)) for row in rows)
     )
     for row, cells in zip(rows, found, strict=True):
-        failed = [cell.law for cell in cells if cell.status == "fail"]
+        failed = dict.fromkeys(cell.law for cell in cells if cell.status == "fail")
         click.echo(f"{row.id}: {'broken: ' + ', '.join(failed) if failed else 'in order'}", err=True)
         yield cells
 

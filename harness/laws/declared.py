@@ -11,17 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
-import numpy as np
-
 from harness.engines import ENGINES, ForeignEngine, answer
 from harness.engines.foreign import EngineRequest, hear
-from harness.intercept import forward
 from harness.intercept.hookpoints import layers_with
 from harness.laws.breach import Breach
 from harness.laws.forms import Form, components, forms
 from harness.laws.mistakes import Mistake, Numbers, Place, Suspicion, mistakes_of, shared_mistake, wrong_places
 from harness.laws.subject import EngineUnderTest
-from harness.metrics import host_row
 from harness.metrics.tolerances import Work, recovery_tolerance
 from harness.vocabulary import (
     COMPONENTS,
@@ -45,7 +41,7 @@ def declared_is_right(subject: EngineUnderTest) -> tuple[Breach, ...]:
         raise DoesNotApply("the harness's own numbers are what others are held to; their oracle is float64")
     asked = forms(subject.engine, subject.model)
     inquiry = _Inquiry(subject)
-    if not inquiry.answers:
+    if not subject.answers:
         asked = [form for form in asked if not METRICS[form.metric].needs_answers]
     if not asked:
         raise DoesNotApply("it declares no metric and component that the harness knows on this model")
@@ -89,20 +85,11 @@ class _Wrong:
 
 @dataclass
 class _Inquiry:
-    """An engine's numbers in a form beside the right ones, and beside those of questions it may have mistaken it for."""
+    """An engine's numbers in a form, the right ones, and those of questions it may have mistaken the form for."""
 
     subject: EngineUnderTest
     known: dict[tuple[Form, str], dict[str, Numbers]] = field(default_factory=dict)
     """(a form without its metric, what is exchanged) -> metric -> what is right."""
-
-    @cached_property
-    def answers(self) -> AnswerTokens | None:
-        """The two ids whose logits move most between the prompts, one towards the clean run and one away."""
-        rows = [host_row(forward(self.subject.model, ids)) for ids in (self.subject.clean, self.subject.corrupted)]
-        with np.errstate(invalid="ignore"):
-            gap = np.where(np.isfinite(rows[0]) & np.isfinite(rows[1]), rows[0] - rows[1], 0.0)
-        most, least = int(gap.argmax()), int(gap.argmin())
-        return AnswerTokens(most, least) if most != least else None
 
     @cached_property
     def points(self) -> float:
@@ -153,12 +140,13 @@ class _Inquiry:
         if key not in self.known:
             question = replace(self._question(form, exchanged), metrics=tuple(self._metrics()))
             self.known[key] = {
-                curve.metric: _numbers(curve) for curve in answer(ENGINES["native"], self.subject.model, question).curves
+                curve.metric: _numbers(curve)
+                for curve in answer(ENGINES["native"], self.subject.model, question).curves
             }
         return self.known[key][form.metric]
 
     def _metrics(self) -> list[str]:
-        return [name for name, metric in METRICS.items() if self.answers or not metric.needs_answers]
+        return [name for name, metric in METRICS.items() if self.subject.answers or not metric.needs_answers]
 
     def _said(self, form: Form) -> Numbers:
         engine, question = self.subject.engine, self._question(form)
@@ -196,7 +184,7 @@ class _Inquiry:
         prompts = [Tokens(ids, tuple(map(str, ids))) for ids in (self.subject.clean, self.subject.corrupted)]
         clean, corrupted = reversed(prompts) if exchanged == "prompts" else prompts
         sweep = Sweep((form.component,), layers, Direction(form.direction), positions)
-        answers = self.answers
+        answers = self.subject.answers
         if answers and exchanged == "answers":
             answers = AnswerTokens(answers.wrong, answers.answer)
         return Question(clean, corrupted, sweep, (form.metric,), answers)

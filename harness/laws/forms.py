@@ -52,7 +52,9 @@ def components(engine: Engine, model: LoadedModel) -> list[str]:
     positions, directions = _declared(engine)
     for name in dict.fromkeys((*COMPONENTS, *PATHS)):
         having = tuple(layers_with(model, name)) if name in COMPONENTS else None
-        sweep = Sweep((name,), having or None, Direction(directions[0]), (0,) if positions[0] == "list" else positions[0])
+        sweep = Sweep(
+            (name,), having or None, Direction(directions[0]), (0,) if positions[0] == "list" else positions[0]
+        )
         if name == "z" or having == () or engine.cannot(model, sweep):
             continue
         try:

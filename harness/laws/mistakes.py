@@ -244,10 +244,8 @@ def _labels(right: Numbers, axis: int) -> list[object]:
     return sorted(numbers, key=lambda label: int(label))  # type: ignore[call-overload]
 
 
-def _relabelled(
-    said: Numbers, right: Numbers, axis: int, moved: Mapping[object, object], points: float
-) -> str | None:
-    """Return "3 of 4 cells" where the cells say what is right one label on; None where any does not, or it is no news."""
+def _relabelled(said: Numbers, right: Numbers, axis: int, moved: Mapping[object, object], points: float) -> str | None:
+    """Return "3 of 4 cells" where the cells say what is right at the moved label; None where any says something else."""
     told = 0
     for at in said:
         other = moved.get(at[axis])

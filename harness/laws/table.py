@@ -1,8 +1,8 @@
 """The table of laws: the checks of a run and `harness conformance` read the same one.
 
-A test returns what it saw broken, or None, or a breach for each kind of mistake, and raises DoesNotApply where the law has nothing to say. That the model is
-unchanged after a job, and that taps fire, is asked of every job as a whole and by every recording, so those laws have
-no test of a job here.
+A test returns what it saw broken, or None, or a breach for each kind of mistake, and raises DoesNotApply where the law
+has nothing to say. That the model is unchanged after a job, and that taps fire, is asked of every job as a whole and by
+every recording, so those laws have no test of a job here.
 """
 
 from __future__ import annotations

@@ -143,10 +143,10 @@ def asked(**change):
 
     # The harness reads the names of the arguments off the signature.
     def call(self, model, clean, corrupted, component, layers, metric, positions, direction, answers):
-        given = dict(
-            model=model, clean=clean, corrupted=corrupted, component=component, layers=layers, metric=metric,
-            positions=positions, direction=direction, answers=answers,
-        )  # fmt: skip
+        given = {
+            "model": model, "clean": clean, "corrupted": corrupted, "component": component, "layers": layers,
+            "metric": metric, "positions": positions, "direction": direction, "answers": answers,
+        }  # fmt: skip
         return Wide.__call__(self, **{**given, **{key: make(given) for key, make in change.items()}})
 
     return engine(__call__=call)
