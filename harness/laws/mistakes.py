@@ -82,7 +82,7 @@ def shared_mistake(answers: Sequence[tuple[Numbers, Numbers]], points: float) ->
     offset only beside another.
     """
     columns = [_columns(said, right) for said, right in answers]
-    said, right = (np.concatenate(side) for side in zip(*columns, strict=True)) if columns else ([], [])
+    said, right = (np.concatenate([column[side] for column in columns]) for side in (0, 1))
     return next(_by_arithmetic(said, right, points), None)
 
 
@@ -245,7 +245,7 @@ def _labels(right: Numbers, axis: int) -> list[object]:
 
 
 def _relabelled(said: Numbers, right: Numbers, axis: int, moved: Mapping[object, object], points: float) -> str | None:
-    """Return "3 of 4 cells" where the cells say what is right at the moved label; None where any says something else."""
+    """Return "3 of 4 cells" where the cells say what is right at the moved label; None where any says otherwise."""
     told = 0
     for at in said:
         other = moved.get(at[axis])

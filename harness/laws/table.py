@@ -27,7 +27,8 @@ OfEngine = Callable[[EngineUnderTest], Seen]
 class Law:
     """A law under a name, the code of its finding, how an engine is asked from outside, and how a job is.
 
-    `of_answers` tells a law that a job of any engine is held to from one about our own interception.
+    `of_answers` tells a law that a job of any engine is held to from one about our own interception; `of_forms` one
+    that asks more than the plain question.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Law:
     of_engine: OfEngine
     of_job: OfJob | None = None
     of_answers: bool = False
+    of_forms: bool = False
 
     @property
     def about(self) -> str:
@@ -68,7 +70,7 @@ def _of_runs(name: str, code: str, law: Callable[[runs.Patcher], str | None]) ->
 
 _ROWS = (
     Law("answers", "ENG001", conduct.answers_completely),
-    Law("declared", "LAW016", declared_is_right),
+    Law("declared", "LAW016", declared_is_right, of_forms=True),
     Law("after", "LAW005", afterwards.unchanged_after_an_answer),
     _of_runs("traced", "LAW001", runs.traced_is_bare),
     _of_runs("self-patch", "LAW002", runs.own_activations_change_nothing),

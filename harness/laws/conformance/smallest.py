@@ -30,8 +30,9 @@ class Smallest:
         return cls(**given)
 
     def __str__(self) -> str:
+        component = f"{self.component} at " if self.component else ""
         return (
-            f"{self.component} at layers {list(self.layers)}, clean {list(self.clean)}, "
+            f"{component}layers {list(self.layers)}, clean {list(self.clean)}, "
             f"corrupted {list(self.corrupted)}: {self.seen}"
         )
 
@@ -41,17 +42,17 @@ def smallest(subject: EngineUnderTest, law: Law, broken: Sequence[Breach]) -> li
     found: dict[str, Smallest] = {}
     for smaller in _smaller(subject):
         for breach in _breaches(smaller, law):
-            found.setdefault(breach.kind, _at(smaller, breach.text))
+            found.setdefault(breach.kind, _at(smaller, law, breach.text))
         if found.keys() >= {breach.kind for breach in broken}:
             break
-    return [found.get(breach.kind) or _at(subject, breach.text) for breach in broken]
+    return [found.get(breach.kind) or _at(subject, law, breach.text) for breach in broken]
 
 
-def _at(subject: EngineUnderTest, seen: str) -> Smallest:
+def _at(subject: EngineUnderTest, law: Law, seen: str) -> Smallest:
     try:
-        component = subject.component
+        component = "" if law.of_forms else subject.component
     except HarnessError:
-        component = "-"
+        component = ""
     model = subject.model.card.id
     return Smallest(model, subject.clean, subject.corrupted, component, subject.chosen_layers, seen)
 
