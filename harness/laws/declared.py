@@ -161,10 +161,10 @@ class _Inquiry:
         )  # fmt: skip
         reply = hear(engine, request).reply
         return {
-            (layer, self._position(form, token), None): Reading.absent(State.UNDEFINED)
+            (layer, self._position(form, token), head): Reading.absent(State.UNDEFINED)
             if value is None
             else Reading.of(engine.declared.percent(value))
-            for (layer, token), value in reply.recoveries.items()
+            for (layer, token, head), value in reply.recoveries.items()
         }
 
     def _position(self, form: Form, token: int | None) -> str:

@@ -48,20 +48,20 @@ def forms(engine: Engine, model: LoadedModel) -> list[Form]:
 
 def components(engine: Engine, model: LoadedModel) -> list[str]:
     """Return the components that an engine declares and the model has, each module once."""
-    found: dict[tuple[tuple[int, bool], ...], str] = {}
+    found: dict[tuple[tuple[int, bool, int | None], ...], str] = {}
     positions, directions = _declared(engine)
     for name in dict.fromkeys((*COMPONENTS, *PATHS)):
         having = tuple(layers_with(model, name)) if name in COMPONENTS else None
         sweep = Sweep(
             (name,), having or None, Direction(directions[0]), (0,) if positions[0] == "list" else positions[0]
         )
-        if name == "z" or having == () or engine.cannot(model, sweep):
+        if having == () or engine.cannot(model, sweep):
             continue
         try:
             points = resolve(model, sweep)
         except (UsageError, UnknownName):
             continue
-        found.setdefault(tuple((id(point.module), point.is_input) for point in points), name)
+        found.setdefault(tuple((id(point.module), point.is_input, point.head) for point in points), name)
     return list(found.values())
 
 

@@ -198,7 +198,7 @@ class EngineUnderTest:
         )  # fmt: skip
         numbers = {
             layer: Reading.absent(State.UNDEFINED) if said is None else Reading.of(declared.percent(said))
-            for (layer, _), said in heard.reply.recoveries.items()
+            for (layer, *_), said in heard.reply.recoveries.items()
         }
         return Outcome(numbers, None, heard.warned, heard.seen)
 

@@ -36,6 +36,7 @@ MISTAKES = {
     "output_for_input": "layer shifted",  # the output of a layer is the input of the next
     "next_layer": "layer shifted",
     "next_token": "position shifted",
+    "next_head": "head shifted",
     "last_layer_wrong": "one layer",
     "l2_for_mse": "not squared",
     "mse_for_l2": "squared",
@@ -46,8 +47,14 @@ MISTAKES = {
     "sum_of_absolutes": "no pattern",
     "half_patched": "no pattern",
 }
-RIGHT = ["sound", "logit_diff_only", "kl_only", "noising_only", "grids_only"]
-QUICK = ("fractions", "complement", "last_for_all", "next_layer", "wrong_answer", "half_patched", "sound", "kl_only")
+RIGHT = [
+    "sound", "heads_only", "arrays", "logits_only", "logit_arrays", "logit_diff_only", "kl_only", "noising_only",
+    "grids_only",
+]  # fmt: skip
+QUICK = (
+    "fractions", "complement", "last_for_all", "next_layer", "wrong_answer", "half_patched", "heads_only",
+    "logits_only", "kl_only",
+)  # fmt: skip
 
 
 def quick_or_slow(names):

@@ -14,11 +14,11 @@ METRICS = ["l2", "mse", "cosine", "kl_divergence", "logit_diff", "log_prob"]
 DECLARED = {
     "units": "percent",
     "metrics": METRICS,
-    "components": ["resid_pre", "resid_post", "attn_out", "mlp_out", "paths"],
+    "components": ["resid_pre", "resid_post", "attn_out", "mlp_out", "z", "paths"],
     "positions": ["all", "last", "list", "each"],
     "directions": ["denoising", "noising"],
 }
-PATHS = {"attn_out": "self_attn.o_proj", "mlp_out": "mlp.down_proj"}
+PATHS = {"attn_out": "self_attn.o_proj", "z": "self_attn.o_proj", "mlp_out": "mlp.down_proj"}
 
 
 class Wide:
@@ -29,16 +29,24 @@ class Wide:
     def __call__(self, model, clean, corrupted, component, layers, metric, positions, direction, answers):
         self.check(model, clean, corrupted, layers, metric)
         measure = self.measure(metric, answers)
-        rows = self.run(model, clean), self.run(model, corrupted)
+        rows = self.rows = self.run(model, clean), self.run(model, corrupted)
         source, target = (clean, corrupted) if direction == "denoising" else (corrupted, clean)
         found = {}
         for layer in layers:
-            for token in self.tokens(positions, len(clean)):
+            for token, head in self.parts(model, component, positions, len(clean), layer):
                 where = positions if token is None else [token]
+                self.head, self.heads = head, getattr(model.layers[layer].self_attn, "n_heads", 1)
                 row = self.patched(model, source, target, component, layer, where)
-                key = layer if token is None else (layer, token)
-                found[key] = self.recovery(measure(rows[0], rows[0]), measure(rows[0], rows[1]), measure(rows[0], row))
-        return self.reply(found)
+                key = tuple(each for each in (layer, token, head) if each is not None)
+                found[key] = self.cell(measure, *rows, row)
+        return self.reply({key if len(key) > 1 else key[0]: value for key, value in found.items()})
+
+    def cell(self, measure, clean, corrupted, row):
+        return self.recovery(measure(clean, clean), measure(clean, corrupted), measure(clean, row))
+
+    def parts(self, model, component, positions, length, layer):
+        heads = range(model.layers[layer].self_attn.n_heads) if component == "z" else (None,)
+        return [(token, head) for token in self.tokens(positions, length) for head in heads]
 
     def check(self, model, clean, corrupted, layers, metric):
         if len(clean) != len(corrupted):
@@ -67,7 +75,7 @@ class Wide:
 
     def patched(self, model, source, target, component, layer, where):
         module, kept = self.module(model, component, layer), []
-        if component == "resid_pre":
+        if component in ("resid_pre", "z"):
             self.tapped(module, lambda x: kept.append(mx.array(x)) or x, model, source, on_input=True)
             return self.tapped(module, lambda x: self.mixed(kept[0], x, where), model, target, on_input=True)
         self.tapped(module, lambda x: kept.append(mx.array(x)) or x, model, source)
@@ -87,6 +95,14 @@ class Wide:
             module.__class__ = original
 
     def mixed(self, new, old, where):
+        if self.head is not None:
+            width = old.shape[-1] // self.heads
+            kept = slice(self.head * width, (self.head + 1) * width)
+            part = self.positioned(new[..., kept], old[..., kept], where)
+            return mx.concatenate([old[..., : kept.start], part, old[..., kept.stop :]], axis=-1)
+        return self.positioned(new, old, where)
+
+    def positioned(self, new, old, where):
         if where == "all":
             return new
         at = [-1] if where == "last" else list(where)
@@ -167,6 +183,25 @@ kl_only = declaring(metrics=["kl_divergence"], positions=["last"])
 noising_only = declaring(directions=["noising"], metrics=["l2"])
 grids_only = declaring(positions=["each"], metrics=["l2", "mse"])
 
+
+def as_array(found):
+    keys = [key if isinstance(key, tuple) else (key,) for key in found]
+    shape = [len({key[axis] for key in keys}) for axis in range(len(keys[0]))]
+    return np.array(list(found.values())).reshape(*shape, *np.shape(next(iter(found.values()))))
+
+
+def as_logits(self, found):
+    return {"clean": self.rows[0], "corrupted": mx.array(self.rows[1]), "logits": found}
+
+
+arrays = engine(reply=lambda self, found: as_array(found))
+logits_only = engine(cell=lambda self, measure, clean, corrupted, row: row, reply=as_logits)
+logit_arrays = engine(
+    harness={**DECLARED, "units": "fraction"},
+    cell=logits_only.cell.__func__,
+    reply=lambda self, found: as_logits(self, mx.array(as_array(found).astype(np.float32))),
+)
+
 fractions = recovery(lambda x: x / 100)
 hundredfold = recovery(lambda x: x * 100)
 reversed_sign = recovery(lambda x: -x)
@@ -208,12 +243,18 @@ def _last_layer_wrong(self, model, component, layer):
     return Wide.module(self, model, component, 0 if layer == len(model.layers) - 1 else layer)
 
 
+def _next_head(self, model, source, target, component, layer, where):
+    self.head = None if self.head is None else (self.head + 1) % self.heads
+    return Wide.patched(self, model, source, target, component, layer, where)
+
+
 def _half_patched(self, new, old, where):
     return old + 0.5 * (Wide.mixed(self, new, old, where) - old)
 
 
-next_layer, next_token = engine(module=_next_layer), engine(patched=_next_token)
+next_layer, next_token, next_head = engine(module=_next_layer), engine(patched=_next_token), engine(patched=_next_head)
 last_layer_wrong, half_patched = engine(module=_last_layer_wrong), engine(mixed=_half_patched)
 drops_a_layer = engine(reply=lambda self, found: dict(list(found.items())[1:]))
+heads_only = declaring(components=["z"], metrics=["l2"], positions=["all", "each"])
 grid_without_tokens = engine(reply=lambda self, found: {k if isinstance(k, int) else k[0]: v for k, v in found.items()})
 float16_sums = only("l2", lambda ids: lambda a, x: float(mx.sum(mx.square(mx.array(a - x).astype(mx.float16))) ** 0.5))
