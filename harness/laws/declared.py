@@ -20,7 +20,6 @@ from harness.laws.mistakes import Mistake, Numbers, Place, Suspicion, mistakes_o
 from harness.laws.subject import EngineUnderTest
 from harness.metrics.tolerances import Work, recovery_tolerance
 from harness.vocabulary import (
-    COMPONENTS,
     METRICS,
     AnswerTokens,
     Curve,
@@ -179,8 +178,7 @@ class _Inquiry:
 
     def _question(self, form: Form, exchanged: str = "") -> Question:
         positions: Positions = self._list() if form.positions == "list" else form.positions
-        layers = tuple(layers_with(self.subject.model, form.component)) if form.component in COMPONENTS else None
-        layers = self.subject.layers or layers or self.subject.chosen_layers
+        layers = self.subject.layers or tuple(layers_with(self.subject.model, form.component))
         prompts = [Tokens(ids, tuple(map(str, ids))) for ids in (self.subject.clean, self.subject.corrupted)]
         clean, corrupted = reversed(prompts) if exchanged == "prompts" else prompts
         sweep = Sweep((form.component,), layers, Direction(form.direction), positions)

@@ -1,7 +1,8 @@
 """The forms in which an engine can be asked: a component, a metric, a form of positions and a direction, as declared.
 
 All of them are asked where they are few. Where they are many, a covering design asks every pair of two declared things
-together at least once, which is where defects of one of them, and of two that meet, are seen.
+together at least once, which is where defects of one of them, and of two that meet, are seen. Only a metric and a
+component need not meet: a metric is computed of logits, whichever component they come from.
 """
 
 from __future__ import annotations
@@ -14,14 +15,11 @@ from harness.engines import Engine, ForeignEngine
 from harness.intercept import resolve
 from harness.intercept.hookpoints import layers_with
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import COMPONENTS, METRICS, Direction, Sweep
+from harness.vocabulary import COMPONENTS, METRICS, Direction, Positions, Sweep
 from harness.vocabulary.errors import UnknownName, UsageError
 
 FEW = 8
 """Products up to this size are asked whole."""
-
-PATHS = ("mlp", "self_attn", "mlp.down_proj")
-"""Components that stand for `paths`: two modules, and one inside of another."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,12 @@ def forms(engine: Engine, model: LoadedModel) -> list[Form]:
 def components(engine: Engine, model: LoadedModel) -> list[str]:
     """Return the components that an engine declares and the model has, each module once."""
     found: dict[tuple[tuple[int, bool, int | None], ...], str] = {}
-    positions, directions = _declared(engine)
-    for name in dict.fromkeys((*COMPONENTS, *PATHS)):
-        having = tuple(layers_with(model, name)) if name in COMPONENTS else None
-        sweep = Sweep(
-            (name,), having or None, Direction(directions[0]), (0,) if positions[0] == "list" else positions[0]
-        )
-        if having == () or engine.cannot(model, sweep):
+    (asked, *_), (direction, *_) = _declared(engine)
+    at: Positions = (0,) if asked == "list" else asked
+    for name in COMPONENTS:
+        having = tuple(layers_with(model, name))
+        sweep = Sweep((name,), having, Direction(direction), at)
+        if not having or engine.cannot(model, sweep):
             continue
         try:
             points = resolve(model, sweep)
@@ -86,5 +83,5 @@ def _covering(product: Sequence[Form]) -> Iterator[Form]:
 
 
 def _pairs(form: Form) -> set[tuple[tuple[int, str], tuple[int, str]]]:
-    pairs = itertools.combinations(enumerate(map(str, astuple(form))), 2)
-    return set(pairs)
+    component, metric, *how = enumerate(map(str, astuple(form)))
+    return {pair for what in (component, metric) for pair in itertools.combinations((what, *how), 2)}
