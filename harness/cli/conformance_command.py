@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--json", "json_file", type=OutputFile("conformance"), help="Write the matrix here.")
 @click.option("--junit", type=OutputFile("junit"), help="Write a JUnit report here.")
 @click.option("-o", "--output", type=OutputFile("markdown"), help="Write it as Markdown here.")
-@click.option("-v", "--verbose", is_flag=True, help="Show why every skipped cell was skipped.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every cell, and why it was skipped.")
 def command(
     name: str, allow_code: bool, every: bool, names: tuple[str, ...], only: tuple[str, ...], json_file: Path | None,
     junit: Path | None, output: Path | None, verbose: bool,
@@ -83,36 +84,55 @@ def _rows(engine: Any, name: str, allow_code: bool, every: bool, rows: Any, laws
         in_processes(name, allow_code, rows, laws) if every else (list(row_cells(engine, row, laws)) for row in rows)
     )
     for row, cells in zip(rows, found, strict=True):
-        failed = [cell.law for cell in cells if cell.status == "fail"]
+        failed = dict.fromkeys(cell.law for cell in cells if cell.status == "fail")
         click.echo(f"{row.id}: {'broken: ' + ', '.join(failed) if failed else 'in order'}", err=True)
         yield cells
 
 
 def _print(report: Conformance, verbose: bool, code: int) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     from harness.laws import LAWS
-    from harness.laws.conformance.report import mark, reasons_of
+    from harness.laws.conformance.report import reasons_of
     from harness.results.reports.terminal import console
     from harness.vocabulary.findings import FINDINGS
 
     screen, reasons = console(), reasons_of(report)
+    for cell, rows in report.breaches:
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        finding = FINDINGS[LAWS[cell.law].code]
+        kind = f" ({cell.kind})" if cell.kind else ""
+        screen.print(Text(f"{finding.code} {finding.title}: {cell.law}{kind} at {rows[0]}{more}", style="red"))
+        screen.print(Text(f"    {cell.smallest or cell.text}"))
+        screen.print(Text(f"    {_again(report, rows[0], cell.law)}"))
+    if verbose:
+        screen.print(_grid(report))
+        screen.print(", ".join(f"{number} {law}" for number, law in enumerate(report.laws, 1)))
+        for text, number in reasons.items():
+            screen.print(Text(f"[{number}] {text}"))
+    screen.print(Text(report.verdict(code)))
+
+
+def _again(report: Conformance, row: str, law: str) -> str:
+    """Return the command that shows one breach again."""
+    from harness.vocabulary import is_code
+
+    allowed = " --allow-code" if is_code(report.engine) else ""
+    return f"harness conformance --engine {shlex.quote(report.engine)}{allowed} --row {row} --law {law}"
+
+
+def _grid(report: Conformance) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.laws.conformance.report import mark, reasons_of
+
+    reasons = reasons_of(report)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("model", no_wrap=True)
     for number, _ in enumerate(report.laws, 1):
         table.add_column(f"{number}", justify="center", no_wrap=True)
     for row, cells in report.rows.items():
         table.add_row(row, *(Text(mark(cells.get(law), reasons)) for law in report.laws))
-    screen.print(table)
-    screen.print(", ".join(f"{number} {law}" for number, law in enumerate(report.laws, 1)))
-    for cell, rows in report.breaches:
-        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-        kind = FINDINGS[LAWS[cell.law].code]
-        screen.print(Text(f"{kind.code} {kind.title}: {cell.law} at {rows[0]}{more}", style="red"))
-        screen.print(Text(f"    {cell.smallest or cell.text}"))
-        screen.print(Text(f"    harness conformance --engine {report.engine} --row {rows[0]} --law {cell.law}"))
-    for text, number in reasons.items() if verbose else ():
-        screen.print(Text(f"[{number}] {text}"))
-    screen.print(Text(report.verdict(code)))
+    return table

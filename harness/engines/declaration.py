@@ -44,6 +44,10 @@ class Declaration(BaseModel):
         """Return a recovery in the harness's unit."""
         return 100 * recovery if self.units == "fraction" else recovery
 
+    def own_unit(self, percent: float) -> float:
+        """Return a recovery in percent in the engine's own unit."""
+        return percent / 100 if self.units == "fraction" else percent
+
     def cannot(self, name: str, model: LoadedModel, sweep: Sweep) -> str | None:
         """Return the first thing of a sweep that this engine does not claim to do."""
         if sweep.direction not in self.directions:

@@ -73,7 +73,7 @@ class EngineRequest:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the engine returned: recoveries in its own unit by layer, or by (layer, token); None is undefined."""
+    """What the engine returned: recoveries in its own unit by place; None is undefined."""
 
     recoveries: Mapping[Place, float | None]
     baseline: float | None = None
@@ -222,7 +222,8 @@ class Reference:
     def patched(self, site: Site) -> EngineRun:
         """Return the harness's own patched run at a site, one forward pass after another."""
         if site not in self.rows:
-            point = next(p for p in self.points if (p.component, p.layer) == (site.component, site.layer))
+            wanted = (site.component, site.layer, site.head)
+            point = next(p for p in self.points if (p.component, p.layer, p.head) == wanted)
             positions = self.question.sweep.positions
             at: Positions = (int(site.position),) if positions == "each" else positions
             _, recording = intercept.record(self.model, self.bare.source.ids, [point])
@@ -236,10 +237,11 @@ class _ComponentAnswer:
     def __init__(self, engine: ForeignEngine, model: LoadedModel, reference: Reference, component: str, metric: str):
         self.engine, self.reference, self.component, self.metric = engine, reference, component, metric
         question, sweep = reference.question, reference.question.sweep
-        layers = tuple(point.layer for point in reference.points if point.component == component)
-        self.on_input = next(point.is_input for point in reference.points if point.component == component)
+        points = [point for point in reference.points if point.component == component]
+        layers = tuple(dict.fromkeys(point.layer for point in points))
+        self.on_input = points[0].is_input
         tokens = range(len(question.clean.ids)) if sweep.positions == "each" else (None,)
-        self.places: list[Place] = [(layer, token) for layer in layers for token in tokens]
+        self.places = [Place(point.layer, token, point.head) for point in points for token in tokens]
         self.request = EngineRequest(
             model.module, model.tokenizer, question.clean.ids, question.corrupted.ids,
             engine.declared.own_name(model, component), layers, metric, sweep.positions, sweep.direction,
@@ -260,11 +262,11 @@ class _ComponentAnswer:
         if self._same_prompts():
             return
         for place in self.places:
-            if place[1] is not None or place not in self.heard.reply.recoveries:
+            if (place.token, place.head) != (None, None) or place not in self.heard.reply.recoveries:
                 continue
             if place in self.roles.patched and self._near(self._reported(place), self.own(place)):
                 continue
-            again = hear(self.engine, replace(self.request, layers=(place[0],)))
+            again = hear(self.engine, replace(self.request, layers=(place.layer,)))
             row = alone(again.seen, self.reference.bare)
             if row is not None and again.reply.recoveries.get(place) == self.heard.reply.recoveries[place]:
                 self.roles.patched[place] = row
@@ -273,9 +275,8 @@ class _ComponentAnswer:
         return self.reference.bare.source.ids == self.reference.bare.target.ids
 
     def site(self, place: Place) -> Site:
-        layer, token = place
         shared = site_position(self.reference.question.sweep.positions)
-        return Site(self.component, layer, shared if token is None else str(token))
+        return Site(self.component, place.layer, shared if place.token is None else str(place.token), place.head)
 
     @cached_property
     def own_runs(self) -> tuple[EngineRun, EngineRun]:
@@ -314,7 +315,7 @@ class _ComponentAnswer:
 
     def _cell(self, place: Place) -> Cell:
         site = self.site(place)
-        return Cell(site.layer, site.position, self._reported(place), self.own(place))
+        return Cell(site.layer, site.position, self._reported(place), self.own(place), site.head)
 
     def _reported(self, place: Place) -> Reading:
         said = self.heard.reply.recoveries[place]

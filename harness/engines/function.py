@@ -13,12 +13,18 @@ A function that also names `positions`, `direction`, `answers` or `tokenizer` am
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from harness.engines.declaration import declared_by
+import mlx.core as mx
+
+from harness import metrics
+from harness.engines.declaration import Declaration, declared_by
 from harness.engines.foreign import EngineRequest, ForeignEngine, Reply
+from harness.engines.formula import oracle_baseline
 from harness.engines.roles import Place
+from harness.vocabulary import Reading
 from harness.vocabulary.errors import UsageError
 
 _ALWAYS = ("model", "clean", "corrupted", "component", "layers", "metric")
@@ -36,7 +42,7 @@ def function_engine(function: Callable[..., Any], name: str | None = None) -> Fo
     about = (inspect.getdoc(function) or "a function of the user's own").splitlines()[0]
 
     def ask(request: EngineRequest) -> Reply:
-        return _reply(function(**{key: _plain(getattr(request, key)) for key in asked}))
+        return _reply(function(**{key: _plain(getattr(request, key)) for key in asked}), request, declared)
 
     return ForeignEngine(name, about, metrics=frozenset(declared.metrics), declared=declared, ask=ask)
 
@@ -55,17 +61,58 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _reply(returned: Any) -> Reply:
-    if not isinstance(returned, Mapping):
-        raise TypeError(f"it returned {type(returned).__name__}; {{layer: recovery}} is expected")
-    recoveries = returned.get("recoveries", returned) if "recoveries" in returned else returned
-    baseline = returned.get("baseline") if "recoveries" in returned else None
-    numbers = {_place(key): None if value is None else float(value) for key, value in recoveries.items()}
+# -- what it may return ----------------------------------------------------------------------------------------------
+
+
+def _reply(returned: Any, request: EngineRequest, declared: Declaration) -> Reply:
+    if isinstance(returned, Mapping) and "logits" in returned:
+        return _measured(returned, request, declared)
+    keyed = isinstance(returned, Mapping) and "recoveries" in returned
+    recoveries = returned["recoveries"] if keyed else returned
+    baseline = returned.get("baseline") if keyed else None
+    numbers = {place: None if value is None else float(value) for place, value in _placed(recoveries, request, 0)}
     return Reply(numbers, None if baseline is None else float(baseline))
 
 
-def _place(key: Any) -> Place:
-    if isinstance(key, tuple):
-        layer, token = key
-        return int(layer), int(token)
-    return int(key), None
+def _measured(returned: Mapping[str, Any], request: EngineRequest, declared: Declaration) -> Reply:
+    """Return what float64 makes of rows of logits `[vocab]`: `clean`, `corrupted` and `logits` by place."""
+    if lacking := [key for key in ("clean", "corrupted") if key not in returned]:
+        raise TypeError(f"it returned logits without those of the {' and the '.join(lacking)} run")
+    clean, corrupted = (metrics.host_row(mx.array(returned[key])) for key in ("clean", "corrupted"))
+
+    def measure(row: metrics.Row) -> Reading:
+        return metrics.measure(request.metric, clean, row, request.answers)
+
+    ends = measure(clean), measure(corrupted)
+    numbers: dict[Place, float | None] = {}
+    for place, row in _placed(returned["logits"], request, 1):
+        recovery = metrics.recovery(*ends, measure(metrics.host_row(mx.array(row))))
+        numbers[place] = None if recovery.value is None else declared.own_unit(recovery.value)
+    return Reply(numbers, oracle_baseline(*ends).value)
+
+
+def _placed(given: Any, request: EngineRequest, inner: int) -> Iterator[tuple[Place, Any]]:
+    """Yield the values of a mapping by place, or of an array whose axes are those of the places and `inner` others."""
+    if isinstance(given, Mapping):
+        for key, value in given.items():
+            yield _place(key, request), value
+        return
+    if not hasattr(given, "shape"):
+        raise TypeError(f"it returned {type(given).__name__}; {{layer: recovery}} or an array is expected")
+    outer = given.shape[: len(given.shape) - inner]
+    if not 1 <= len(outer) <= 3 or outer[0] != len(request.layers):
+        raise TypeError(f"it returned an array of shape {tuple(given.shape)} for {len(request.layers)} layers")
+    for index in itertools.product(*map(range, outer)):
+        yield _place((request.layers[index[0]], *index[1:]), request), given[index]
+
+
+def _place(key: Any, request: EngineRequest) -> Place:
+    """Return the place that a key means: a layer, (layer, token), (layer, head) or (layer, token, head)."""
+    if not isinstance(key, tuple):
+        return Place(int(key))
+    layer, *others = map(int, key)
+    if len(others) == 1 and request.positions != "each":
+        return Place(layer, None, others[0])
+    if len(others) > 2:
+        raise TypeError(f"the key {key!r} is no place: a layer, a token and a head are the most there is")
+    return Place(layer, *others)

@@ -164,14 +164,12 @@ def _ask_method(package: Any, request: EngineRequest) -> Reply:
         print(text.getvalue(), end="")  # on to whoever listens to the engine
     if request.positions == "each":
         grid: dict[Place, float | None] = {
-            (layer, token): float(value)
+            Place(layer, token): float(value)
             for layer, row in zip(request.layers, found, strict=True)
             for token, value in enumerate(row)
         }
         return Reply(grid, printed_baseline(text.getvalue()))
-    return Reply(
-        {(int(layer), None): float(value) for layer, value in found.items()}, printed_baseline(text.getvalue())
-    )
+    return Reply({Place(int(layer)): float(value) for layer, value in found.items()}, printed_baseline(text.getvalue()))
 
 
 def _ask_causal(package: Any, request: EngineRequest) -> Reply:
@@ -193,7 +191,7 @@ def _ask_causal(package: Any, request: EngineRequest) -> Reply:
         positions=None if positions == "all" else [int(p) % len(request.clean) for p in positions],
         metric_kwargs=keywords,
     )
-    return Reply({(int(layer), None): float(value) for layer, value in found.data["effects"].items()})
+    return Reply({Place(int(layer)): float(value) for layer, value in found.data["effects"].items()})
 
 
 def _renamed(component: str, own: str) -> str:

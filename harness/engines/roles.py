@@ -14,14 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import mlx.core as mx
 
 from harness.intercept.observer import ObservedRun
 from harness.metrics.tolerances import same_bits
 
-Place = tuple[int, int | None]
-"""A layer, and the token where a grid patches one token at a time."""
+
+class Place(NamedTuple):
+    """A layer; the token where a grid patches one token at a time, and the head where one head is patched at a time."""
+
+    layer: int
+    token: int | None = None
+    head: int | None = None
 
 
 @dataclass
@@ -112,7 +118,9 @@ def _place(run: ObservedRun, reference: ObservedRun, places: Sequence[Place], on
         return None
     stage, tokens = difference
     layer = stage if on_input else stage - 1
-    return next((p for p in places if p[0] == layer and (p[1] is None or tokens == {p[1]})), None)
+    fitting = [p for p in places if p.layer == layer and (p.token is None or tokens == {p.token})]
+    # Heads of one layer differ in no stage of a run.
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def alone(seen: Sequence[ObservedRun], bare: Bare) -> mx.array | None:

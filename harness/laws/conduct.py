@@ -6,7 +6,7 @@ needs an oracle, except on ground-truth models, whose recoveries are known in cl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -14,6 +14,7 @@ import mlx.core as mx
 from harness.engines import ForeignEngine, answer
 from harness.intercept import output_changed, record
 from harness.intercept.hookpoints import HookPoint, layers_with, resolve
+from harness.laws.breach import Breach
 from harness.laws.compared import Compared
 from harness.laws.subject import EngineUnderTest, Outcome
 from harness.metrics.tolerances import Work, equal_readings, recovery_tolerance, same_bits
@@ -68,7 +69,7 @@ def asked_again_answers_the_same(subject: EngineUnderTest) -> str | None:
     return _apart(subject, subject.plain, subject.ask(), "the first time", "again")
 
 
-def names_of_tokens_are_free(subject: EngineUnderTest) -> str | None:
+def names_of_tokens_are_free(subject: EngineUnderTest) -> tuple[Breach, ...]:
     """A permuted vocabulary, or one padded with equal columns, leaves an l2 recovery as it is."""
     subject.needs(metric="l2")
     plain = subject.ask(metric="l2")
@@ -76,12 +77,13 @@ def names_of_tokens_are_free(subject: EngineUnderTest) -> str | None:
         "vocabulary reversed": lambda logits: logits[..., ::-1],
         "padded with equal columns": lambda logits: mx.concatenate([logits, mx.zeros_like(logits[..., :64])], axis=-1),
     }
+    found = []
     for name, change in changes.items():
         with output_changed(subject.model.module, _each(change)):
             changed = subject.ask(metric="l2")
         if breach := _apart(subject, plain, changed, "as it is", name, Work.OTHER_ORDER):
-            return breach
-    return None
+            found.append(Breach(name, breach))
+    return tuple(found)
 
 
 def l2_and_mse_agree(subject: EngineUnderTest) -> str | None:
@@ -98,24 +100,29 @@ def l2_and_mse_agree(subject: EngineUnderTest) -> str | None:
     return None
 
 
-def closed_forms_are_met(subject: EngineUnderTest) -> str | None:
+def closed_forms_are_met(subject: EngineUnderTest) -> tuple[Breach, ...]:
     """On a model whose recoveries are known beforehand, these are the ones."""
-    known = subject.model.known
-    if known is None:
+    if subject.model.known is None:
         raise DoesNotApply("nothing is known of this model beforehand")
-    for metric in (name for name, kind in METRICS.items() if not kind.needs_answers and subject.engine.knows(name)):
-        question = subject.question(metric=metric)
-        points = known.tolerance(question, metric)
-        points = points if subject.engine.is_native else max(points, _near(subject))
-        outcome = subject.ask(metric=metric)
-        for layer in subject.chosen_layers:
-            wanted = known.recovery(question, subject.component, layer, metric)
-            if wanted is None or wanted.value is None:
-                continue
-            said = outcome.numbers.get(layer)
-            if said is None or said.value is None or abs(said.value - wanted.value) > points:
-                text = said.text(".4f") if said else outcome.error or "missing"
-                return f"{metric} at layer {layer}: {text}, the closed form is {wanted.value:.4f} %"
+    known = [name for name, kind in METRICS.items() if not kind.needs_answers and subject.engine.knows(name)]
+    found = {metric: _off_the_closed_form(subject, metric) for metric in known}
+    return tuple(Breach(metric, breach) for metric, breach in found.items() if breach)
+
+
+def _off_the_closed_form(subject: EngineUnderTest, metric: str) -> str | None:
+    known, question = subject.model.known, subject.question(metric=metric)
+    assert known is not None
+    points = known.tolerance(question, metric)
+    points = points if subject.engine.is_native else max(points, _near(subject))
+    outcome = subject.ask(metric=metric)
+    for layer in subject.chosen_layers:
+        wanted = known.recovery(question, subject.component, layer, metric)
+        if wanted is None or wanted.value is None:
+            continue
+        said = outcome.numbers.get(layer)
+        if said is None or said.value is None or abs(said.value - wanted.value) > points:
+            text = said.text(".4f") if said else outcome.error or "missing"
+            return f"{metric} at layer {layer}: {text}, the closed form is {wanted.value:.4f} %"
     return None
 
 
@@ -129,34 +136,46 @@ def unequal_lengths_are_refused(subject: EngineUnderTest) -> str | None:
     return f"prompts of {lengths} are answered without a word: layer {layer} recovers {value:.2f} %"
 
 
-def unknown_names_are_refused(subject: EngineUnderTest) -> str | None:
+def unknown_names_are_refused(subject: EngineUnderTest) -> tuple[Breach, ...]:
     """A metric, a component or a layer that does not exist gets an error or a warning, never silence."""
     beyond = subject.model.card.layers + 95
-    for what, outcome in (
-        ("metric 'l3'", subject.ask(metric="l3")),
-        ("component 'mlpp'", subject.ask(component="mlpp")),
-        (f"layer {beyond}", subject.ask(layers=(beyond,))),
-    ):
-        if outcome.error:
-            continue
-        if outcome.finite and not _news(subject, outcome):
-            layer, value = next(iter(outcome.finite.items()))
-            return f"{what} does not exist, and is answered: layer {layer} recovers {value:.2f} %"
-        if not _news(subject, outcome):
-            return f"{what} does not exist, and the answer is empty without a word"
-    return None
+    return tuple(
+        Breach(kind, f"{what} does not exist, and {done}")
+        for kind, what, outcome in (
+            ("metric", "metric 'l3'", subject.ask(metric="l3")),
+            ("component", "component 'mlpp'", subject.ask(component="mlpp")),
+            ("layer", f"layer {beyond}", subject.ask(layers=(beyond,))),
+        )
+        if (done := _silently(subject, outcome))
+    )
 
 
-def undefined_is_never_a_number(subject: EngineUnderTest) -> str | None:
+def _silently(subject: EngineUnderTest, outcome: Outcome) -> str | None:
+    """Return what was done without an error and without a warning; None where there was either."""
+    if outcome.error or _news(subject, outcome):
+        return None
+    if not outcome.finite:
+        return "the answer is empty without a word"
+    layer, value = next(iter(outcome.finite.items()))
+    return f"is answered: layer {layer} recovers {value:.2f} %"
+
+
+def undefined_is_never_a_number(subject: EngineUnderTest) -> tuple[Breach, ...]:
     """NaN and inf in the logits, and equal prompts, leave no recovery; a number there is invented."""
-    cases = {"equal prompts": subject.ask(corrupted=subject.clean)}
+    known = [metric for metric in METRICS if subject.engine.knows(metric)] or [subject.metric]
+    cases = {("equal prompts", metric): subject.ask(metric=metric, corrupted=subject.clean) for metric in known}
     if subject.undefined:
-        cases["logits that are not finite"] = subject.plain
-    for what, outcome in cases.items():
+        cases |= {("logits that are not finite", metric): subject.ask(metric=metric) for metric in known}
+    found: dict[str, list[tuple[str, Outcome]]] = {}
+    for (what, metric), outcome in cases.items():
         if outcome.finite:
-            layer, value = next(iter(outcome.finite.items()))
-            return f"{what}: layer {layer} is reported to recover {value:.2f} %"
-    return None
+            found.setdefault(what, []).append((metric, outcome))
+    return tuple(Breach(what, f"{what}: {_invented(said)}") for what, said in found.items())
+
+
+def _invented(said: Sequence[tuple[str, Outcome]]) -> str:
+    layer, value = next(iter(said[0][1].finite.items()))
+    return f"layer {layer} is reported to recover {value:.2f} % ({', '.join(metric for metric, _ in said)})"
 
 
 # -- common to several -------------------------------------------------------------------------------------------------

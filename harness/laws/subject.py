@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import mlx.core as mx
+import numpy as np
 
 from harness.engines import Engine, ForeignEngine, answer
 from harness.engines.foreign import EngineRequest, hear
@@ -19,9 +20,10 @@ from harness.intercept import forward, resolve
 from harness.intercept.hookpoints import layers_with
 from harness.intercept.observer import ObservedRun
 from harness.laws.situation import Situation
+from harness.metrics import host_row
 from harness.models.fingerprint import Fingerprint, settled
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import Question, Reading, State, Sweep, Tokens
+from harness.vocabulary import METRICS, AnswerTokens, Question, Reading, State, Sweep, Tokens
 from harness.vocabulary.errors import DoesNotApply, HarnessError, UsageError, described
 
 CANDIDATES = ("mlp", "self_attn", "mlp_out", "attn_out", "resid_post")
@@ -99,11 +101,19 @@ class EngineUnderTest:
 
     @cached_property
     def metric(self) -> str:
-        """The distance that the laws are asked in."""
-        for metric in ("l2", "mse", "cosine"):
-            if self.engine.knows(metric):
-                return metric
-        raise DoesNotApply("it has none of l2, mse and cosine")
+        """The metric that the laws are asked in: one of the harness's where the engine has any."""
+        own = self.engine.declared.metrics if isinstance(self.engine, ForeignEngine) else ()
+        return next(metric for metric in (*METRICS, *own) if self.engine.knows(metric))
+
+    @cached_property
+    def answers(self) -> AnswerTokens | None:
+        """The two ids whose logits move most between the prompts, one towards the clean run and one away; None where
+        none does."""
+        rows = [host_row(forward(self.model, ids)) for ids in (self.clean, self.corrupted)]
+        with np.errstate(invalid="ignore"):
+            gap = np.where(np.isfinite(rows[0]) & np.isfinite(rows[1]), rows[0] - rows[1], 0.0)
+        most, least = int(gap.argmax()), int(gap.argmin())
+        return AnswerTokens(most, least) if most != least else None
 
     @cached_property
     def chosen_layers(self) -> tuple[int, ...]:
@@ -127,12 +137,16 @@ class EngineUnderTest:
     def question(self, component: str | None = None, metric: str | None = None, strategy: str = "auto") -> Question:
         """Return the question in the harness's own terms."""
         sweep = Sweep((component or self.component,), self.chosen_layers, strategy=strategy)
-        return Question(_tokens(self.clean), _tokens(self.corrupted), sweep, (metric or self.metric,))
+        asked = metric or self.metric
+        answers = self.answers if asked in METRICS and METRICS[asked].needs_answers else None
+        return Question(_tokens(self.clean), _tokens(self.corrupted), sweep, (asked,), answers)
 
     @property
     def situation(self) -> Situation:
         """What the laws of `harness.laws.table` are asked about: the plain question, on the model as it is now."""
         if self._situation is None:
+            if self.metric not in METRICS:
+                raise DoesNotApply(f"{self.metric} is no metric of the harness")
             question = self.question()
             points = tuple(resolve(self.model, question.sweep))
             self._situation = Situation(self.model, question, points, functools.partial(answer, self.engine))
@@ -179,12 +193,12 @@ class EngineUnderTest:
             self.engine,
             EngineRequest(
                 self.model.module, self.model.tokenizer, asked.clean.ids, asked.corrupted.ids, component,
-                sweep.layers or (), asked.metrics[0],
+                sweep.layers or (), asked.metrics[0], sweep.positions, sweep.direction, asked.answers,
             ),
         )  # fmt: skip
         numbers = {
             layer: Reading.absent(State.UNDEFINED) if said is None else Reading.of(declared.percent(said))
-            for (layer, _), said in heard.reply.recoveries.items()
+            for (layer, *_), said in heard.reply.recoveries.items()
         }
         return Outcome(numbers, None, heard.warned, heard.seen)
 

@@ -1,8 +1,8 @@
 """The table of laws: the checks of a run and `harness conformance` read the same one.
 
-A test returns what it saw broken, or None, and raises DoesNotApply where the law has nothing to say. That the model is
-unchanged after a job, and that taps fire, is asked of every job as a whole and by every recording, so those laws have
-no test of a job here.
+A test returns what it saw broken, or None, or a breach for each kind of mistake, and raises DoesNotApply where the law
+has nothing to say. That the model is unchanged after a job, and that taps fire, is asked of every job as a whole and by
+every recording, so those laws have no test of a job here.
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ from dataclasses import dataclass
 from functools import wraps
 
 from harness.laws import afterwards, answers, conduct, in_place, runs
+from harness.laws.breach import Seen
+from harness.laws.declared import declared_is_right
 from harness.laws.engine_runs import EngineRuns
 from harness.laws.own_taps import OwnTaps
 from harness.laws.situation import Situation
 from harness.laws.subject import EngineUnderTest
 
 OfJob = Callable[[Situation], str | None]
-OfEngine = Callable[[EngineUnderTest], str | None]
+OfEngine = Callable[[EngineUnderTest], Seen]
 
 
 @dataclass(frozen=True)
 class Law:
     """A law under a name, the code of its finding, how an engine is asked from outside, and how a job is.
 
-    `of_answers` tells a law that a job of any engine is held to from one about our own interception.
+    `of_answers` tells a law that a job of any engine is held to from one about our own interception; `of_forms` one
+    that asks more than the plain question.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Law:
     of_engine: OfEngine
     of_job: OfJob | None = None
     of_answers: bool = False
+    of_forms: bool = False
 
     @property
     def about(self) -> str:
@@ -66,6 +70,7 @@ def _of_runs(name: str, code: str, law: Callable[[runs.Patcher], str | None]) ->
 
 _ROWS = (
     Law("answers", "ENG001", conduct.answers_completely),
+    Law("declared", "LAW016", declared_is_right, of_forms=True),
     Law("after", "LAW005", afterwards.unchanged_after_an_answer),
     _of_runs("traced", "LAW001", runs.traced_is_bare),
     _of_runs("self-patch", "LAW002", runs.own_activations_change_nothing),

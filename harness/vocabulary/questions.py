@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -105,10 +105,13 @@ class Tokens:
 
 @dataclass(frozen=True)
 class AnswerTokens:
-    """Token ids whose logits `logit_diff` and `log_prob` read."""
+    """Token ids whose logits `logit_diff` and `log_prob` read; `answer, wrong = answers` unpacks them."""
 
     answer: int
     wrong: int
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.answer, self.wrong))
 
 
 @dataclass(frozen=True)

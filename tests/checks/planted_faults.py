@@ -312,6 +312,7 @@ FAULTS = (
     fault("LAW013", "unknown names fall back", broken("names", "accepts_unknown_names")),
     fault("LAW014", "a tap undone on success only", broken("after-error", "untidy_on_error")),
     fault("LAW015", "a tap undone after Exceptions only", broken("after-ctrl-c", "untidy_on_interrupt")),
+    fault("LAW016", "the next layer's answer", broken("declared", "wrong_layer")),
     fault("ATR001", "an interception that rounds", engine("noisy_trace")),
     fault("ATR002", "a hook that never fires", engine("hook_never_fires")),
     fault("ATR002", "the layer after the one asked for", engine("wrong_layer")),

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 from harness.engines import Engine
 from harness.laws import AFTER, FIRST, LAWS, Law
+from harness.laws.breach import breaches
 from harness.laws.conformance.rows import ModelRow
 from harness.laws.conformance.smallest import Smallest, smallest
 from harness.laws.subject import EngineUnderTest
@@ -23,13 +24,17 @@ TIMEOUT_S = 600
 
 @dataclass(frozen=True)
 class LawCell:
-    """A law on a model: passed, failed with what was seen, or skipped with the reason."""
+    """A law on a model: passed, failed with what was seen, or skipped with the reason.
+
+    A law that is broken by several kinds of mistake has a cell for each.
+    """
 
     row: str
     law: str
     status: str
     text: str = ""
     smallest: Smallest | None = None
+    kind: str = ""
 
 
 Noted = Callable[[LawCell], None]
@@ -38,8 +43,8 @@ Noted = Callable[[LawCell], None]
 def row_cells(engine: Engine, row: ModelRow, laws: Sequence[Law]) -> Iterator[LawCell]:
     """Yield the cells of one model, in this process."""
     subject = EngineUnderTest(engine, row.build, row.clean, row.corrupted, undefined=row.undefined)
-    answering = _cell(subject, row, LAWS[FIRST])
-    untidy = answering.status == PASS and _cell(subject, row, LAWS[AFTER]).status == FAIL
+    (answering, *_) = _cells(subject, row, LAWS[FIRST])
+    untidy = answering.status == PASS and _cells(subject, row, LAWS[AFTER])[0].status == FAIL
     for law in laws:
         if untidy:
             # What one answer leaves behind must not reach the next law.
@@ -53,24 +58,28 @@ def row_cells(engine: Engine, row: ModelRow, laws: Sequence[Law]) -> Iterator[La
         elif row.undefined and law.name not in _ON_UNDEFINED:
             yield LawCell(row.id, law.name, SKIP, "the logits are not finite on purpose")
         else:
-            yield _cell(subject, row, law)
+            yield from _cells(subject, row, law)
 
 
 _ON_UNDEFINED = ("undefined", "lengths", "names", "after", "after-error", "after-ctrl-c")
 
 
-def _cell(subject: EngineUnderTest, row: ModelRow, law: Law) -> LawCell:
+def _cells(subject: EngineUnderTest, row: ModelRow, law: Law) -> list[LawCell]:
     try:
-        breach = law.of_engine(subject)
+        broken = breaches(law.of_engine(subject))
     except (DoesNotApply, EngineUnavailable, ModelUnavailable) as error:
-        return LawCell(row.id, law.name, SKIP, str(error))
+        return [LawCell(row.id, law.name, SKIP, str(error))]
     except HarnessError as error:
-        breach = str(error)
-    if not breach:
-        return LawCell(row.id, law.name, PASS)
+        broken = breaches(str(error))
+    if not broken:
+        return [LawCell(row.id, law.name, PASS)]
     if reason := row.reason(law.name):
-        return LawCell(row.id, law.name, SKIP, reason)
-    return LawCell(row.id, law.name, FAIL, breach, smallest(subject, law, breach))
+        return [LawCell(row.id, law.name, SKIP, reason)]
+    found = smallest(subject, law, broken)
+    return [
+        LawCell(row.id, law.name, FAIL, breach.text, small, breach.kind)
+        for breach, small in zip(broken, found, strict=True)
+    ]
 
 
 def in_processes(

@@ -33,21 +33,21 @@ class Conformance:
     def rows(self) -> dict[str, dict[str, LawCell]]:
         found: dict[str, dict[str, LawCell]] = {}
         for cell in self.cells:
-            found.setdefault(cell.row, {})[cell.law] = cell
+            found.setdefault(cell.row, {}).setdefault(cell.law, cell)
         return found
 
     @property
     def breaches(self) -> list[tuple[LawCell, list[str]]]:
-        """The first cell of every broken law, its row the smallest, and all rows where it is broken."""
-        found: dict[str, list[LawCell]] = {}
+        """The first cell of every law and kind of mistake that breaks it, and all rows where it does."""
+        found: dict[tuple[str, str], list[LawCell]] = {}
         for cell in self.cells:
             if cell.status == FAIL:
-                found.setdefault(cell.law, []).append(cell)
+                found.setdefault((cell.law, cell.kind), []).append(cell)
         return [(cells[0], [cell.row for cell in cells]) for cells in found.values()]
 
     def count(self, status: str) -> int:
-        """Return how many cells have a status."""
-        return sum(cell.status == status for cell in self.cells)
+        """Return how many cells have a status; a law that is broken in several ways on a model is one of them."""
+        return len({(cell.row, cell.law) for cell in self.cells if cell.status == status})
 
     @property
     def name(self) -> str:
@@ -63,9 +63,10 @@ class Conformance:
         """Return the last line: what passed and what did not, and the exit code, which a file may have made another."""
         status, own = self.judgement
         word = "NOTHING RAN" if status is Status.SKIPPED else status.value.upper()
+        broken = len({cell.law for cell, _ in self.breaches})
         return (
             f"{word}: {self.count(PASS)} cells passed, {self.count(FAIL)} failed, {self.count(SKIP)} skipped, "
-            f"{len(self.breaches)} of {len(self.laws)} laws broken, in {self.duration_s:.1f} s "
+            f"{broken} of {len(self.laws)} laws broken, in {self.duration_s:.1f} s "
             f"(exit code {own if code is None else code})"
         )
 

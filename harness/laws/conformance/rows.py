@@ -53,7 +53,12 @@ class ModelRow:
         return None
 
 
-_COLUMNS = {"residual": ("residual",), "self-patch": ("traced", "self-patch"), "taps": ("traced", "stepwise")}
+_COLUMNS = {
+    "residual": ("residual",),
+    "self-patch": ("traced", "self-patch"),
+    "taps": ("traced", "stepwise"),
+    "declared": ("traced", "stepwise"),
+}
 """Law -> the columns of the matrix of architectures whose reasons excuse it."""
 
 

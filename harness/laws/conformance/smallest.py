@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.laws import Law
+from harness.laws.breach import Breach, breaches
 from harness.laws.subject import EngineUnderTest
 from harness.vocabulary.errors import HarnessError
 
@@ -29,24 +30,31 @@ class Smallest:
         return cls(**given)
 
     def __str__(self) -> str:
+        component = f"{self.component} at " if self.component else ""
         return (
-            f"{self.component} at layers {list(self.layers)}, clean {list(self.clean)}, "
+            f"{component}layers {list(self.layers)}, clean {list(self.clean)}, "
             f"corrupted {list(self.corrupted)}: {self.seen}"
         )
 
 
-def smallest(subject: EngineUnderTest, law: Law, seen: str) -> Smallest:
-    """Return the smallest of a few smaller questions at which the law is still broken."""
-    best, text = subject, seen
+def smallest(subject: EngineUnderTest, law: Law, broken: Sequence[Breach]) -> list[Smallest]:
+    """Return, for each breach, the smallest of a few smaller questions at which the law is still broken so."""
+    found: dict[str, Smallest] = {}
     for smaller in _smaller(subject):
-        if breach := _breach(smaller, law):
-            best, text = smaller, breach
+        for breach in _breaches(smaller, law):
+            found.setdefault(breach.kind, _at(smaller, law, breach.text))
+        if found.keys() >= {breach.kind for breach in broken}:
             break
+    return [found.get(breach.kind) or _at(subject, law, breach.text) for breach in broken]
+
+
+def _at(subject: EngineUnderTest, law: Law, seen: str) -> Smallest:
     try:
-        component = best.component
+        component = "" if law.of_forms else subject.component
     except HarnessError:
-        component = "-"
-    return Smallest(subject.model.card.id, best.clean, best.corrupted, component, best.chosen_layers, text)
+        component = ""
+    model = subject.model.card.id
+    return Smallest(model, subject.clean, subject.corrupted, component, subject.chosen_layers, seen)
 
 
 def _smaller(subject: EngineUnderTest) -> Iterator[EngineUnderTest]:
@@ -62,8 +70,8 @@ def _smaller(subject: EngineUnderTest) -> Iterator[EngineUnderTest]:
                 yield shorter
 
 
-def _breach(subject: EngineUnderTest, law: Law) -> str | None:
+def _breaches(subject: EngineUnderTest, law: Law) -> tuple[Breach, ...]:
     try:
-        return law.of_engine(subject)
+        return breaches(law.of_engine(subject))
     except HarnessError:
-        return None
+        return ()

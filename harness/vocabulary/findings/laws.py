@@ -123,4 +123,13 @@ KINDS = (
         "the model is not what it was before, after Ctrl-C",
         "KeyboardInterrupt is no Exception: undo the interception in a `finally`, not in an `except Exception`",
     ),
+    FindingKind(
+        "LAW016",
+        "laws",
+        ERROR,
+        ENGINE,
+        "something that the engine declares is answered wrongly",
+        "the message names the mistake that makes its numbers of the right ones; what it does not do, it should not "
+        "declare",
+    ),
 )

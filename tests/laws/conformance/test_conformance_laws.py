@@ -54,6 +54,8 @@ PLANTED = [
     ("names", "accepts_unknown_names", LLAMA),
     ("undefined", "guarded_zero", LLAMA),
     ("undefined", "guarded_zero", NAN),
+    ("declared", "wrong_layer", LLAMA),
+    ("declared", "fraction", LLAMA),
     ("after", "leaves_wrappers", LLAMA),
     ("after", "leaves_classes", LLAMA),
     ("after", "changes_parameter", LLAMA),

@@ -1,0 +1,100 @@
+"""An engine wrong in exactly one declared thing fails, under the name of its mistake; right ones pass."""
+
+from __future__ import annotations
+
+import pytest
+import wide
+
+from harness.engines.function import function_engine
+from harness.laws.conformance.rows import architecture
+from harness.laws.declared import declared_is_right
+from harness.laws.forms import FEW, forms
+from harness.laws.subject import EngineUnderTest
+from harness.vocabulary import METRICS
+
+MISTAKES = {
+    "fractions": "factor 0.01",
+    "hundredfold": "factor 100",
+    "reversed_sign": "factor -1",
+    "thirds": "factor 0.333",
+    "offset": "offset",
+    "complement": "complement",
+    "absolute": "absolute value",
+    "clipped": "clipped",
+    "zero": "constant",
+    "stuck": "constant",
+    "not_a_number": "nan where finite",
+    "infinite": "inf where finite",
+    "drops_a_layer": "missing",
+    "grid_without_tokens": "missing",
+    "swapped_prompts": "prompts exchanged",
+    "noising_for_denoising": "direction",
+    "last_for_all": "positions",
+    "all_for_last": "positions",
+    "all_for_list": "positions",
+    "attention_for_mlp": "component",
+    "output_for_input": "layer shifted",  # the output of a layer is the input of the next
+    "next_layer": "layer shifted",
+    "next_token": "position shifted",
+    "next_head": "head shifted",
+    "last_layer_wrong": "one layer",
+    "l2_for_mse": "not squared",
+    "mse_for_l2": "squared",
+    "wrong_answer": "answers exchanged",
+    "logit_for_difference": "no pattern",
+    "reversed_kl": "no pattern",
+    "first_ids_only": "no pattern",
+    "sum_of_absolutes": "no pattern",
+    "half_patched": "no pattern",
+}
+RIGHT = [
+    "sound", "heads_only", "arrays", "logits_only", "logit_arrays", "logit_diff_only", "kl_only", "noising_only",
+    "grids_only",
+]  # fmt: skip
+QUICK = (
+    "fractions", "complement", "last_for_all", "next_layer", "wrong_answer", "half_patched", "heads_only",
+    "logits_only", "kl_only",
+)  # fmt: skip
+
+
+def quick_or_slow(names):
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def asked(name, clean=(3, 7, 11, 9), corrupted=(3, 8, 11, 9)):
+    engine = function_engine(getattr(wide, name), name)
+    return EngineUnderTest(engine, architecture("llama").build, clean, corrupted)
+
+
+@pytest.mark.parametrize("name", quick_or_slow(MISTAKES))
+def test_the_mistake_is_named(name):
+    found = declared_is_right(asked(name))
+    assert MISTAKES[name] in [breach.kind for breach in found]
+    # What else is said is that nothing explains some forms, never another cause.
+    others = {breach.kind for breach in found} - {MISTAKES[name]}
+    assert others <= {"no pattern", "linear", "one position", "one layer"} or not others, found
+
+
+@pytest.mark.parametrize("name", quick_or_slow(RIGHT))
+def test_a_right_engine_passes(name):
+    assert declared_is_right(asked(name)) == ()
+
+
+def test_declared_things_that_can_meet_are_asked_together():
+    subject = asked("sound")
+    product = forms(subject.engine, subject.model)
+    assert len(product) < 60
+    pairs = {(form.metric, form.positions) for form in product}
+    assert len(pairs) == len(METRICS) * 4
+    for axis, values in (("positions", 4), ("direction", 2)):
+        met = {(form.component, getattr(form, axis)) for form in product}
+        assert len(met) == values * len({form.component for form in product})
+
+
+def test_a_small_declaration_is_asked_whole():
+    subject = asked("kl_only")
+    product = forms(subject.engine, subject.model)
+    assert {form.metric for form in product} == {"kl_divergence"}
+    assert {form.positions for form in product} == {"last"}
+    assert len(set(product)) == len(product)
+    assert FEW >= 1
