@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from harness import metrics
 from harness.engines.declaration import Declaration, declared_by
 from harness.engines.foreign import EngineRequest, ForeignEngine, Reply
-from harness.engines.formula import oracle_baseline
 from harness.engines.roles import Place
 from harness.vocabulary import Reading
 from harness.vocabulary.errors import UsageError
@@ -78,17 +78,21 @@ def _measured(returned: Mapping[str, Any], request: EngineRequest, declared: Dec
     """Return what float64 makes of rows of logits `[vocab]`: `clean`, `corrupted` and `logits` by place."""
     if lacking := [key for key in ("clean", "corrupted") if key not in returned]:
         raise TypeError(f"it returned logits without those of the {' and the '.join(lacking)} run")
-    clean, corrupted = (metrics.host_row(mx.array(returned[key])) for key in ("clean", "corrupted"))
+    clean, corrupted = _row(returned["clean"]), _row(returned["corrupted"])
 
     def measure(row: metrics.Row) -> Reading:
         return metrics.measure(request.metric, clean, row, request.answers)
 
-    ends = measure(clean), measure(corrupted)
+    ends = metrics.Ends.of(measure(clean), measure(corrupted))
     numbers: dict[Place, float | None] = {}
     for place, row in _placed(returned["logits"], request, 1):
-        recovery = metrics.recovery(*ends, measure(metrics.host_row(mx.array(row))))
+        recovery = ends.recovery(measure(_row(row)))
         numbers[place] = None if recovery.value is None else declared.own_unit(recovery.value)
-    return Reply(numbers, oracle_baseline(*ends).value)
+    return Reply(numbers, ends.baseline.value)
+
+
+def _row(given: Any) -> metrics.Row:
+    return metrics.host_row(given) if isinstance(given, mx.array) else np.asarray(given, np.float64)
 
 
 def _placed(given: Any, request: EngineRequest, inner: int) -> Iterator[tuple[Place, Any]]:
