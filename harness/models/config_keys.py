@@ -121,10 +121,12 @@ def _ignored_window(config: Mapping[str, Any], kind: Any, tokens: int) -> Iterat
 def _ignored_rope(rope: Mapping[str, Any], used: Any) -> Iterator[IgnoredKey]:
     """Yield what `rope_parameters` says and the class, which does not read it, has otherwise."""
     ours = {getattr(used, name) for name in _BASES if isinstance(getattr(used, name, None), int | float)}
-    stated = rope.get("rope_theta")
-    if stated is not None and ours and stated not in ours:
-        yield IgnoredKey("rope_parameters.rope_theta", stated, f"{ours.pop():g}")
-    if not _plain_scaling(rope) and not getattr(used, "rope_scaling", None):
+    kinds = {f".{kind}": value for kind, value in rope.items() if isinstance(value, dict)} or {"": rope}
+    for kind, value in kinds.items():
+        stated = value.get("rope_theta")
+        if stated is not None and ours and stated not in ours:
+            yield IgnoredKey(f"rope_parameters{kind}.rope_theta", stated, " and ".join(f"{each:g}" for each in ours))
+    if not all(map(_plain_scaling, kinds.values())) and not getattr(used, "rope_scaling", None):
         yield IgnoredKey("rope_parameters.rope_type", rope.get("rope_type", rope.get("type")), "no scaling")
 
 

@@ -31,6 +31,8 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "gemma3_text": _SLIDING,
     "gemma3": _SLIDING,
     "gpt_neox": {"intermediate_size": 4 * HIDDEN},  # mlx-lm takes that for granted
+    "ministral3": {"sliding_window": None},  # as released; mlx-lm has windows where `layer_types` says so
+    "phimoe": {"lm_head_bias": True, "attention_bias": True},  # as released, and taken for granted
     "exaone4": {"sliding_window_pattern": 2},  # a number here, text in mlx-lm
 }
 """Keys that only transformers' class of an architecture needs, with the reason beside each."""
@@ -41,7 +43,7 @@ _OLD_NAMES = {
 }
 """Key of `rope_parameters` -> what published folders call it."""
 
-_NOT_DEFAULT = ("head_dim", "vocab_size", "sliding_window_pattern")
+_NOT_DEFAULT = ("head_dim", "vocab_size", "sliding_window_pattern", "conv1d_width")
 """Sizes that mlx-lm's classes know the released model's value of, where a published folder may leave them out."""
 
 
@@ -82,6 +84,9 @@ def publish(folder: Path) -> bool:
     before = copy.deepcopy(config)
     text = config.get("text_config", config)
     rope = text.get("rope_parameters") or {}
+    kinds = [value for value in rope.values() if isinstance(value, dict)]
+    if kinds and kinds.count(kinds[0]) == len(kinds):  # by kind of layer, and alike for each
+        rope = kinds[0]
     flat = {old: rope[key] for key, names in _OLD_NAMES.items() if key in rope for old in names}
     if rope.get("rope_type", "default") != "default":
         flat["rope_scaling"] = {key: value for key, value in rope.items() if key not in _OLD_NAMES}

@@ -27,6 +27,8 @@ def keys(folder, architecture, stated, without=()):
          "rope_parameters.rope_theta", "1e+06"),
         ("llama", {"rope_parameters": {"rope_theta": 1e4, "rope_type": "llama3", "factor": 8.0}}, [],
          "rope_parameters.rope_type", "no scaling"),
+        ("olmo3", {"rope_parameters": {"full_attention": {"rope_theta": 1e4}, "sliding_attention": {"rope_theta": 5e5}}},
+         [], "rope_parameters.sliding_attention.rope_theta", "10000"),
         ("glm", {"partial_rotary_factor": 0.5}, [], "partial_rotary_factor", "the whole head rotated"),
         ("glm", {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, [], "partial_rotary_factor",
          "the whole head rotated"),

@@ -37,10 +37,17 @@ COLUMNS: Mapping[str, str] = {
         for component in COMPONENTS
     },
 }
+_EXACT = "mlx-lm uses the exact GELU, where the configuration says the tanh one"
 KNOWN: Mapping[str, str] = {
+    "ernie4_5_moe": "mlx-lm drops `e_score_correction_bias`, by which experts are chosen",
+    "gemma": _EXACT,
+    "gemma2": "mlx-lm ignores `sliding_window`; the small one is shorter than the prompts, the released one has 4,096",
     "glm": "mlx-lm rotates every dimension of a head: `partial_rotary_factor` is ignored",
-    "gemma": "mlx-lm uses the exact GELU, where the configuration says the tanh one",
-    "starcoder2": "mlx-lm uses the exact GELU, where the configuration says the tanh one",
+    "gpt_bigcode": _EXACT,
+    "gpt_neox": "mlx-lm uses the tanh GELU, where the configuration says the exact one",
+    "jamba": "mlx-lm makes the weights of the chosen experts sum to 1, which transformers leaves as they are",
+    "nemotron_h": "transformers bounds the step of a state space by `time_step_min`, mlx-lm by `time_step_limit`",
+    "starcoder2": _EXACT,
 }
 """Architectures that mlx-lm computes otherwise, and how: the logits must be off by more than rounding."""
 _SWEEPS: tuple[tuple[Direction, Positions], ...] = (
