@@ -47,7 +47,7 @@ _ACTIVATIONS: Mapping[str, str] = {
 }
 """What a config.json calls an activation -> how code of mlx-lm spells it."""
 _ACTIVATION_KEYS = ("hidden_activation", "hidden_act", "activation_function")
-_BASES = ("rope_theta", "rotary_emb_base", "rope_base")
+_BASES = ("rope_theta", "rotary_emb_base", "rope_base", "rope_local_base_freq", "rope_local_theta", "swa_rope_theta")
 _SHARES = ("partial_rotary_factor", "rotary_pct", "rope_pct")
 _OTHER_SHARES = ("rotary_dim", "qk_rope_head_dim", "rope_parameters")
 """Other names by which a class may know how much of a head is rotated."""
@@ -114,14 +114,18 @@ def _ignored(config: Mapping[str, Any], kind: Any) -> Iterator[IgnoredKey]:
 
 def _ignored_window(config: Mapping[str, Any], kind: Any, tokens: int) -> Iterator[IgnoredKey]:
     window, known = config.get("sliding_window"), inspect.signature(kind).parameters
-    if "sliding_window" not in known and config.get("use_sliding_window", True) and window and tokens > window:
+    used = config.get("use_sliding_window", True) and "sliding_attention" in config.get(
+        "layer_types", "sliding_attention"
+    )
+    if "sliding_window" not in known and used and window and tokens > window:
         yield IgnoredKey("sliding_window", window, f"all {tokens} tokens")
 
 
 def _ignored_rope(rope: Mapping[str, Any], used: Any) -> Iterator[IgnoredKey]:
     """Yield what `rope_parameters` says and the class, which does not read it, has otherwise."""
     ours = {getattr(used, name) for name in _BASES if isinstance(getattr(used, name, None), int | float)}
-    kinds = {f".{kind}": value for kind, value in rope.items() if isinstance(value, dict)} or {"": rope}
+    by_kind: dict[str, Mapping[str, Any]] = {f".{kind}": each for kind, each in rope.items() if isinstance(each, dict)}
+    kinds = by_kind or {"": rope}
     for kind, value in kinds.items():
         stated = value.get("rope_theta")
         if stated is not None and ours and stated not in ours:

@@ -60,6 +60,7 @@ def test_a_key_that_changes_the_arithmetic_is_named(architecture, stated, withou
         ("glm", {"partial_rotary_factor": 1.0, "hidden_act": "silu"}),
         ("phi", {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}),
         ("gemma", {"hidden_act": "gelu", "initializer_range": 0.02}),
+        ("gemma3_text", {"rope_parameters": {"sliding_attention": {"rope_theta": 1e4}}}),  # its rope_local_base_freq
         ("gemma2", {"hidden_act": TANH, "hidden_activation": TANH}),
         ("llama", {"final_logit_softcapping": None, "residual_multiplier": 1.0, "rope_scaling": None}),
         ("llama", {"rope_scaling": {"rope_type": "default"}, "transformers_version": "5.0"}),
@@ -82,6 +83,7 @@ def test_a_key_that_says_the_same_or_is_read_is_left_alone(architecture, stated,
         ("gemma2", {"sliding_window": None}, 5, False),
         ("qwen2", {"sliding_window": 4, "use_sliding_window": False}, 5, False),
         ("qwen2", {"sliding_window": 4, "use_sliding_window": True}, 5, True),
+        ("qwen2", {"sliding_window": 4, "layer_types": ["full_attention"] * 4}, 5, False),
         ("gemma3_text", {"sliding_window": 4}, 5, False),
     ],
 )

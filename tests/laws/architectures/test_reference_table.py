@@ -71,3 +71,24 @@ def test_a_folder_as_transformers_saves_it_has_the_wrong_rope_base():
     cells = cells_of("qwen2")
     assert within(LOGITS, cells[LOGITS])
     assert float(cells["as saved"]) > 0.05
+
+
+@needs_torch
+@pytest.mark.slow
+def test_keys_are_named_exactly_where_the_figures_are_apart(tmp_path):
+    """Two ways to the same answer: what the configuration says is ignored, and what the logits say."""
+    from harness.models import saved
+    from harness.models.config_keys import ignored_keys
+
+    rows = [[cell.strip(" *") for cell in line.split("|")[1:4]] for line in PAGE.read_text("utf-8").splitlines()]
+    asked = 0
+    for name, logits, as_saved in (row for row in rows if len(row) == 3 and "e-" in row[1]):
+        folder = tmp_path / name
+        saved.save(name, folder)
+        for figure in (logits if as_saved == "the same folder" else as_saved, logits):
+            if figure[:1].isdigit() and name not in ("ernie4_5_moe", "jamba", "nemotron_h"):  # no key says so
+                named = [str(found) for found in ignored_keys(folder, 6)]
+                assert bool(named) is not within(LOGITS, figure), (name, figure, named)
+                asked += 1
+            saved.publish(folder)
+    assert asked > 70
