@@ -30,6 +30,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     # mlx-lm counts the period, transformers lists the layers.
     "gemma3_text": _SLIDING,
     "gemma3": _SLIDING,
+    "cohere2": _SLIDING,
     "gpt_neox": {"intermediate_size": 4 * HIDDEN},  # mlx-lm takes that for granted
     "ministral3": {"sliding_window": None},  # as released; mlx-lm has windows where `layer_types` says so
     "phimoe": {"lm_head_bias": True, "attention_bias": True},  # as released, and taken for granted
