@@ -58,6 +58,7 @@ _SHOWN = 12
 @click.option("--compare-device", metavar="DEVICE", help="Run it on cpu or gpu too.")
 @click.option("--lengths", metavar="LOW..HIGH", help="Find the smallest length that fails, such as 1..2048.")
 @click.option("--repeat", default=1, show_default=True, help="Run it so often and compare.")
+@click.option("--reference", metavar="ENGINE", help="Hold it against transformers, another implementation, too.")
 @click.option("--models", "tables", multiple=True, metavar="FILE", help="A model table beside the bundled one.")
 @click.option("--download", is_flag=True, help="Fetch the model if it is not on this machine.")
 @click.option("--trail", is_flag=True, help="Print every frame of the trail.")
@@ -83,7 +84,7 @@ def command(**given: Any) -> int:
         found = diagnose(
             _model(given),
             **prompts,
-            **{name: given[name] for name in ("component", "metric", "dtype", "before", "repeat")},
+            **{name: given[name] for name in ("component", "metric", "dtype", "before", "repeat", "reference")},
             **{name: given[name] for name in ("compare_compile", "compare_device")},
             engine=engine,
             logits=_arrays(given["logits"]),

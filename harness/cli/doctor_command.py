@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
+from harness.cli import completers
 from harness.cli.output import print_json
-from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError
 
 
 @click.command("doctor")
+@click.option("-m", "--model", shell_complete=completers.models, help="A folder or a model: is its config.json read?")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def command(as_json: bool) -> int:
-    """Show versions and device, and test the detectors."""
+def command(model: str | None, as_json: bool) -> int:
+    """Show versions and device, and test the detectors; of a model, say which keys of config.json mlx-lm ignores."""
     from harness.environment.doctor import examine
 
-    report = examine()
+    report = examine(_folder(model) if model else None)
     if as_json:
         print_json({"fit": report.fit, **asdict(report)})
     else:
@@ -27,3 +30,20 @@ def command(as_json: bool) -> int:
         for note in report.notes:
             click.echo(f"note: {note}")
     return EXIT_PASSED if report.fit else EXIT_FINDINGS
+
+
+def _folder(name: str) -> Path:
+    from harness.models import bundled, folder_of
+    from harness.models.sources.folder import problem
+
+    folder: Path | None = Path(name).expanduser()
+    if not Path(name).expanduser().is_dir():
+        table = bundled()
+        if name not in table:
+            raise UnknownName("folder or model", name, table)
+        folder = folder_of(table[name])
+    if folder is None:
+        raise UsageError(f"{name} has no config.json here: it is made in memory, or not fetched")
+    if reason := problem(folder):
+        raise UsageError(reason)
+    return folder

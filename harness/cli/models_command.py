@@ -126,6 +126,38 @@ def check_equality(only: tuple[str, ...], dtypes: tuple[str, ...], file: Path | 
     return EXIT_FINDINGS if faults else EXIT_PASSED
 
 
+@command.command("reference")
+@click.option("--only", multiple=True, metavar="NAME", help="An architecture of mlx-lm; may be repeated.")
+@click.option("--write", "file", type=OutputFile("page"), help="Write the table as Markdown.")
+def check_reference(only: tuple[str, ...], file: Path | None) -> int:
+    """Hold every architecture of mlx-lm against transformers, in float64 (about 15 minutes; needs the extra
+    `reference`)."""
+    from harness.engines import engine_named
+    from harness.laws.architectures import reference, reference_page
+    from harness.laws.architectures.rows import references
+    from harness.models import saved
+    from harness.support.files import write_text
+
+    engine_named(reference.REFERENCE)  # installed, before a process is started for each architecture
+    known, alone = saved.shared()
+    for name in only:
+        if name not in known:
+            raise UnknownName("model architecture of both", name, known)
+    table = {}
+    for name, cells in references(only or known):
+        table[name] = cells
+        click.echo(f"{len(table)}/{len(only or known)} {name} {cells[reference.LOGITS]}", err=True)
+    text = reference_page.markdown(table, reference_page.made_with(), () if only else alone)
+    if file:
+        write_text(file, text)
+    else:
+        click.echo(text)
+    faults = reference_page.faults(table)
+    for fault in faults:
+        click.echo(f"harness: {fault}", err=True)
+    return EXIT_FINDINGS if faults else EXIT_PASSED
+
+
 def _plain(row: ModelRow, ready: bool, why: str) -> dict[str, Any]:
     return {**row.model_dump(mode="json"), "ready": ready, "state": why}
 

@@ -39,6 +39,7 @@ def diagnose(
     compare_device: str | None = None,
     lengths: tuple[int, int] | None = None,
     repeat: int = 1,
+    reference: str | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Diagnosis:
     """Return where the first fault is, what it is, and what to do.
@@ -51,8 +52,9 @@ def diagnose(
     corrupted), each `[vocab]` or `[tokens, vocab]`, in place of a model. `before` is a folder with the weights that
     `model` was quantised or cast from.
 
-    `compare_compile`, `compare_device`, `lengths` = (shortest, longest) and `repeat` ask for more runs. `progress` is
-    called with (what, done, of how many).
+    `compare_compile`, `compare_device`, `lengths` = (shortest, longest) and `repeat` ask for more runs; `reference` is
+    an engine that runs the same folder by an implementation of its own (`transformers`). `progress` is called with
+    (what, done, of how many).
 
     Raises UsageError or PromptError for a request that makes no sense, ModelUnavailable for a model that is not here,
     EngineUnavailable for an engine that is not, or does not claim to do this.
@@ -78,6 +80,7 @@ def diagnose(
             compare_device=compare_device,
             lengths=lengths,
             repeat=repeat,
+            reference=reference,
             progress=progress,
         )
     )

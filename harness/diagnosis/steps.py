@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.diagnosis import comparisons
+from harness.diagnosis import comparisons, reference
 from harness.diagnosis import environment as environment_step
 from harness.diagnosis.causes.cause import cause_of
 from harness.diagnosis.engine import metric as metric_step
@@ -50,6 +50,7 @@ class DiagnosisRequest:
     compare_device: str | None = None
     lengths: tuple[int, int] | None = None
     repeat: int = 1
+    reference: str | None = None
     progress: Callable[[str, int, int], None] | None = None
 
 
@@ -148,7 +149,13 @@ def _forward(so_far: Examination) -> bool:
         each = so_far.trails[run] = _trail(so_far.model, tokens, run)
         so_far.frames += each.frames
         so_far.log.add("forward", _about_the_run(so_far.model.module, each), f"{run}: {_forward_summary(each)}")
+    if dropped := reference.ignored(so_far.model, max(len(tokens.ids) for tokens in so_far.prompts.values())):
+        so_far.log.add("forward", dropped, f"of config.json is ignored: {', '.join(map(_key, dropped))}")
     return True
+
+
+def _key(found: PlacedFinding) -> str:
+    return str(found.evidence["key"])
 
 
 def _about_the_run(root: Any, each: Trail) -> list[PlacedFinding]:
@@ -187,9 +194,13 @@ def _shadow(so_far: Examination) -> bool:
 
 def _comparisons(so_far: Examination) -> bool:
     request = so_far.request
-    if not (request.compare_compile or request.compare_device or request.lengths or request.repeat > 1):
+    asked = request.compare_compile or request.compare_device or request.lengths or request.reference
+    if not (asked or request.repeat > 1):
         so_far.log.skip("not asked for", "comparisons")
         return True
+    if request.reference:
+        ids = so_far.prompts["clean"].ids
+        so_far.log.add("comparisons", *reference.against(so_far.model, ids, request.reference, comparisons.RUN))
     for found, summary in comparisons.run(
         so_far.model,
         so_far.prompts["clean"].ids,

@@ -3,6 +3,7 @@
 native              our own patching, float64 on the host
 legacy, published   our own patching under the formulas of the report, before and after its fix, kept to be caught
 mlxterp             the installed mlxterp, asked, watched and taken apart
+transformers        another implementation of the same folder, in float64 (transformers-float32: in float32)
 a function          one of the user's own, the same way; as `module:callable` only where running code is allowed
 """
 
@@ -17,13 +18,14 @@ from harness.engines.formula import Engine
 from harness.engines.legacy import LEGACY
 from harness.engines.native import NATIVE
 from harness.engines.published import PUBLISHED
+from harness.engines.transformers import DTYPES, transformers_engine
 from harness.models.loaded import LoadedModel
 from harness.support.user_code import function_named
 from harness.vocabulary import Answer, Question, code_refusal, is_code
 from harness.vocabulary.errors import UnknownName, UsageError
 
 ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (NATIVE, LEGACY, PUBLISHED)}
-INSTALLED = ("mlxterp",)
+INSTALLED = ("mlxterp", *DTYPES)
 """Engines that are a package of somebody else's, loaded when they are asked for."""
 
 NAMES = (*ENGINES, *INSTALLED)
@@ -57,6 +59,8 @@ def engine_named(name: str, allow_code: bool = False, permission: str = "--allow
         from harness.engines.function import function_engine
 
         return function_engine(function_named(name, "engine"), name)
+    if name in DTYPES:
+        return transformers_engine(name)
     if name in INSTALLED:
         from harness.engines.mlxterp import mlxterp_engine
 

@@ -76,15 +76,18 @@ class Engine:
     about: str
     formula: Formula | None = None
     metrics: frozenset[str] = frozenset(METRICS)
+    walk: Callable[[LoadedModel, Question], Walk] = walk
+    """Whose patching the logits come from: the harness's own, or that of another implementation of the model."""
+    release: str | None = None
 
     @property
     def is_native(self) -> bool:
         """Whether both the patching and the numbers are the harness's own."""
-        return self.formula is None
+        return self.formula is None and self.walk is walk
 
     def knows(self, metric: str) -> bool:
-        """Return whether the engine has this metric; one of the user's own only `native` can apply."""
-        return metric in self.metrics or (self.is_native and is_code(metric))
+        """Return whether the engine has this metric; one of the user's own needs no formula beside it."""
+        return metric in self.metrics or (self.formula is None and is_code(metric))
 
     def cannot(self, model: LoadedModel, sweep: Sweep) -> str | None:
         """Return why this engine cannot answer such a sweep, if it cannot; the job is then skipped."""
@@ -93,7 +96,7 @@ class Engine:
     @property
     def version(self) -> str | None:
         """Return what a result says of the engine beside its name; our own is the harness's version."""
-        return None
+        return self.release
 
 
 def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
@@ -101,7 +104,7 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
 
     SweepFailed and SweepInterrupted, raised where a sweep ends early, hold what was finished before.
     """
-    steps = walk(model, question)
+    steps = engine.walk(model, question)
     clean, corrupted = EngineRun.of(steps.clean), EngineRun.of(steps.corrupted)
     question, unasked = with_answers(question, clean, corrupted)
     suppressed = metrics.suppressed(clean.row, corrupted.row)

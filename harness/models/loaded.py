@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from harness.vocabulary import ModelCard, Question, Reading
@@ -39,5 +40,7 @@ class LoadedModel:
     """Components whose one-pass sweep was held against stepwise on this model."""
     unshared: str = ""
     """Why one-pass sweeps of this model do not run a common prefix once; empty while nothing speaks against it."""
+    folder: Path | None = None
+    """Where its files are, for whoever reads them otherwise; None for a model that was made in memory."""
     layouts: dict[Any, Any] = field(default_factory=dict, repr=False)
     """How its blocks and their parts are called, for the walks of `harness.patching`."""

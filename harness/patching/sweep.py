@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import mlx.core as mx
 
@@ -45,9 +45,9 @@ class Walk:
         return self.runs.strategy
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> Memory | None:
         """What was planned, and the peak so far."""
-        return replace(self.runs.memory, peak=self.runs.meter.peak())
+        return self.runs.memory and replace(self.runs.memory, peak=self.runs.meter.peak())
 
     @property
     def fallback(self) -> str | None:
@@ -89,8 +89,9 @@ class Runs:
     target: mx.array
     cells: Iterable[tuple[Patch, mx.array]]
     strategy: str
-    memory: Memory
-    meter: Meter
+    memory: Memory | None = None
+    """What was planned; None for runs that MLX does not make."""
+    meter: Meter = field(default_factory=Meter)
     fallback: str | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from harness.laws.architectures import reference
 from harness.laws.architectures.checks import CHECKS, build
 from harness.laws.architectures.equality import COMPONENTS, DTYPES
 from harness.models.sources.miniatures import reasons
@@ -21,6 +23,8 @@ PASS = "pass"
 NOT_BUILT = "not built"
 FAIL = "FAIL: "
 TIMEOUT_S = 300
+_ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+"""A row has a process of its own, a core each, and idle threads of torch spin."""
 
 COLUMNS: Mapping[str, str] = {
     "builds": "the small configuration builds and runs on the CPU, and no logit is NaN or inf",
@@ -76,6 +80,17 @@ def equalities(
         yield from pool.map(one, architectures)
 
 
+def references(architectures: Iterable[str], workers: int = 2) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Yield each architecture's column -> cell of the reference table, from a process of its own."""
+
+    def one(architecture: str) -> tuple[str, Mapping[str, str]]:
+        cells, seen = _answer("reference", architecture)
+        return architecture, cells or dict.fromkeys(reference.COLUMNS, FAIL + seen)
+
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(one, architectures)
+
+
 def _in_a_process(architecture: str) -> ArchitectureRow:
     cells, seen = _answer("architectures", architecture)
     return ArchitectureRow(architecture, cells or dict.fromkeys(COLUMNS, FAIL + seen))
@@ -85,7 +100,7 @@ def _answer(*arguments: str) -> tuple[Any, str]:
     """Return what a process of its own prints, or None and what was seen instead."""
     command = python("-m", "harness.laws.architectures", *arguments)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, env=_ONE_THREAD)
         return json.loads(done.stdout.splitlines()[-1]), ""
     except subprocess.TimeoutExpired:
         return None, f"no answer in {TIMEOUT_S} s"

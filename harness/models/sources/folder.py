@@ -63,7 +63,7 @@ def load_folder(
         cast(module, dtype)
         card = card_of(module, config, model_id, source)
     tokenizer = load_tokenizer(folder, model_id, config, trust_remote_code)
-    return LoadedModel(card, module, tokenizer)
+    return LoadedModel(card, module, tokenizer, folder=folder)
 
 
 @contextmanager
@@ -178,6 +178,7 @@ def load_tokenizer(folder: Path, model_id: str, config: dict[str, Any], trusted:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type's name."""
+    """Return the first line of an error's text, with the second where the first announces it, or its type's name."""
     text = described(error).removeprefix(f"{type(error).__name__}: ")
-    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else type(error).__name__

@@ -34,7 +34,7 @@ def fill(module: Any, seed: int, logit_scale: float) -> None:
 
     parameters = tree_flatten(module.parameters())
     tied = not any(HEAD.search(name) for name, _ in parameters)
-    values = [(name, mx.array(_value(name, array.shape, seed, logit_scale, tied))) for name, array in parameters]
+    values = [(name, mx.array(value(name, array.shape, seed, logit_scale, tied))) for name, array in parameters]
     module.update(tree_unflatten(values))
 
 
@@ -46,7 +46,7 @@ def uniform(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray[Any, np.
     return (halves.astype(np.float32) * np.float32(2.0**-23) - np.float32(1)).reshape(shape)
 
 
-def _value(name: str, shape: tuple[int, ...], seed: int, logit_scale: float, tied: bool) -> Any:
+def value(name: str, shape: tuple[int, ...], seed: int, logit_scale: float, tied: bool) -> Any:
     if len(shape) >= 2:
         # A uniform on [-1, 1) has the standard deviation 1 / sqrt(3).
         return uniform(name, shape, seed) * np.float32(math.sqrt(3) * _deviation(name, shape, logit_scale))

@@ -67,6 +67,8 @@ KINDS = (
           "look at the scales and biases of this tensor, and quantise it again"),
     _kind("DIA212", "forward", ERROR, MODEL, "a softmax or its scores are not finite",
           _WIDER + ", at least this attention"),
+    _kind("DIA213", "forward", ERROR, MODEL, "mlx-lm ignores a key of config.json that changes the arithmetic",
+          "write the value under the name that mlx-lm's class reads, and report it: the model runs as another one"),
     _kind("DIA301", "patched", ERROR, CASE, "the patch did not fire",
           "nothing called what was patched, so every recovery is 0 %: choose a component that the model calls"),
     _kind("DIA302", "patched", ERROR, ENGINE, "the patch changes the dtype of the run",
@@ -106,6 +108,8 @@ KINDS = (
           "one of the two kernels is wrong; report it"),
     _kind("DIA604", "comparisons", ERROR, ENVIRONMENT, "the same run differs from time to time",
           "a kernel reads what another one writes, or memory nobody wrote; report it"),
+    _kind("DIA605", "comparisons", ERROR, MODEL, "another implementation of the same folder gives other logits",
+          "look at what stands between the two modules named, and at the keys of config.json about it"),
 )  # fmt: skip
 
 FAULT_OF: Mapping[str, str] = {
