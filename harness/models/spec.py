@@ -21,8 +21,7 @@ from harness.casefile.language.fields import TagName
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
 DType = Literal["float32", "float16", "bfloat16"]
 # What a table may ask to be made here: each is far above any model there is, and no slip of the hand takes the memory.
-Vocabulary = Annotated[int, Field(ge=2, le=4_000_000)]
-Layers = Annotated[int, Field(ge=1, le=1_000)]
+MOST_TOKENS, MOST_LAYERS = 4_000_000, 1_000
 
 
 class TableRow(BaseModel):
@@ -53,7 +52,7 @@ class DialRow(TableRow):
 
     source: Literal["groundtruth"]
     kind: Literal["dial"]
-    vocab: Vocabulary = Field(ge=16)
+    vocab: int = Field(ge=16, le=MOST_TOKENS)
     weights: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(min_length=1, max_length=1_000)
     logits: Literal["plain", "mean10", "extreme", "tiny", "huge", "parallel", "nan", "inf", "suppressed"] = "plain"
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
@@ -81,8 +80,8 @@ class CircuitRow(TableRow):
     source: Literal["groundtruth"]
     kind: Literal["circuit", "gated-circuit"]
     architecture: Literal["llama", "qwen2", "qwen3", "qwen3_moe"]
-    vocab: Vocabulary = Field(ge=16)
-    layers: Layers = Field(ge=2)
+    vocab: int = Field(ge=16, le=MOST_TOKENS)
+    layers: int = Field(ge=2, le=MOST_LAYERS)
     attention_layer: int = Field(ge=0)
     factors: dict[int, Annotated[float, Field(allow_inf_nan=False)]] = Field(min_length=1)
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
@@ -112,8 +111,8 @@ class SyntheticRow(TableRow):
 
     source: Literal["synthetic"]
     architecture: str
-    vocab: Vocabulary
-    layers: Layers = 4
+    vocab: int = Field(ge=2, le=MOST_TOKENS)
+    layers: int = Field(default=4, ge=1, le=MOST_LAYERS)
     config: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0)
     logit_scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)

@@ -114,6 +114,7 @@ def test_a_case_is_its_case_file_with_an_id_and_a_place() -> None:
         models=("m",), prompts=Prompts(clean="a", corrupted="b"), about="why", tags=("t",), engines=("legacy",),
         reference="native", metrics=("mse",), checks=("reference",), tolerance=Tolerance(recovery_points=1.0),
         precision=True, sweep=SweepFields(layers=(0,)), expect=Expect(finite=True), skip="late", xfail="wrong",
+        timeout=5.0,
     )  # fmt: skip
     case = Case.of(written, Path("made.case.yaml"), variant="one")
     assert (case.id, case.path, case.variant) == ("made.one", Path("made.case.yaml"), "one")

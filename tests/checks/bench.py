@@ -47,7 +47,7 @@ class _OneModel:
     def __init__(self, model: LoadedModel):
         self.model, self.before = model, fingerprint(model.module)
 
-    def take(self, row: Any) -> Any:
+    def take(self, row: Any, allow_code: bool = False) -> Any:
         return self.model, self.before
 
     def discard(self) -> None:

@@ -161,7 +161,7 @@ def test_the_whole_trail_is_printed_when_asked_for(say, tmp_path):
         (("--model", "dial-152k-f32", "--prompt-ids", "1", "--lengths", "9..2"), "lengths 9..2"),
         (("--model", "dial-152k-f32", "--prompt-ids", "1", "--json", "no/such/d.json"), "does not exist"),
         (("--logits", "a.txt", "b.txt"), "is not a format of arrays"),
-        (("--logits", "a.npy", "b.npy"), "a.npy cannot be read"),
+        (("--logits", "a.npy", "b.npy"), "a.npy: does not exist"),
         (("--model", "dial-152k-f32", "--prompt-ids", "1", "--repeat", "0"), "repeat is 0"),
     ],
     ids=lambda value: " ".join(value)[:40].replace("/", "-") if isinstance(value, tuple) else None,

@@ -33,11 +33,13 @@ ROW_EDGES = [
     (Work.OTHER_BATCH, "float32", 1e-5), (Work.OTHER_BATCH, "float16", 2e-2), (Work.OTHER_BATCH, "bfloat16", 1e-1),
     (Work.OTHER_KERNELS, "float32", 1e-5), (Work.OTHER_KERNELS, "float16", 2e-3),
     (Work.OTHER_KERNELS, "bfloat16", 2e-2),
+    (Work.OTHER_CODE, "float32", 1e-5), (Work.OTHER_CODE, "float16", 2e-2), (Work.OTHER_CODE, "bfloat16", 1e-1),
     (Work.IN_PIECES, "float32", 1e-4), (Work.IN_PIECES, "float16", 2e-2), (Work.IN_PIECES, "bfloat16", 2e-1),
 ]  # fmt: skip
 RECOVERY_EDGES = [
     *((Work.SAME, dtype, 0.01) for dtype in DTYPES),
     (Work.OTHER_BATCH, "float32", 0.05), (Work.OTHER_BATCH, "float16", 2.0), (Work.OTHER_BATCH, "bfloat16", 10.0),
+    (Work.OTHER_CODE, "float32", 0.001),
     *((Work.OTHER_ORDER, dtype, 0.05) for dtype in DTYPES),
     *((Work.OTHER_FORMULA, dtype, 0.5) for dtype in DTYPES),
 ]  # fmt: skip
@@ -144,6 +146,7 @@ OTHER_TABLES = {
     "laws/answers.py _LARGEST": "limits of dtypes: powers of two below which logits can be scaled",
     "models/sources/groundtruth/closed_form.py POINTS": "what a ground-truth model promises of its own closed form; "
     "the layer of models stands beside that of metrics",
+    "results/replay/reading.py _SLACK": "roundings of a dtype; results are read where MLX, and so the table, is absent",
 }
 """Tables of numbers by dtype that say nothing of how far two rows or recoveries may be apart."""
 
@@ -186,6 +189,9 @@ def test_there_is_no_second_table_of_tolerances() -> None:
 
 FRACTIONS = {
     "laws/in_place.py 0.5": "the gain of the small model",
+    "laws/mistakes.py 0.5": "half the recovery: a factor with a name",
+    "laws/mistakes.py 0.01": "fractions for percent: a factor with a name",
+    "laws/mistakes.py 0.002": "how well a formula must meet wrong numbers to be named; nobody is found wrong by it",
     "laws/architectures/equality.py 0.001": "what a patch must change at least, so that there is something to compare",
 }
 """Numbers below 1 where rows and recoveries are compared that are no tolerance."""

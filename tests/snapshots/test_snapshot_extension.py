@@ -182,9 +182,9 @@ def test_what_is_no_snapshot_is_unreadable_with_its_file_and_reason(tmp_path: Pa
 
 
 def test_a_folder_and_a_file_that_is_not_there_are_unreadable(tmp_path: Path) -> None:
-    with pytest.raises(SnapshotUnreadable, match=r"\(IsADirectoryError: Is a directory\)"):
+    with pytest.raises(SnapshotUnreadable, match="is a folder"):
         read(tmp_path)
-    with pytest.raises(SnapshotUnreadable, match="FileNotFoundError"):
+    with pytest.raises(SnapshotUnreadable, match="does not exist"):
         read(tmp_path / "none")
 
 

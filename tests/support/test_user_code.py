@@ -126,22 +126,34 @@ def test_whatever_an_engine_raises_is_said_of_the_engine(
     assert "internal error" not in got.err
 
 
-@pytest.mark.parametrize("where", ["import", "call"])
+LEAVING = """\
+import os
+{at_import}
+def patch(model, clean, corrupted, component, layers, metric):
+    os._exit({status})
+
+patch.harness = {{"units": "percent", "metrics": ["l2"], "components": ["mlp"]}}
+"""
+
+
 @pytest.mark.parametrize(("status", "code"), [(0, 3), (1, 1)])
-def test_an_engine_that_ends_the_process_past_python_never_passes(
-    project: Project, where: str, status: int, code: int
-) -> None:
-    leave = f"import os; os._exit({status})"
-    declared = "patch.harness = {'units': 'percent', 'metrics': ['l2'], 'components': ['mlp']}\n"
-    project.write(
-        "leaving.py",
-        f"{leave if where == 'import' else ''}\n"
-        f"def patch(model, clean, corrupted, component, layers, metric):\n    {leave}\n\n{declared}",
-    )
+def test_an_engine_that_ends_the_process_at_its_import_never_passes(project: Project, status: int, code: int) -> None:
+    project.write("leaving.py", LEAVING.format(at_import=f"os._exit({status})", status=status))
     project.case("c", more="metrics: [l2]\n")
     got = project.run("--with-engine", "leaving:patch", "--allow-code", PYTHONPATH=str(project.folder))
     assert (got.code, got.result) == (code, None)
     assert ("somebody's code ended the process: os._exit(0)" in got.err) is (status == 0)
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_an_engine_that_ends_its_process_costs_its_own_job(project: Project, status: int) -> None:
+    project.write("leaving.py", LEAVING.format(at_import="", status=status))
+    project.case("c", more="metrics: [l2]\n")
+    got = project.run("--with-engine", "leaving:patch", "--allow-code", PYTHONPATH=str(project.folder))
+    assert got.code == 3
+    assert got.statuses == {"c[native@good]": "passed", "c[leaving:patch@good]": "crashed"}
+    (crashed,) = (job for job in got.result.jobs if job.status == "crashed")
+    assert "the process that ran this job ended with exit code" in crashed.reason
 
 
 def test_a_child_process_of_an_engine_ends_as_it_likes(project: Project) -> None:

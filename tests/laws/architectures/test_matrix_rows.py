@@ -52,7 +52,7 @@ def test_a_row_comes_from_a_process_of_its_own() -> None:
 
 
 def test_a_process_that_dies_is_a_fault_in_every_column(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows.sys, "executable", "/bin/false")
+    monkeypatch.setattr(rows, "python", lambda *arguments: ["/bin/false", *arguments])
     (row,) = rows.rows(["llama"])
     assert len(row.faults) == len(COLUMNS)
     assert "the process ended with 1" in row.faults[0]
