@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from harness.casefile import Case, OfJobs
 from harness.engines import Engine, engine_named
@@ -24,14 +24,22 @@ def without_metric(case: Case, engine: Engine, allow_code: bool) -> Iterator[str
             yield f"{', '.join(theirs)} with the reference {case.reference}, which does not have them"
 
 
-def without_answer(case: Case, engine: str, model: str, findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield what a case states of numbers, where the job ended before there were any."""
-    stated = [key for key in _STATED if any(entry.meant(engine, model) for entry in _entries(case, key))]
-    if case.reference not in (None, engine):
+def without_answer(
+    case: Case, engine: str, model: str, findings: Sequence[Finding], lacking: Collection[str] | None = None
+) -> Iterator[str]:
+    """Yield what a case states of numbers that there are not: of the metrics `lacking`, or of none at all."""
+    stated = [
+        key
+        for key in _STATED
+        for entry in _entries(case, key)
+        if entry.meant(engine, model) and (lacking is None or getattr(entry, "metric", None) in lacking)
+    ]
+    if lacking is None and case.reference not in (None, engine):
         stated.append("reference")
     if stated:
         codes = " ".join(dict.fromkeys(finding.code for finding in findings))
-        yield f"expect.{', '.join(stated)}: {codes} ended the job before its numbers"
+        ended = "ended the job before its numbers" if lacking is None else f"left no numbers of {', '.join(lacking)}"
+        yield f"expect.{', '.join(dict.fromkeys(stated))}: {codes} {ended}"
 
 
 def _entries(case: Case, key: str) -> Sequence[OfJobs]:

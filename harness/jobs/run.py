@@ -150,6 +150,9 @@ class _Run:
             result, findings = self._answered(model, metrics)
             if not result.curves or result.partial:
                 left_out += tuple(without_answer(case, self.job.engine, self.job.row.id, findings))
+            elif lacking := set(metrics) - {curve.metric for curve in result.curves}:
+                why = [finding for finding in findings if finding.code == "ANS001"]
+                left_out += tuple(without_answer(case, self.job.engine, self.job.row.id, why, sorted(lacking)))
             findings += self._unchanged(model, before)
         except BaseException:
             self.cache.discard()  # nobody compared the model with what it was

@@ -64,3 +64,10 @@ def test_a_job_of_such_metrics_alone_has_no_numbers() -> None:
 def test_an_expected_one_passes_with_the_other_numbers() -> None:
     result = without_answers("native", "l2", "logit_diff", expect={"findings": ("ANS001",)})
     assert (result.status, [curve.metric for curve in result.curves]) == (Status.PASSED, ["l2"])
+    assert result.not_compared == ()
+
+
+def test_what_is_stated_of_a_metric_without_answers_is_said_not_to_be_compared() -> None:
+    stated = {"findings": ("ANS001",), "minimum_recovery": ({"metric": "logit_diff", "at_least": 1.0},)}
+    result = without_answers("native", "l2", "logit_diff", expect=stated)
+    assert result.not_compared == ("expect.minimum_recovery: ANS001 left no numbers of logit_diff",)

@@ -77,7 +77,7 @@ def example_text(hostile: str = "x") -> str:
 def filled(plain: Any, text: str) -> Any:
     """Put the text into every place that takes it, one after the other, as long as the file can still be read."""
     for place in list(places(plain)):
-        if place[-1] in ("code", "position"):  # a name of a table, and a number: not free text
+        if place[-1] == "position":  # a number, not free text
             continue
         before = value_at(plain, place)
         put(plain, place, before + text)
