@@ -241,7 +241,7 @@ def _table(curves: Any) -> Any:
     if grid:
         table.add_column("head" if any(curve.component == "z" for curve in curves) else "position", justify="right")
     for curve in curves:
-        table.add_column(f"{curve.component}\n{curve.metric}", justify="right")
+        table.add_column(f"{curve.component} {curve.metric}", justify="right")
     cells = [{(cell.layer, cell.head, cell.position): cell for cell in curve.cells} for curve in curves]
     by_position = len({place[2] for each in cells for place in each}) > 1
     for place in dict.fromkeys(place for each in cells for place in each):
