@@ -55,6 +55,7 @@ PLANTED = [
     ("casefile/case.py", "import mlx_lm", "A result can be read"),
     ("engines/legacy.py", "import mlx_lm", "Only models imports mlx_lm"),
     ("engines/newcomer.py", "def f():\n    import mlx_lm.utils", "Only models imports mlx_lm"),
+    ("engines/legacy.py", "def f():\n    import torch.nn", "Only the engine transformers"),
     ("metrics/distances.py", "import click", "Only cli imports click"),
     ("jobs/run.py", "import pytest", "Only the plugin and snapshots"),
     ("results/json.py", "import syrupy.data", "Only the plugin and snapshots"),

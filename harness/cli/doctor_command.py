@@ -16,7 +16,10 @@ from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, U
 @click.option("-m", "--model", shell_complete=completers.models, help="A folder or a model: is its config.json read?")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(model: str | None, as_json: bool) -> int:
-    """Show versions and device, and test the detectors; of a model, say which keys of config.json mlx-lm ignores."""
+    """Show versions and device, and test the detectors.
+
+    With --model, also say which keys of its config.json mlx-lm ignores.
+    """
     from harness.environment.doctor import examine
 
     report = examine(_folder(model) if model else None)

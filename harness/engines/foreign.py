@@ -26,7 +26,7 @@ from typing import Any
 from harness import intercept, metrics
 from harness.engines.declaration import Declaration
 from harness.engines.formula import Engine, EngineRun, summary, with_answers
-from harness.engines.roles import Bare, Place, alone, prove
+from harness.engines.roles import Bare, CellPlace, alone, prove
 from harness.intercept import HookPoint
 from harness.intercept.interrupts import let_through
 from harness.intercept.observer import ObservedRun, watched
@@ -75,7 +75,7 @@ class EngineRequest:
 class Reply:
     """What the engine returned: recoveries in its own unit by place; None is undefined."""
 
-    recoveries: Mapping[Place, float | None]
+    recoveries: Mapping[CellPlace, float | None]
     baseline: float | None = None
 
 
@@ -241,7 +241,7 @@ class _ComponentAnswer:
         layers = tuple(dict.fromkeys(point.layer for point in points))
         self.on_input = points[0].is_input
         tokens = range(len(question.clean.ids)) if sweep.positions == "each" else (None,)
-        self.places = [Place(point.layer, token, point.head) for point in points for token in tokens]
+        self.places = [CellPlace(point.layer, token, point.head) for point in points for token in tokens]
         self.request = EngineRequest(
             model.module, model.tokenizer, question.clean.ids, question.corrupted.ids,
             engine.declared.own_name(model, component), layers, metric, sweep.positions, sweep.direction,
@@ -274,7 +274,7 @@ class _ComponentAnswer:
     def _same_prompts(self) -> bool:
         return self.reference.bare.source.ids == self.reference.bare.target.ids
 
-    def site(self, place: Place) -> Site:
+    def site(self, place: CellPlace) -> Site:
         shared = site_position(self.reference.question.sweep.positions)
         return Site(self.component, place.layer, shared if place.token is None else str(place.token), place.head)
 
@@ -313,17 +313,17 @@ class _ComponentAnswer:
             self.site(place): summary(EngineRun.of(raw).row, suppressed) for place, raw in self.roles.patched.items()
         }
 
-    def _cell(self, place: Place) -> Cell:
+    def _cell(self, place: CellPlace) -> Cell:
         site = self.site(place)
         return Cell(site.layer, site.position, self._reported(place), self.own(place), site.head)
 
-    def _reported(self, place: Place) -> Reading:
+    def _reported(self, place: CellPlace) -> Reading:
         said = self.heard.reply.recoveries[place]
         if said is None:
             return Reading.absent(State.UNDEFINED)
         return self.own_ends.said(Reading.of(self.engine.declared.percent(said)))
 
-    def own(self, place: Place) -> Reading:
+    def own(self, place: CellPlace) -> Reading:
         """Return the recovery that float64 makes of the engine's own logits."""
         ends = self.own_ends
         nothing = ends.recovery(ends.corrupted)
@@ -334,7 +334,7 @@ class _ComponentAnswer:
             return Reading.absent(State.UNKNOWN)
         return ends.recovery(self._measure(self.own_runs[0], EngineRun.of(raw)))
 
-    def right(self, place: Place) -> Reading:
+    def right(self, place: CellPlace) -> Reading:
         """Return the recovery that float64 makes of the harness's logits."""
         ends = self._right_ends
         nothing = ends.recovery(ends.corrupted)

@@ -23,7 +23,7 @@ import numpy as np
 from harness import metrics
 from harness.engines.declaration import Declaration, declared_by
 from harness.engines.foreign import EngineRequest, ForeignEngine, Reply
-from harness.engines.roles import Place
+from harness.engines.roles import CellPlace
 from harness.vocabulary import Reading
 from harness.vocabulary.errors import UsageError
 
@@ -84,7 +84,7 @@ def _measured(returned: Mapping[str, Any], request: EngineRequest, declared: Dec
         return metrics.measure(request.metric, clean, row, request.answers)
 
     ends = metrics.Ends.of(measure(clean), measure(corrupted))
-    numbers: dict[Place, float | None] = {}
+    numbers: dict[CellPlace, float | None] = {}
     for place, row in _placed(returned["logits"], request, 1):
         recovery = ends.recovery(measure(_row(row)))
         numbers[place] = None if recovery.value is None else declared.own_unit(recovery.value)
@@ -95,7 +95,7 @@ def _row(given: Any) -> metrics.Row:
     return metrics.host_row(given) if isinstance(given, mx.array) else np.asarray(given, np.float64)
 
 
-def _placed(given: Any, request: EngineRequest, inner: int) -> Iterator[tuple[Place, Any]]:
+def _placed(given: Any, request: EngineRequest, inner: int) -> Iterator[tuple[CellPlace, Any]]:
     """Yield the values of a mapping by place, or of an array whose axes are those of the places and `inner` others."""
     if isinstance(given, Mapping):
         for key, value in given.items():
@@ -110,13 +110,13 @@ def _placed(given: Any, request: EngineRequest, inner: int) -> Iterator[tuple[Pl
         yield _place((request.layers[index[0]], *index[1:]), request), given[index]
 
 
-def _place(key: Any, request: EngineRequest) -> Place:
+def _place(key: Any, request: EngineRequest) -> CellPlace:
     """Return the place that a key means: a layer, (layer, token), (layer, head) or (layer, token, head)."""
     if not isinstance(key, tuple):
-        return Place(int(key))
+        return CellPlace(int(key))
     layer, *others = map(int, key)
     if len(others) == 1 and request.positions != "each":
-        return Place(layer, None, others[0])
+        return CellPlace(layer, None, others[0])
     if len(others) > 2:
         raise TypeError(f"the key {key!r} is no place: a layer, a token and a head are the most there is")
-    return Place(layer, *others)
+    return CellPlace(layer, *others)

@@ -25,7 +25,7 @@ from typing import Any
 
 from harness.engines.declaration import Declaration
 from harness.engines.foreign import EngineRequest, ForeignEngine, Reply
-from harness.engines.roles import Place
+from harness.engines.roles import CellPlace
 from harness.models.loaded import Tokenizer
 from harness.vocabulary.errors import EngineUnavailable, HarnessError, UsageError, described
 
@@ -163,13 +163,15 @@ def _ask_method(package: Any, request: EngineRequest) -> Reply:
     finally:
         print(text.getvalue(), end="")  # on to whoever listens to the engine
     if request.positions == "each":
-        grid: dict[Place, float | None] = {
-            Place(layer, token): float(value)
+        grid: dict[CellPlace, float | None] = {
+            CellPlace(layer, token): float(value)
             for layer, row in zip(request.layers, found, strict=True)
             for token, value in enumerate(row)
         }
         return Reply(grid, printed_baseline(text.getvalue()))
-    return Reply({Place(int(layer)): float(value) for layer, value in found.items()}, printed_baseline(text.getvalue()))
+    return Reply(
+        {CellPlace(int(layer)): float(value) for layer, value in found.items()}, printed_baseline(text.getvalue())
+    )
 
 
 def _ask_causal(package: Any, request: EngineRequest) -> Reply:
@@ -191,7 +193,7 @@ def _ask_causal(package: Any, request: EngineRequest) -> Reply:
         positions=None if positions == "all" else [int(p) % len(request.clean) for p in positions],
         metric_kwargs=keywords,
     )
-    return Reply({Place(int(layer)): float(value) for layer, value in found.data["effects"].items()})
+    return Reply({CellPlace(int(layer)): float(value) for layer, value in found.data["effects"].items()})
 
 
 def _renamed(component: str, own: str) -> str:

@@ -22,7 +22,7 @@ from harness.intercept.observer import ObservedRun
 from harness.metrics.tolerances import same_bits
 
 
-class Place(NamedTuple):
+class CellPlace(NamedTuple):
     """A layer; the token where a grid patches one token at a time, and the head where one head is patched at a time."""
 
     layer: int
@@ -36,7 +36,7 @@ class Roles:
 
     source: mx.array | None = None
     target: mx.array | None = None
-    patched: dict[Place, mx.array] = field(default_factory=dict)
+    patched: dict[CellPlace, mx.array] = field(default_factory=dict)
     other_prompts: tuple[tuple[int, ...], ...] = ()
     """Prompts that are neither of the two."""
     perturbed: dict[str, tuple[mx.array, mx.array]] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Bare:
     target: ObservedRun
 
 
-def prove(seen: Sequence[ObservedRun], bare: Bare, places: Sequence[Place], on_input: bool = False) -> Roles:
+def prove(seen: Sequence[ObservedRun], bare: Bare, places: Sequence[CellPlace], on_input: bool = False) -> Roles:
     """Return the roles of the runs an engine made to patch `places`."""
     known = {bare.source.ids, bare.target.ids}
     roles = Roles(other_prompts=tuple(dict.fromkeys(run.ids for run in seen if run.ids not in known)))
@@ -90,12 +90,12 @@ def _perturbed_throughout(runs: Sequence[ObservedRun], bare: ObservedRun) -> boo
 
 
 def _patched(
-    targets: Sequence[ObservedRun], bare: ObservedRun, places: Sequence[Place], on_input: bool, roles: Roles
+    targets: Sequence[ObservedRun], bare: ObservedRun, places: Sequence[CellPlace], on_input: bool, roles: Roles
 ) -> None:
     """Give every place the run whose patch lies there, if that accounts for all runs; in part it would prove nothing,
     because a run for one place may have been patched at another."""
     reference = next((run for run in targets if roles.target is not None and same_bits(run.logits, roles.target)), bare)
-    found: dict[Place, ObservedRun] = {}
+    found: dict[CellPlace, ObservedRun] = {}
     idle = 0
     for run in targets:
         if run.stages and same_bits(run.logits, reference.logits) and run.first_difference(reference) is None:
@@ -112,7 +112,7 @@ def _patched(
     roles.patched = {place: found[place].logits if place in found else reference.logits for place in places}
 
 
-def _place(run: ObservedRun, reference: ObservedRun, places: Sequence[Place], on_input: bool) -> Place | None:
+def _place(run: ObservedRun, reference: ObservedRun, places: Sequence[CellPlace], on_input: bool) -> CellPlace | None:
     difference = run.first_difference(reference)
     if difference is None:
         return None

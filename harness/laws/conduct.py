@@ -14,7 +14,7 @@ import mlx.core as mx
 from harness.engines import ForeignEngine, answer
 from harness.intercept import output_changed, record
 from harness.intercept.hookpoints import HookPoint, layers_with, resolve
-from harness.laws.breach import Breach
+from harness.laws.breach import LawBreach
 from harness.laws.compared import Compared
 from harness.laws.subject import EngineUnderTest, Outcome
 from harness.metrics.tolerances import Work, equal_readings, recovery_tolerance, same_bits
@@ -69,7 +69,7 @@ def asked_again_answers_the_same(subject: EngineUnderTest) -> str | None:
     return _apart(subject, subject.plain, subject.ask(), "the first time", "again")
 
 
-def names_of_tokens_are_free(subject: EngineUnderTest) -> tuple[Breach, ...]:
+def names_of_tokens_are_free(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     """A permuted vocabulary, or one padded with equal columns, leaves an l2 recovery as it is."""
     subject.needs(metric="l2")
     plain = subject.ask(metric="l2")
@@ -82,7 +82,7 @@ def names_of_tokens_are_free(subject: EngineUnderTest) -> tuple[Breach, ...]:
         with output_changed(subject.model.module, _each(change)):
             changed = subject.ask(metric="l2")
         if breach := _apart(subject, plain, changed, "as it is", name, Work.OTHER_ORDER):
-            found.append(Breach(name, breach))
+            found.append(LawBreach(name, breach))
     return tuple(found)
 
 
@@ -100,13 +100,13 @@ def l2_and_mse_agree(subject: EngineUnderTest) -> str | None:
     return None
 
 
-def closed_forms_are_met(subject: EngineUnderTest) -> tuple[Breach, ...]:
+def closed_forms_are_met(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     """On a model whose recoveries are known beforehand, these are the ones."""
     if subject.model.known is None:
         raise DoesNotApply("nothing is known of this model beforehand")
     known = [name for name, kind in METRICS.items() if not kind.needs_answers and subject.engine.knows(name)]
     found = {metric: _off_the_closed_form(subject, metric) for metric in known}
-    return tuple(Breach(metric, breach) for metric, breach in found.items() if breach)
+    return tuple(LawBreach(metric, breach) for metric, breach in found.items() if breach)
 
 
 def _off_the_closed_form(subject: EngineUnderTest, metric: str) -> str | None:
@@ -136,11 +136,11 @@ def unequal_lengths_are_refused(subject: EngineUnderTest) -> str | None:
     return f"prompts of {lengths} are answered without a word: layer {layer} recovers {value:.2f} %"
 
 
-def unknown_names_are_refused(subject: EngineUnderTest) -> tuple[Breach, ...]:
+def unknown_names_are_refused(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     """A metric, a component or a layer that does not exist gets an error or a warning, never silence."""
     beyond = subject.model.card.layers + 95
     return tuple(
-        Breach(kind, f"{what} does not exist, and {done}")
+        LawBreach(kind, f"{what} does not exist, and {done}")
         for kind, what, outcome in (
             ("metric", "metric 'l3'", subject.ask(metric="l3")),
             ("component", "component 'mlpp'", subject.ask(component="mlpp")),
@@ -160,7 +160,7 @@ def _silently(subject: EngineUnderTest, outcome: Outcome) -> str | None:
     return f"is answered: layer {layer} recovers {value:.2f} %"
 
 
-def undefined_is_never_a_number(subject: EngineUnderTest) -> tuple[Breach, ...]:
+def undefined_is_never_a_number(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     """NaN and inf in the logits, and equal prompts, leave no recovery; a number there is invented."""
     known = [metric for metric in METRICS if subject.engine.knows(metric)] or [subject.metric]
     cases = {("equal prompts", metric): subject.ask(metric=metric, corrupted=subject.clean) for metric in known}
@@ -170,7 +170,7 @@ def undefined_is_never_a_number(subject: EngineUnderTest) -> tuple[Breach, ...]:
     for (what, metric), outcome in cases.items():
         if outcome.finite:
             found.setdefault(what, []).append((metric, outcome))
-    return tuple(Breach(what, f"{what}: {_invented(said)}") for what, said in found.items())
+    return tuple(LawBreach(what, f"{what}: {_invented(said)}") for what, said in found.items())
 
 
 def _invented(said: Sequence[tuple[str, Outcome]]) -> str:

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from harness.engines import ENGINES, ForeignEngine, answer
 from harness.engines.foreign import EngineRequest, hear
 from harness.intercept.hookpoints import layers_with
-from harness.laws.breach import Breach
+from harness.laws.breach import LawBreach
 from harness.laws.forms import Form, components, forms
 from harness.laws.mistakes import Mistake, Numbers, Place, Suspicion, mistakes_of, shared_mistake, wrong_places
 from harness.laws.subject import EngineUnderTest
@@ -34,7 +34,7 @@ from harness.vocabulary import (
 from harness.vocabulary.errors import DoesNotApply, HarnessError, described
 
 
-def declared_is_right(subject: EngineUnderTest) -> tuple[Breach, ...]:
+def declared_is_right(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     """Everything the engine declares, metric by component by positions by direction, gets the right numbers."""
     if subject.engine.is_native:
         raise DoesNotApply("the harness's own numbers are what others are held to; their oracle is float64")
@@ -49,7 +49,7 @@ def declared_is_right(subject: EngineUnderTest) -> tuple[Breach, ...]:
     kinds: dict[str, list[_Wrong]] = {}
     for wrong in found:
         kinds.setdefault(wrong.known.kind, []).append(wrong)
-    return tuple(Breach(kind, _told(wrong, asked)) for kind, wrong in kinds.items())
+    return tuple(LawBreach(kind, _told(wrong, asked)) for kind, wrong in kinds.items())
 
 
 def _told(wrong: list[_Wrong], asked: Sequence[Form]) -> str:

@@ -22,7 +22,7 @@ from harness.models import saved
 from harness.models.loaded import LoadedModel
 from harness.models.sources.folder import load_folder
 from harness.vocabulary import Answer, Direction, Positions, Question, Sweep, Tokens
-from harness.vocabulary.errors import EngineUnavailable, HarnessError, UsageError
+from harness.vocabulary.errors import EngineUnavailable, HarnessError, UsageError, described
 
 REFERENCE = "transformers"
 LOGITS, AS_SAVED = "logits", "as saved"
@@ -129,7 +129,7 @@ def _figure(measure: Callable[[], float], form: str) -> str:
     except (UsageError, EngineUnavailable) as error:
         said = str(error)
     except Exception as error:  # noqa: BLE001  whatever a foreign forward pass raises is the reason
-        said = f"not run: {type(error).__name__}: {error}"
+        said = f"not run: {described(error)}"
     return re.sub(r"\S*harness-reference-\S+?/model", "the folder", " ".join(said.split()))
 
 

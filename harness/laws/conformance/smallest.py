@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.laws import Law
-from harness.laws.breach import Breach, breaches
+from harness.laws.breach import LawBreach, breaches
 from harness.laws.subject import EngineUnderTest
 from harness.vocabulary.errors import HarnessError
 
@@ -37,7 +37,7 @@ class Smallest:
         )
 
 
-def smallest(subject: EngineUnderTest, law: Law, broken: Sequence[Breach]) -> list[Smallest]:
+def smallest(subject: EngineUnderTest, law: Law, broken: Sequence[LawBreach]) -> list[Smallest]:
     """Return, for each breach, the smallest of a few smaller questions at which the law is still broken so."""
     found: dict[str, Smallest] = {}
     for smaller in _smaller(subject):
@@ -70,7 +70,7 @@ def _smaller(subject: EngineUnderTest) -> Iterator[EngineUnderTest]:
                 yield shorter
 
 
-def _breaches(subject: EngineUnderTest, law: Law) -> tuple[Breach, ...]:
+def _breaches(subject: EngineUnderTest, law: Law) -> tuple[LawBreach, ...]:
     try:
         return breaches(law.of_engine(subject))
     except HarnessError:
