@@ -7,12 +7,13 @@ Beside what an engine reports stands float64 on its own logits. Where those diff
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from harness.checks.evidence import Evidence
 from harness.engines import Engine, answer, engine_named
-from harness.vocabulary import Answer, Cell, Curve, Finding, Reading
+from harness.laws.mistakes import Mistake, mistakes_of
+from harness.vocabulary import Answer, Cell, Curve, Finding, Reading, State
 from harness.vocabulary.errors import HarnessError, TapError, described
 from harness.vocabulary.raised import FindingError
 
@@ -66,23 +67,38 @@ def _baselines(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Findi
 def _recoveries(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Finding]:
     points = evidence.case.tolerance.reference_points
     both = ours.paired(theirs)
-    patched = [pair for pair in both if _points(pair[0].oracle, pair[1].oracle) > points]
-    measured = [pair for pair in both if pair not in patched and _gap(*pair) > points]
-    for code, apart in (("REF001", patched), ("REF002", measured)):
+    # Where nobody saw the runs behind a number, it cannot be said that other runs were made.
+    seen = [pair for pair in both if all(cell.oracle.state is not State.UNKNOWN for cell in pair)]
+    patched = [pair for pair in seen if _points(*map(_by_logits, pair)) > points]
+    measured = [pair for pair in both if pair not in patched and _points(*map(_as_reported, pair)) > points]
+    for code, apart, read in (("REF001", patched, _by_logits), ("REF002", measured, _as_reported)):
         if apart:
-            cell, other = max(apart, key=lambda pair: max(_gap(*pair), _points(pair[0].oracle, pair[1].oracle)))
+            cell, other = max(apart, key=lambda pair: _points(*map(read, pair)))
+            mistake = _mistake(both if code == "REF002" else seen, read, points)
             yield Finding(
                 code,
-                f"{_percent(cell.recovery)}, {evidence.case.reference} gives {_percent(other.recovery)}; "
-                f"{len(apart)} of {len(ours.cells)} cells",
+                f"{_percent(read(cell))}, {evidence.case.reference} gives {_percent(read(other))}; "
+                f"{len(apart)} of {len(ours.cells)} cells{f': {mistake}' if mistake else ''}",
                 ours.site(cell),
                 ours.metric,
-                {"layers": [each.layer for each, _ in apart]},
+                {"layers": [each.layer for each, _ in apart], "mistake": mistake.kind if mistake else None},
             )
 
 
-def _gap(ours: Cell, theirs: Cell) -> float:
-    return _points(ours.recovery, theirs.recovery)
+def _mistake(pairs: Sequence[tuple[Cell, Cell]], read: Callable[[Cell], Reading], points: float) -> Mistake | None:
+    """Return what makes one engine's recoveries out of the other's in every cell, if anything that is known does."""
+    places = [(ours.layer, ours.position, ours.head) for ours, _ in pairs]
+    said, right = ({at: read(pair[side]) for at, pair in zip(places, pairs, strict=True)} for side in (0, 1))
+    known = (each for each in mistakes_of(said, right, points) if each.is_rule)
+    return next(known, None)
+
+
+def _by_logits(cell: Cell) -> Reading:
+    return cell.oracle
+
+
+def _as_reported(cell: Cell) -> Reading:
+    return cell.recovery
 
 
 def _points(a: Reading, b: Reading) -> float:

@@ -35,6 +35,11 @@ class Mistake:
     said: str
     remedy: str = ""
 
+    @property
+    def is_rule(self) -> bool:
+        """Whether it explains every cell, and is no account of which cells are wrong."""
+        return self.kind != UNEXPLAINED and not self.kind.startswith("one ")
+
     def __str__(self) -> str:
         return f"{self.said}; {self.remedy}" if self.remedy else self.said
 

@@ -40,6 +40,8 @@ def found(monkeypatch, ours, theirs):
         ((State.NAN, 20.0), (20.0, 20.0), ["REF002"]),
         ((State.NAN, 20.0), (State.NAN, 20.0), []),
         ((State.NAN, State.NAN), (20.0, 20.0), ["REF001"]),
+        ((20.0, State.UNKNOWN), (20.0, 20.0), []),
+        ((30.0, State.UNKNOWN), (20.0, 20.0), ["REF002"]),
     ],
     ids=str,
 )
@@ -66,6 +68,24 @@ def test_baselines_are_compared_relative_to_their_size(monkeypatch, ours, theirs
 def test_a_difference_says_both_sides_and_where(monkeypatch):
     (finding,) = found(monkeypatch, answer(20.0, 20.0), answer(30.0, 20.0))
     assert (finding.message, str(finding.site)) == ("20.00 %, legacy gives 30.00 %; 1 of 2 cells", "layer 1 mlp")
+
+
+def curves(*recoveries):
+    cells = tuple(Cell(layer, "all", reading(value), reading(value)) for layer, value in enumerate(recoveries))
+    ten = reading(10.0)
+    return Answer("stepwise", FINITE, FINITE, (Curve("mlp", "l2", "", ten, ten, cells),))
+
+
+@pytest.mark.parametrize(
+    ("ours", "kind"),
+    [((0.5, 0.2, 0.8), "factor 0.01"), ((20.0, 80.0, 10.0), "layer shifted"), ((50.0, 20.0, 33.0), None)],
+    ids=str,
+)
+def test_the_mistake_behind_a_difference_is_named(monkeypatch, ours, kind):
+    (finding,) = found(monkeypatch, curves(*ours), curves(50.0, 20.0, 80.0))
+    assert finding.evidence["mistake"] == kind
+    if kind == "factor 0.01":
+        assert "fractions where percent is declared" in finding.message
 
 
 @pytest.mark.parametrize("engine", ["native", "published", "legacy"])
