@@ -15,7 +15,9 @@ from harness.cli.parameters import OutputFile
 from harness.vocabulary.errors import EXIT_USAGE, UnknownName
 
 if TYPE_CHECKING:
+    from harness.laws import Law
     from harness.laws.conformance.report import Conformance
+    from harness.laws.conformance.rows import ModelRow
 
 
 @click.command("conformance")
@@ -26,13 +28,16 @@ if TYPE_CHECKING:
 )
 @click.option("--row", "names", multiple=True, metavar="NAME", help="Only this model; may be repeated.")
 @click.option("--law", "only", multiple=True, metavar="NAME", help="Only this law; may be repeated.")
+@click.option("--not-row", "no_rows", multiple=True, metavar="NAME", help="Leave this model out; may be repeated.")
+@click.option("--not-law", "no_laws", multiple=True, metavar="NAME", help="Leave this law out; may be repeated.")
 @click.option("--json", "json_file", type=OutputFile("conformance"), help="Write the matrix here.")
 @click.option("--junit", type=OutputFile("junit"), help="Write a JUnit report here.")
 @click.option("-o", "--output", type=OutputFile("markdown"), help="Write it as Markdown here.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every cell, and why it was skipped.")
 def command(
-    name: str, allow_code: bool, every: bool, names: tuple[str, ...], only: tuple[str, ...], json_file: Path | None,
-    junit: Path | None, output: Path | None, verbose: bool,
+    name: str, allow_code: bool, every: bool, names: tuple[str, ...], only: tuple[str, ...],
+    no_rows: tuple[str, ...], no_laws: tuple[str, ...], json_file: Path | None, junit: Path | None,
+    output: Path | None, verbose: bool,
 ) -> int:  # fmt: skip
     """Hold an engine to the laws of patching.
 
@@ -41,7 +46,7 @@ def command(
     from harness.laws.conformance import report as reports
     from harness.support.files import write_text
 
-    report = _asked(name, allow_code, every, names, only)
+    report = _asked(name, allow_code, _chosen_rows(every, names, no_rows), _chosen_laws(only, no_laws), every)
     _, code = report.judgement
     for file, render in ((json_file, reports.as_json), (junit, reports.as_junit), (output, reports.as_markdown)):
         try:
@@ -54,21 +59,31 @@ def command(
     return code
 
 
-def _asked(name: str, allow_code: bool, every: bool, names: Sequence[str], only: Sequence[str]) -> Conformance:
+def _chosen_rows(every: bool, names: Sequence[str], left_out: Sequence[str]) -> list[ModelRow]:
+    from harness.laws.conformance.rows import all_rows, rows_named, usual_rows
+
+    rows = rows_named(names) if names else all_rows() if every else usual_rows()
+    gone = {row.id for row in rows_named(left_out)}
+    return [row for row in rows if row.id not in gone]
+
+
+def _chosen_laws(only: Sequence[str], left_out: Sequence[str]) -> list[Law]:
+    from harness.laws import LAWS
+
+    for law in (*only, *left_out):
+        if law not in LAWS:
+            raise UnknownName("law", law, LAWS)
+    return [law for law in LAWS.values() if (not only or law.name in only) and law.name not in left_out]
+
+
+def _asked(name: str, allow_code: bool, rows: list[ModelRow], laws: list[Law], every: bool) -> Conformance:
     from dataclasses import asdict
 
     from harness.engines import engine_named
     from harness.environment.facts import environment
-    from harness.laws import LAWS
     from harness.laws.conformance.report import Conformance
-    from harness.laws.conformance.rows import all_rows, rows_named, usual_rows
 
-    for law in only:
-        if law not in LAWS:
-            raise UnknownName("law", law, LAWS)
     engine = engine_named(name, allow_code)
-    laws = [law for law in LAWS.values() if not only or law.name in only]
-    rows = rows_named(names) if names else all_rows() if every else usual_rows()
     start = time.perf_counter()
     cells = [cell for found in _rows(engine, name, allow_code, every, rows, laws) for cell in found]
     return Conformance(
@@ -83,9 +98,11 @@ def _rows(engine: Any, name: str, allow_code: bool, every: bool, rows: Any, laws
     found = (
         in_processes(name, allow_code, rows, laws) if every else (list(row_cells(engine, row, laws)) for row in rows)
     )
-    for row, cells in zip(rows, found, strict=True):
+    for number, (row, cells) in enumerate(zip(rows, found, strict=True), 1):
         failed = dict.fromkeys(cell.law for cell in cells if cell.status == "fail")
-        click.echo(f"{row.id}: {'broken: ' + ', '.join(failed) if failed else 'in order'}", err=True)
+        click.echo(
+            f"{number}/{len(rows)} {row.id}: {'broken: ' + ', '.join(failed) if failed else 'in order'}", err=True
+        )
         yield cells
 
 

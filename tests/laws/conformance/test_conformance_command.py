@@ -50,6 +50,10 @@ def test_all_three_reports_say_the_same(tmp_path, capsys):
         (["-e", "native", *OPTIONS], 0, "PASSED: 2 cells passed, "),
         (["-e", "nativ"], 4, "did you mean 'native'"),
         (["-e", "native", "--row", "lama"], 4, "did you mean"),
+        (["-e", "native", "--not-row", "lama"], 4, "did you mean"),
+        (["-e", "native", "--not-law", "residul"], 4, "did you mean 'residual'"),
+        (["-e", "native", *OPTIONS, "--not-law", "residual", "--not-row", "gpt2"], 0, "PASSED: 1 cells passed, "),
+        (["-e", "native", *OPTIONS, "--not-row", "llama"], 5, "NOTHING RAN: 0 cells passed, "),
         (["-e", "native", "--law", "residul"], 4, "did you mean 'residual'"),
         (["-e", "defects:sound", *OPTIONS], 4, "runs only with --allow-code"),
         (["-e", "native", "--json", "/nowhere/x.json"], 4, "the folder /nowhere does not exist"),
@@ -59,7 +63,7 @@ def test_all_three_reports_say_the_same(tmp_path, capsys):
             "NOTHING RAN: 0 cells passed, 0 failed, 1 skipped, 0 of 1 laws broken, in ",
         ),
     ],
-    ids=["passes", "engine", "row", "law", "code", "folder", "nothing ran"],
+    ids="passes;engine;row;not this row;not this law;left out;all left out;law;code;folder;nothing ran".split(";"),
 )
 def test_exit_codes(arguments, code, said, capsys):
     assert exit_code_of(["conformance", *arguments]) == code
