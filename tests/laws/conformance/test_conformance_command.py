@@ -63,7 +63,19 @@ def test_all_three_reports_say_the_same(tmp_path, capsys):
             "NOTHING RAN: 0 cells passed, 0 failed, 1 skipped, 0 of 1 laws broken, in ",
         ),
     ],
-    ids="passes;engine;row;not this row;not this law;left out;all left out;law;code;folder;nothing ran".split(";"),
+    ids=[
+        "passes",
+        "engine",
+        "row",
+        "not this row",
+        "not this law",
+        "left out",
+        "all left out",
+        "law",
+        "code",
+        "folder",
+        "nothing ran",
+    ],
 )
 def test_exit_codes(arguments, code, said, capsys):
     assert exit_code_of(["conformance", *arguments]) == code
