@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from harness.engines import ENGINES, ForeignEngine, answer
-from harness.engines.foreign import EngineRequest, hear
+from harness.engines.foreign import hear
 from harness.intercept.hookpoints import layers_with
 from harness.laws.breach import LawBreach
 from harness.laws.forms import Form, components, forms
@@ -151,19 +151,9 @@ class _Inquiry:
         if not isinstance(engine, ForeignEngine):
             (curve,) = answer(engine, self.subject.model, question).curves
             return _numbers(curve)
-        model, sweep = self.subject.model, question.sweep
-        request = EngineRequest(
-            model.module, model.tokenizer, question.clean.ids, question.corrupted.ids,
-            engine.declared.own_name(model, form.component), sweep.layers or (), form.metric, sweep.positions,
-            sweep.direction, question.answers,
-        )  # fmt: skip
-        reply = hear(engine, request).reply
-        return {
-            (layer, self._position(form, token), head): Reading.absent(State.UNDEFINED)
-            if value is None
-            else Reading.of(engine.declared.percent(value))
-            for (layer, token, head), value in reply.recoveries.items()
-        }
+        heard = hear(engine, self.subject.request(question))
+        said = self.subject.readings(heard).items()
+        return {(layer, self._position(form, token), head): reading for (layer, token, head), reading in said}
 
     def _position(self, form: Form, token: int | None) -> str:
         shared = ",".join(map(str, self._list())) if form.positions == "list" else form.positions

@@ -15,7 +15,8 @@ import mlx.core as mx
 import numpy as np
 
 from harness.engines import Engine, ForeignEngine, answer
-from harness.engines.foreign import EngineRequest, hear
+from harness.engines.foreign import EngineRequest, Heard, hear
+from harness.engines.roles import CellPlace
 from harness.intercept import forward, resolve
 from harness.intercept.hookpoints import layers_with
 from harness.intercept.observer import ObservedRun
@@ -184,23 +185,31 @@ class EngineUnderTest:
 
     def _heard(self, asked: Question) -> Outcome:
         assert isinstance(self.engine, ForeignEngine)
-        declared, sweep = self.engine.declared, asked.sweep
+        heard = hear(self.engine, self.request(asked))
+        numbers = {place.layer: reading for place, reading in self.readings(heard).items()}
+        return Outcome(numbers, None, heard.warned, heard.seen)
+
+    def request(self, asked: Question) -> EngineRequest:
+        """Return a question in the words of a foreign engine; a component that it does not know keeps its name."""
+        assert isinstance(self.engine, ForeignEngine)
+        sweep = asked.sweep
         try:
-            component = declared.own_name(self.model, sweep.components[0])
+            component = self.engine.declared.own_name(self.model, sweep.components[0])
         except UsageError:
             component = sweep.components[0]
-        heard = hear(
-            self.engine,
-            EngineRequest(
-                self.model.module, self.model.tokenizer, asked.clean.ids, asked.corrupted.ids, component,
-                sweep.layers or (), asked.metrics[0], sweep.positions, sweep.direction, asked.answers,
-            ),
+        return EngineRequest(
+            self.model.module, self.model.tokenizer, asked.clean.ids, asked.corrupted.ids, component,
+            sweep.layers or (), asked.metrics[0], sweep.positions, sweep.direction, asked.answers,
         )  # fmt: skip
-        numbers = {
-            layer: Reading.absent(State.UNDEFINED) if said is None else Reading.of(declared.percent(said))
-            for (layer, *_), said in heard.reply.recoveries.items()
+
+    def readings(self, heard: Heard) -> dict[CellPlace, Reading]:
+        """Return what a foreign engine answered, in percent."""
+        assert isinstance(self.engine, ForeignEngine)
+        declared = self.engine.declared
+        return {
+            place: Reading.absent(State.UNDEFINED) if said is None else Reading.of(declared.percent(said))
+            for place, said in heard.reply.recoveries.items()
         }
-        return Outcome(numbers, None, heard.warned, heard.seen)
 
     def _own(self, asked: Question) -> Outcome:
         (curve,) = answer(self.engine, self.model, asked).curves
