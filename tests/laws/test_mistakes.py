@@ -64,6 +64,11 @@ def test_a_factor_through_one_number_is_not_claimed():
     assert not {kind for kind in kinds({0: 50.0}, {0: 100.0}) if kind.startswith("factor")}
 
 
+def test_numbers_closer_than_their_tolerance_tell_no_factor_from_an_offset():
+    assert not {kind for kind in kinds({0: 50.0, 1: 50.4}, {0: 100.0, 1: 100.8}) if kind.startswith("factor")}
+    assert kinds({0: 50.0, 1: 45.0}, {0: 100.0, 1: 90.0})[0] == "factor 0.5"
+
+
 def test_right_numbers_that_are_all_alike_tell_a_factor_only_beside_others():
     alike, others = dict.fromkeys(range(4), 100.0), RIGHT
     said = [{k: v / 100 for k, v in part.items()} for part in (alike, others)]
