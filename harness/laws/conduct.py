@@ -14,6 +14,7 @@ import mlx.core as mx
 from harness.engines import ForeignEngine, answer
 from harness.intercept import output_changed, record
 from harness.intercept.hookpoints import HookPoint, layers_with, resolve
+from harness.laws.answers import needs_whole_runs
 from harness.laws.breach import LawBreach
 from harness.laws.compared import Compared
 from harness.laws.subject import EngineUnderTest, Outcome
@@ -72,6 +73,8 @@ def asked_again_answers_the_same(subject: EngineUnderTest) -> str | None:
 def names_of_tokens_are_free(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     """A permuted vocabulary, or one padded with equal columns, leaves an l2 recovery as it is."""
     subject.needs(metric="l2")
+    if isinstance(subject.engine, ForeignEngine):
+        needs_whole_runs(subject.situation)
     plain = subject.ask(metric="l2")
     changes: dict[str, Change] = {
         "vocabulary reversed": lambda logits: logits[..., ::-1],

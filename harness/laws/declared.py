@@ -152,7 +152,7 @@ class _Inquiry:
             (curve,) = answer(engine, self.subject.model, question).curves
             return _numbers(curve)
         heard = hear(engine, self.subject.request(question))
-        said = self.subject.readings(heard).items()
+        said = self.subject.readings(heard, question).items()
         return {(layer, self._position(form, token), head): reading for (layer, token, head), reading in said}
 
     def _position(self, form: Form, token: int | None) -> str:

@@ -15,16 +15,18 @@ import mlx.core as mx
 import numpy as np
 
 from harness.engines import Engine, ForeignEngine, answer
+from harness.engines.declaration import Declaration
 from harness.engines.foreign import EngineRequest, Heard, hear
 from harness.engines.roles import CellPlace
 from harness.intercept import forward, resolve
 from harness.intercept.hookpoints import layers_with
 from harness.intercept.observer import ObservedRun
 from harness.laws.situation import Situation
-from harness.metrics import host_row
+from harness.metrics import Ends, ends, host_row
+from harness.metrics.layouts import dtype_name
 from harness.models.fingerprint import Fingerprint, settled
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import METRICS, AnswerTokens, Question, Reading, State, Sweep, Tokens
+from harness.vocabulary import METRICS, AnswerTokens, Question, Reading, Sweep, Tokens
 from harness.vocabulary.errors import DoesNotApply, HarnessError, UsageError, described
 
 CANDIDATES = ("mlp", "self_attn", "mlp_out", "attn_out", "resid_post")
@@ -186,7 +188,7 @@ class EngineUnderTest:
     def _heard(self, asked: Question) -> Outcome:
         assert isinstance(self.engine, ForeignEngine)
         heard = hear(self.engine, self.request(asked))
-        numbers = {place.layer: reading for place, reading in self.readings(heard).items()}
+        numbers = {place.layer: reading for place, reading in self.readings(heard, asked).items()}
         return Outcome(numbers, None, heard.warned, heard.seen)
 
     def request(self, asked: Question) -> EngineRequest:
@@ -202,14 +204,20 @@ class EngineUnderTest:
             sweep.layers or (), asked.metrics[0], sweep.positions, sweep.direction, asked.answers,
         )  # fmt: skip
 
-    def readings(self, heard: Heard) -> dict[CellPlace, Reading]:
+    def readings(self, heard: Heard, asked: Question) -> dict[CellPlace, Reading]:
         """Return what a foreign engine answered, in percent."""
         assert isinstance(self.engine, ForeignEngine)
-        declared = self.engine.declared
-        return {
-            place: Reading.absent(State.UNDEFINED) if said is None else Reading.of(declared.percent(said))
-            for place, said in heard.reply.recoveries.items()
-        }
+        declared = Declaration() if heard.reply.measured else self.engine.declared
+        ends = self.ends(asked) if declared.units == "absolute" else None
+        return {place: declared.reading(said, ends) for place, said in heard.reply.recoveries.items()}
+
+    def ends(self, asked: Question) -> Ends | None:
+        """Return a metric on the model's own unpatched runs; None for a metric that the harness does not have."""
+        (metric,) = asked.metrics
+        if metric not in METRICS:
+            return None
+        rows = [forward(self.model, tokens.ids) for tokens in (asked.clean, asked.corrupted)]
+        return ends(metric, *map(host_row, rows), dtype_name(rows[0]), asked.answers)
 
     def _own(self, asked: Question) -> Outcome:
         (curve,) = answer(self.engine, self.model, asked).curves
