@@ -25,7 +25,8 @@ class Declaration(BaseModel):
     `components`: names of the harness's vocabulary; `paths` stands for the path of any module in a block, such as `mlp`
     or `mlp.down_proj`. `positions`: `all`, `last`, `list` (token indices patched together), `each` (a layer x token
     grid). `architectures`: model types, or patterns of them; without it nothing is said of models. `baseline`, of
-    scores: m(corrupted), or the gap m(clean) - m(corrupted); without it either is accepted. A distance's is m(corrupted).
+    scores: m(corrupted), or the gap m(clean) - m(corrupted); without it either is accepted. That of a distance is
+    always m(corrupted).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -71,8 +72,8 @@ class Declaration(BaseModel):
             return False
         if self.baseline:
             return self.baseline == "gap"
-        near = [abs(said - value) <= relative * abs(value) for value in (ends.denominator.gap, ends.denominator.corrupted)]
-        return near == [True, False]
+        gap, corrupted = ends.denominator.gap, ends.denominator.corrupted
+        return abs(said - gap) <= relative * abs(gap) and not abs(said - corrupted) <= relative * abs(corrupted)
 
     def claims(self, model: LoadedModel) -> bool | None:
         """Return whether a model is among the architectures that are declared; None where none are."""

@@ -55,10 +55,12 @@ from harness.vocabulary import (
     RowSummary,
     Site,
     State,
+    Unanswered,
     metric_named,
     site_position,
 )
-from harness.vocabulary.errors import EngineUnavailable
+from harness.vocabulary.errors import EngineUnavailable, Unsupported
+from harness.vocabulary.raised import FindingError
 
 Row = metrics.Row
 
@@ -145,7 +147,8 @@ def hear(engine: ForeignEngine, request: EngineRequest, calls: bool = False) -> 
             raise
     printed = text.getvalue()[-_MOST_PRINTED:]
     said = [line.strip() for line in re.split(r"[\r\n]", printed) if _WARNING.search(line)]
-    return Heard(reply, runs_of(watch.seen, request.clean, request.corrupted), printed, tuple(dict.fromkeys([*said, *(str(w.message) for w in caught)])))
+    noted = tuple(dict.fromkeys([*said, *(str(w.message) for w in caught)]))
+    return Heard(reply, runs_of(watch.seen, request.clean, request.corrupted), printed, noted)
 
 
 @contextmanager
@@ -178,15 +181,13 @@ def answer_and_runs(
 ) -> tuple[Answer, ObservedRuns]:
     """Return the answer and the runs behind it; with `calls`, what each module returned in them. Raises as `answer`."""
     points = check_question(model, question)
-    if reason := engine.cannot(model, question.sweep):
-        raise EngineUnavailable(reason)
+    sweep = question.sweep
+    excluded = {each: engine.cannot(model, replace(sweep, components=(each,))) for each in sweep.components}
+    if all(excluded.values()):
+        raise EngineUnavailable(next(filter(None, excluded.values())))
     reference = Reference.of(model, question, points, calls)
     question = reference.question
-    components = [
-        _ComponentAnswer(engine, model, reference, component, metric).filled(calls)
-        for component in question.sweep.components
-        for metric in question.metrics
-    ]
+    components, unanswered = _answered(engine, model, reference, excluded, calls)
     first = components[0]
     clean, corrupted = first.own_runs
     suppressed = metrics.suppressed(clean.row, corrupted.row)
@@ -200,10 +201,51 @@ def answer_and_runs(
         unasked=reference.unasked,
         suppressed=suppressed,
         dtype=clean.dtype,
-        attribution=tuple(_merged(finding for each in components for finding in each.findings())),
+        attribution=(
+            *_merged(finding for each in components for finding in each.findings()),
+            *_refused(engine.name, [each for each in unanswered if each.raised], components),
+        ),
+        unanswered=tuple(unanswered),
         printed="\n".join(each.heard.printed for each in components if each.heard.printed),
     )
     return given, ObservedRuns(reference.bare, tuple(run for each in components for run in each.heard.seen))
+
+
+def _answered(
+    engine: ForeignEngine, model: LoadedModel, reference: Reference, excluded: Mapping[str, str | None], calls: bool
+) -> tuple[list[_ComponentAnswer], list[Unanswered]]:
+    """Return what the engine answers, component by component and metric by metric, and what it does not.
+
+    Raises Unsupported where its adapter refuses everything, and FindingError where the model is one that it declares.
+    """
+    components: list[_ComponentAnswer] = []
+    unanswered: list[Unanswered] = []
+    for component in reference.question.sweep.components:
+        if reason := excluded[component]:
+            unanswered.append(Unanswered(component, None, reference.cells(component), reason))
+            continue
+        for metric in reference.question.metrics:
+            try:
+                components.append(_ComponentAnswer(engine, model, reference, component, metric).filled(calls))
+            except Unsupported as error:
+                cells = reference.cells(component)
+                unanswered.append(Unanswered(component, metric, cells, f"{engine.name}: {error}", raised=True))
+    if components:
+        return components, unanswered
+    reason = next(each.reason for each in unanswered if each.raised)
+    if engine.declared.claims(model):
+        raise FindingError(Finding("ATR008", f"it declares {model.card.architecture}, and refuses it: {reason}"))
+    raise Unsupported(reason)
+
+
+def _refused(name: str, refused: Sequence[Unanswered], answered: Sequence[_ComponentAnswer]) -> Iterator[Finding]:
+    """Yield the metrics and the components that are declared by name and refused in all that was asked of them."""
+    for each in {each.metric: each for each in refused}.values():
+        if each.metric not in {one.metric for one in answered}:
+            yield Finding("ATR008", f"it declares {each.metric}, and refuses it: {each.reason}", metric=each.metric)
+    for each in {each.component: each for each in refused}.values():
+        if each.component not in {one.component for one in answered}:
+            yield Finding("ATR008", f"it declares {each.component}, and refuses it: {each.reason}")
 
 
 @dataclass(frozen=True)
@@ -230,6 +272,11 @@ class Reference:
         bare = Bare(watch.seen[noising], watch.seen[not noising])
         question, unasked = with_answers(question, first, second)
         return cls(model, question, bare, first, second, tuple(points), unasked)
+
+    def cells(self, component: str) -> int:
+        """Return how many cells are asked for of a component."""
+        tokens = len(self.question.clean.ids) if self.question.sweep.positions == "each" else 1
+        return tokens * sum(point.component == component for point in self.points)
 
     def patched(self, site: Site) -> EngineRun:
         """Return the harness's own patched run at a site, one forward pass after another."""
@@ -299,7 +346,10 @@ class _ComponentAnswer:
                 continue
             if place in self.roles.patched and self._fits(place, self.roles.patched[place]):
                 continue
-            again = hear(self.engine, replace(self.request, layers=(place.layer,)))
+            try:
+                again = hear(self.engine, replace(self.request, layers=(place.layer,)))
+            except Unsupported:
+                continue
             row = alone(again.seen, self.reference.bare)
             if row is None or again.reply.recoveries.get(place) != self.heard.reply.recoveries[place]:
                 continue
@@ -415,6 +465,7 @@ class _ComponentAnswer:
         yield from self._convention()
         if not self._same_prompts():
             yield from self._patching()
+            yield from self._unknown_baseline()
             yield from self._unknown()
 
     def _perturbation(self) -> Iterator[Finding]:
@@ -500,6 +551,20 @@ class _ComponentAnswer:
                 {"layers": layers, "own": own.value, "harness": right.value},
             )
 
+    def _unknown_baseline(self) -> Iterator[Finding]:
+        said, right = self._baseline, self._right_ends.baseline
+        if said is None or right.value is None or self._ends_seen():
+            return
+        share = max(BASELINE_SHARE, row_tolerance(Work.OTHER_BATCH, self.reference.clean.dtype))
+        if not abs(said - right.value) <= share * abs(right.value):
+            yield Finding(
+                "ATR006",
+                f"reported a baseline of {said:.6g}, the harness finds {right.text('.6g')}, and the unpatched runs "
+                "behind it were not seen",
+                metric=self.metric,
+                evidence={"reported": said, "harness": right.value, "runs": len(self.heard.seen)},
+            )
+
     def _unknown(self) -> Iterator[Finding]:
         unproven = [
             (place, self._reported(place), self.right(place))
@@ -507,17 +572,6 @@ class _ComponentAnswer:
             if place in self.heard.reply.recoveries and place not in self.roles.patched
         ]
         wrong = [each for each in unproven if not self._near(each[1], each[2], Work.OTHER_BATCH)]
-        said, right = self._baseline, self._right_ends.baseline
-        if said is not None and right.value is not None and not self._ends_seen():
-            share = max(BASELINE_SHARE, row_tolerance(Work.OTHER_BATCH, self.reference.clean.dtype))
-            if not abs(said - right.value) <= share * abs(right.value):
-                yield Finding(
-                    "ATR006",
-                    f"reported a baseline of {said:.6g}, the harness finds {right.text('.6g')}, and the unpatched runs "
-                    "behind it were not seen",
-                    metric=self.metric,
-                    evidence={"reported": said, "harness": right.value, "runs": len(self.heard.seen)},
-                )
         if wrong:
             place, said, right = wrong[0]
             yield Finding(

@@ -85,7 +85,7 @@ def _sources(runs: Sequence[ObservedRun], bare: ObservedRun, roles: Roles) -> No
     if other:
         roles.perturbed["source"] = (bare.logits, other[0])
     # Two ways to run one prompt may round apart, and neither is wrong.
-    if runs and all(same_bits(run.logits, runs[0].logits) for run in runs) or (runs and not other):
+    if (runs and all(same_bits(run.logits, runs[0].logits) for run in runs)) or (runs and not other):
         roles.source = _nearest(runs, bare.logits).logits
 
 

@@ -300,6 +300,4 @@ def _seen(
     stages.note(logits)
     calls = noted.read() if len(ids) == 1 else ()
     for number, (read, prompt) in enumerate(zip(before, ids, strict=True)):
-        yield ObservedRun(
-            read + prompt, logits[number, -1], stages.of(number), calls, len(read), len(ids), cached
-        )
+        yield ObservedRun(read + prompt, logits[number, -1], stages.of(number), calls, len(read), len(ids), cached)

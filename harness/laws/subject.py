@@ -27,7 +27,7 @@ from harness.metrics.layouts import dtype_name
 from harness.models.fingerprint import Fingerprint, settled
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import METRICS, AnswerTokens, Question, Reading, Sweep, Tokens
-from harness.vocabulary.errors import DoesNotApply, HarnessError, UsageError, described
+from harness.vocabulary.errors import DoesNotApply, HarnessError, Unsupported, UsageError, described
 
 CANDIDATES = ("mlp", "self_attn", "mlp_out", "attn_out", "resid_post")
 """Components to ask about, the first that every layer and the engine have."""
@@ -172,7 +172,8 @@ class EngineUnderTest:
         clean: tuple[int, ...] | None = None,
         corrupted: tuple[int, ...] | None = None,
     ) -> Outcome:
-        """Ask the engine, with anything changed that is given. Only Ctrl-C comes through."""
+        """Ask the engine, with anything changed that is given. Only Ctrl-C comes through, and Unsupported for what is
+        inside the engine's declaration."""
         asked = self.question(component, metric)
         asked = replace(
             asked,
@@ -182,8 +183,19 @@ class EngineUnderTest:
         )
         try:
             return self._heard(asked) if isinstance(self.engine, ForeignEngine) else self._own(asked)
+        except Unsupported as error:
+            if self._declares(asked):
+                raise
+            return Outcome(error=described(error))
         except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
             return Outcome(error=described(error))
+
+    def _declares(self, asked: Question) -> bool:
+        """Return whether this is a question about the subject's own prompts and layers, and in the declaration."""
+        own = (asked.clean.ids, asked.corrupted.ids) == (self.clean, self.corrupted)
+        layers = max(asked.sweep.layers or (0,)) < self.model.card.layers
+        known = all(map(self.engine.knows, asked.metrics))
+        return own and layers and known and not self.engine.cannot(self.model, asked.sweep)
 
     def _heard(self, asked: Question) -> Outcome:
         assert isinstance(self.engine, ForeignEngine)
@@ -217,7 +229,8 @@ class EngineUnderTest:
         if metric not in METRICS:
             return None
         rows = [forward(self.model, tokens.ids) for tokens in (asked.clean, asked.corrupted)]
-        return ends(metric, *map(host_row, rows), dtype_name(rows[0]), asked.answers)
+        clean, corrupted = map(host_row, rows)
+        return ends(metric, clean, corrupted, dtype_name(rows[0]), asked.answers)
 
     def _own(self, asked: Question) -> Outcome:
         (curve,) = answer(self.engine, self.model, asked).curves

@@ -1,12 +1,12 @@
 """Right engines that make their runs in other ways than one plain call of the model for each, and one wrong thing each.
 
-    Cached       reads what both prompts begin with once, through mlx-lm's cache, and goes on from copies of it
-    Trimmed      the same through one cache, cut back after every run
-    Batched      all patched runs are the rows of one forward pass, beside the two unpatched ones
-    Lean         the same rows, of a pass without unpatched ones
-    OwnForward   calls the embedding, the blocks, the norm and the head itself, never the model
-    Resumed      runs the model as a whole twice, and the blocks from the patched one on by itself
-    WarmedUp     runs the model on other tokens once, for nothing
+Cached       reads what both prompts begin with once, through mlx-lm's cache, and goes on from copies of it
+Trimmed      the same through one cache, cut back after every run
+Batched      all patched runs are the rows of one forward pass, beside the two unpatched ones
+Lean         the same rows, of a pass without unpatched ones
+OwnForward   calls the embedding, the blocks, the norm and the head itself, never the model
+Resumed      runs the model as a whole twice, and the blocks from the patched one on by itself
+WarmedUp     runs the model on other tokens once, for nothing
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Batched(Wide):
         self.check(model, clean, corrupted, layers, metric)
         measure = self.measure(metric, answers)
         source, target = (clean, corrupted) if direction == "denoising" else (corrupted, clean)
-        places = [(layer, *part) for layer in layers for part in self.parts(model, component, positions, len(clean), layer)]
+        length = len(clean)
+        places = [(k, *part) for k in layers for part in self.parts(model, component, positions, length, k)]
         rows = self.forward(model, source, target, component, places, positions)
         ends = rows[:2] if direction == "denoising" else rows[1::-1]
         self.rows = ends
