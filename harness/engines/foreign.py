@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -323,9 +323,15 @@ class _ComponentAnswer:
     def _distrust(self) -> None:
         """Forget runs that are only known by their number, and do not go with the numbers that were reported: an
         engine that makes its patched runs by itself may run the model as a whole as often for something else."""
-        doubtful = [place for place in self.roles.unmoved if place in self.heard.reply.recoveries]
-        if not all(self._fits(place, self.roles.patched[place]) for place in doubtful):
+        if not self._unmoved(self.roles.unmoved):
             self.roles.patched = {}
+
+    def _unmoved(self, places: Iterable[CellPlace]) -> bool:
+        """Return whether what was reported for all these places is what an unpatched run makes, and not by chance."""
+        points = recovery_tolerance(Work.SAME, self.reference.clean.dtype)
+        still = self._of_row(self.reference.bare.target.logits)
+        said = [self._reported(place) for place in places if place in self.heard.reply.recoveries]
+        return all(abs((each.value or 0.0) - (still.value or 0.0)) <= points for each in said)
 
     def _match(self) -> None:
         """Know runs by their logits, which are those of the right patch and go with the number that was reported."""
@@ -353,8 +359,7 @@ class _ComponentAnswer:
             row = alone(again.seen, self.reference.bare)
             if row is None or again.reply.recoveries.get(place) != self.heard.reply.recoveries[place]:
                 continue
-            moved = not same_bits(row, self.reference.bare.target.logits)
-            if moved or self._fits(place, row):
+            if not same_bits(row, self.reference.bare.target.logits) or self._unmoved(self.places):
                 self.roles.patched[place] = row
 
     def _same_prompts(self) -> bool:
@@ -465,8 +470,7 @@ class _ComponentAnswer:
         yield from self._convention()
         if not self._same_prompts():
             yield from self._patching()
-            yield from self._unknown_baseline()
-            yield from self._unknown()
+            yield from [*self._unknown()] or self._unknown_baseline()
 
     def _perturbation(self) -> Iterator[Finding]:
         for name, (bare, own) in self.roles.perturbed.items():
@@ -491,8 +495,9 @@ class _ComponentAnswer:
             )
 
     def _ran_others(self) -> bool:
-        """Return whether the numbers may come from other tokens: some are wrong, or no run was of the prompts and
-        enough were of others. An engine may run others besides, to warm up."""
+        """Return whether the numbers may come from other tokens: some are wrong and of no run of the prompts that is
+        known, or no run was of the prompts and enough were of others. An engine may run others besides, to warm up.
+        """
         others = self.roles.other_prompts
         if not others:
             return False
@@ -500,7 +505,7 @@ class _ComponentAnswer:
         prompts = [run for run in self.heard.seen if run.ids in (bare.source.ids, bare.target.ids)]
         if not prompts and len(self.heard.seen) > len(self.places):
             return True
-        said = [place for place in self.places if place in self.heard.reply.recoveries]
+        said = [p for p in self.places if p in self.heard.reply.recoveries and p not in self.roles.patched]
         return not all(self._near(self._reported(place), self.right(place), Work.OTHER_BATCH) for place in said)
 
     def _missing(self) -> Iterator[Finding]:

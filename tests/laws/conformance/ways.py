@@ -197,7 +197,6 @@ class WarmedUp(Wide):
 
 
 WAYS = (Cached, Trimmed, Batched, Lean, OwnForward, Resumed, WarmedUp)
-cached, trimmed, batched, lean, own_forward, resumed, warmed_up = (way() for way in WAYS)
 
 
 # -- one wrong thing each ----------------------------------------------------------------------------------------------
@@ -232,4 +231,5 @@ _NARROW = {**DECLARED, "metrics": ["l2"], "components": ["mlp_out"], "positions"
 for _way in WAYS:
     for _name, _make in MISTAKES.items():
         globals()[f"{_way.__name__.lower()}_{_name}"] = type("Narrow", (_make(_way),), {"harness": _NARROW})()
+    globals()[f"{_way.__name__.lower()}_wide"] = _way()
     globals()[f"{_way.__name__.lower()}_narrow"] = type("Narrow", (_way,), {"harness": _NARROW})()
