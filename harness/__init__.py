@@ -17,11 +17,13 @@ os.environ.setdefault("MLX_ENABLE_TF32", "0")
 if TYPE_CHECKING:
     from harness.api import InterpretableModel, PatchingResult, activation_patching, recommend_metric
     from harness.diagnosis import diagnose
+    from harness.vocabulary.errors import Unsupported
 
 __version__ = VERSION
 __all__ = [
     "InterpretableModel",
     "PatchingResult",
+    "Unsupported",
     "__version__",
     "activation_patching",
     "diagnose",
@@ -29,10 +31,12 @@ __all__ = [
 ]
 
 
+_HOMES = {"diagnose": "harness.diagnosis", "Unsupported": "harness.vocabulary.errors"}
+
+
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        home = "harness.diagnosis" if name == "diagnose" else "harness.api"
-        return getattr(importlib.import_module(home), name)
+        return getattr(importlib.import_module(_HOMES.get(name, "harness.api")), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

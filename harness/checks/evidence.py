@@ -32,7 +32,9 @@ def gather(
     and how alike its metrics rank the cells."""
     # Metrics that nothing could be asked of have no curve; what is checked is the question that was asked.
     asked = {curve.metric for curve in answer.curves}
-    question = replace(question, metrics=tuple(metric for metric in question.metrics if metric in asked))
+    swept = {curve.component for curve in answer.curves}
+    sweep = replace(question.sweep, components=tuple(each for each in question.sweep.components if each in swept))
+    question = replace(question, sweep=sweep, metrics=tuple(metric for metric in question.metrics if metric in asked))
     if case.precision:
         answer = with_error_bars(model, question, answer)
     answer = replace(answer, concordances=concordances(answer.curves, case.tolerance.recovery_points))

@@ -42,5 +42,19 @@ def without_answer(
         yield f"expect.{', '.join(dict.fromkeys(stated))}: {codes} {ended}"
 
 
+def stated_of(
+    case: Case, engine: str, model: str, metric: str | None = None, component: str | None = None
+) -> list[str]:
+    """Return under which keys a case states values of a job: of one metric and component, or of any."""
+    return [
+        key
+        for key in _STATED
+        for entry in _entries(case, key)
+        if entry.meant(engine, model)
+        and (metric is None or getattr(entry, "metric", None) in (None, metric))
+        and (component is None or key == "baselines" or getattr(entry, "component", None) in (None, component))
+    ]
+
+
 def _entries(case: Case, key: str) -> Sequence[OfJobs]:
     return case.expect.must_be_finite() if key == "finite" else getattr(case.expect, key)

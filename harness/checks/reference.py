@@ -57,7 +57,9 @@ def _asked(evidence: Evidence, reference: Engine, metrics: tuple[str, ...]) -> A
 
 def _baselines(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Finding]:
     relative = evidence.case.tolerance.reference_relative
-    patched = _relative(ours.oracle_baseline, theirs.oracle_baseline) > relative
+    # Where nobody saw the runs behind a number, it cannot be said that other runs were made.
+    seen = State.UNKNOWN not in (ours.oracle_baseline.state, theirs.oracle_baseline.state)
+    patched = seen and _relative(ours.oracle_baseline, theirs.oracle_baseline) > relative
     if patched or _relative(ours.baseline, theirs.baseline) > relative:
         said = f"baseline {ours.baseline.text('.6g')}, {evidence.case.reference} gives {theirs.baseline.text('.6g')}"
         numbers = {"reported": ours.baseline.value, "reference": theirs.baseline.value}
@@ -67,7 +69,6 @@ def _baselines(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Findi
 def _recoveries(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Finding]:
     points = evidence.case.tolerance.reference_points
     both = ours.paired(theirs)
-    # Where nobody saw the runs behind a number, it cannot be said that other runs were made.
     seen = [pair for pair in both if all(cell.oracle.state is not State.UNKNOWN for cell in pair)]
     patched = [pair for pair in seen if _points(*map(_by_logits, pair)) > points]
     measured = [pair for pair in both if pair not in patched and _points(*map(_as_reported, pair)) > points]

@@ -15,6 +15,7 @@ from harness.cli.parameters import OutputFile
 from harness.cli.selection import allow_code_option, configured, tables_option
 from harness.vocabulary import bytes_of
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError, suggest
+from harness.vocabulary.visible import visible
 
 if TYPE_CHECKING:
     from harness.casefile import Prompts
@@ -139,6 +140,8 @@ def _show(question: Question, result: Any, given: dict[str, Any]) -> int:
     console().print(_table(result.curves))
     _print_concordances(result.curves)
     click.echo(_how(result))
+    for each in result.unanswered:
+        click.echo(f"not answered: {visible(str(each))}")
     findings = of_sweep(question, result)
     _print_findings(findings, question, given)
     return EXIT_FINDINGS if any(map(fails, findings)) else EXIT_PASSED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from harness.diagnosis.weights import storage
 from harness.engines import engine_of
 from harness.intercept.hookpoints import layers_with
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import METRICS, Question, Sweep, Tokens
+from harness.vocabulary import COMPONENTS, METRICS, Direction, Positions, Question, Sweep, Tokens
 from harness.vocabulary.errors import HarnessError, TapError, UnknownName, UsageError, described
 from harness.vocabulary.raised import FindingError
 
@@ -223,9 +224,9 @@ def _patched(so_far: Examination) -> bool:
         return False
     if so_far.is_native and so_far.broken:
         return False
-    metric, component = so_far.request.metric or "l2", so_far.request.component or _usual(so_far.model)
-    so_far.about |= {"metric": metric, "component": component}
-    so_far.question = Question(prompts["clean"], prompts["corrupted"], Sweep((component,)), (metric,))
+    question = so_far.question = _usual(so_far.request, so_far.model, prompts["clean"], prompts["corrupted"])
+    (component,) = question.sweep.components
+    so_far.about |= {"metric": question.metrics[0], "component": component}
     asked = _ask(so_far)
     if asked is None:
         return False
@@ -322,7 +323,22 @@ def _forward_summary(each: Trail) -> str:
     return text
 
 
-def _usual(model: LoadedModel) -> str:
-    """Return what is patched where nobody says what: a model of mixers alone has no MLP."""
-    usual = ("mlp_out", "attn_out", "resid_post")
-    return next((component for component in usual if layers_with(model, component)), usual[0])
+def _usual(request: DiagnosisRequest, model: LoadedModel, clean: Tokens, corrupted: Tokens) -> Question:
+    """Return what the engine is asked where the request leaves it open: what is usual, of what the engine does."""
+    engine = request.engine
+    metric = request.metric or next(name for name in (*METRICS, *engine.metrics) if engine.knows(name))
+    components = [request.component] if request.component else _components(model)
+    positions: list[Positions] = ["all", "last", (len(clean.ids) - 1,), "each"]
+    sweeps = [
+        Sweep((component,), None, direction, at)
+        for direction, at in itertools.product(Direction, positions)
+        for component in components
+    ]
+    sweep = next((each for each in sweeps if not engine.cannot(model, each)), sweeps[0])
+    return Question(clean, corrupted, sweep, (metric,))
+
+
+def _components(model: LoadedModel) -> list[str]:
+    """Return what is patched where nobody says what, the usual first: a model of mixers alone has no MLP."""
+    every = dict.fromkeys(("mlp_out", "attn_out", "resid_post", *COMPONENTS))
+    return [component for component in every if layers_with(model, component)] or ["mlp_out"]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.intercept import HookPoint, resolve
 from harness.intercept.hookpoints import layers_with
+from harness.metrics import Ends
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import Sweep
+from harness.vocabulary import Reading, State, Sweep, metric_named
 from harness.vocabulary.errors import UnknownName, UsageError
 
 _PATHS = "paths"
@@ -19,18 +21,23 @@ _PATHS = "paths"
 class Declaration(BaseModel):
     """The facts about an engine that no one could read off its numbers.
 
-    `units`: percent or fraction, of every recovery. `components`: names of the harness's vocabulary; `paths` stands for
-    the path of any module in a block, such as `mlp` or `mlp.down_proj`. `positions`: `all`, `last`, `list` (token
-    indices patched together), `each` (a layer x token grid).
+    `units`, of every recovery: percent, fraction, or absolute, which is m(patched) - m(corrupted) in the metric's unit.
+    `components`: names of the harness's vocabulary; `paths` stands for the path of any module in a block, such as `mlp`
+    or `mlp.down_proj`. `positions`: `all`, `last`, `list` (token indices patched together), `each` (a layer x token
+    grid). `architectures`: model types, or patterns of them; without it nothing is said of models. `baseline`, of
+    scores: m(corrupted), or the gap m(clean) - m(corrupted); without it either is accepted. That of a distance is
+    always m(corrupted).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    units: Literal["percent", "fraction"] = "percent"
+    units: Literal["percent", "fraction", "absolute"] = "percent"
     metrics: tuple[str, ...] = ("l2",)
     components: tuple[str, ...] = ("mlp",)
     positions: tuple[Literal["all", "last", "list", "each"], ...] = ("all",)
     directions: tuple[Literal["denoising", "noising"], ...] = ("denoising",)
+    architectures: tuple[str, ...] | None = None
+    baseline: Literal["corrupted", "gap"] | None = None
     version: str | None = None
     revision: str | None = Field(default=None, description="the git commit, where it is known")
 
@@ -44,12 +51,40 @@ class Declaration(BaseModel):
         """Return a recovery in the harness's unit."""
         return 100 * recovery if self.units == "fraction" else recovery
 
-    def own_unit(self, percent: float) -> float:
-        """Return a recovery in percent in the engine's own unit."""
-        return percent / 100 if self.units == "fraction" else percent
+    def reading(self, said: float | None, ends: Ends | None) -> Reading:
+        """Return in percent what the engine says of a cell. `ends` are those that an absolute effect is measured by.
+
+        None is undefined, or has the state of ends that leave no recovery.
+        """
+        if said is None:
+            nothing = ends.recovery(ends.corrupted) if ends else Reading.absent(State.UNDEFINED)
+            return Reading.absent(State.UNDEFINED) if nothing.finite else nothing
+        if self.units == "absolute" and ends:
+            return ends.share(Reading.of(said))
+        return Reading.of(self.percent(said))
+
+    def is_gap(self, said: float, ends: Ends, metric: str, relative: float) -> bool:
+        """Return whether a baseline is meant as m(clean) - m(corrupted), as some say it of a score.
+
+        Declared is declared; otherwise it is where the number is that one within `relative`, and not m(corrupted).
+        """
+        if ends.denominator is None or not metric_named(metric).needs_answers:
+            return False
+        if self.baseline:
+            return self.baseline == "gap"
+        gap, corrupted = ends.denominator.gap, ends.denominator.corrupted
+        return abs(said - gap) <= relative * abs(gap) and not abs(said - corrupted) <= relative * abs(corrupted)
+
+    def claims(self, model: LoadedModel) -> bool | None:
+        """Return whether a model is among the architectures that are declared; None where none are."""
+        if self.architectures is None:
+            return None
+        return any(fnmatchcase(model.card.architecture, pattern) for pattern in self.architectures)
 
     def cannot(self, name: str, model: LoadedModel, sweep: Sweep) -> str | None:
         """Return the first thing of a sweep that this engine does not claim to do."""
+        if self.claims(model) is False:
+            return f"{name} does {', '.join(self.architectures or ())}, not {model.card.architecture}"
         if sweep.direction not in self.directions:
             return f"{name} does {' and '.join(self.directions)} only, not {sweep.direction}"
         asked = "list" if isinstance(sweep.positions, tuple) else sweep.positions

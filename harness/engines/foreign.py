@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,11 +26,19 @@ from typing import Any
 from harness import intercept, metrics
 from harness.engines.declaration import Declaration
 from harness.engines.formula import Engine, EngineRun, summary, with_answers
-from harness.engines.roles import Bare, CellPlace, alone, prove
+from harness.engines.roles import Bare, CellPlace, alone, nearest_target, prove, runs_of
 from harness.intercept import HookPoint
 from harness.intercept.interrupts import let_through
 from harness.intercept.observer import ObservedRun, watched
-from harness.metrics.tolerances import Work, equal, recovery_tolerance, relative_difference
+from harness.metrics.tolerances import (
+    BASELINE_SHARE,
+    Work,
+    equal,
+    recovery_tolerance,
+    relative_difference,
+    row_tolerance,
+    same_bits,
+)
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.patching import check_question
 from harness.support.user_code import contained
@@ -47,10 +55,12 @@ from harness.vocabulary import (
     RowSummary,
     Site,
     State,
+    Unanswered,
     metric_named,
     site_position,
 )
-from harness.vocabulary.errors import EngineUnavailable
+from harness.vocabulary.errors import EngineUnavailable, Unsupported
+from harness.vocabulary.raised import FindingError
 
 Row = metrics.Row
 
@@ -73,10 +83,14 @@ class EngineRequest:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the engine returned: recoveries in its own unit by place; None is undefined."""
+    """What the engine returned: recoveries in its own unit by place; None is undefined.
+
+    `measured`: the harness made the numbers of the engine's logits, so that they are percent.
+    """
 
     recoveries: Mapping[CellPlace, float | None]
     baseline: float | None = None
+    measured: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,7 +147,8 @@ def hear(engine: ForeignEngine, request: EngineRequest, calls: bool = False) -> 
             raise
     printed = text.getvalue()[-_MOST_PRINTED:]
     said = [line.strip() for line in re.split(r"[\r\n]", printed) if _WARNING.search(line)]
-    return Heard(reply, tuple(watch.seen), printed, tuple(dict.fromkeys([*said, *(str(w.message) for w in caught)])))
+    noted = tuple(dict.fromkeys([*said, *(str(w.message) for w in caught)]))
+    return Heard(reply, runs_of(watch.seen, request.clean, request.corrupted), printed, noted)
 
 
 @contextmanager
@@ -166,15 +181,13 @@ def answer_and_runs(
 ) -> tuple[Answer, ObservedRuns]:
     """Return the answer and the runs behind it; with `calls`, what each module returned in them. Raises as `answer`."""
     points = check_question(model, question)
-    if reason := engine.cannot(model, question.sweep):
-        raise EngineUnavailable(reason)
+    sweep = question.sweep
+    excluded = {each: engine.cannot(model, replace(sweep, components=(each,))) for each in sweep.components}
+    if all(excluded.values()):
+        raise EngineUnavailable(next(filter(None, excluded.values())))
     reference = Reference.of(model, question, points, calls)
     question = reference.question
-    components = [
-        _ComponentAnswer(engine, model, reference, component, metric).filled(calls)
-        for component in question.sweep.components
-        for metric in question.metrics
-    ]
+    components, unanswered = _answered(engine, model, reference, excluded, calls)
     first = components[0]
     clean, corrupted = first.own_runs
     suppressed = metrics.suppressed(clean.row, corrupted.row)
@@ -188,10 +201,51 @@ def answer_and_runs(
         unasked=reference.unasked,
         suppressed=suppressed,
         dtype=clean.dtype,
-        attribution=tuple(_merged(finding for each in components for finding in each.findings())),
+        attribution=(
+            *_merged(finding for each in components for finding in each.findings()),
+            *_refused(engine.name, [each for each in unanswered if each.raised], components),
+        ),
+        unanswered=tuple(unanswered),
         printed="\n".join(each.heard.printed for each in components if each.heard.printed),
     )
     return given, ObservedRuns(reference.bare, tuple(run for each in components for run in each.heard.seen))
+
+
+def _answered(
+    engine: ForeignEngine, model: LoadedModel, reference: Reference, excluded: Mapping[str, str | None], calls: bool
+) -> tuple[list[_ComponentAnswer], list[Unanswered]]:
+    """Return what the engine answers, component by component and metric by metric, and what it does not.
+
+    Raises Unsupported where its adapter refuses everything, and FindingError where the model is one that it declares.
+    """
+    components: list[_ComponentAnswer] = []
+    unanswered: list[Unanswered] = []
+    for component in reference.question.sweep.components:
+        if reason := excluded[component]:
+            unanswered.append(Unanswered(component, None, reference.cells(component), reason))
+            continue
+        for metric in reference.question.metrics:
+            try:
+                components.append(_ComponentAnswer(engine, model, reference, component, metric).filled(calls))
+            except Unsupported as error:
+                cells = reference.cells(component)
+                unanswered.append(Unanswered(component, metric, cells, f"{engine.name}: {error}", raised=True))
+    if components:
+        return components, unanswered
+    reason = next(each.reason for each in unanswered if each.raised)
+    if engine.declared.claims(model):
+        raise FindingError(Finding("ATR008", f"it declares {model.card.architecture}, and refuses it: {reason}"))
+    raise Unsupported(reason)
+
+
+def _refused(name: str, refused: Sequence[Unanswered], answered: Sequence[_ComponentAnswer]) -> Iterator[Finding]:
+    """Yield the metrics and the components that are declared by name and refused in all that was asked of them."""
+    for each in {each.metric: each for each in refused}.values():
+        if each.metric not in {one.metric for one in answered}:
+            yield Finding("ATR008", f"it declares {each.metric}, and refuses it: {each.reason}", metric=each.metric)
+    for each in {each.component: each for each in refused}.values():
+        if each.component not in {one.component for one in answered}:
+            yield Finding("ATR008", f"it declares {each.component}, and refuses it: {each.reason}")
 
 
 @dataclass(frozen=True)
@@ -218,6 +272,11 @@ class Reference:
         bare = Bare(watch.seen[noising], watch.seen[not noising])
         question, unasked = with_answers(question, first, second)
         return cls(model, question, bare, first, second, tuple(points), unasked)
+
+    def cells(self, component: str) -> int:
+        """Return how many cells are asked for of a component."""
+        tokens = len(self.question.clean.ids) if self.question.sweep.positions == "each" else 1
+        return tokens * sum(point.component == component for point in self.points)
 
     def patched(self, site: Site) -> EngineRun:
         """Return the harness's own patched run at a site, one forward pass after another."""
@@ -251,24 +310,56 @@ class _ComponentAnswer:
     def filled(self, calls: bool = False) -> _ComponentAnswer:
         self.heard = hear(self.engine, self.request, calls)
         self.roles = prove(self.heard.seen, self.reference.bare, self.places, self.on_input)
-        self._isolate()
+        if not self._same_prompts():
+            self._distrust()
+            self._match()
+            self._isolate()
         return self
+
+    def _fits(self, place: CellPlace, row: Any) -> bool:
+        """Return whether the number that was reported for a place is what float64 makes of a row."""
+        return self._near(self._reported(place), self._of_row(row))
+
+    def _distrust(self) -> None:
+        """Forget runs that are only known by their number, and do not go with the numbers that were reported: an
+        engine that makes its patched runs by itself may run the model as a whole as often for something else."""
+        if not self._unmoved(self.roles.unmoved):
+            self.roles.patched = {}
+
+    def _unmoved(self, places: Iterable[CellPlace]) -> bool:
+        """Return whether what was reported for all these places is what an unpatched run makes, and not by chance."""
+        points = recovery_tolerance(Work.SAME, self.reference.clean.dtype)
+        still = self._of_row(self.reference.bare.target.logits)
+        said = [self._reported(place) for place in places if place in self.heard.reply.recoveries]
+        return all(abs((each.value or 0.0) - (still.value or 0.0)) <= points for each in said)
+
+    def _match(self) -> None:
+        """Know runs by their logits, which are those of the right patch and go with the number that was reported."""
+        for place in self.heard.reply.recoveries:
+            if place in self.roles.patched or place not in self.places:
+                continue
+            row = nearest_target(self.heard.seen, self.reference.bare, self.reference.patched(self.site(place)).raw)
+            if row is not None and self._fits(place, row):
+                self.roles.patched[place] = row
 
     def _isolate(self) -> None:
         """Ask again, alone, for each place whose run was not told apart or does not go with its number.
 
         A call for one place has one run that can be its patched one; its number must be the same as before to count.
         """
-        if self._same_prompts():
-            return
         for place in self.places:
             if (place.token, place.head) != (None, None) or place not in self.heard.reply.recoveries:
                 continue
-            if place in self.roles.patched and self._near(self._reported(place), self.own(place)):
+            if place in self.roles.patched and self._fits(place, self.roles.patched[place]):
                 continue
-            again = hear(self.engine, replace(self.request, layers=(place.layer,)))
+            try:
+                again = hear(self.engine, replace(self.request, layers=(place.layer,)))
+            except Unsupported:
+                continue
             row = alone(again.seen, self.reference.bare)
-            if row is not None and again.reply.recoveries.get(place) == self.heard.reply.recoveries[place]:
+            if row is None or again.reply.recoveries.get(place) != self.heard.reply.recoveries[place]:
+                continue
+            if not same_bits(row, self.reference.bare.target.logits) or self._unmoved(self.places):
                 self.roles.patched[place] = row
 
     def _same_prompts(self) -> bool:
@@ -295,7 +386,7 @@ class _ComponentAnswer:
 
     def curve(self) -> Curve:
         clean, corrupted = self.own_runs
-        ends, said = self.own_ends, self.heard.reply.baseline
+        ends, said = self.own_ends, self._baseline
         true = ends.baseline
         if said is not None and not self._ends_seen():
             true = Reading.absent(State.UNKNOWN)
@@ -308,6 +399,21 @@ class _ComponentAnswer:
             ends.denominator,
         )  # fmt: skip
 
+    @cached_property
+    def _baseline(self) -> float | None:
+        """The baseline that was reported, as m(corrupted) also where m(clean) - m(corrupted) is meant."""
+        said, ends = self.heard.reply.baseline, self.own_ends
+        if said is None or ends.denominator is None or not self._means_gap:
+            return said
+        return ends.denominator.clean - said
+
+    @property
+    def _means_gap(self) -> bool:
+        said, declared = self.heard.reply.baseline, self.engine.declared
+        if said is None or self.heard.reply.measured:
+            return False
+        return declared.is_gap(said, self.own_ends, self.metric, BASELINE_SHARE)
+
     def summaries(self, suppressed: tuple[int, ...]) -> dict[Site, RowSummary]:
         return {
             self.site(place): summary(EngineRun.of(raw).row, suppressed) for place, raw in self.roles.patched.items()
@@ -318,18 +424,20 @@ class _ComponentAnswer:
         return Cell(site.layer, site.position, self._reported(place), self.own(place), site.head)
 
     def _reported(self, place: CellPlace) -> Reading:
-        said = self.heard.reply.recoveries[place]
-        if said is None:
-            return Reading.absent(State.UNDEFINED)
-        return self.own_ends.said(Reading.of(self.engine.declared.percent(said)))
+        said, ends = self.heard.reply.recoveries[place], self.own_ends
+        if self.heard.reply.measured and said is not None:
+            return ends.said(Reading.of(said))
+        return ends.said(self.engine.declared.reading(said, ends))
 
     def own(self, place: CellPlace) -> Reading:
         """Return the recovery that float64 makes of the engine's own logits."""
+        return self._of_row(self.roles.patched.get(place))
+
+    def _of_row(self, raw: Any) -> Reading:
         ends = self.own_ends
         nothing = ends.recovery(ends.corrupted)
         if not nothing.finite:
             return nothing
-        raw = self.roles.patched.get(place)
         if raw is None or not self._ends_seen():
             return Reading.absent(State.UNKNOWN)
         return ends.recovery(self._measure(self.own_runs[0], EngineRun.of(raw)))
@@ -359,9 +467,10 @@ class _ComponentAnswer:
         yield from self._input()
         yield from self._missing()
         yield from self._warnings()
+        yield from self._convention()
         if not self._same_prompts():
             yield from self._patching()
-            yield from self._unknown()
+            yield from [*self._unknown()] or self._unknown_baseline()
 
     def _perturbation(self) -> Iterator[Finding]:
         for name, (bare, own) in self.roles.perturbed.items():
@@ -372,7 +481,7 @@ class _ComponentAnswer:
             )
 
     def _input(self) -> Iterator[Finding]:
-        if self.roles.other_prompts:
+        if self._ran_others():
             ids = list(self.roles.other_prompts[0])
             clean, corrupted = list(self.request.clean), list(self.request.corrupted)
             yield Finding(
@@ -384,6 +493,20 @@ class _ComponentAnswer:
                     "corrupted": corrupted,
                 },
             )
+
+    def _ran_others(self) -> bool:
+        """Return whether the numbers may come from other tokens: some are wrong and of no run of the prompts that is
+        known, or no run was of the prompts and enough were of others. An engine may run others besides, to warm up.
+        """
+        others = self.roles.other_prompts
+        if not others:
+            return False
+        bare = self.reference.bare
+        prompts = [run for run in self.heard.seen if run.ids in (bare.source.ids, bare.target.ids)]
+        if not prompts and len(self.heard.seen) > len(self.places):
+            return True
+        said = [p for p in self.places if p in self.heard.reply.recoveries and p not in self.roles.patched]
+        return not all(self._near(self._reported(place), self.right(place), Work.OTHER_BATCH) for place in said)
 
     def _missing(self) -> Iterator[Finding]:
         lacking = [self.site(place) for place in self.places if place not in self.heard.reply.recoveries]
@@ -404,6 +527,16 @@ class _ComponentAnswer:
             more = f" (and {len(texts) - 1} alike)" if len(texts) > 1 else ""
             yield Finding("ATR005", texts[0] + more, evidence={"warnings": texts})
 
+    def _convention(self) -> Iterator[Finding]:
+        if self._means_gap and self.own_ends.denominator is not None:
+            corrupted, gap = self.own_ends.denominator.corrupted, self.own_ends.denominator.gap
+            yield Finding(
+                "ATR007",
+                f"{self.heard.reply.baseline:.6g} is m(clean) - m(corrupted); m(corrupted) is {corrupted:.6g}",
+                metric=self.metric,
+                evidence={"reported": self.heard.reply.baseline, "gap": gap, "corrupted": corrupted},
+            )
+
     def _patching(self) -> Iterator[Finding]:
         wrong = []
         for place, raw in self.roles.patched.items():
@@ -423,13 +556,27 @@ class _ComponentAnswer:
                 {"layers": layers, "own": own.value, "harness": right.value},
             )
 
+    def _unknown_baseline(self) -> Iterator[Finding]:
+        said, right = self._baseline, self._right_ends.baseline
+        if said is None or right.value is None or self._ends_seen():
+            return
+        share = max(BASELINE_SHARE, row_tolerance(Work.OTHER_BATCH, self.reference.clean.dtype))
+        if not abs(said - right.value) <= share * abs(right.value):
+            yield Finding(
+                "ATR006",
+                f"reported a baseline of {said:.6g}, the harness finds {right.text('.6g')}, and the unpatched runs "
+                "behind it were not seen",
+                metric=self.metric,
+                evidence={"reported": said, "harness": right.value, "runs": len(self.heard.seen)},
+            )
+
     def _unknown(self) -> Iterator[Finding]:
         unproven = [
             (place, self._reported(place), self.right(place))
             for place in self.places
             if place in self.heard.reply.recoveries and place not in self.roles.patched
         ]
-        wrong = [each for each in unproven if not self._near(each[1], each[2])]
+        wrong = [each for each in unproven if not self._near(each[1], each[2], Work.OTHER_BATCH)]
         if wrong:
             place, said, right = wrong[0]
             yield Finding(
@@ -441,10 +588,13 @@ class _ComponentAnswer:
                 {"layers": [place[0] for place, _, _ in wrong], "runs": len(self.heard.seen)},
             )
 
-    def _near(self, one: Reading, two: Reading) -> bool:
+    def _near(self, one: Reading, two: Reading, work: Work = Work.OTHER_FORMULA) -> bool:
+        """Return whether two recoveries are the same, by another formula and by another `work` if it is named."""
         if one.value is None or two.value is None:
             return one.value is two.value
-        return abs(one.value - two.value) <= recovery_tolerance(Work.OTHER_FORMULA, self.reference.clean.dtype)
+        dtype = self.reference.clean.dtype
+        points = max(recovery_tolerance(each, dtype) for each in (Work.OTHER_FORMULA, work))
+        return abs(one.value - two.value) <= points
 
 
 def _apart(one: Any, two: Any) -> str:

@@ -21,7 +21,7 @@ import mlx.core as mx
 import numpy as np
 
 from harness import metrics
-from harness.engines.declaration import Declaration, declared_by
+from harness.engines.declaration import declared_by
 from harness.engines.foreign import EngineRequest, ForeignEngine, Reply
 from harness.engines.roles import CellPlace
 from harness.vocabulary import Reading
@@ -42,7 +42,7 @@ def function_engine(function: Callable[..., Any], name: str | None = None) -> Fo
     about = (inspect.getdoc(function) or "a function of the user's own").splitlines()[0]
 
     def ask(request: EngineRequest) -> Reply:
-        return _reply(function(**{key: _plain(getattr(request, key)) for key in asked}), request, declared)
+        return _reply(function(**{key: _plain(getattr(request, key)) for key in asked}), request)
 
     return ForeignEngine(name, about, metrics=frozenset(declared.metrics), declared=declared, ask=ask)
 
@@ -64,9 +64,9 @@ def _plain(value: Any) -> Any:
 # -- what it may return ----------------------------------------------------------------------------------------------
 
 
-def _reply(returned: Any, request: EngineRequest, declared: Declaration) -> Reply:
+def _reply(returned: Any, request: EngineRequest) -> Reply:
     if isinstance(returned, Mapping) and "logits" in returned:
-        return _measured(returned, request, declared)
+        return _measured(returned, request)
     keyed = isinstance(returned, Mapping) and "recoveries" in returned
     recoveries = returned["recoveries"] if keyed else returned
     baseline = returned.get("baseline") if keyed else None
@@ -74,7 +74,7 @@ def _reply(returned: Any, request: EngineRequest, declared: Declaration) -> Repl
     return Reply(numbers, None if baseline is None else float(baseline))
 
 
-def _measured(returned: Mapping[str, Any], request: EngineRequest, declared: Declaration) -> Reply:
+def _measured(returned: Mapping[str, Any], request: EngineRequest) -> Reply:
     """Return what float64 makes of rows of logits `[vocab]`: `clean`, `corrupted` and `logits` by place."""
     if lacking := [key for key in ("clean", "corrupted") if key not in returned]:
         raise TypeError(f"it returned logits without those of the {' and the '.join(lacking)} run")
@@ -86,9 +86,8 @@ def _measured(returned: Mapping[str, Any], request: EngineRequest, declared: Dec
     ends = metrics.Ends.of(measure(clean), measure(corrupted))
     numbers: dict[CellPlace, float | None] = {}
     for place, row in _placed(returned["logits"], request, 1):
-        recovery = ends.recovery(measure(_row(row)))
-        numbers[place] = None if recovery.value is None else declared.own_unit(recovery.value)
-    return Reply(numbers, ends.baseline.value)
+        numbers[place] = ends.recovery(measure(_row(row))).value
+    return Reply(numbers, ends.baseline.value, measured=True)
 
 
 def _row(given: Any) -> metrics.Row:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +24,15 @@ from mlx.utils import tree_flatten
 from harness.intercept.outputs import activation_of
 from harness.intercept.swap import Handler, exchanged
 from harness.metrics.layouts import dtype_name
+from harness.metrics.tolerances import Work, equal, same_bits
 from harness.models.architectures import blocks_of
 from harness.vocabulary.errors import UsageError
 
 Digests = tuple[bytes, ...]
 """One digest for each token."""
+
+UNKNOWN = -1
+"""The id of a token that a cache had read before anybody watched."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,27 @@ class ObservedRun:
     `logits` is the last token's row `[vocab]` in the model's dtype. `stages` holds the digests of what every block was
     given, then of the logits at all tokens; it is empty where they could not be read. `calls` are those of all modules
     below the root in the order of execution; it is empty where nobody asked, and in a batch of several prompts.
+    `ids` are all that the logits depend on: with a cache, what it had read before, UNKNOWN where nobody saw that. The
+    stages are those of the tokens from `start` on. `rows` are the prompts of the pass.
     """
 
     ids: tuple[int, ...]
     logits: mx.array
     stages: tuple[Digests, ...]
     calls: tuple[ModuleCall, ...] = ()
+    start: int = 0
+    rows: int = 1
+    cached: bool = False
+
+    @property
+    def work(self) -> Work:
+        """How the run differs from a plain one of its prompt, and so how far it may round apart from that."""
+        return Work.IN_PIECES if self.cached else Work.SAME if self.rows == 1 else Work.OTHER_BATCH
+
+    def is_like(self, row: mx.array) -> bool:
+        """Return whether the logits are this row `[vocab]`: bit for bit, or within the rounding of such a run."""
+        same = same_bits(self.logits, row)
+        return same if self.work is Work.SAME else same or equal(row, self.logits, self.work)
 
     def first_difference(self, other: ObservedRun) -> tuple[int, frozenset[int]] | None:
         """Return the first stage at which two runs differ and the tokens that differ there, or None."""
@@ -82,7 +101,8 @@ def watched(module: Any, calls: bool = False) -> Iterator[Watch]:
     blocks = _blocks(module)
     watch, stages = Watch(), _Stages(len(blocks) + 1)
     with noted_calls(module) if calls else nullcontext(NotedCalls()) as noted:
-        handlers = [*((block, _noting_input(stages)) for block in blocks), (module, _noting_run(watch, stages, noted))]
+        root = (module, _noting_run(watch, stages, noted, _Caches()))
+        handlers = [*((block, _noting_input(stages)) for block in blocks), root]
         with exchanged(module, handlers, watching=True):
             yield watch
 
@@ -192,14 +212,60 @@ def _noting_output(name: str, noted: NotedCalls) -> Handler:
     return handler
 
 
-def _noting_run(watch: Watch, stages: _Stages, noted: NotedCalls) -> Handler:
+class _Caches:
+    """What was read through caches: an engine may read the beginning of its prompts once, and go on from copies.
+
+    A cache carries the ids that it holds, so that a copy carries them too. One that carries none, or too few, holds
+    what was read if only one thing was.
+    """
+
+    _MARK = "_ids_that_the_harness_saw_read"
+
+    def __init__(self) -> None:
+        self.read: dict[tuple[int, ...], None] = {}
+
+    def before(self, cache: Sequence[Any], batch: int) -> list[tuple[int, ...]]:
+        """Return what each row of a batch has read before this call."""
+        marked = getattr(cache[0], self._MARK, None)
+        held = _tokens_in(cache)
+        count = held if held is not None else len(marked[0]) if marked else 0
+        if marked and len(marked[0]) >= count:
+            rows = [ids[:count] for ids in marked]
+        else:
+            begun = {ids[:count] for ids in self.read if len(ids) >= count}
+            rows = [begun.pop() if len(begun) == 1 else (UNKNOWN,) * count]
+        return rows if len(rows) == batch else [rows[0] if len(set(rows)) == 1 else (UNKNOWN,) * count] * batch
+
+    def after(self, cache: Sequence[Any], rows: Sequence[tuple[int, ...]]) -> None:
+        self.read |= dict.fromkeys(rows)
+        with suppress(AttributeError, TypeError):
+            setattr(cache[0], self._MARK, tuple(rows))
+
+
+def _tokens_in(cache: Sequence[Any]) -> int | None:
+    """Return how many tokens a cache holds; None where none of its entries counts them."""
+    counts = [entry.offset for entry in cache if isinstance(getattr(entry, "offset", None), int)]
+    return max(counts, default=None)
+
+
+def _cache(values: Sequence[Any]) -> Sequence[Any] | None:
+    """Return the cache among the arguments of a call: an entry for each layer, as mlx-lm makes them."""
+    found = (each for each in values if isinstance(each, list | tuple) and each and hasattr(type(each[0]), "state"))
+    return next(found, None)
+
+
+def _noting_run(watch: Watch, stages: _Stages, noted: NotedCalls, caches: _Caches) -> Handler:
     def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         ids = _ids((*args, *kwargs.values()))
+        cache = _cache((*args, *kwargs.values()))
+        before = caches.before(cache, len(ids)) if cache and ids else [()] * len(ids)
         stages.start(len(ids))
         noted.clear()
         out = call(*args, **kwargs)
+        if cache and ids:
+            caches.after(cache, [a + b for a, b in zip(before, ids, strict=True)])
         try:
-            watch.seen += _seen(ids, out, stages, noted)
+            watch.seen += _seen(ids, out, stages, noted, before, cache is not None)
         except (ValueError, RuntimeError, TypeError) as error:
             watch.blind = str(error)
         return out
@@ -223,12 +289,15 @@ def _ids(values: Sequence[Any]) -> list[tuple[int, ...]]:
         return []
 
 
-def _seen(ids: Sequence[tuple[int, ...]], out: Any, stages: _Stages, noted: NotedCalls) -> Iterator[ObservedRun]:
+def _seen(
+    ids: Sequence[tuple[int, ...]], out: Any, stages: _Stages, noted: NotedCalls, before: Sequence[tuple[int, ...]],
+    cached: bool,
+) -> Iterator[ObservedRun]:  # fmt: skip
     logits = activation_of(out)
     if not isinstance(logits, mx.array) or logits.ndim != 3 or logits.shape[0] != len(ids):
         raise TypeError(f"a run on {len(ids)} prompts returned {getattr(logits, 'shape', type(logits).__name__)}")
     mx.eval(logits)
     stages.note(logits)
     calls = noted.read() if len(ids) == 1 else ()
-    for number, prompt in enumerate(ids):
-        yield ObservedRun(prompt, logits[number, -1], stages.of(number), calls)
+    for number, (read, prompt) in enumerate(zip(before, ids, strict=True)):
+        yield ObservedRun(read + prompt, logits[number, -1], stages.of(number), calls, len(read), len(ids), cached)

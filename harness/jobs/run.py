@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from harness import models
 from harness.casefile import ALWAYS_ON, Case, Exemption, KnownFailure, exemptions
 from harness.checks import CHECKS, Evidence, gather
-from harness.checks.left_out import without_answer, without_metric
+from harness.checks.left_out import stated_of, without_answer, without_metric
 from harness.engines import Engine, answer, engine_named
 from harness.environment.facts import environment
 from harness.intercept import forward
@@ -23,9 +23,18 @@ from harness.models.loaded import LoadedModel
 from harness.models.spec import ModelRow
 from harness.models.tokens import read_prompts
 from harness.patching import forecast
+from harness.snapshots import SnapshotPlace
 from harness.support import progress
 from harness.vocabulary import Finding, JobResult, Question, Status, prediction
-from harness.vocabulary.errors import EngineUnavailable, HarnessError, ModelUnavailable, TapError, UsageError, described
+from harness.vocabulary.errors import (
+    EngineUnavailable,
+    HarnessError,
+    ModelUnavailable,
+    TapError,
+    Unsupported,
+    UsageError,
+    described,
+)
 from harness.vocabulary.raised import FindingError, JobInterrupted, SweepFailed, SweepInterrupted
 from harness.vocabulary.verdict import expect_failure, judge
 
@@ -135,6 +144,7 @@ class _Run:
         self.timings: dict[str, float] = {}
         self.engine: Engine
         self.bare: BareRow | None = None
+        self.left_out: list[str] = []
 
     def result(self, snapshot: SnapshotCheck | None, strict: bool) -> JobResult:
         case = self.job.case
@@ -145,14 +155,14 @@ class _Run:
             reason = f"{self.job.engine} knows none of {', '.join(case.metrics)}"
             return replace(self.blank, status=Status.SKIPPED, reason=reason)
         model, before = self._timed("load_s", lambda: self.cache.take(self.job.row, self.job.allow_code))
-        left_out = tuple(without_metric(case, self.engine, self.job.allow_code))
+        self.left_out = [*without_metric(case, self.engine, self.job.allow_code)]
         try:
             result, findings = self._answered(model, metrics)
             if not result.curves or result.partial:
-                left_out += tuple(without_answer(case, self.job.engine, self.job.row.id, findings))
+                self.left_out += without_answer(case, self.job.engine, self.job.row.id, findings)
             elif lacking := set(metrics) - {curve.metric for curve in result.curves}:
                 why = [finding for finding in findings if finding.code == "ANS001"]
-                left_out += tuple(without_answer(case, self.job.engine, self.job.row.id, why, sorted(lacking)))
+                self.left_out += without_answer(case, self.job.engine, self.job.row.id, why, sorted(lacking))
             findings += self._unchanged(model, before)
         except BaseException:
             self.cache.discard()  # nobody compared the model with what it was
@@ -162,7 +172,7 @@ class _Run:
         if snapshot and self.job.has_snapshot and status is Status.PASSED and result.curves and not result.partial:
             findings += snapshot(self.job, replace(result, status=status, findings=marked))
             status, marked = judge(findings, must, may, strict)
-        return replace(result, status=status, findings=marked, not_compared=left_out, timings=self.timings)
+        return replace(result, status=status, findings=marked, not_compared=tuple(self.left_out), timings=self.timings)
 
     def _answered(self, model: LoadedModel, metrics: Sequence[str]) -> tuple[JobResult, list[Finding]]:
         question = question_of(self.job.case, model, metrics)
@@ -179,6 +189,10 @@ class _Run:
             return result, [*stop.answer.unasked, finding_of(stop.__cause__ or stop)]
         except KeyboardInterrupt:
             raise
+        except Unsupported as error:
+            if held := self._held():
+                return result, [Finding("ATR008", f"{held}, and the engine refuses all of it: {error}")]
+            raise
         # Whatever an engine raises is a finding about that engine: `sys.exit` and pytest's `skip` as well.
         except BaseException as error:  # noqa: BLE001
             return result, [finding_of(error)]
@@ -187,7 +201,23 @@ class _Run:
             "evidence_s", lambda: gather(self.job.case, model, self.engine, question, given, self.job.allow_code)
         )
         findings = self._timed("checks_s", lambda: _checked(evidence))
+        self.left_out += map(str, given.unanswered)
+        refused = (each for each in given.unanswered if each.raised)
+        findings += [
+            Finding("ATR008", f"{held}, and the engine refuses it: {each.reason}", metric=each.metric)
+            for each in refused
+            if (held := self._held(each.metric, each.component))
+        ]
         return result.answered(evidence.answer), [*given.unasked, *findings]
+
+    def _held(self, metric: str | None = None, component: str | None = None) -> str:
+        """Return what the case holds of the numbers of a metric and a component, or of any: values, a snapshot."""
+        stated = stated_of(self.job.case, self.job.engine, self.job.row.id, metric, component)
+        held = [f"expect.{key}" for key in stated]
+        # Of a part, the comparison with the snapshot says whether it was there.
+        if metric is None and self.job.has_snapshot and place_of(self.job).nearest() is not None:
+            held.append("a snapshot")
+        return f"the case has {' and '.join(dict.fromkeys(held))}" if held else ""
 
     def _unchanged(self, model: LoadedModel, before: Fingerprint) -> list[Finding]:
         if not is_foreign(self.engine, self.job.case) and self.cache.looked_at:
@@ -206,6 +236,11 @@ class _Run:
             return work()
         finally:
             self.timings[name] = round(time.perf_counter() - start, 3)
+
+
+def place_of(job: Job) -> SnapshotPlace:
+    """Return where a job's snapshot on this machine's backend is."""
+    return SnapshotPlace(job.case.id, job.case.path, job.name, job.engine, job.row.id, environment().backend)
 
 
 def question_of(case: Case, model: LoadedModel, metrics: Sequence[str]) -> Question:

@@ -10,7 +10,7 @@ from harness.intercept import output_changed
 from harness.laws.compared import Compared
 from harness.laws.situation import Situation
 from harness.metrics.tolerances import Work
-from harness.vocabulary import Answer, Reading, Site
+from harness.vocabulary import Answer, Reading, Site, State
 from harness.vocabulary.errors import DoesNotApply
 
 HOMOGENEOUS = ("l2", "mse", "cosine", "logit_diff")
@@ -22,6 +22,7 @@ _LARGEST: Mapping[str, float] = {"float32": 2.0**127, "float16": 2.0**15, "bfloa
 def scaled_logits_change_no_recovery(situation: Situation) -> str | None:
     """Logits times a power of two, which rounds nothing, give the same recoveries."""
     metrics = tuple(metric for metric in situation.question.metrics if metric in HOMOGENEOUS)
+    needs_whole_runs(situation)
     exponent = _exponent(situation.sampled)
     if not metrics:
         raise DoesNotApply("recoveries under these metrics depend on the unit of the logits")
@@ -34,6 +35,14 @@ def scaled_logits_change_no_recovery(situation: Situation) -> str | None:
     plain = {key: value for key, value in recoveries(situation.sampled).items() if key[1] in metrics}
     what = f"logits x 2^{exponent}"
     return answers_apart(what, plain, recoveries(scaled), Work.SAME, situation.model.card.dtype)
+
+
+def needs_whole_runs(situation: Situation) -> None:
+    """Raise DoesNotApply where runs behind the numbers were not seen: what is changed at the model's output does not
+    reach an engine that computes the output by itself."""
+    cells = (cell for curve in situation.sampled.curves for cell in curve.cells)
+    if any(cell.oracle.state is State.UNKNOWN for cell in cells):
+        raise DoesNotApply("not every number comes from a run of the model as a whole, whose output is changed here")
 
 
 def order_and_subset_change_nothing(situation: Situation) -> str | None:

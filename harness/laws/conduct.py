@@ -7,6 +7,7 @@ needs an oracle, except on ground-truth models, whose recoveries are known in cl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import mlx.core as mx
@@ -14,20 +15,27 @@ import mlx.core as mx
 from harness.engines import ForeignEngine, answer
 from harness.intercept import output_changed, record
 from harness.intercept.hookpoints import HookPoint, layers_with, resolve
+from harness.laws.answers import needs_whole_runs
 from harness.laws.breach import LawBreach
 from harness.laws.compared import Compared
+from harness.laws.declared import declares_otherwise
 from harness.laws.subject import EngineUnderTest, Outcome
 from harness.metrics.tolerances import Work, equal_readings, recovery_tolerance, same_bits
 from harness.models.architectures import blocks_of
 from harness.vocabulary import METRICS, Sweep
-from harness.vocabulary.errors import DoesNotApply, TapError
+from harness.vocabulary.errors import DoesNotApply, TapError, Unsupported
 
 Change = Callable[[mx.array], mx.array]
 
 
 def answers_completely(subject: EngineUnderTest) -> str | None:
     """A plain question gets a finite number for every layer asked for."""
-    outcome = subject.plain
+    try:
+        outcome = subject.plain
+    except Unsupported as error:
+        if said := declares_otherwise(subject):
+            return f"{said}: {error}"
+        raise
     if outcome.error:
         return f"raised {outcome.error}"
     if subject.undefined:
@@ -72,6 +80,8 @@ def asked_again_answers_the_same(subject: EngineUnderTest) -> str | None:
 def names_of_tokens_are_free(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     """A permuted vocabulary, or one padded with equal columns, leaves an l2 recovery as it is."""
     subject.needs(metric="l2")
+    if isinstance(subject.engine, ForeignEngine):
+        needs_whole_runs(subject.situation)
     plain = subject.ask(metric="l2")
     changes: dict[str, Change] = {
         "vocabulary reversed": lambda logits: logits[..., ::-1],
@@ -105,7 +115,10 @@ def closed_forms_are_met(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     if subject.model.known is None:
         raise DoesNotApply("nothing is known of this model beforehand")
     known = [name for name, kind in METRICS.items() if not kind.needs_answers and subject.engine.knows(name)]
-    found = {metric: _off_the_closed_form(subject, metric) for metric in known}
+    found: dict[str, str | None] = {}
+    for metric in known:
+        with suppress(Unsupported):  # `declared` says so
+            found[metric] = _off_the_closed_form(subject, metric)
     return tuple(LawBreach(metric, breach) for metric, breach in found.items() if breach)
 
 
@@ -164,8 +177,9 @@ def undefined_is_never_a_number(subject: EngineUnderTest) -> tuple[LawBreach, ..
     """NaN and inf in the logits, and equal prompts, leave no recovery; a number there is invented."""
     known = [metric for metric in METRICS if subject.engine.knows(metric)] or [subject.metric]
     cases = {("equal prompts", metric): subject.ask(metric=metric, corrupted=subject.clean) for metric in known}
-    if subject.undefined:
-        cases |= {("logits that are not finite", metric): subject.ask(metric=metric) for metric in known}
+    for metric in known if subject.undefined else ():
+        with suppress(Unsupported):
+            cases["logits that are not finite", metric] = subject.ask(metric=metric)
     found: dict[str, list[tuple[str, Outcome]]] = {}
     for (what, metric), outcome in cases.items():
         if outcome.finite:

@@ -6,6 +6,7 @@ named that makes them out of the right ones.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ from harness.vocabulary import (
     Sweep,
     Tokens,
 )
-from harness.vocabulary.errors import DoesNotApply, HarnessError, described
+from harness.vocabulary.errors import DoesNotApply, HarnessError, Unsupported, described
 
 
 def declared_is_right(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
@@ -52,6 +53,16 @@ def declared_is_right(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     return tuple(LawBreach(kind, _told(wrong, asked)) for kind, wrong in kinds.items())
 
 
+def declares_otherwise(subject: EngineUnderTest) -> str | None:
+    """Return what an engine declares or answers on this model, whose plain question it refuses; None where nothing."""
+    engine, model = subject.engine, subject.model
+    if isinstance(engine, ForeignEngine) and engine.declared.claims(model):
+        return f"refuses {model.card.architecture}, which it declares"
+    inquiry = _Inquiry(subject)
+    answered = next((form for form in forms(engine, model) if not inquiry.refuses(form)), None)
+    return f"refuses the plain question, and answers {answered}" if answered else None
+
+
 def _told(wrong: list[_Wrong], asked: Sequence[Form]) -> str:
     """Return a mistake after the form it was first seen in, and what the forms with it have in common."""
     first = wrong[0]
@@ -65,6 +76,17 @@ def _told(wrong: list[_Wrong], asked: Sequence[Form]) -> str:
     ]
     which = f", those with {' and '.join(shared)} and no other" if shared else ""
     return f"{len(wrong)} of {len(asked)} forms asked{which}, first {first.form}: {first.known}"
+
+
+UNITS = ("absolute", "percent", "fraction")
+
+
+def _unit_mistake(unit: str, declared: str, sign: int) -> Mistake:
+    turned = " with the sign reversed" if sign < 0 else ""
+    given = "absolute effects, m(patched) - m(corrupted)," if unit == "absolute" else f"{unit} numbers"
+    said = f"{given}{turned} where {declared} is declared"
+    remedy = f'declare "units": "{unit}"' + (", and reverse the sign" if sign < 0 else "")
+    return Mistake(f"{unit} for {declared}{turned}", said, remedy)
 
 
 @dataclass
@@ -100,9 +122,23 @@ class _Inquiry:
         right = self._right(form)
         try:
             said = self._said(form)
+        except Unsupported as error:
+            if not self._declared_by_name(form.component):
+                return None
+            return _Wrong(form, {}, right, Mistake("refused", f"it declares this, and refuses it: {error}"))
         except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
             return _Wrong(form, {}, right, Mistake(f"raised {type(error).__name__}", f"raised {described(error)}"))
         return _Wrong(form, said, right) if wrong_places(said, right, self.points) else None
+
+    def refuses(self, form: Form) -> bool:
+        """Return whether the engine's adapter refuses a form."""
+        try:
+            self._said(form)
+        except Unsupported:
+            return True
+        except Exception:  # noqa: BLE001  it tries
+            return False
+        return False
 
     def explain(self, found: Sequence[_Wrong]) -> None:
         """Name the mistake of each form: as few mistakes as explain them all.
@@ -110,7 +146,7 @@ class _Inquiry:
         Arithmetic that explains all of them together is enough. Otherwise, of what explains a form alone or with the
         others of its metric, the mistake that explains the most other forms as well.
         """
-        everywhere = self._shared(found)
+        everywhere = self._unit(found) or self._shared(found)
         possible = {
             id(wrong): [everywhere] if everywhere else self._possible(wrong, found)
             for wrong in found
@@ -121,6 +157,30 @@ class _Inquiry:
             if wrong.mistake is None:
                 wrong.mistake = max(possible[id(wrong)], key=lambda mistake: common[mistake.kind])
 
+    def _unit(self, found: Sequence[_Wrong]) -> Mistake | None:
+        """Return the unit that all answers are in, where it is not the declared one and one of the two is absolute."""
+        open_ = [wrong for wrong in found if wrong.mistake is None]
+        engine = self.subject.engine
+        if not open_ or not isinstance(engine, ForeignEngine):
+            return None
+        for unit, sign in itertools.product(UNITS, (1, -1)):
+            if "absolute" not in (unit, engine.declared.units) or unit == engine.declared.units:
+                continue
+            made = [(wrong, self._in_unit(wrong, unit, sign)) for wrong in open_]
+            if all(made and not wrong_places(wrong.said, made, self.points) for wrong, made in made):
+                return _unit_mistake(unit, engine.declared.units, sign)
+        return None
+
+    def _in_unit(self, wrong: _Wrong, unit: str, sign: int) -> Numbers:
+        """Return the right recoveries as they are read where they are given in another unit than the declared one."""
+        engine, ends = self.subject.engine, self.subject.ends(self._question(wrong.form))
+        assert isinstance(engine, ForeignEngine)
+        if ends is None or ends.denominator is None or not ends.denominator.gap:
+            return {}
+        sizes = {"percent": 100.0, "fraction": 1.0, "absolute": ends.denominator.gap}
+        factor = sign * sizes[unit] / sizes[engine.declared.units]
+        return {at: each if each.value is None else Reading.of(factor * each.value) for at, each in wrong.right.items()}
+
     def _possible(self, wrong: _Wrong, found: Sequence[_Wrong]) -> list[Mistake]:
         shared = self._shared([each for each in found if each.form.metric == wrong.form.metric])
         suspects = partial(self._suspicions, wrong.form)
@@ -129,6 +189,12 @@ class _Inquiry:
     def _shared(self, found: Sequence[_Wrong]) -> Mistake | None:
         open_ = [(wrong.said, wrong.right) for wrong in found if wrong.mistake is None]
         return shared_mistake(open_, self.points) if open_ else None
+
+    def _declared_by_name(self, component: str) -> bool:
+        """Return whether the declaration names a component, and does not only take any path."""
+        engine = self.subject.engine
+        assert isinstance(engine, ForeignEngine)
+        return engine.declared.own_name(self.subject.model, component) in engine.declared.components
 
     # -- the two sides ----------------------------------------------------------------------------------------------
 
@@ -152,7 +218,7 @@ class _Inquiry:
             (curve,) = answer(engine, self.subject.model, question).curves
             return _numbers(curve)
         heard = hear(engine, self.subject.request(question))
-        said = self.subject.readings(heard).items()
+        said = self.subject.readings(heard, question).items()
         return {(layer, self._position(form, token), head): reading for (layer, token, head), reading in said}
 
     def _position(self, form: Form, token: int | None) -> str:

@@ -37,14 +37,17 @@ class EngineRuns:
         if not self.foreign:
             return OwnTaps(self.subject.situation).traced
         clean, corrupted = self.subject.clean, self.subject.corrupted
-        rows: dict[tuple[int, ...], list[mx.array]] = {}
+        rows: dict[tuple[int, ...], list[ObservedRun]] = {}
         for run in _seen(self.subject.plain):
-            rows.setdefault(run.ids, []).append(run.logits)
+            rows.setdefault(run.ids, []).append(run)
         bare = {ids: forward(self.subject.model, ids) for ids in (clean, corrupted) if ids in rows}
-        got = {ids: each[0] for ids, each in rows.items()}
+        if len(bare) == 2:
+            # An engine may warm up on other tokens; that its numbers come from them, `declared` would see.
+            rows = {ids: rows[ids] for ids in bare}
+        got = {ids: each[0].logits for ids, each in rows.items()}
         for ids, which in ((clean, min), (corrupted, max)):
             if ids in bare:
-                got[ids] = which(rows[ids], key=partial(same_bits, bare[ids]))
+                got[ids] = which((_or_bare(run, bare[ids]) for run in rows[ids]), key=partial(same_bits, bare[ids]))
 
         def told(apart: list[tuple[int, ...]]) -> str:
             if apart[0] == clean:
@@ -63,7 +66,8 @@ class EngineRuns:
         outcome = self.subject.ask(clean=self.subject.corrupted)
         if outcome.error:
             raise DoesNotApply(f"it refuses equal prompts: {outcome.error}")
-        got, bare = [run.logits for run in _seen(outcome)], forward(self.subject.model, self.subject.corrupted)
+        bare = forward(self.subject.model, self.subject.corrupted)
+        got = [_or_bare(run, bare) for run in _seen(outcome) if run.ids == self.subject.corrupted]
         if len(got) <= len(self.subject.chosen_layers):
             raise DoesNotApply(f"it patches nothing where the prompts are equal: it ran the model {len(got)} times")
         return Compared(
@@ -87,6 +91,11 @@ class EngineRuns:
             return f"resid_post recovers {', '.join(shown)} instead of 100 %"
 
         return Compared(wanted, got, told, Work.OTHER_FORMULA, self.subject.model.card.dtype)
+
+
+def _or_bare(run: ObservedRun, bare: mx.array) -> mx.array:
+    """Return the logits of a run, or the bare ones where a batch or a cache makes no more of them than rounding."""
+    return bare if run.is_like(bare) else run.logits
 
 
 def _seen(outcome: Outcome) -> tuple[ObservedRun, ...]:

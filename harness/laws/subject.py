@@ -15,17 +15,19 @@ import mlx.core as mx
 import numpy as np
 
 from harness.engines import Engine, ForeignEngine, answer
+from harness.engines.declaration import Declaration
 from harness.engines.foreign import EngineRequest, Heard, hear
 from harness.engines.roles import CellPlace
 from harness.intercept import forward, resolve
 from harness.intercept.hookpoints import layers_with
 from harness.intercept.observer import ObservedRun
 from harness.laws.situation import Situation
-from harness.metrics import host_row
+from harness.metrics import Ends, ends, host_row
+from harness.metrics.layouts import dtype_name
 from harness.models.fingerprint import Fingerprint, settled
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import METRICS, AnswerTokens, Question, Reading, State, Sweep, Tokens
-from harness.vocabulary.errors import DoesNotApply, HarnessError, UsageError, described
+from harness.vocabulary import METRICS, AnswerTokens, Question, Reading, Sweep, Tokens
+from harness.vocabulary.errors import DoesNotApply, HarnessError, Unsupported, UsageError, described
 
 CANDIDATES = ("mlp", "self_attn", "mlp_out", "attn_out", "resid_post")
 """Components to ask about, the first that every layer and the engine have."""
@@ -170,7 +172,8 @@ class EngineUnderTest:
         clean: tuple[int, ...] | None = None,
         corrupted: tuple[int, ...] | None = None,
     ) -> Outcome:
-        """Ask the engine, with anything changed that is given. Only Ctrl-C comes through."""
+        """Ask the engine, with anything changed that is given. Only Ctrl-C comes through, and Unsupported for what is
+        inside the engine's declaration."""
         asked = self.question(component, metric)
         asked = replace(
             asked,
@@ -180,13 +183,24 @@ class EngineUnderTest:
         )
         try:
             return self._heard(asked) if isinstance(self.engine, ForeignEngine) else self._own(asked)
+        except Unsupported as error:
+            if self._declares(asked):
+                raise
+            return Outcome(error=described(error))
         except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
             return Outcome(error=described(error))
+
+    def _declares(self, asked: Question) -> bool:
+        """Return whether this is a question about the subject's own prompts and layers, and in the declaration."""
+        own = (asked.clean.ids, asked.corrupted.ids) == (self.clean, self.corrupted)
+        layers = max(asked.sweep.layers or (0,)) < self.model.card.layers
+        known = all(map(self.engine.knows, asked.metrics))
+        return own and layers and known and not self.engine.cannot(self.model, asked.sweep)
 
     def _heard(self, asked: Question) -> Outcome:
         assert isinstance(self.engine, ForeignEngine)
         heard = hear(self.engine, self.request(asked))
-        numbers = {place.layer: reading for place, reading in self.readings(heard).items()}
+        numbers = {place.layer: reading for place, reading in self.readings(heard, asked).items()}
         return Outcome(numbers, None, heard.warned, heard.seen)
 
     def request(self, asked: Question) -> EngineRequest:
@@ -202,14 +216,21 @@ class EngineUnderTest:
             sweep.layers or (), asked.metrics[0], sweep.positions, sweep.direction, asked.answers,
         )  # fmt: skip
 
-    def readings(self, heard: Heard) -> dict[CellPlace, Reading]:
+    def readings(self, heard: Heard, asked: Question) -> dict[CellPlace, Reading]:
         """Return what a foreign engine answered, in percent."""
         assert isinstance(self.engine, ForeignEngine)
-        declared = self.engine.declared
-        return {
-            place: Reading.absent(State.UNDEFINED) if said is None else Reading.of(declared.percent(said))
-            for place, said in heard.reply.recoveries.items()
-        }
+        declared = Declaration() if heard.reply.measured else self.engine.declared
+        ends = self.ends(asked) if declared.units == "absolute" else None
+        return {place: declared.reading(said, ends) for place, said in heard.reply.recoveries.items()}
+
+    def ends(self, asked: Question) -> Ends | None:
+        """Return a metric on the model's own unpatched runs; None for a metric that the harness does not have."""
+        (metric,) = asked.metrics
+        if metric not in METRICS:
+            return None
+        rows = [forward(self.model, tokens.ids) for tokens in (asked.clean, asked.corrupted)]
+        clean, corrupted = map(host_row, rows)
+        return ends(metric, clean, corrupted, dtype_name(rows[0]), asked.answers)
 
     def _own(self, asked: Question) -> Outcome:
         (curve,) = answer(self.engine, self.model, asked).curves

@@ -15,16 +15,21 @@ def recovery(clean: Reading, corrupted: Reading, patched: Reading) -> Reading:
     without a value gives the recovery its state. The quotient is exact and rounded once, so that readings near 1e300
     or 1e-300 cost no digits; a quotient beyond float64 is inf.
     """
+    start = Fraction(corrupted.value or 0.0)
+    return _share(clean, corrupted, patched, start)
+
+
+def _share(clean: Reading, corrupted: Reading, moved: Reading, start: Fraction = Fraction()) -> Reading:
+    """Return how much of the gap lies between `start` and where the patch moved a metric, in percent."""
     if clean.value is None or corrupted.value is None:
         return Reading.absent(State.UNDEFINED)
-    start = Fraction(corrupted.value)
-    gap = Fraction(clean.value) - start
+    gap = Fraction(clean.value) - Fraction(corrupted.value)
     if gap == 0:
         return Reading.absent(State.ZERO_BASELINE)
-    if patched.value is None:
-        return Reading.absent(patched.state)
+    if moved.value is None:
+        return Reading.absent(moved.state)
     try:
-        return Reading.of(float(100 * (Fraction(patched.value) - start) / gap))
+        return Reading.of(float(100 * (Fraction(moved.value) - start) / gap))
     except OverflowError:
         return Reading.absent(State.INF)
 
@@ -59,6 +64,12 @@ class Ends:
         if self.ill_conditioned:
             return Reading.absent(State.ILL_CONDITIONED)
         return recovery(self.clean, self.corrupted, patched)
+
+    def share(self, effect: Reading) -> Reading:
+        """Return the recovery (percent) of an absolute effect, m(patched) - m(corrupted), or the state in its place."""
+        if self.ill_conditioned:
+            return Reading.absent(State.ILL_CONDITIONED)
+        return _share(self.clean, self.corrupted, effect)
 
     def said(self, reported: Reading) -> Reading:
         """Return what an engine reports, and no number where the denominator is rounding."""

@@ -53,6 +53,9 @@ POINTS: Mapping[Work, Mapping[str, float]] = {
 }
 """Percentage points between two recoveries that are the same, by the dtype the model computes in."""
 
+BASELINE_SHARE = 5e-3
+"""Share of itself that a baseline of somebody else's arithmetic may be off by: the cases' usual tolerance."""
+
 ROUNDINGS: Mapping[str, float] = {"float16": 1.0, "bfloat16": 1.0, "float32": 10.0, "float64": 10.0}
 """How many of its last digits the roundings of a forward pass move a logit by.
 

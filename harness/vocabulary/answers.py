@@ -161,6 +161,24 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Unanswered:
+    """Cells that an engine does not answer, of a component under a metric (None: under any), and why.
+
+    `raised`: its adapter said so when it was asked; otherwise its declaration did, beforehand.
+    """
+
+    component: str
+    metric: str | None
+    cells: int
+    reason: str
+    raised: bool = False
+
+    def __str__(self) -> str:
+        metric = "" if self.metric is None else f" ({self.metric})"
+        return f"{self.cells} cells of {self.component}{metric}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class Answer:
     """What an engine answered to a question, with the evidence the checks need.
 
@@ -185,4 +203,6 @@ class Answer:
     attribution: tuple[Finding, ...] = ()
     unasked: tuple[Finding, ...] = ()
     """Why metrics of the question have no curve: there are no answers for them to read."""
+    unanswered: tuple[Unanswered, ...] = ()
+    """What somebody else's engine does not do, while it answers the rest."""
     printed: str = ""

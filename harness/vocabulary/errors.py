@@ -10,6 +10,7 @@
     ├── NothingToRun                exit code 5  what is asked for leaves no job, or not here
     │   └── DeviceUnavailable                    MLX runs on another device than the one required
     ├── EngineUnavailable           exit code 5  the engine is absent, or cannot do what is asked; the job is skipped
+    │   └── Unsupported                          an adapter's own word: its engine does not do this
     ├── FindingError                exit code 1  the request ran into a finding; `.finding` holds it
     │   ├── AlignmentError                       the prompts differ in token length
     │   └── BaselineError                        the baseline is zero or not finite: no recovery exists
@@ -123,6 +124,14 @@ class EngineUnavailable(HarnessError):
     """The engine is not installed, or does not claim to do what is asked; the text says which."""
 
     exit_code = EXIT_NOTHING_RAN
+
+
+class Unsupported(EngineUnavailable):
+    """Raised by an adapter, `harness.Unsupported("why")`: its engine does not do what is asked.
+
+    What was refused is skipped with the reason, and listed. It fails where it was declared, where a value of it is
+    stated, and where a snapshot of it is stored.
+    """
 
 
 class DoesNotApply(HarnessError):

@@ -225,6 +225,11 @@ def snapshot_that_cannot_be_written(bench: Any) -> set[str]:
 SIX = {"prompts": {"clean": (3, 7, 11, 5), "corrupted": (3, 8, 11, 6)}, "metrics": ("l2",)}
 
 
+def wide(name: str, **written: Any) -> Callable[[Any], set[str]]:
+    """Run a job through an engine that declares everything, on the same model."""
+    return lambda bench: codes(run(miniatures.load("llama"), f"wide:{name}", **{**SIX, **written}))
+
+
 def engine(name: str, **written: Any) -> Callable[[Any], set[str]]:
     """Run a job through a defective engine, on a model with attention and four layers."""
     return lambda bench: codes(run(miniatures.load("llama"), f"defects:{name}", **{**SIX, **written}))
@@ -322,6 +327,8 @@ FAULTS = (
     fault("ATR004", "a layer left out", engine("missing_layer"), "LAW007"),
     fault("ATR005", "a printed warning", engine("warning")),
     fault("ATR006", "runs of the model that cannot be seen", engine("unseen")),
+    fault("ATR007", "a baseline that is the gap of the scores", wide("gap_baseline", metrics=("logit_diff",))),
+    fault("ATR008", "a declared metric that is refused", wide("refuses_a_metric", metrics=("l2", "kl_divergence"))),
     fault("ORC002", "fractions declared as percent", engine("fraction")),
     fault("ORC001", "half of the vocabulary, by a foreign engine", engine("first_tokens_only"), "ORC002"),
     fault("ORC003", "a foreign guard that answers 0 %", engine("guarded_zero",

@@ -47,32 +47,30 @@ def about_the_passes(question: Question, asked: Asked) -> list[PlacedFinding]:
     """Return what an observed engine does to the forward pass: another answer, another dtype, no patch at all."""
     if asked.runs is None:
         return []
-    own, corrupted = asked.runs.own, asked.runs.bare.target
+    own, target = asked.runs.own, asked.runs.bare.target
     return [
-        *islice(_perturbed(asked.name, asked.answer, asked.runs), 1),
-        *_dtype_drift(asked.name, own, corrupted),
-        *(_never_fired(asked.name, question, own, corrupted) if asked.curve.cells else ()),
+        *islice(_perturbed(asked.name, asked.answer, asked.runs, question), 1),
+        *_dtype_drift(asked.name, own, target),
+        # Where no run is known as a patched one, the engine may make those by itself.
+        *(_never_fired(asked.name, question, own, target) if asked.answer.patched else ()),
     ]
 
 
-_PROMPTS = {"source": "clean", "target": "corrupted"}
-"""The prompt of each role, denoising."""
-
-
-def _perturbed(name: str, given: Answer, runs: ObservedRuns) -> Iterator[PlacedFinding]:
+def _perturbed(name: str, given: Answer, runs: ObservedRuns, question: Question) -> Iterator[PlacedFinding]:
     """Yield the unpatched runs of the engine that differ from the bare ones by more than rounding."""
     for role in (each.evidence["run"] for each in given.attribution if each.code == "ATR001"):
         plain: ObservedRun = getattr(runs.bare, role)
         own = next((each for each in runs.own if each.ids == plain.ids and not _same(plain, each)), None)
         if own is None:
             continue
+        prompt = "clean" if plain.ids == question.clean.ids else "corrupted"
         first, difference = first_difference(own, plain), relative_difference(plain.logits, own.logits, equal_nan=True)
         where = f"; the first part that differs is {first}" if first else ""
         yield PlacedFinding.of(
             "DIA209",
-            f"{name}: its run of the {_PROMPTS[role]} prompt differs from the bare one by {100 * difference:.3g} % of "
+            f"{name}: its run of the {prompt} prompt differs from the bare one by {100 * difference:.3g} % of "
             f"the largest logit{where}",
-            Place.of_module("forward", _PROMPTS[role], first),
+            Place.of_module("forward", prompt, first),
             PROVEN,
             engine=name,
             difference=difference,
@@ -105,7 +103,7 @@ def _never_fired(
 ) -> Iterator[PlacedFinding]:
     if question.clean.ids == question.corrupted.ids:
         return
-    over = [each for each in runs if each.ids == question.corrupted.ids]
+    over = [each for each in runs if each.ids == plain.ids]
     component = question.sweep.components[0]
     unmoved = [each for each in over if _identical(each.logits, plain.logits)]
     if len(over) > 1 and len(unmoved) == len(over):

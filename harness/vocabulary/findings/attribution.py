@@ -1,6 +1,6 @@
 """Findings about somebody else's engine: which part of it is wrong. Its metric has the codes ORC001 to ORC003."""
 
-from harness.vocabulary.findings.kind import ENGINE, ERROR, WARNING, FindingKind
+from harness.vocabulary.findings.kind import ENGINE, ERROR, NOTE, WARNING, FindingKind
 
 KINDS = (
     FindingKind(
@@ -50,5 +50,21 @@ KINDS = (
         ENGINE,
         "a number is wrong, and what was seen does not show why",
         "the runs behind it could not be told apart; compare one layer at a time",
+    ),
+    FindingKind(
+        "ATR007",
+        "attribution",
+        NOTE,
+        ENGINE,
+        "the engine's baseline of a score is the gap between the unpatched runs",
+        "both are usual; the results hold m(corrupted), and `baseline` in a declaration says which is meant",
+    ),
+    FindingKind(
+        "ATR008",
+        "attribution",
+        ERROR,
+        ENGINE,
+        "the engine refuses what it declares, or what the case states",
+        "narrow the declaration to what the engine does: metrics, components, positions, directions, architectures",
     ),
 )

@@ -49,7 +49,7 @@ MISTAKES = {
 }
 RIGHT = [
     "sound", "heads_only", "arrays", "logits_only", "logit_arrays", "logit_diff_only", "kl_only", "noising_only",
-    "grids_only",
+    "grids_only", "absolute_effects", "gap_baseline", "corrupted_baseline",
 ]  # fmt: skip
 QUICK = (
     "fractions", "complement", "last_for_all", "next_layer", "wrong_answer", "half_patched", "heads_only",

@@ -10,6 +10,8 @@ import mlx.core as mx
 import numpy as np
 from defects import tapping, widened
 
+from harness import Unsupported
+
 METRICS = ["l2", "mse", "cosine", "kl_divergence", "logit_diff", "log_prob"]
 DECLARED = {
     "units": "percent",
@@ -201,6 +203,63 @@ logit_arrays = engine(
     cell=logits_only.cell.__func__,
     reply=lambda self, found: as_logits(self, mx.array(as_array(found).astype(np.float32))),
 )
+
+
+def effect(self, measure, clean, corrupted, row):
+    return measure(clean, row) - measure(clean, corrupted)
+
+
+def with_baseline(of_ends, **facts):
+    """Return an engine of scores that reports a baseline made of m(clean) and m(corrupted)."""
+
+    def measure(self, metric, answers):
+        self.measured = Wide.measure(self, metric, answers)
+        return self.measured
+
+    def reply(self, found):
+        clean, corrupted = self.rows
+        baseline = of_ends(self.measured(clean, clean), self.measured(clean, corrupted))
+        return {"baseline": baseline, "recoveries": found}
+
+    declared = {**DECLARED, "metrics": ["logit_diff", "log_prob", "l2"], "components": ["mlp_out"], **facts}
+    return engine(harness=declared, measure=measure, reply=reply)
+
+
+absolute_effects = engine(harness={**DECLARED, "units": "absolute"}, cell=effect)
+absolute_for_fraction = engine(harness={**DECLARED, "units": "fraction"}, cell=effect)
+absolute_for_percent = engine(cell=effect)
+absolute_l2 = engine(harness={**DECLARED, "metrics": ["l2"]}, cell=effect)
+absolute_reversed = engine(cell=lambda *given: -effect(*given))
+fraction_for_absolute = engine(
+    harness={**DECLARED, "units": "absolute"},
+    recovery=lambda self, c, x, p: (p - x) / (c - x) if c != x else None,
+)
+gap_baseline = with_baseline(lambda clean, corrupted: clean - corrupted)
+corrupted_baseline = with_baseline(lambda clean, corrupted: corrupted)
+wrong_baseline = with_baseline(lambda clean, corrupted: 1.5 * corrupted)
+other_baseline = with_baseline(lambda clean, corrupted: corrupted, baseline="gap")
+
+
+def refusing(refused, **facts):
+    """Return an engine whose adapter does not do what `refused` says of a component and a metric."""
+
+    def call(self, model, clean, corrupted, component, layers, metric, positions, direction, answers):
+        if refused(component, metric):
+            raise Unsupported("this is not done here")
+        return Wide.__call__(self, model, clean, corrupted, component, layers, metric, positions, direction, answers)
+
+    few = {"components": ["mlp_out", "resid_post"], "metrics": ["l2", "kl_divergence"], **facts}
+    return engine(__call__=call, harness={**DECLARED, **few})
+
+
+refuses_a_pair = refusing(lambda component, metric: (component, metric) == ("resid_post", "kl_divergence"))
+refuses_a_metric = refusing(lambda component, metric: metric == "kl_divergence")
+refuses_a_component = refusing(lambda component, metric: component == "mlp_out")
+refuses_everything = refusing(lambda component, metric: True)
+refuses_its_own = refusing(lambda component, metric: True, architectures=["ll*"])
+of_another_architecture = refusing(lambda component, metric: False, architectures=["qwen*"])
+of_this_architecture = refusing(lambda component, metric: False, architectures=["qwen*", "llama"])
+of_one_component = refusing(lambda component, metric: False, components=["mlp_out"])
 
 fractions = recovery(lambda x: x / 100)
 hundredfold = recovery(lambda x: x * 100)
