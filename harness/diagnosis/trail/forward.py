@@ -1,4 +1,4 @@
-"""What can be wrong in a forward pass whose logits are finite: a hidden fault, an empty row, a norm."""
+"""What can be wrong in a forward pass in which everything is finite: an empty row, a norm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.outcome.nouns import DISAPPEARS, PROVEN, Place, PlacedFinding
+from harness.diagnosis.outcome.nouns import PROVEN, Place, PlacedFinding
 from harness.diagnosis.trail.flow import Trail
 from harness.diagnosis.trail.masks import UNTRACEABLE
 from harness.intercept import Tap, tapped
@@ -25,20 +25,6 @@ CANCELS = 1e-3
 ROUNDINGS = 16
 SHARE_LOST = 0.01
 """Share of a variance that a rounding of the squared mean must be, for cancellation to be the reason."""
-
-
-def hidden(trail: Trail) -> Iterator[PlacedFinding]:
-    """Yield where a value that is not finite disappears before the logits: they are numbers, and wrong ones."""
-    if not trail.hidden:
-        return
-    last = next((frame for frame in reversed(trail.frames) if frame.flow == DISAPPEARS and frame.module), None)
-    where = last.module if last else "the model"
-    yield PlacedFinding.of(
-        "DIA210",
-        f"what is not finite disappears in {where}: the logits of the {trail.run} run are finite all the same",
-        Place.of_module("forward", trail.run, where),
-        PROVEN,
-    )
 
 
 def silent_masks(trail: Trail) -> Iterator[PlacedFinding]:

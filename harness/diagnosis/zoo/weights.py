@@ -13,6 +13,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from harness.diagnosis.zoo.arithmetic import OVERFLOWING_GROUP
 from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, LAYERS, VOCAB, both, build, names_in
 from harness.diagnosis.zoo.surgery import at
@@ -158,6 +159,7 @@ FAULTS = (
         (
             *on("llama qwen3 gemma2 gpt2", _scale(float("nan")), "NaN", place=_SCALES, words=("{down}.scales",)),
             *on("llama qwen3", _scale(0.0), "zero", place=_SCALES, words=("{down}.scales",)),
+            *OVERFLOWING_GROUP,
         ),
     ),
     PlantedFault(
