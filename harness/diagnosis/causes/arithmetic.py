@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.causes.origin import Origin
-from harness.diagnosis.trail.operations import Operand, Operation
+from harness.diagnosis.trail.operations import Operand, Operation, Replay
 from harness.metrics.host import host_values
 from harness.metrics.layouts import LAYOUTS, layout_of
 
@@ -34,6 +34,9 @@ QUANTISED = ("quantized_matmul", "gather_qmm")
 SUMS = ("sum", "mean", "cumsum", "conv1d", "conv2d", "conv_general", *MATMULS)
 """Sums of products: the sum of the magnitudes of the terms bounds every partial sum."""
 SQUARES = ("var", "std", "norm")
+
+DEEP = 8
+"""Operations that are repeated in float64 one before the other: a variance, its root, and what is divided by it."""
 
 MOST_ELEMENTS = 1 << 28
 """Elements of operands that are widened; a larger operation is not called again."""
@@ -117,8 +120,6 @@ class Terms:
 
     @classmethod
     def of(cls, operation: Operation, element: int) -> Terms:
-        if operation.kept is None:
-            return cls(operation.name, ())
         values = [*_floats(operation)]
         if operation.name.startswith("r") and operation.name[1:] in _SIGNS and len(values) == 2:
             values.reverse()
@@ -175,7 +176,6 @@ def _largest(part: Values) -> str:
 
 def _floats(operation: Operation) -> list[Values]:
     """Return the operands that are floats, as float64; numbers among them."""
-    assert operation.kept is not None
     call, found = operation.kept.call, list[Values]()
     for value in (*call.args, *call.kwargs.values()):
         if isinstance(value, float | int) and not isinstance(value, bool):
@@ -195,7 +195,7 @@ def _at(values: Values, shape: tuple[int, ...], index: Any) -> Values:
 
 def _rows_of_a_product(operation: Operation, element: int) -> tuple[Values, Values] | None:
     """Return the row and the column whose product is an element of a matrix product."""
-    arrays = [array for array in operation.kept.arrays() if layout_of(array)] if operation.kept else []
+    arrays = [array for array in operation.kept.arrays() if layout_of(array)]
     a, b = (arrays[1], arrays[2]) if operation.name == "addmm" and len(arrays) == 3 else arrays[:2]
     if operation.name == "rmatmul":
         a, b = b, a
@@ -230,7 +230,6 @@ def _wide(operation: Operation, element: int, change: Callable[[mx.array], mx.ar
             return float(_OF_ONE[operation.name](_floats(operation)[0].reshape(-1)[element]))
     if operation.name in QUANTISED or operation.name == "dequantize":
         return _of_quantised(operation, element, change)
-    assert operation.kept is not None
     if sum(array.size for array in operation.kept.arrays()) > MOST_ELEMENTS:
         return None
 
@@ -252,10 +251,32 @@ def _of_rows(operation: Operation, element: int, change: Callable[[mx.array], mx
         if operation.name != "addmm":
             return float(a @ b)
         kept = operation.kept
-        assert kept is not None
         added = np.broadcast_to(host_values(kept.arrays()[0]), operation.result.shape).reshape(-1)[element]
         alpha, beta = (kept.call.kwargs.get(name, 1.0) for name in ("alpha", "beta"))
         return float(alpha * (a @ b) + beta * (abs(added) if change is mx.abs else added))
+
+
+def unrounded(replay: Replay, operation: Operation, depth: int = DEEP) -> mx.array:
+    """Return the result of an operation in float64, and so its operands and theirs, up to a depth."""
+
+    def wide(number: int, array: mx.array) -> mx.array:
+        made_by = operation.arrays[number].made_by
+        if layout_of(array) is None:
+            return array
+        return array.astype(mx.float64) if made_by is None or not depth else before(made_by)
+
+    def before(made_by: int) -> mx.array:
+        made = replay.operations[made_by]
+        # Of an operation with several results only the one that is not finite is kept.
+        return unrounded(replay, made, depth - 1) if _widens(made) else made.kept.result.astype(mx.float64)
+
+    with mx.stream(mx.cpu):
+        return wide(0, operation.kept.arrays()[0]) if operation.name == "astype" else operation.kept.again(wide)
+
+
+def _widens(operation: Operation) -> bool:
+    narrow = operation.name in ("split", "setitem", "dequantize", *QUANTISED)
+    return not narrow and sum(array.size for array in operation.kept.arrays()) <= MOST_ELEMENTS
 
 
 @dataclass(frozen=True)
@@ -279,7 +300,6 @@ def weights_of(operation: Operation) -> tuple[Values, list[Any]]:
     The codes are those that MLX gives for scales of 1 and biases of 0, so only the affine mode is known.
     """
     kept = operation.kept
-    assert kept is not None
     call = kept.call
     codes, *rest = call.args[0 if operation.name == "dequantize" else 1 :]
     named = dict(zip(("scales", "biases"), rest, strict=False)) | call.kwargs
@@ -313,7 +333,6 @@ def _of_quantised(operation: Operation, element: int, change: Callable[[mx.array
     if operation.name == "dequantize":
         return float(weights.reshape(-1)[element])
     kept = operation.kept
-    assert kept is not None
     if operation.name == "gather_qmm":
         raise ValueError("a product of gathered experts")
     x = host_values(kept.call.args[0])
@@ -345,7 +364,6 @@ def _terms(operation: Operation) -> float:
 def _largest_score(operation: Operation) -> float:
     """Return the largest product of queries and keys, scaled as the kernel does before it multiplies."""
     kept = operation.kept
-    assert kept is not None
     q, k = (host_values(array) for array in kept.arrays()[:2])
     k = k.repeat(q.shape[1] // k.shape[1], axis=1)
     return float(np.abs(q @ k.swapaxes(-1, -2)).max() * abs(kept.call.kwargs.get("scale", 1.0)))

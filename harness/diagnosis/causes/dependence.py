@@ -29,8 +29,10 @@ def _on_earlier_forwards(facts: Facts, earlier: Sequence[Trail]) -> tuple[str, d
             text = f"the first forward of the {before.run} prompt is finite, and the same prompt now is not: "
             return f"{text}the module keeps something from one forward to the next", {"depends_on": "earlier forwards"}
     if facts.origin is None and facts.replay.returned and not any(_bad_tokens(each) for each in facts.replay.returned):
-        text = "the same prompt, repeated, is finite there: the module is not a function of its input"
-        return text, {"depends_on": "earlier forwards"}
+        if trail(facts.root, facts.trail.ids, facts.trail.run).suspect is None:
+            text = "the same prompt, repeated, is finite there: the module is not a function of its input"
+            return text, {"depends_on": "earlier forwards"}
+        return "it is finite there when nothing is compiled: what the model compiles is wrong, or its compiler is", {}
     return None
 
 

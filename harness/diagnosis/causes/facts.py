@@ -96,8 +96,8 @@ def _run_without(facts: Facts, run: Trail | None = None) -> Trail:
 
 
 def _healing(facts: Facts) -> Tap:
-    kept = facts.guilty.kept if facts.guilty else None
-    assert kept is not None
+    assert facts.origin is not None
+    kept = facts.origin.operation.kept
     calls = [0]
 
     def handler(inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -29,7 +29,8 @@ def hidden(root: Any, trail: Trail) -> Iterator[PlacedFinding]:
     where = frame.module or "the model"
     yield PlacedFinding.of(
         "DIA210",
-        f"what is not finite in {at(trail.suspect)} disappears in {where}{by}: the logits of the {trail.run} run are finite all the same",
+        f"what is not finite in {at(trail.suspect)} disappears in {where}{by}: the logits "
+        f"of the {trail.run} run are finite all the same",
         Place.of_module("forward", trail.run, where),
         PROVEN,
         operations=list(dict.fromkeys(each.name for each in found)),

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.diagnosis.causes.arithmetic import ADDS, DIVIDES, INVALID, lost_scalar, size_of
+import mlx.core as mx
+
+from harness.diagnosis.causes.arithmetic import ADDS, DEEP, DIVIDES, INVALID, lost_scalar, size_of, unrounded
 from harness.diagnosis.causes.evidence import placed
 from harness.diagnosis.causes.facts import Facts
 from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, PlacedFinding
@@ -14,8 +16,6 @@ from harness.diagnosis.trail.operations import Operation
 from harness.metrics.layouts import LAYOUTS
 
 _SUBTRACTS = ("sub", "rsub", "isub", "subtract")
-_DEEP = 4
-"""Operations between a number that is lost and the one that has no value: a root, a cast, a product."""
 
 
 def of_an_empty_row(facts: Facts) -> bool:
@@ -89,40 +89,48 @@ def _rows(facts: Facts) -> Sequence[int]:
 
 
 def _epsilon(facts: Facts) -> tuple[float, str] | None:
+    """Return the number that is added and lost, and the dtype that cannot hold it, where it is what was missing."""
     guilty = facts.guilty
-    if (
-        facts.verdict.kind != INVALID
-        or guilty is None
-        or guilty.name not in (*DIVIDES, "log")
-        or of_an_empty_row(facts)
-    ):
+    if facts.verdict.kind != INVALID or guilty is None or guilty.empty_rows:
         return None
     behind = list(_behind(facts, guilty))
-    if lost := next(filter(None, map(lost_scalar, behind)), None):
-        return lost
+    if _is_rounding(facts):
+        return next(filter(None, map(lost_scalar, behind)), None)
+    # An epsilon that was made an array of the dtype is 0 before it is added.
     eps = _attribute(facts.root, facts.suspect.module, ("eps", "epsilon", "variance_epsilon"))
     dtype = guilty.result.dtype
-    added = any(operation.name in ADDS and "number" not in _dtypes(operation) for operation in behind)
-    if isinstance(eps, float) and added and dtype in LAYOUTS and 0 < eps <= LAYOUTS[dtype].smallest / 2:
+    added = any(each.name in ADDS and any(size_of(operand) == 0 for operand in each.operands) for each in behind)
+    divides = guilty.name in (*DIVIDES, "log")
+    if divides and added and isinstance(eps, float) and dtype in LAYOUTS and 0 < eps <= LAYOUTS[dtype].smallest / 2:
         return eps, dtype
     return None
 
 
 def _cancelled(facts: Facts) -> Operation | None:
-    """Return the subtraction behind a root or a logarithm that leaves less than its dtype resolves."""
+    """Return the subtraction before an operation that has a value when both are done in float64."""
     guilty = facts.guilty
-    if facts.verdict.kind != INVALID or guilty is None or guilty.name not in ("sqrt", "log", *DIVIDES):
+    if facts.verdict.kind != INVALID or guilty is None or guilty.empty_rows or not _is_rounding(facts):
         return None
     for operation in _behind(facts, guilty):
         dtype, sizes = operation.result.dtype, [size_of(operand) for operand in operation.operands]
-        if operation.name not in _SUBTRACTS or dtype not in LAYOUTS or not sizes:
+        if operation.name not in _SUBTRACTS or dtype not in LAYOUTS or not sizes or not max(sizes):
             continue
-        if 0 < size_of(operation.result) < max(sizes) * 2.0 ** (5 - LAYOUTS[dtype].mantissa):
+        if size_of(operation.result) < max(sizes) * 2.0 ** (5 - LAYOUTS[dtype].mantissa):
             return operation
     return None
 
 
-def _behind(facts: Facts, operation: Operation, depth: int = _DEEP) -> Iterator[Operation]:
+def _is_rounding(facts: Facts) -> bool:
+    """Whether the operation has a value where what it is given is computed in float64 as well."""
+    assert facts.origin is not None
+    try:
+        value = unrounded(facts.replay, facts.origin.operation).reshape(-1)[facts.origin.element]
+        return bool(mx.isfinite(value).item())
+    except (ValueError, RuntimeError, TypeError, IndexError):
+        return False
+
+
+def _behind(facts: Facts, operation: Operation, depth: int = DEEP) -> Iterator[Operation]:
     """Yield the operations that an operation's operands come from, up to a depth."""
     for operand in operation.operands if depth else ():
         if operand.made_by is not None:

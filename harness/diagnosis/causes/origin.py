@@ -59,16 +59,12 @@ def hiders(replay: Replay) -> list[Operation]:
 
 
 def _earliest(replay: Replay) -> Origin | None:
-    bad = [each for each in replay.operations if not each.result.finite]
-    for operations in ([each for each in bad if each.result.hard], bad):
-        for operation in operations:
-            if not any(operand.hard if operation.result.hard else not operand.finite for operand in operation.operands):
-                return _back(
-                    replay, replay.operations.index(operation), _first(_result(operation), operation.result.hard)
-                )
-        if operations:
-            first = operations[0]
-            return Origin(first, _first(_result(first), first.result.hard) or 0, True)
+    bad = [i for i, each in enumerate(replay.operations) if not each.result.finite]
+    for found in ([i for i in bad if replay.operations[i].result.hard], bad):
+        if found:
+            maker = next((i for i in found if replay.operations[i].made_here), found[0])
+            made = replay.operations[maker]
+            return _back(replay, maker, _first(made.kept.result, made.result.hard))
     return None
 
 
@@ -83,9 +79,12 @@ def _back(replay: Replay, maker: int, element: int | None) -> Origin:
             brought = not operation.made_here and any(o.number is not None and not o.finite for o in operation.operands)
             return _or(of_a_mask, Origin(operation, element, brought))
         number, other = fed
-        if _value(_result(operation), element) != -np.inf and _value(_arrays(operation)[number], other) == -np.inf:
+        if (
+            _value(operation.kept.result, element) != -np.inf
+            and _value(operation.kept.arrays()[number], other) == -np.inf
+        ):
             of_a_mask = Origin(operation, element, False)
-        made_by = [operand for operand in operation.operands if operand.number is None][number].made_by
+        made_by = operation.arrays[number].made_by
         if made_by is None:
             return _or(of_a_mask, Origin(operation, element, True))
         operation, element = replay.operations[made_by], other
@@ -98,10 +97,10 @@ def _or(of_a_mask: Origin | None, origin: Origin) -> Origin:
 def _behind_the_row(replay: Replay, operation: Operation, element: int) -> Origin:
     """An empty row is the mask's, unless a score of it left the range."""
     here = Origin(operation, element, False)
-    scores = next(operand for operand in operation.operands if operand.number is None)
+    scores = operation.arrays[0]
     if operation.name != "softmax" or scores.made_by is None:
         return here
-    values = host_values(_arrays(operation)[0])
+    values = host_values(operation.kept.arrays()[0])
     row = np.flatnonzero(np.isneginf(values).reshape(-1, values.shape[-1])[element // values.shape[-1]])
     for column in row[:64]:
         at = element // values.shape[-1] * values.shape[-1] + int(column)
@@ -113,7 +112,7 @@ def _behind_the_row(replay: Replay, operation: Operation, element: int) -> Origi
 
 def _feeding(operation: Operation, element: int) -> tuple[int, int] | None:
     """Return the array and the element of it that alone keep an element of the result from being finite, or None."""
-    arrays = _arrays(operation)
+    arrays = operation.kept.arrays()
     bad = {i: found for i, array in enumerate(arrays) if (found := _bad(array)).size}
     if not bad or not _finite(operation, element, bad, {}):
         return None
@@ -151,23 +150,12 @@ def _finite(operation: Operation, element: int, bad: dict[int, Elements], left: 
         flat[mx.array(healed)] = 1
         return flat.reshape(array.shape)
 
-    assert operation.kept is not None
     return bool(np.isfinite(_value(operation.kept.again(change), element)))
 
 
 def _age(operation: Operation, number: int) -> int:
-    made_by = [operand for operand in operation.operands if operand.number is None][number].made_by
+    made_by = operation.arrays[number].made_by
     return -1 if made_by is None else made_by
-
-
-def _arrays(operation: Operation) -> list[mx.array]:
-    assert operation.kept is not None
-    return operation.kept.arrays()
-
-
-def _result(operation: Operation) -> mx.array:
-    assert operation.kept is not None
-    return operation.kept.result
 
 
 def _bad(array: mx.array) -> Elements:

@@ -48,7 +48,7 @@ _NOT_OPERATIONS = (
 
 
 MOST_HELD = 1 << 30
-"""Bytes of operands and results that a replay keeps: what follows is not recorded."""
+"""Bytes of results that a replay keeps: what follows is not recorded."""
 
 
 @dataclass(frozen=True)
@@ -95,19 +95,21 @@ class Operand:
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation: its name, where it is written, its operands and its result.
-
-    `kept` is None where operands and result are finite.
-    """
+    """One operation: its name, where it is written, its operands and its result."""
 
     name: str
     source: str
     text: str
     operands: tuple[Operand, ...]
     result: Operand
+    kept: Kept = field(repr=False, compare=False)
     empty_rows: tuple[int, ...] = ()
     """Rows of the operand in which everything is -inf, for a softmax; queries without a key, for fused attention."""
-    kept: Kept | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def arrays(self) -> list[Operand]:
+        """The operands that are no numbers, in the order of `kept.arrays()`."""
+        return [operand for operand in self.operands if operand.number is None]
 
     @property
     def made_here(self) -> bool:
@@ -127,7 +129,7 @@ class Kept:
     result: mx.array
 
     def arrays(self) -> list[mx.array]:
-        """Return the arrays that went in, in the order of `Operation.operands` that are no numbers."""
+        """Return the arrays that went in, in the order of `Operation.arrays`."""
         return [array for value in (*self.call.args, *self.call.kwargs.values()) for _, array in arrays("", value)]
 
     def again(self, change: Callable[[int, mx.array], mx.array]) -> mx.array:
@@ -201,8 +203,8 @@ def replay(
     return found
 
 
-def _same_bits(kept: Kept | None, array: mx.array) -> bool:
-    if kept is None or kept.result.shape != array.shape or kept.result.dtype != array.dtype:
+def _same_bits(kept: Kept, array: mx.array) -> bool:
+    if kept.result.shape != array.shape or kept.result.dtype != array.dtype:
         return False
     return bool((host_bits(kept.result) == host_bits(array)).all())
 
@@ -290,15 +292,12 @@ def _note(found: Replay, call: Call, out: Any) -> None:
 
 
 def _add(found: Replay, call: Call, operands: tuple[Operand, ...], seen: Operand, part: int, result: mx.array) -> None:
-    kept = None
-    if not (seen.finite and all(operand.finite for operand in operands)):
-        kept = Kept(call, found.times[call.name, call.source], part, mx.array(result))
-        found.held += sum(array.nbytes for array in kept.arrays())
+    kept = Kept(call, found.times[call.name, call.source], part, mx.array(result))
     found.held += result.nbytes
     found.handles.append(result)
     found.made[id(result)] = len(found.operations)
     empty = () if seen.finite else _empty_rows(call)
-    found.operations.append(Operation(call.name.strip("_"), call.source, call.text, operands, seen, empty, kept))
+    found.operations.append(Operation(call.name.strip("_"), call.source, call.text, operands, seen, kept, empty))
 
 
 def _operands(found: Replay, call: Call) -> Iterator[Operand]:
