@@ -390,3 +390,43 @@ def test_an_operation_in_place_and_one_through_a_view_are_followed():
 def test_methods_that_a_model_calls_on_a_module_are_in_the_trail():
     found = trail(build("gemma2").module, CLEAN, "clean")
     assert [frame.module for frame in found.frames if frame.method == "as_linear"] == ["model.embed_tokens"]
+
+
+def test_a_norm_that_squares_in_half_precision_and_returns_zero_is_named_though_all_is_finite():
+    def by_hand(own, x):
+        return x * mx.rsqrt(mx.mean(x * x, axis=-1, keepdims=True) + 1e-5)
+
+    for large, found in ((300, ["DIA214"]), (3, [])):
+        model = changed(f"{BLOCK}.input_layernorm", by_hand)
+        behave(module_of(model, "model.embed_tokens"), lambda own, ids, size=large: own(ids) + size)
+        diagnosed = on(model)
+        assert [each.code for each in diagnosed.findings] == found
+        assert all(each.place.module == f"{BLOCK}.input_layernorm" for each in diagnosed.findings)
+
+
+def test_an_embedding_that_leaves_the_dtype_that_was_asked_for():
+    model = changed("model.embed_tokens", lambda own, ids: own(ids).astype(mx.float32), "float32")
+    assert [(each.code, each.place.module) for each in on(model, dtype="float16").findings] == [
+        ("DIA217", "model.embed_tokens")
+    ]
+
+
+def test_a_denominator_that_was_rounded_to_zero_is_told_from_one_that_is_zero():
+    rounded = changed(MLP, lambda own, x: own(x) + 1e-6 / mx.square(mx.full(x.shape, 1e-5, x.dtype)))
+    zero = changed(MLP, lambda own, x: own(x) + 1e-6 / mx.square(x * 0))
+    assert "rounded one to 0" in on(rounded).cause.message
+    assert "float32" in on(rounded).cause.hint
+    assert "rounded" not in on(zero).cause.message
+
+
+@pytest.mark.parametrize(
+    ("hide", "named"),
+    [(lambda gate: gate > 0, "gt"), (lambda gate: mx.minimum(gate, 4), "minimum"), (mx.isnan, ""),
+     (lambda gate: mx.round(gate).astype(mx.uint8), "astype")],
+    ids=["a comparison", "a minimum", "a function that was bound before", "a conversion"],
+)  # fmt: skip
+def test_what_hides_a_value_is_named_where_it_is_seen(hide, named):
+    with arithmetic.hiding(hide, float("inf"))("llama") as arguments:
+        found = diagnose(**arguments)
+    (hidden,) = {each.message for each in found.findings if each.code == "DIA210" and "clean" in each.message}
+    assert f"`{named}`" in hidden if named else "where" not in hidden

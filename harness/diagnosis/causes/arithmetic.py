@@ -271,7 +271,10 @@ def unrounded(replay: Replay, operation: Operation, depth: int = DEEP) -> mx.arr
         return unrounded(replay, made, depth - 1) if _widens(made) else made.kept.result.astype(mx.float64)
 
     with mx.stream(mx.cpu):
-        return wide(0, operation.kept.arrays()[0]) if operation.name == "astype" else operation.kept.again(wide)
+        if operation.name == "astype":
+            return wide(0, operation.kept.arrays()[0])
+        out = operation.kept.again(wide)
+        return out.astype(mx.float64) if layout_of(out) else out
 
 
 def _widens(operation: Operation) -> bool:

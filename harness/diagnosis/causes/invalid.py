@@ -73,8 +73,12 @@ def difference(facts: Facts) -> PlacedFinding:
 def no_value(facts: Facts) -> PlacedFinding:
     guilty = facts.guilty
     assert guilty is not None
-    where = f"`{guilty.name}` in `{guilty.text}` ({guilty.source})"
-    return placed(facts, "DIA215", f"{where} has no value: {facts.verdict.text}", arithmetic=facts.verdict.text)
+    said = f"`{guilty.name}` in `{guilty.text}` ({guilty.source}) has no value: {facts.verdict.text}"
+    remedy = None
+    if _is_rounding(facts):
+        said += f"; it has one where float64 computes the operands as well: {guilty.result.dtype} rounded one to 0"
+        remedy = f"compute what `{guilty.name}` is given in float32"
+    return placed(facts, "DIA215", said, remedy=remedy, arithmetic=facts.verdict.text)
 
 
 def _rows(facts: Facts) -> Sequence[int]:

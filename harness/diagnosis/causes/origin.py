@@ -24,8 +24,9 @@ Elements = npt.NDArray[np.int64]
 _LOOKS = (
     "isnan", "isinf", "isfinite", "isneginf", "isposinf", "any", "all", "equal", "not_equal", "greater", "less",
     "greater_equal", "less_equal", "array_equal", "allclose", "stop_gradient", "zeros_like", "ones_like", "full_like",
+    "eq", "ne", "gt", "ge", "lt", "le",
 )  # fmt: skip
-"""Operations that look at a value, and leave it to others to do something about it."""
+"""Operations that look at a value, and mostly leave it to others to do something about it."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ def origin_of(replay: Replay) -> Origin | None:
 
 def hiders(replay: Replay) -> list[Operation]:
     """Return the operations that are given what is not finite and return finite numbers, integers or truth values."""
-    found = [each for each in replay.operations if each.result.finite and each.name not in _LOOKS]
-    return [each for each in found if any(not operand.finite and not operand.number for operand in each.operands)]
+    found = [each for each in replay.operations if each.result.finite and any(not o.finite for o in each.arrays)]
+    return [each for each in found if each.name not in _LOOKS] or found
 
 
 def _earliest(replay: Replay) -> Origin | None:

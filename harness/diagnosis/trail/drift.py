@@ -24,6 +24,7 @@ def drifting(trail: Trail, asked: str | None) -> Iterator[PlacedFinding]:
     """
     frame = next(iter(_odd(trail)), None)
     if frame is None:
+        yield from _embedded(trail, asked)
         return
     name = frame.module
     after = _residual_after(trail, frame)
@@ -39,6 +40,16 @@ def drifting(trail: Trail, asked: str | None) -> Iterator[PlacedFinding]:
         given=frame.given,
         residual_from=after,
     )
+
+
+def _embedded(trail: Trail, asked: str | None) -> Iterator[PlacedFinding]:
+    """Yield the embedding that looks its rows up in the dtype that was asked for and returns them in another."""
+    for frame in trail.frames:
+        if asked and "mbedding" in frame.kind and not frame.given and frame.dtype in LAYOUTS and frame.dtype != asked:
+            said = f"{frame.module} returns {frame.dtype}, and {asked} was asked for"
+            place = Place.of_module("forward", trail.run, frame.module)
+            yield PlacedFinding.of("DIA217", said, place, PROVEN, dtype=frame.dtype, given=asked)
+            return
 
 
 def _odd(trail: Trail) -> Iterator[Frame]:

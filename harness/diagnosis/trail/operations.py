@@ -29,7 +29,7 @@ from harness.metrics.layouts import dtype_name, layout_of
 from harness.vocabulary import RowSummary
 
 _OPERATORS = (
-    "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul",
+    "eq", "ne", "lt", "le", "gt", "ge", "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul",
 )  # fmt: skip
 _METHODS = (
     "__neg__", "__abs__", "abs", "all", "any", "argmax", "argmin", "astype", "cos", "cummax", "cummin", "cumprod",
