@@ -18,6 +18,7 @@ from harness.diagnosis.causes.origin import origin_of
 from harness.diagnosis.trail.flow import trail
 from harness.diagnosis.trail.operations import replay
 from harness.diagnosis.zoo import ZOO, arithmetic
+from harness.diagnosis.zoo.clean import subjects
 
 MLP, ATTENTION, BLOCK = "model.layers.1.mlp", "model.layers.1.self_attn", "model.layers.1"
 
@@ -173,23 +174,12 @@ def test_one_rule_at_most_applies(code, monkeypatch):
             assert len(named) <= 1
 
 
-SOUND = {
-    "scaled first": (ATTENTION, arithmetic.scores(scale_first=True), "float16"),
-    "maximum subtracted": (MLP, arithmetic.routed(subtract=True), "bfloat16"),
-    "a small rotation": (ATTENTION, arithmetic.rotated(1e4), "float16"),
-    "a guard that leaves something": (MLP, arithmetic.guarded(sound=True), "float16"),
-    "a sink that leaves something": (ATTENTION, arithmetic.tiled(sound=True), "float32"),
-    "a positive root": (MLP, arithmetic.rooted(1.0), "bfloat16"),
-    "a least value": (MLP, arithmetic.logged(1e-3), "float16"),
-    "a position that is finite": (MLP, arithmetic.from_position(4, 1.5), "float16"),
-}
-
-
-@pytest.mark.parametrize("name", SOUND)
-def test_the_sound_twin_is_left_alone(name):
-    path, call, dtype = SOUND[name]
-    for architecture in ("llama", "qwen3"):
-        assert on(changed(path, call, dtype, architecture)).findings == ()
+@pytest.mark.parametrize("name", arithmetic.TWINS)
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_the_sound_twin_is_left_alone(name, architecture):
+    (twin,) = (each for each in subjects() if each.name == f"{architecture}, {name}")
+    arguments = twin.arguments()
+    assert diagnose(arguments["model"], prompt=arguments["clean"]).findings == ()
 
 
 # -- what is said ------------------------------------------------------------------------------------------------------

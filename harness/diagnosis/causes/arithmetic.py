@@ -327,8 +327,8 @@ def group_beyond(operation: Operation, limit: float) -> Group | None:
     if flat[row, column] < limit:
         return None
     group = column * scales.shape[-1] // weights.shape[-1]
-    parts = (float(each.reshape(-1, each.shape[-1])[row, group]) for each in (scales, biases))
-    return Group(row, group, *parts, float(flat[row, column]))
+    scale, bias = (float(each.reshape(-1, each.shape[-1])[row, group]) for each in (scales, biases))
+    return Group(row, group, scale, bias, float(flat[row, column]))
 
 
 def _of_quantised(operation: Operation, element: int, change: Callable[[mx.array], mx.array]) -> Any:

@@ -1,7 +1,7 @@
 """Arithmetic that leaves the range of a dtype or has no value, what hides it, and what it depends on.
 
-Each is written as models of several libraries write it, in one module of a sound model; `None` as the fault gives the
-clean twin, in which the same code computes what fits.
+Each is written as models of several libraries write it, in one module of a sound model. `TWINS` are the same code where
+it computes what fits.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from harness.diagnosis.outcome.nouns import SUSPECTED
 from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, DIMENSION, TOKEN, alone, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, behave, change_output, put
@@ -42,7 +43,7 @@ def in_part(part: str, built: DType, call: Callable[..., Any], more: Callable[..
 def scores(scale_first: bool) -> Callable[..., Any]:
     """Attention that is written out; it scales the scores after the product, or the queries before."""
 
-    def attention(own: Any, x: mx.array, *args: Any, **kwargs: Any) -> mx.array:
+    def attention(own: Any, x: mx.array, *args: Any, **kwargs: Any) -> Any:
         large = x / mx.abs(x).max() * LARGE
         before, after = (1 / 64, 1.0) if scale_first else (1.0, 1 / 64)
         return mx.softmax((large * before) @ large.swapaxes(-1, -2) * after, axis=-1) @ x
@@ -53,7 +54,7 @@ def scores(scale_first: bool) -> Callable[..., Any]:
 def routed(subtract: bool) -> Callable[..., Any]:
     """A router that takes the exponentials itself, with or without the maximum subtracted."""
 
-    def mlp(own: Any, x: mx.array) -> mx.array:
+    def mlp(own: Any, x: mx.array) -> Any:
         logits = mx.broadcast_to(mx.array([1.0, 12.0, 3.0, 100.0 if x.dtype != mx.float16 else 5.0], x.dtype),
                                  (*x.shape[:-1], 4))  # fmt: skip
         weights = mx.exp(logits - logits.max(axis=-1, keepdims=True) if subtract else logits)
@@ -65,7 +66,7 @@ def routed(subtract: bool) -> Callable[..., Any]:
 def rotated(size: float) -> Callable[..., Any]:
     """Values of a size, rotated by hand before they are projected: a corner of a square lies beyond its sides."""
 
-    def values(own: Any, x: mx.array, *args: Any, **kwargs: Any) -> mx.array:
+    def values(own: Any, x: mx.array, *args: Any, **kwargs: Any) -> Any:
         half = x.shape[-1] // 2
         a = b = mx.sign(x[..., :half]) * size + size
         angle = mx.arange(x.shape[-2])[:, None] * 0.25
@@ -98,7 +99,7 @@ def _group(architecture: str) -> Iterator[Arguments]:
 def guarded(sound: bool) -> Callable[..., Any]:
     """Weights of which every one that overflows is put to zero, and then divided by their sum, which may be 0."""
 
-    def mlp(own: Any, x: mx.array) -> mx.array:
+    def mlp(own: Any, x: mx.array) -> Any:
         logits = mx.broadcast_to(mx.array([1.0 if sound else 200.0, 200.0], x.dtype), (*x.shape[:-1], 2))
         weights = mx.where(logits > 11, mx.array(0, x.dtype), mx.exp(logits))
         return own(x) * (weights / weights.sum(axis=-1, keepdims=True))[..., :1]
@@ -109,7 +110,7 @@ def guarded(sound: bool) -> Callable[..., Any]:
 def tiled(sound: bool) -> Callable[..., Any]:
     """A softmax with a sink whose exponential is capped: where every score underflows nothing is left to divide by."""
 
-    def attention(own: Any, x: mx.array, *args: Any, **kwargs: Any) -> mx.array:
+    def attention(own: Any, x: mx.array, *args: Any, **kwargs: Any) -> Any:
         scores = mx.full((1, x.shape[1], x.shape[1]), -2.0 if sound else -200.0, x.dtype)
         sink = mx.minimum(mx.exp(mx.array(200.0, x.dtype)), mx.array(0.0, x.dtype))
         shares = mx.exp(scores)
@@ -125,7 +126,7 @@ def rooted(sign: float) -> Callable[..., Any]:
 def logged(least: float) -> Callable[..., Any]:
     """The entropy of shares of which some are 0, without and with a least value."""
 
-    def mlp(own: Any, x: mx.array) -> mx.array:
+    def mlp(own: Any, x: mx.array) -> Any:
         shares = mx.maximum(mx.sign(x), least)
         return own(x) + 1e-3 * (shares * mx.log(shares)).sum(axis=-1, keepdims=True)
 
@@ -171,7 +172,7 @@ def _best(gate: mx.array) -> mx.array:
 
 
 def from_position(first: int, value: float = float("nan")) -> Callable[..., Any]:
-    def mlp(own: Any, x: mx.array) -> mx.array:
+    def mlp(own: Any, x: mx.array) -> Any:
         return own(x) * mx.where(mx.arange(x.shape[1])[:, None] >= first, value, 1.0).astype(x.dtype)
 
     return mlp
@@ -183,7 +184,7 @@ def _second_call(architecture: str) -> Iterator[Arguments]:
     model, calls = build(architecture), [0]
     layers = model.module.layers
 
-    def mlp(own: Any, x: mx.array) -> mx.array:
+    def mlp(own: Any, x: mx.array) -> Any:
         calls[0] += 1
         return own(x) * (1.0 if calls[0] % 2 else float("nan"))
 
@@ -196,7 +197,7 @@ def _second_call(architecture: str) -> Iterator[Arguments]:
 def _second_forward(architecture: str) -> Iterator[Arguments]:
     model, calls = build(architecture), [0]
 
-    def mlp(own: Any, x: mx.array) -> mx.array:
+    def mlp(own: Any, x: mx.array) -> Any:
         calls[0] += 1
         return own(x) * (1.0 if calls[0] == 1 else float("nan"))
 
@@ -207,10 +208,21 @@ def _second_forward(architecture: str) -> Iterator[Arguments]:
 # -- drift -------------------------------------------------------------------------------------------------------------
 
 
-def widening(own: Any, x: mx.array, *args: Any, **kwargs: Any) -> mx.array:
-    out: mx.array = own(x, *args, **kwargs) * mx.array(1.0, mx.float32)
-    return out
+def widening(own: Any, x: mx.array, *args: Any, **kwargs: Any) -> Any:
+    return own(x, *args, **kwargs) * mx.array(1.0, mx.float32)
 
+
+TWINS: Mapping[str, tuple[str, DType, Callable[..., Any]]] = {
+    "scaled first": ("attention", "float16", scores(scale_first=True)),
+    "maximum subtracted": ("mlp", "bfloat16", routed(subtract=True)),
+    "a small rotation": ("attention", "float16", rotated(1e4)),
+    "a guard that leaves something": ("mlp", "float16", guarded(sound=True)),
+    "a sink that leaves something": ("attention", "float32", tiled(sound=True)),
+    "a positive root": ("mlp", "bfloat16", rooted(1.0)),
+    "a least value": ("mlp", "float16", logged(1e-3)),
+    "a position that is finite": ("mlp", "float16", from_position(4, 1.5)),
+}
+"""Name -> the part, the dtype and the sound code that stands for it."""
 
 _MLP = {"run": "clean", "module": "{mlp}", "layer": BLOCK}
 _ATTENTION = {"run": "clean", "module": "{attention}", "layer": BLOCK}
@@ -276,10 +288,11 @@ FAULTS = (
         "the position, or which call of the module is the first that is not finite",
         (
             *on(_TWO, in_part("mlp", "float16", from_position(4)), "position", place={**_MLP, "token": 4},
-                words=("from token 4 on",)),
-            *on(_TWO, _second_call, "second call", place={"run": "clean"}, words=("the first call",)),
+                words=("from token 4 on",), confidence=SUSPECTED),
+            *on(_TWO, _second_call, "second call", place={"run": "clean"}, words=("the first call",),
+                confidence=SUSPECTED),
             *on(_TWO, _second_forward, "second forward", place={**_MLP, "run": "corrupted"},
-                words=("the first forward",)),
+                words=("the first forward",), confidence=SUSPECTED),
         ),
     ),
 )  # fmt: skip
