@@ -126,7 +126,8 @@ def _document(trials: Sequence[Trial], alarms: Sequence[str] | None) -> dict[str
     plantings = [
         {
             "fault": trial.fault, "architecture": trial.planting.architecture, "variant": trial.planting.variant,
-            "place": trial.place, "cause": trial.cause, "evidence": trial.evidence, "said": trial.said,
+            "place": trial.place, "cause": trial.cause, "proven": trial.proven,
+            "evidence": trial.evidence, "said": trial.said,
         }
         for trial in trials
     ]  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 from harness.diagnosis import comparisons, reference
 from harness.diagnosis import environment as environment_step
 from harness.diagnosis.causes.cause import cause_of
+from harness.diagnosis.causes.hidden import hidden
 from harness.diagnosis.engine import metric as metric_step
 from harness.diagnosis.engine import patched as patched_step
 from harness.diagnosis.engine import recovery as recovery_step
@@ -19,8 +20,9 @@ from harness.diagnosis.engine.asked import Asked, EngineRaised, ask
 from harness.diagnosis.outcome.diagnosis import Diagnosis, StepLog
 from harness.diagnosis.outcome.nouns import Frame, PlacedFinding
 from harness.diagnosis.subject import ModelUnderTest, cast_to, subject_of, tokens_of
+from harness.diagnosis.trail.drift import drifting
 from harness.diagnosis.trail.flow import Trail, trail
-from harness.diagnosis.trail.forward import hidden, silent_masks, silent_norms
+from harness.diagnosis.trail.forward import silent_masks, silent_norms
 from harness.diagnosis.trail.shadow import shadow
 from harness.diagnosis.weights import storage
 from harness.engines import engine_of
@@ -149,7 +151,7 @@ def _forward(so_far: Examination) -> bool:
     for run, tokens in so_far.prompts.items():
         each = so_far.trails[run] = _trail(so_far.model, tokens, run)
         so_far.frames += each.frames
-        so_far.log.add("forward", _about_the_run(so_far.model.module, each), f"{run}: {_forward_summary(each)}")
+        so_far.log.add("forward", _about_the_run(so_far, each), f"{run}: {_forward_summary(each)}")
     if dropped := reference.ignored(so_far.model, max(len(tokens.ids) for tokens in so_far.prompts.values())):
         so_far.log.add("forward", dropped, f"of config.json is ignored: {', '.join(map(_key, dropped))}")
     return True
@@ -159,10 +161,11 @@ def _key(found: PlacedFinding) -> str:
     return str(found.evidence["key"])
 
 
-def _about_the_run(root: Any, each: Trail) -> list[PlacedFinding]:
+def _about_the_run(so_far: Examination, each: Trail) -> list[PlacedFinding]:
+    root, earlier = so_far.model.module, [other for other in so_far.trails.values() if other is not each]
     if each.suspect is not None:
-        return [cause_of(root, each), *hidden(each)]
-    return [*silent_masks(each), *silent_norms(root, each)]
+        return [cause_of(root, each, earlier), *hidden(root, each)]
+    return [*silent_masks(each), *silent_norms(root, each), *drifting(each, so_far.request.dtype)]
 
 
 def _prompts(so_far: Examination) -> dict[str, Tokens]:

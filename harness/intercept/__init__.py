@@ -10,9 +10,11 @@ from harness.intercept.capture import (
     slice_of,
 )
 from harness.intercept.hookpoints import HookPoint, resolve, resolve_layers
+from harness.intercept.swap import CALL
 from harness.intercept.taps import Tap, output_changed, tapped
 
 __all__ = [
+    "CALL",
     "HookPoint",
     "Recording",
     "Tap",

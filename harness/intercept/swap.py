@@ -15,15 +15,20 @@ from typing import Any
 from harness.intercept.interrupts import deferred
 from harness.vocabulary.errors import TapError
 
+CALL = "__call__"
 Handler = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 """Called instead of the module with (the module's own call, args, kwargs); returns what the caller gets."""
 
 
 @contextmanager
 def exchanged(
-    root: Any, handlers: Iterable[tuple[Any, Handler]], *, sweep: bool = False, watching: bool = False
+    root: Any,
+    handlers: Iterable[tuple[Any, Handler] | tuple[Any, Handler, str]],
+    *,
+    sweep: bool = False,
+    watching: bool = False,
 ) -> Iterator[Callable[[], None]]:
-    """Let a handler stand for each module's call for the duration of the block.
+    """Let a handler stand for each module's call, or for a method of it that is named, for the duration of the block.
 
     Several handlers of one module nest, the first innermost. However the block ends, and also when a module further on
     cannot be changed, every class is given back, the last one first. Ctrl-C is held back meanwhile and let through
@@ -37,8 +42,8 @@ def exchanged(
     with deferred() as safe_point, ExitStack() as changed:
         if not watching:
             _refuse_tapped(root)
-        for module, handler in handlers:
-            original, ours = type(module), _subclass(type(module), handler, safe_point, sweep)
+        for module, handler, *method in handlers:
+            original, ours = type(module), _subclass(type(module), handler, safe_point, sweep, *method)
             _give(module, ours)
             changed.callback(_give_back, module, original, ours if watching else None)
         yield safe_point
@@ -51,14 +56,18 @@ def plant(module: Any, handler: Handler) -> None:
 
 
 def _subclass(
-    original: type, handler: Handler, safe_point: Callable[[], None] = lambda: None, sweep: bool = False
+    original: type,
+    handler: Handler,
+    safe_point: Callable[[], None] = lambda: None,
+    sweep: bool = False,
+    method: str = CALL,
 ) -> type:
-    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  the name Python looks up
+    def intercepted(self: Any, *args: Any, **kwargs: Any) -> Any:
         safe_point()
-        return handler(partial(original.__call__, self), args, kwargs)
+        return handler(partial(getattr(original, method), self), args, kwargs)
 
     mark = {"_harness_tap": True} if sweep else {}
-    return type(original.__name__, (original,), {"__call__": __call__, **mark})
+    return type(original.__name__, (original,), {method: intercepted, **mark})
 
 
 def _refuse_tapped(root: Any) -> None:

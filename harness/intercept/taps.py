@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from harness.intercept.swap import Handler, exchanged
+from harness.intercept.swap import CALL, Handler, exchanged
 
 
 @dataclass
@@ -17,6 +17,8 @@ class Tap:
     module: Any
     handler: Handler
     fired: int = 0
+    method: str = CALL
+    """What is intercepted of the module: that it is called, or another of its methods."""
 
     def __call__(self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.fired += 1
@@ -29,7 +31,7 @@ def tapped(root: Any, taps: Sequence[Tap]) -> AbstractContextManager[Callable[[]
     Several taps on one module nest, the first innermost. Whatever ends the block, every module gets its class back.
     Raises TapError when `root` is tapped already.
     """
-    return exchanged(root, [(tap.module, tap) for tap in taps], sweep=True)
+    return exchanged(root, [(tap.module, tap, tap.method) for tap in taps], sweep=True)
 
 
 def output_changed(root: Any, change: Callable[[Any], Any]) -> AbstractContextManager[Callable[[], None]]:

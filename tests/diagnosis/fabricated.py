@@ -15,7 +15,8 @@ def right(fault, planting, code="DIA201"):
     place = {"step": "forward", **required_place(planting)}
     words = (word.format_map(names_in(planting.architecture)) for word in planting.words)
     message = f"{' '.join(words)} {' '.join(f'{number:.6g}' for number in planting.numbers)}"
-    return Diagnosis(findings=(PlacedFinding(code, message, place=Place(**place), fault=fault.id),))
+    said = PlacedFinding(code, message, place=Place(**place), fault=fault.id, confidence=planting.confidence)
+    return Diagnosis(findings=(said,))
 
 
 def at(diagnosis, **other):

@@ -58,6 +58,11 @@ def divided(monkeypatch):
     return diagnose(model, prompt=CLEAN), {"run": "clean", "module": "model.layers.2.mlp", "layer": 2}
 
 
+def brought_in(monkeypatch):
+    return diagnose(returning(build(), "model.layers.2.mlp", ((0, 2, 3), np.nan)), prompt=CLEAN), {
+        "module": "model.layers.2.mlp", "token": 2, "dimension": 3}  # fmt: skip
+
+
 def hidden(monkeypatch):
     model = returning(build(dtype="float32"), "model.layers.1.mlp.up_proj", ((0, 2, 3), np.inf))
     behave(module_of(model, "model.layers.1.mlp"), lambda own, x: mx.nan_to_num(own(x)))
@@ -191,7 +196,7 @@ def from_time_to_time(monkeypatch):
 
 
 PLANTED = {
-    "DIA002": known_bad, "DIA108": flushed, "DIA201": divided, "DIA210": hidden, "DIA211": broken_scale_in_use,
+    "DIA002": known_bad, "DIA108": flushed, "DIA201": brought_in, "DIA210": hidden, "DIA211": broken_scale_in_use,
     "DIA212": scores, "DIA303": only_patched, "DIA305": failing_engine, "DIA406": drowned_digits, "DIA407": bad_arrays,
     "DIA503": moved_by_rounding, "DIA504": rounding_only, "DIA603": other_device, "DIA604": from_time_to_time,
 }  # fmt: skip

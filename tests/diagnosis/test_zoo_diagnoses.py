@@ -11,8 +11,18 @@ from harness.diagnosis.zoo.surgery import at, change_output, put
 from harness.diagnosis.zoo.trial import judge, required_place
 
 PLANTINGS = [(fault, planting) for fault in ZOO.values() for planting in fault.plantings]
-SILENT = ("boolean", "finite", "by us")
-"""Variants in which a finite number is wrong, or only a compiled one: there is nothing for a replay to see."""
+SILENT = (
+    "boolean",
+    "finite",
+    "by us",
+    "a residual",
+    "a module",
+    "second call",
+    "second forward",
+    "a cap after a tied head",
+)
+"""Variants in which a finite number is wrong, or only a compiled one, or one of several calls: there is nothing for a
+replay to see."""
 
 
 def runs_of(arguments):

@@ -48,6 +48,13 @@ def test_another_cause_is_wrong(fault, planting):
 
 
 @each_planting
+def test_what_is_called_proven_and_is_not_is_wrong(fault, planting):
+    other = "suspected" if planting.confidence == "proven" else "proven"
+    trial = judge(fault, planting, saying(right(fault, planting), confidence=other))
+    assert (trial.place, trial.cause, trial.proven, trial.right) == (True, True, False, False)
+
+
+@each_planting
 def test_a_finding_without_its_evidence_is_not_enough(fault, planting):
     trial = judge(fault, planting, saying(right(fault, planting), message="something is wrong"))
     needed = bool(planting.numbers or planting.words)
@@ -91,7 +98,7 @@ def test_a_diagnosis_that_raises_is_wrong_and_says_why():
     fault = ZOO["F02"]
     trial = attempt(fault, fault.plantings[0], broken)
     assert (trial.place, trial.cause, trial.evidence) == (False, False, False)
-    assert str(trial) == "F02 arrays: place, cause, evidence wrong; RuntimeError: planted"
+    assert str(trial) == "F02 arrays: place, cause, proven, evidence wrong; RuntimeError: planted"
 
 
 def test_the_confusion_table_counts_plantings_and_names_the_wrong_ones():
@@ -100,13 +107,13 @@ def test_the_confusion_table_counts_plantings_and_names_the_wrong_ones():
     said[1] = at(said[1], token=3)
     trials = [judge(fault, *pair) for pair in zip(fault.plantings, said, strict=True)]
     (row,) = scores([fault], trials)
-    assert row.cells() == ("2/3", "3/3", "3/3")
+    assert row.cells() == ("2/3", "3/3", "3/3", "3/3")
     assert [total([row], part) for part in ("place", "cause")] == [0, 1]
-    assert "| F21 | 2/3 | 3/3 | 3/3 | qwen3 |" in markdown({"F21": fault}, trials)
+    assert "| F21 | 2/3 | 3/3 | 3/3 | 3/3 | qwen3 |" in markdown({"F21": fault}, trials)
 
 
 def test_the_zoo_is_complete():
-    assert list(ZOO) == [f"F{number:02}" for number in range(1, 24)]
+    assert list(ZOO) == [*(f"F{number:02}" for number in range(1, 24)), "F31", "F34", "F35", "F36"]
     assert len(set(IDS)) == len(IDS)
     for fault in ZOO.values():
         assert len(fault.plantings) >= 2, fault.id

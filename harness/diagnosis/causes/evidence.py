@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from harness.diagnosis.causes.arithmetic import size_of
-from harness.diagnosis.outcome.nouns import Place
+from harness.diagnosis.causes.facts import Facts
+from harness.diagnosis.outcome.nouns import PROVEN, Place, PlacedFinding
 from harness.diagnosis.trail.flow import Suspect, Trail
 from harness.diagnosis.trail.masks import arrays
 from harness.diagnosis.trail.operations import Operation
 from harness.diagnosis.trail.statistics import element
-from harness.intercept import Tap, tapped
+from harness.intercept import CALL, Tap, tapped
 from harness.metrics.host import host_bits
 from harness.metrics.layouts import layout_of
 
@@ -31,8 +33,26 @@ def place_of(trail: Trail, suspect: Suspect) -> Place:
 
 
 def at(suspect: Suspect) -> str:
+    """Return a suspect's module, the method that is not its call, and which call of it where the ones before are
+    finite."""
     name = suspect.module or "the model"
-    return f"{name}, between {suspect.between[0]} and {suspect.between[1]}" if suspect.between else name
+    name += "" if suspect.method == CALL else f".{suspect.method}"
+    if suspect.between:
+        name += f", between {suspect.between[0]} and {suspect.between[1]}"
+    if suspect.call > 1:
+        before = "the first call is" if suspect.call == 2 else f"the first {suspect.call - 1} calls are"
+        name += f", call {suspect.call} of this forward ({before} finite, this one is not)"
+    return name
+
+
+def placed(
+    facts: Facts, code: str, said: str, confidence: str = PROVEN, remedy: str | None = None, **evidence: Any
+) -> PlacedFinding:
+    """Return a finding about the suspect of some facts, at its place and with its counts as evidence."""
+    evidence |= evidence_of(facts.trail, facts.suspect, facts.guilty)
+    place = place_of(facts.trail, facts.suspect)
+    found = PlacedFinding.of(code, f"{at(facts.suspect)}: {said}", place, confidence, **evidence)
+    return replace(found, remedy=remedy)
 
 
 def elements_of(root: Any, trail: Trail, suspect: Suspect) -> list[tuple[int | None, int | None, str]]:

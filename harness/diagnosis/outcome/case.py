@@ -21,8 +21,8 @@ from harness.vocabulary.visible import visible
 
 _ENGINES = ("DIA401", "DIA402", "DIA403", "DIA404", "DIA502")
 """Codes whose remedy is another engine."""
-_DTYPES = ("DIA104", "DIA203", "DIA204", "DIA207", "DIA212", "DIA303")
-"""Codes whose remedy is a wider dtype."""
+_DTYPES = ("DIA104", "DIA203", "DIA204", "DIA207", "DIA212", "DIA214", "DIA303")
+"""Codes whose remedy is a wider dtype, where one is wide enough."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,13 @@ def written(diagnosis: Diagnosis, file: Path, source: Mapping[str, Any], prompts
     given = diagnosis.subject
     engine, native = str(given.get("engine", "native")), "native"
     engines = [engine, native] if cause.code in _ENGINES and engine != native else [engine]
-    ids, table = _models(stem, str(given["model"]), str(given.get("dtype", "")), source, cause.code in _DTYPES)
+    ids, table = _models(
+        stem,
+        str(given["model"]),
+        str(given.get("dtype", "")),
+        source,
+        cause.code in _DTYPES and "no wider" not in cause.hint,
+    )
     about = f"{cause.code} {FINDINGS[cause.code].title}: {cause.message}"
     lines = [
         f"about: {_quoted(about)}",

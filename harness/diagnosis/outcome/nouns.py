@@ -79,7 +79,9 @@ class PlacedFinding(Finding):
     place: Place = field(kw_only=True)
     confidence: str = field(kw_only=True, default=PROVEN)
     fault: str | None = field(kw_only=True, default=None)
-    """An id of the fault zoo (F01 ... F23), or None for a cause that is not in it."""
+    """An id of the fault zoo, or None for a cause that is not in it."""
+    remedy: str | None = field(kw_only=True, default=None)
+    """What to do about this one, where its numbers say more than its kind does."""
 
     @classmethod
     def of(
@@ -89,8 +91,12 @@ class PlacedFinding(Finding):
         fault = FAULT_OF.get(code)
         return cls(code, message, site, evidence=evidence, place=place, confidence=confidence, fault=fault)
 
+    @property
+    def hint(self) -> str:
+        return self.remedy or self.kind.hint
+
     def __str__(self) -> str:
-        return f"{self.code} {self.place}: {self.message}; {self.kind.hint}"
+        return f"{self.code} {self.place}: {self.message}; {self.hint}"
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -100,7 +106,7 @@ class PlacedFinding(Finding):
             "confidence": self.confidence,
             "message": self.message,
             "evidence": dict(self.evidence),
-            "hint": self.kind.hint,
+            "hint": self.hint,
             "place": self.place.to_dict(),
         }
 
@@ -137,6 +143,11 @@ class Frame:
     headroom: float | None = None
     flow: str = ""
     between: str | None = None
+    method: str = "__call__"
+    call: int = 1
+    """Which call of that method in this run."""
+    given: str = ""
+    """The dtype of the first float array that the module was given."""
 
     @property
     def finite(self) -> bool:

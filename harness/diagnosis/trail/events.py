@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from inspect import isfunction
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 
 from harness.diagnosis.trail.masks import UNTRACEABLE, Masks, arguments, arrays, fused_attention, is_causal
 from harness.diagnosis.trail.statistics import StatisticsProbe
-from harness.intercept import Tap, tapped
+from harness.intercept import CALL, Tap, tapped
 from harness.intercept.outputs import activation_of
 from harness.metrics import summarize
 from harness.metrics.layouts import dtype_name, layout_of
@@ -40,12 +42,13 @@ class Value:
 
 @dataclass
 class Event:
-    """A module is called (`enter`) or returns; `seen` holds its arrays. `call` counts the calls of this module."""
+    """A module is called (`enter`) or returns; `seen` holds its arrays. `call` counts the calls of this method."""
 
     enter: bool
     module: str
     kind: str
     call: int
+    method: str = CALL
     seen: list[Value] = field(default_factory=list)
 
 
@@ -57,7 +60,7 @@ class ModuleWatcher:
         self.names = {id(module): name for name, module in reversed(list(root.named_modules()))}
         self.events: list[Event] = []
         self.open: list[str] = []
-        self.calls: dict[str, int] = {}
+        self.calls: dict[tuple[str, str], int] = {}
         self._pending: list[tuple[Value, StatisticsProbe, mx.array]] = []
         self._bytes = 0
         self.unseen: set[str] = set()
@@ -65,18 +68,24 @@ class ModuleWatcher:
 
     def taps(self) -> list[Tap]:
         modules = {id(module): module for _, module in self.root.named_modules()}
-        return [Tap(module, self._handler(self.names[key], type(module).__name__)) for key, module in modules.items()]
+        return [
+            Tap(module, self._handler(self.names[key], type(module).__name__, method), method=method)
+            for key, module in modules.items()
+            for method in (CALL, *_methods(type(module)))
+        ]
 
-    def _handler(self, name: str, kind: str) -> Callable[..., Any]:
+    def _handler(self, name: str, kind: str, method: str) -> Callable[..., Any]:
 
         def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            count = self.calls[name] = self.calls.get(name, 0) + 1
+            if method != CALL and self.open[-1:] in ([], [name]):
+                return call(*args, **kwargs)  # a part of the module's own call, or of nobody's
+            count = self.calls[name, method] = self.calls.get((name, method), 0) + 1
             self.masks.look(name, args, kwargs)
-            self._note(Event(True, name, kind, count), arguments(args, kwargs))
+            self._note(Event(True, name, kind, count, method), arguments(args, kwargs))
             self.open.append(name)
             out = call(*args, **kwargs)
             self.open.pop()
-            self._note(Event(False, name, kind, count), arrays("output", out))
+            self._note(Event(False, name, kind, count, method), arrays("output", out))
             return out
 
         return handler
@@ -125,6 +134,18 @@ class ModuleWatcher:
             self.unseen.add(each[0].name)
             return False
         return True
+
+
+def _methods(kind: type) -> list[str]:
+    """Return the methods that a module's class and its parents define, such as an embedding's `as_linear`."""
+    found: dict[str, None] = {}
+    for each in kind.__mro__[: kind.__mro__.index(nn.Module)]:
+        found |= {name: None for name, value in vars(each).items() if isfunction(value) and not _is_dunder(name)}
+    return list(found)
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__")
 
 
 def watch(root: Any, ids: Sequence[int], inner: Sequence[Tap] = ()) -> tuple[ModuleWatcher, mx.array]:

@@ -33,9 +33,10 @@ Inner = Callable[[], list[Tap]]
 
 @dataclass(frozen=True)
 class Suspect:
-    """The first module in which a non-finite value appears: which call of it, and which part of it."""
+    """A module in which a non-finite value appears: which call of which method, and which part of it."""
 
     module: str
+    method: str
     call: int
     kind: str
     is_leaf: bool
@@ -109,6 +110,8 @@ def ruled_out(rows: mx.array) -> tuple[int, ...]:
 class _Open:
     event: Event
     tainted: bool
+    before: int
+    """How many suspects there were when it was called."""
     children: list[str] = field(default_factory=list)
 
 
@@ -120,19 +123,21 @@ class _Reading:
         self.alarm = any(self._hard(value) for event in self.events for value in event.seen)
         self.suppresses = suppresses
         self.frames: list[Frame] = []
-        self.suspect: Suspect | None = None
+        self.live: list[Suspect] = []
+        self.discarded: list[Suspect] = []
         self.stack: list[_Open] = []
 
     def read(self) -> tuple[list[Frame], Suspect | None]:
+        """Return the frames, and the first suspect whose value is not gone when a module that holds it returns."""
         for event in self.events:
             self._enter(event) if event.enter else self._leave(event)
-        return self.frames, self.suspect
+        return self.frames, next(iter([*self.live, *self.discarded]), None)
 
     def _enter(self, event: Event) -> None:
         bad = self._bad(event)
         if bad and self.stack and not self.stack[-1].tainted:
             self._between(self.stack[-1], event.module, bad)
-        self.stack.append(_Open(event, bad is not None))
+        self.stack.append(_Open(event, bad is not None, len(self.live)))
 
     def _leave(self, event: Event) -> None:
         here, bad = self.stack.pop(), self._bad(event)
@@ -143,30 +148,41 @@ class _Reading:
         elif here.tainted:
             flow = DISAPPEARS
         between = (here.children[-1], "the end") if flow == APPEARS and here.children else None
-        frame = self._frame(event, event.seen[0] if event.seen else None, bad, flow, between)
+        frame = self._frame(event, here.event.seen, event.seen[0] if event.seen else None, bad, flow, between)
         self.frames.append(frame)
         if flow == APPEARS and bad:
             self._suspect(here, between, bad, frame)
+        if not bad and event.seen:
+            self.discarded += self.live[here.before :]
+            del self.live[here.before :]
         if parent:
             parent.tainted |= bad is not None
             parent.children.append(event.module)
 
     def _between(self, parent: _Open, follower: str, bad: Value) -> None:
         between = (parent.children[-1] if parent.children else "the start", follower)
-        frame = self._frame(parent.event, bad, bad, APPEARS, between)
+        frame = self._frame(parent.event, parent.event.seen, bad, bad, APPEARS, between)
         self.frames.append(frame)
         parent.tainted = True
         self._suspect(parent, between, bad, frame)
 
     def _suspect(self, here: _Open, between: tuple[str, str] | None, bad: Value, frame: Frame) -> None:
-        if self.suspect is None and bad.counts:
-            first = here.event
-            reads_ids = any(value.first_argument and "int" in value.dtype for value in first.seen)
+        if bad.counts:
+            at = here.event
+            reads_ids = any(value.first_argument and "int" in value.dtype for value in at.seen)
             leaf = not here.children and between is None
-            self.suspect = Suspect(first.module, first.call, first.kind, leaf, between, bad.counts, frame, reads_ids)
+            self.live.append(
+                Suspect(at.module, at.method, at.call, at.kind, leaf, between, bad.counts, frame, reads_ids)
+            )
 
     def _frame(
-        self, event: Event, value: Value | None, bad: Value | None, flow: str, between: tuple[str, str] | None
+        self,
+        event: Event,
+        given: Sequence[Value],
+        value: Value | None,
+        bad: Value | None,
+        flow: str,
+        between: tuple[str, str] | None,
     ) -> Frame:
         value = bad or value
         counts = value.counts if value and value.counts else RowSummary()
@@ -177,6 +193,9 @@ class _Reading:
             module=event.module,
             layer=layer_of(event.module),
             kind=event.kind,
+            method=event.method,
+            call=event.call,
+            given=next((each.dtype for each in given if layout_named(each.dtype)), ""),
             dtype=value.dtype if value else "",
             shape=value.shape if value else (),
             absmax=counts.absmax,

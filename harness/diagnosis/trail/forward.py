@@ -1,4 +1,4 @@
-"""What can be wrong in a forward pass whose logits are finite: a hidden fault, an empty row, a norm."""
+"""What can be wrong in a forward pass in which everything is finite: an empty row, a norm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.outcome.nouns import DISAPPEARS, PROVEN, Place, PlacedFinding
+from harness.diagnosis.outcome.nouns import PROVEN, Place, PlacedFinding
 from harness.diagnosis.trail.flow import Trail
 from harness.diagnosis.trail.masks import UNTRACEABLE
 from harness.intercept import Tap, tapped
@@ -25,20 +25,6 @@ CANCELS = 1e-3
 ROUNDINGS = 16
 SHARE_LOST = 0.01
 """Share of a variance that a rounding of the squared mean must be, for cancellation to be the reason."""
-
-
-def hidden(trail: Trail) -> Iterator[PlacedFinding]:
-    """Yield where a value that is not finite disappears before the logits: they are numbers, and wrong ones."""
-    if not trail.hidden:
-        return
-    last = next((frame for frame in reversed(trail.frames) if frame.flow == DISAPPEARS and frame.module), None)
-    where = last.module if last else "the model"
-    yield PlacedFinding.of(
-        "DIA210",
-        f"what is not finite disappears in {where}: the logits of the {trail.run} run are finite all the same",
-        Place.of_module("forward", trail.run, where),
-        PROVEN,
-    )
 
 
 def silent_masks(trail: Trail) -> Iterator[PlacedFinding]:
@@ -59,13 +45,14 @@ def silent_masks(trail: Trail) -> Iterator[PlacedFinding]:
 
 
 def silent_norms(root: Any, trail: Trail) -> list[PlacedFinding]:
-    """Return the norm that is furthest from float64 on its own input, if it has lost most of its digits.
+    """Return the first norm that returns 0 for what it cannot square, else the first that has lost most of its digits.
 
     Every module with an epsilon is held against both norms, with and without the mean; one that is neither is left
     alone.
     """
     norms = {name: module for name, module in root.named_modules() if _epsilon(module) is not None}
     found: list[tuple[float, str, str, int, float]] = []
+    swallowed: list[PlacedFinding] = []
 
     def held(name: str) -> Callable[..., Any]:
         def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -74,6 +61,7 @@ def silent_norms(root: Any, trail: Trail) -> list[PlacedFinding]:
             out = call(*args, **kwargs)
             if given is not None and isinstance(out, mx.array) and out.shape == given.shape:
                 with suppress(*UNTRACEABLE):
+                    swallowed.extend(_swallowed(name, given, out, trail.run))
                     error = norm_error(norms[name], given, out)
                     if error is not None:
                         found.append((error[0], name, dtype_name(out), error[1], error[2]))
@@ -83,7 +71,7 @@ def silent_norms(root: Any, trail: Trail) -> list[PlacedFinding]:
 
     with tapped(root, _taps(norms, held)):
         mx.eval(root(mx.array([list(trail.ids)])))
-    return list(_worst(found, trail.run))
+    return swallowed[:1] or list(_worst(found, trail.run))
 
 
 def _taps(norms: dict[str, Any], held: Callable[[str], Any]) -> list[Tap]:
@@ -109,6 +97,27 @@ def _worst(found: list[tuple[float, str, str, int, float]], run: str) -> Iterato
         dtype=dtype,
         modules=[each[1] for each in bad[:8]],
     )
+
+
+def _swallowed(name: str, x: mx.array, out: mx.array, run: str) -> Iterator[PlacedFinding]:
+    """Yield the first token whose squares leave the dtype, so that its root is infinite and what is divided by it 0."""
+    if dtype_name(x) not in LAYOUTS or x.ndim < 2:
+        return
+    width, limit = x.shape[-1], LAYOUTS[dtype_name(x)].limit
+    values, got = (host_values(each).reshape(-1, width) for each in (x, out))
+    with np.errstate(all="ignore"):
+        squares = (values**2).sum(axis=-1)
+    for row in np.flatnonzero((squares >= limit) & np.isfinite(squares) & (got == 0).all(axis=-1))[:1]:
+        said = f"the squares of {np.abs(values[row]).max():.4g} and others sum to {squares[row]:,.6g}"
+        yield PlacedFinding.of(
+            "DIA214",
+            f"{name}: overflow inside, and its output is 0: {said}, beyond {dtype_name(x)}'s {limit:,.6g}, and what is "
+            "divided by an infinite root is 0",
+            Place.of_module("forward", run, name, int(row)),
+            PROVEN,
+            value=float(squares[row]),
+            limit=limit,
+        )
 
 
 def _cancels(error: float, ratio: float, mantissa: int) -> bool:

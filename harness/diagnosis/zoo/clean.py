@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.diagnosis.zoo.arithmetic import TWINS
 from harness.diagnosis.zoo.injection import HALF
-from harness.diagnosis.zoo.models import VOCAB, both, build
+from harness.diagnosis.zoo.models import VOCAB, both, build, names_in
+from harness.diagnosis.zoo.surgery import at, behave
 from harness.intercept.hookpoints import layers_with
 from harness.models import bundled, load
 from harness.models.loaded import LoadedModel
@@ -34,11 +36,12 @@ class CleanModel:
 
 
 def subjects() -> list[CleanModel]:
-    """Return every clean model: rows of the table, families in three dtypes, all architectures."""
+    """Return every clean model: rows of the table, families in four dtypes, sound twins, all architectures."""
     rows = [_of_row(row) for row in bundled().values() if not isinstance(row, HubRow) and _is_sound(row)]
     halves = [_of_family(name, dtype) for name in HALF.split() for dtype in ("float32", "float16", "bfloat16", "4bit")]
     known = [name for name in installed.architectures() if "builds" not in reasons.REASONS.get(name, {})]
-    return [*rows, *halves, *(_of_architecture(name) for name in known if name not in HALF.split())]
+    twins = [_of_twin(name, each) for name in TWINS for each in ("llama", "qwen3")]
+    return [*rows, *halves, *twins, *(_of_architecture(name) for name in known if name not in HALF.split())]
 
 
 def _is_sound(row: ModelRow) -> bool:
@@ -62,6 +65,17 @@ def _of_family(architecture: str, dtype: Any) -> CleanModel:
         return both(build(architecture, "float32" if more else dtype, vocab=VOCAB, **more))
 
     return CleanModel(f"{architecture}, {dtype}", arguments, dtype in ("float16", "4bit"))
+
+
+def _of_twin(name: str, architecture: str) -> CleanModel:
+    part, dtype, call = TWINS[name]
+
+    def arguments() -> dict[str, Any]:
+        model = build(architecture, dtype)
+        behave(at(model.module, names_in(architecture)[part]), call)
+        return both(model)
+
+    return CleanModel(f"{architecture}, {name}", arguments, True)
 
 
 def _of_architecture(architecture: str) -> CleanModel:

@@ -18,6 +18,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.diagnosis.outcome.nouns import PROVEN
+
 TOLERANCE = 2e-3
 """Relative: a message rounds to three digits, and must tell a distance of 257.3 from its limit of 255.97."""
 
@@ -45,6 +47,8 @@ class Planting:
     besides: tuple[str, ...] = ()
     """Other faults that follow from this one here, and may be named after it."""
     variant: str = ""
+    confidence: str = PROVEN
+    """What may be claimed of the cause: proven is what was replayed, recomputed or restored."""
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.diagnosis.zoo.fault import KINDS, PlantedFault
 from harness.diagnosis.zoo.trial import Trial
 
-PARTS = ("place", "cause", "evidence")
+PARTS = ("place", "cause", "proven", "evidence")
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,9 @@ def markdown(zoo: Mapping[str, PlantedFault], trials: Sequence[Trial]) -> str:
             *(_about(fault) for fault in zoo.values()),
             "",
             "Named rightly, of the plantings of each fault. *Place*: run, module or tensor, layer, token and",
-            "dimension, as far as the planting determines them. *Cause*: this fault and no other. *Evidence*: the",
-            "numbers and names that prove it.",
+            "dimension, as far as the planting determines them. *Cause*: this fault and no other. *Proven*: called",
+            "so where the fault can be replayed, recomputed or restored, and suspected where it cannot. *Evidence*:",
+            "the numbers and names that the diagnosis rests on.",
             "",
             "| fault | " + " | ".join(PARTS) + " | wrong on |",
             "|---" * (len(PARTS) + 2) + "|",

@@ -13,6 +13,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from harness.diagnosis.zoo.arithmetic import DRIFT
 from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, behave
@@ -177,6 +178,7 @@ FAULTS = (
             *on("llama gpt2", _by(instance_call, "float32"), "a tap nobody calls", place=_PATCHED, words=("fire",)),
             *on("llama qwen3 gpt2", _bypassed, "a module nobody calls", words=("fire",),
                 place={**_PATCHED, "module": "{mlp}", "layer": BLOCK}),
+            *DRIFT,
         ),
     ),
     PlantedFault(

@@ -31,15 +31,17 @@ class Trial:
     planting: Planting
     place: bool
     cause: bool
+    proven: bool
+    """Whether the fault is called proven where it can be, and suspected where it cannot."""
     evidence: bool
     said: str
 
     @property
     def right(self) -> bool:
-        return self.place and self.cause and self.evidence
+        return self.place and self.cause and self.proven and self.evidence
 
     def __str__(self) -> str:
-        wrong = [name for name in ("place", "cause", "evidence") if not getattr(self, name)]
+        wrong = [name for name in ("place", "cause", "proven", "evidence") if not getattr(self, name)]
         return f"{self.fault} {self.planting.name}: {', '.join(wrong) or 'nothing'} wrong; {self.said}"
 
 
@@ -55,7 +57,7 @@ def attempt(fault: PlantedFault, planting: Planting, diagnose: Diagnose = diagno
         try:
             return judge(fault, planting, diagnose(**arguments))
         except Exception as error:  # noqa: BLE001  one planting that fails must not end the table
-            return Trial(fault.id, planting, False, False, False, described(error))
+            return Trial(fault.id, planting, False, False, False, False, described(error))
 
 
 def judge(fault: PlantedFault, planting: Planting, found: Diagnosis) -> Trial:
@@ -70,6 +72,7 @@ def judge(fault: PlantedFault, planting: Planting, found: Diagnosis) -> Trial:
         planting,
         _is_at(found, required_place(planting)),
         named - set(planting.besides) == {fault.id},
+        bool(about) and about[0].confidence == planting.confidence,
         _states(about, planting),
         _said(found),
     )

@@ -13,6 +13,8 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from harness.diagnosis.outcome.nouns import SUSPECTED
+from harness.diagnosis.zoo.arithmetic import OVERFLOWING_GROUP
 from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, LAYERS, VOCAB, both, build, names_in
 from harness.diagnosis.zoo.surgery import at
@@ -158,6 +160,7 @@ FAULTS = (
         (
             *on("llama qwen3 gemma2 gpt2", _scale(float("nan")), "NaN", place=_SCALES, words=("{down}.scales",)),
             *on("llama qwen3", _scale(0.0), "zero", place=_SCALES, words=("{down}.scales",)),
+            *OVERFLOWING_GROUP,
         ),
     ),
     PlantedFault(
@@ -177,7 +180,8 @@ FAULTS = (
             *on("llama qwen3 gpt2", _zero, "zero", place=_TENSOR, words=("zero",)),
             *on("llama qwen3 gpt2", _missing, "missing", place=_TENSOR, words=("{down}.weight",)),
             *on("llama qwen3", _truncated, "truncated", place={"run": "weights"}, words=(FILE,)),
-            *on("llama qwen3", _random, "random", place=_TENSOR, words=("{down}.weight",)),
+            *on("llama qwen3", _random, "random", place=_TENSOR, words=("{down}.weight",),
+                confidence=SUSPECTED),
         ),
     ),
 )  # fmt: skip
