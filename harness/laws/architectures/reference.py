@@ -58,7 +58,7 @@ SAME = "the same folder"
 NOT_RUN = "-"
 
 
-def cells_of(architecture: str) -> dict[str, str]:
+def row_of(architecture: str) -> dict[str, str]:
     """Return column -> a difference, `-`, or the reason why there is none."""
     with tempfile.TemporaryDirectory(prefix="harness-reference-") as scratch:
         folder = Path(scratch, "model")
