@@ -12,9 +12,10 @@ from harness.cli import completers
 from harness.cli.output import complain
 from harness.cli.parameters import OutputFile
 from harness.cli.selection import configured, tables_option
-from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError, suggest
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UnknownName, UsageError, suggest
 
 if TYPE_CHECKING:
+    from harness.laws.architectures.kind import GridKind
     from harness.laws.grid.table import GridTable
     from harness.models import ModelRow
 
@@ -78,9 +79,10 @@ write_option = click.option("--write", "file", type=OutputFile("page"), help="Wr
 @write_option
 def check_architectures(only: tuple[str, ...], file: Path | None) -> int:
     """Check what holds on every architecture of mlx-lm, each small and in a process of its own (about 5 minutes)."""
+    from harness.laws.architectures.matrix import MATRIX
     from harness.models.sources.installed import architectures
 
-    return _checked("architectures", only, architectures(), file)
+    return _checked(MATRIX, only, architectures(), file)
 
 
 @command.command("equality")
@@ -90,10 +92,11 @@ def check_architectures(only: tuple[str, ...], file: Path | None) -> int:
 def check_equality(only: tuple[str, ...], dtypes: tuple[str, ...], file: Path | None) -> int:
     """Hold the one-pass sweep against the stepwise one on every architecture of mlx-lm (about 20 minutes)."""
     from harness.laws.architectures.equality import DTYPES
+    from harness.laws.architectures.equality_page import EQUALITY
     from harness.models.sources.installed import architectures
 
     _refuse_unknown("dtype", dtypes, tuple(DTYPES))
-    return _checked("equality", only, architectures(), file, dtypes)
+    return _checked(EQUALITY, only, architectures(), file, dtypes)
 
 
 @command.command("reference")
@@ -104,12 +107,12 @@ def check_reference(only: tuple[str, ...], file: Path | None) -> int:
     `reference`)."""
     from harness.engines import engine_named
     from harness.laws.architectures.reference import REFERENCE
-    from harness.laws.architectures.reference_page import missing
+    from harness.laws.architectures.reference_page import REFERENCE_TABLE, missing
     from harness.models import saved
 
     engine_named(REFERENCE)  # installed, before a process is started for each architecture
     both, alone = saved.shared()
-    return _checked("reference", only, both, file, last=[] if only else missing(alone))
+    return _checked(REFERENCE_TABLE, only, both, file, last=[] if only else missing(alone))
 
 
 def _refuse_unknown(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
@@ -119,16 +122,15 @@ def _refuse_unknown(kind: str, names: Sequence[str], known: Sequence[str]) -> No
 
 
 def _checked(
-    name: str, only: Sequence[str], known: Sequence[str], file: Path | None, options: Sequence[str] = (),
+    grid: GridKind, only: Sequence[str], known: Sequence[str], file: Path | None, options: Sequence[str] = (),
     last: Sequence[str] = (),
 ) -> int:  # fmt: skip
     """Fill a grid over architectures, print it, write its page with some last lines, and return the exit code."""
-    from harness.laws.architectures.table import GRIDS
     from harness.laws.grid.table import versions
     from harness.support.files import write_text
 
     _refuse_unknown("model architecture", only, known)
-    grid, chosen, texts = GRIDS[name], only or known, {}
+    chosen, texts = only or known, {}
     for architecture, row in grid.rows(chosen, *options):
         texts[architecture] = row
         click.echo(f"{len(texts)}/{len(chosen)} {architecture}", err=True)
@@ -139,7 +141,9 @@ def _checked(
     faults = grid.faults(texts)
     for fault in faults:
         complain(fault)
-    return EXIT_FINDINGS if faults else EXIT_PASSED
+    if faults:
+        return EXIT_FINDINGS
+    return EXIT_PASSED if any(table.ran for table in tables) else EXIT_NOTHING_RAN
 
 
 def _print(tables: Sequence[GridTable], reasons: Mapping[str, int]) -> None:

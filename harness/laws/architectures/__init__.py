@@ -1,7 +1,6 @@
 """Grids over the architectures of mlx-lm, a small model of each: what holds where.
 
     kind.py        what a grid over architectures is: a row, what the text of a cell means, a page
-    table.py       the grids by name
     matrix.py      every check on one architecture; the checks are in checks.py
     equality.py, equality_page.py     how far one-pass is from stepwise, component by component
     reference.py, reference_page.py   how far mlx-lm is from transformers

@@ -62,7 +62,7 @@ def cells_of(architecture: str, dtype: str) -> dict[str, str]:
             return dict.fromkeys(COMPONENTS, f"{dtype}: logits are NaN before any patch")
         return _cells(model, dtype)
     except Exception as error:  # noqa: BLE001  whatever a foreign forward pass raises is the reason
-        return dict.fromkeys(COMPONENTS, f"not run in {dtype}: {_why(architecture, error)}")
+        return dict.fromkeys(COMPONENTS, _not_run(architecture, dtype, error))
 
 
 def _cells(model: LoadedModel, dtype: str) -> dict[str, str]:
@@ -90,7 +90,8 @@ def _cell(model: LoadedModel, component: str, layers: tuple[int, ...], dtype: st
             try:
                 wanted = dict(_stepwise(model, sweep))
             except Exception as error:  # noqa: BLE001
-                return f"cannot be patched stepwise: {_line(error)}"
+                known = _known(model.card.architecture, "stepwise", error)
+                return f"{'' if known else FAIL}cannot be patched stepwise: {_line(error)}"
             walked = patching.walk(model, _question(sweep))
             got = dict(walked.patched)
             if walked.fallback:
@@ -109,9 +110,17 @@ def _cell(model: LoadedModel, component: str, layers: tuple[int, ...], dtype: st
     )
 
 
-def _why(architecture: str, error: Exception) -> str:
-    known, seen = reasons.REASONS.get(architecture, {}).get("builds"), described(error)
-    return known.text if known and re.search(known.seen, seen) else _line(error)
+def _not_run(architecture: str, dtype: str, error: Exception) -> str:
+    if known := _known(architecture, "builds", error):
+        return f"not run in {dtype}: {known}"
+    kernel = dtype != "float32" and "only supports float32" in str(error)
+    return f"{'' if kernel else FAIL}not run in {dtype}: {_line(error)}"
+
+
+def _known(architecture: str, column: str, error: Exception) -> str:
+    """Return the reason that is known for what a check of the matrix of architectures saw, or nothing."""
+    known = reasons.REASONS.get(architecture, {}).get(column)
+    return known.text if known and re.search(known.seen, described(error)) else ""
 
 
 def _stays_behind(architecture: str, fallback: str) -> str:

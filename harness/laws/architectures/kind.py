@@ -11,6 +11,7 @@ import mlx.core as mx
 
 from harness.laws.grid.processes import in_processes
 from harness.laws.grid.table import GridCell, GridTable, Texts, numbered
+from harness.results.reports.markdown import text
 
 FAIL = "FAIL: "
 SECONDS = 300
@@ -19,16 +20,11 @@ SECONDS = 300
 def faults_of(texts: Texts) -> list[str]:
     """Return the cells that are a fault, with what was seen."""
     return [
-        f"{name} {column}: {text}"
+        f"{name} {column}: {seen}"
         for name, cells in texts.items()
-        for column, text in cells.items()
-        if text.startswith(FAIL)
+        for column, seen in cells.items()
+        if seen.startswith(FAIL)
     ]
-
-
-def no_notes(texts: Texts) -> list[str]:
-    """Return nothing: a page with no notes between table and reasons."""
-    return []
 
 
 def on_cpu(module: str, function: str, *arguments: str) -> Any:
@@ -54,7 +50,7 @@ class GridKind:
     cell: Callable[[str, str], GridCell]
     tables: Callable[[Cells, Mapping[str, int]], Sequence[GridTable]]
     head: Callable[[str], Iterable[str]]
-    notes: Callable[[Texts], Iterable[str]] = no_notes
+    notes: Callable[[Texts], Iterable[str]] = lambda texts: ()
     faults: Callable[[Texts], list[str]] = faults_of
     packages: tuple[str, ...] = ()
 
@@ -67,7 +63,7 @@ class GridKind:
 
     def shown(self, texts: Texts) -> tuple[Sequence[GridTable], Mapping[str, int]]:
         """Return the tables and the reasons below them, each with its number."""
-        cells = {name: {column: self.cell(column, text) for column, text in row.items()} for name, row in texts.items()}
+        cells = {name: {column: self.cell(column, seen) for column, seen in row.items()} for name, row in texts.items()}
         numbers = numbered(cells.values())
         return self.tables(cells, numbers), numbers
 
@@ -78,5 +74,5 @@ class GridKind:
         for table in tables:
             lines += ["", f"## {table.title}"] if table.title else []
             lines += ["", *table.markdown()]
-        lines += ["", *self.notes(texts), *(f"{number}. {text}" for text, number in numbers.items()), ""]
+        lines += ["", *self.notes(texts), *(f"{number}. {text(reason)}" for reason, number in numbers.items()), ""]
         return "\n".join([*lines, *last])

@@ -65,6 +65,11 @@ class GridTable:
         return shown
 
     @property
+    def ran(self) -> bool:
+        """Whether any cell is more than a reason."""
+        return any(cell.holds or cell.apart for cells in self.rows.values() for cell in cells.values())
+
+    @property
     def counts(self) -> Sequence[int]:
         """How many cells of each column hold."""
         return [sum(cells[column].holds for cells in self.rows.values() if column in cells) for column in self.columns]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import intercept
 from harness.laws.architectures.equality import ABSENT, COMPONENTS, DTYPES, cells_of, row_of
 from harness.laws.architectures.equality_page import EQUALITY
 from harness.laws.architectures.kind import FAIL
@@ -14,6 +15,7 @@ from harness.metrics.tolerances import Work, row_tolerance
 from harness.models.sources import miniatures
 from harness.models.sources.miniatures.reasons import REASONS
 from harness.patching import walker
+from harness.results.reports import markdown
 
 PAGE = Path(__file__).parents[3] / "docs" / "equality.md"
 
@@ -67,6 +69,24 @@ def test_a_fallback_that_nobody_knows_is_a_fault(monkeypatch: pytest.MonkeyPatch
     assert cells_of("llama", "float32")["mlp"] == f"{FAIL}goes stepwise: planted"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_model_that_does_not_run_for_no_known_reason_is_a_fault(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("planted")
+
+    monkeypatch.setattr(miniatures, "load", refuse)
+    assert cells_of("llama", dtype)["mlp"] == f"{FAIL}not run in {dtype}: ValueError: planted"
+
+
+def test_a_reference_that_cannot_be_patched_for_no_known_reason_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("planted")
+
+    assert FAIL not in "".join(cells_of("iquestloopcoder", "float32").values())
+    monkeypatch.setattr(intercept, "replace", refuse)
+    assert cells_of("llama", "float32")["mlp"] == f"{FAIL}cannot be patched stepwise: ValueError: planted"
+
+
 def test_a_patch_that_changes_nothing_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.laws.architectures.equality.CLEAN", (3, 7, 12, 200, 6, 9))  # the corrupted prompt
     assert cells_of("llama", "float32")["mlp"] == f"{FAIL}no cell differs from the unpatched run"
@@ -78,8 +98,8 @@ def test_the_page_shows_no_fault_and_every_architecture_in_every_dtype() -> None
     names = re.findall(r"^\| ([\w.-]+) \|", text, re.MULTILINE)
     assert names == [*["architecture", *miniatures.architectures()] * len(DTYPES)]
     known = {columns["builds"].text for columns in REASONS.values() if "builds" in columns}
-    assert set(re.findall(r"^\d+\. not run in float32: (.*)$", text, re.MULTILINE)) <= known
-    assert set(re.findall(r"\[(\d+)\]", text)) == set(re.findall(r"^(\d+)\. ", text, re.MULTILINE))
+    assert set(re.findall(r"^\d+\. not run in float32: (.*)$", text, re.MULTILINE)) <= set(map(markdown.text, known))
+    assert set(re.findall(r" \[(\d+)\] ", text)) == set(re.findall(r"^(\d+)\. ", text, re.MULTILINE))
 
 
 @pytest.mark.slow

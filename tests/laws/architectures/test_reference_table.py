@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import cli
+from harness.laws.architectures.kind import FAIL
 from harness.laws.architectures.reference import COLUMNS, COMPONENTS, KNOWN, LOGITS, NOT_RUN, row_of, within
 from harness.laws.architectures.reference_page import REFERENCE_TABLE, missing
 from harness.vocabulary.errors import EngineUnavailable
@@ -23,7 +24,17 @@ NONE = dict.fromkeys(COLUMNS, NOT_RUN) | {LOGITS: "transformers does not build i
 
 def test_what_is_apart_and_not_known_is_a_fault_and_so_is_what_is_known_and_agrees():
     assert REFERENCE_TABLE.faults({"llama": AGREES, "glm": APART, "olmo": NONE}) == []
-    assert REFERENCE_TABLE.faults({"llama": APART}) == ["llama: logits are off by 3.0e-01 of the largest"]
+    assert REFERENCE_TABLE.faults({"llama": APART}) == [
+        f"llama: apart by more than rounding: {', '.join(name for name in COLUMNS if name != 'as saved')}"
+    ]
+    assert REFERENCE_TABLE.faults({"llama": AGREES | {"mlp_out": "2.0e-02"}}) == [
+        "llama: apart by more than rounding: mlp_out"
+    ]
+    assert REFERENCE_TABLE.faults({"llama": AGREES | {"as saved": "3.0e-01"}}) == []
+    assert REFERENCE_TABLE.faults({"deepseek_v32": AGREES | {"mlp_out": "1.0e+01"}}) == []
+    assert len(REFERENCE_TABLE.faults({"deepseek_v32": APART})) == 1
+    ended = {"llama": dict.fromkeys(COLUMNS, f"{FAIL}the process ended with -9: ")}
+    assert len(REFERENCE_TABLE.faults(ended)) == len(COLUMNS)
     assert REFERENCE_TABLE.faults({"glm": AGREES}) == [f"glm: agrees, and is listed: {KNOWN['glm']}"]
 
 
