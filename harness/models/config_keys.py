@@ -60,11 +60,14 @@ _OTHER_SHARES = ("rotary_dim", "qk_rope_head_dim", "rope_parameters")
 _PART_ROTATED = re.compile(r"(RoPE|initialize_rope)\(\s*(dims=)?[^,]*(//|\*)")
 """Code that rotates a fixed share of a head, as recurrent_gemma's does."""
 _READ_AS = {
+    "attn_logit_softcapping": r"softcap=self\.attn_logit_softcapping",
     "rope_scaling": "rope_scaling|ROPE_INIT_FUNCTIONS",
     "sliding_window": "create_sliding_window_causal_mask",
     **dict.fromkeys(_SHARES, "|".join(_SHARES)),
 }
 """Key -> how transformers' code spells that it reads it, where that is not the key's own name."""
+_MODEL, _SETTINGS = "modeling", "configuration"
+"""Files of an architecture in transformers: that which computes, and that which reads older names of keys."""
 _CAPPED = re.compile(r"softcap|soft_cap|tanh")
 """Code that caps logits at a number of its own, as nanochat's does."""
 
@@ -129,9 +132,14 @@ def _ignored(config: Mapping[str, Any], kind: Any) -> Iterator[IgnoredKey]:
     if isinstance(rope, dict) and "rope_parameters" not in known and _matters("rope_parameters", model_type):
         yield from _ignored_rope(rope, used)
     share = _share({**config, **rope} if isinstance(rope, dict) else config)
-    if share and _matters(share[0], model_type):
+    if share and _matters(share[0], model_type) and _is_name(share[0], model_type):
         yield from _ignored_share(*share, known, used, code)
     yield from _other_activation(config, known, code)
+
+
+def _is_name(share: str, model_type: str) -> bool:
+    """Return whether the share of a head goes by this name: an older one where transformers translates it."""
+    return share == _SHARES[0] or _matters(share, model_type, _SETTINGS)
 
 
 def _read_by(kind: Any, code: str) -> Collection[str]:
@@ -143,10 +151,10 @@ def _read_by(kind: Any, code: str) -> Collection[str]:
     return [key for key in declared if re.search(rf"\.{key}\b|[\"']{key}[\"']", code)]
 
 
-def _matters(key: str, model_type: str, part: str = "modeling") -> bool:
+def _matters(key: str, model_type: str, part: str = _MODEL) -> bool:
     """Return whether transformers' code of an architecture reads a key, or is not known here."""
     code = _code_of_transformers(model_type, part)
-    return not code or bool(re.search(rf"\b({_READ_AS.get(key, key)})\b", code))
+    return not code or bool(re.search(rf"\b({_READ_AS.get(key, key) if part == _MODEL else key})\b", code))
 
 
 @cache
@@ -164,7 +172,7 @@ def _code_of_transformers(model_type: str, part: str) -> str:
 def _ignored_window(config: Mapping[str, Any], kind: Any, tokens: int) -> Iterator[IgnoredKey]:
     window, model_type = config.get("sliding_window"), str(config.get("model_type"))
     kinds = config.get("layer_types") or ("sliding_attention",)
-    switch = config.get("use_sliding_window", True) or not _matters("use_sliding_window", model_type, "configuration")
+    switch = config.get("use_sliding_window", True) or not _matters("use_sliding_window", model_type, _SETTINGS)
     read = "sliding_window" in inspect.signature(kind).parameters
     if read or not (switch and "sliding_attention" in kinds and _matters("sliding_window", model_type)):
         return

@@ -54,7 +54,7 @@ def keys(folder, architecture, stated, without=()):
         ("qwen3_moe", {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}, [], "rope_scaling", "none"),
         ("qwen2", {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, [], None, None),
         ("glm", {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, [], "rope_scaling", "none"),
-        ("gemma3_text", {"attn_logit_softcapping": 50.0}, [], "attn_logit_softcapping", "none"),
+        ("gpt_neox", {"rotary_pct": 0.5, "hidden_act": "gelu"}, [], "hidden_act", "gelu_pytorch_tanh"),
         ("minicpm", {"residual_multiplier": 0.22}, [], "residual_multiplier", "none"),  # not in transformers
     ],
 )  # fmt: skip
@@ -89,6 +89,8 @@ def test_a_key_that_changes_the_arithmetic_is_named(architecture, stated, withou
         # Keys of other architectures, which transformers' class does not read either.
         ("llama", {"final_logit_softcapping": 30.0, "residual_multiplier": 0.22, "logit_scale": 0.1, "clip_qkv": 8.0}),
         ("llama", {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}),
+        ("gemma3_text", {"attn_logit_softcapping": 50.0}),  # transformers keeps it and never passes it on
+        ("glm", {"rotary_pct": 0.5}),
         # Begins beyond `max_position_embeddings`.
         ("glm", {"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}, "max_position_embeddings": 64}),
     ],
