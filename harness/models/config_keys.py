@@ -208,9 +208,7 @@ def _share(keys: Mapping[str, Any]) -> tuple[str, float] | None:
 
 def _plain_scaling(value: Any) -> bool:
     """Return whether rotary parameters say that nothing is scaled; of layers of several kinds nothing is known here."""
-    if not isinstance(value, dict):
-        return False
-    return _kind_of(value) == "default"
+    return isinstance(value, dict) and bool(_kind_of(value) == "default")
 
 
 def _kind_of(rotation: Mapping[str, Any]) -> Any:
