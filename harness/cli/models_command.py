@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ from harness.cli import completers
 from harness.cli.output import complain
 from harness.cli.parameters import OutputFile
 from harness.cli.selection import configured, tables_option
-from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError, suggest
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UnknownName, UsageError, suggest
 
 if TYPE_CHECKING:
-    from harness.laws.architectures.rows import ArchitectureRow
+    from harness.laws.architectures.kind import GridKind
+    from harness.laws.grid.table import GridTable
     from harness.models import ModelRow
 
 
@@ -68,116 +70,92 @@ def fetch_models(tables: tuple[str, ...], ids: tuple[str, ...]) -> None:
     click.echo("ready")
 
 
+only_option = click.option("--only", multiple=True, metavar="NAME", help="An architecture of mlx-lm; may be repeated.")
+write_option = click.option("--write", "file", type=OutputFile("page"), help="Write the table as Markdown.")
+
+
 @command.command("architectures")
-@click.option("--only", multiple=True, metavar="NAME", help="An architecture of mlx-lm; may be repeated.")
-@click.option("--write", "file", type=OutputFile("page"), help="Write the table as Markdown.")
+@only_option
+@write_option
 def check_architectures(only: tuple[str, ...], file: Path | None) -> int:
     """Check what holds on every architecture of mlx-lm, each small and in a process of its own (about 5 minutes)."""
-    from harness.laws.architectures import page
-    from harness.laws.architectures.rows import rows
+    from harness.laws.architectures.matrix import MATRIX
     from harness.models.sources.installed import architectures
-    from harness.support.files import write_text
 
-    known = architectures()
-    for name in only:
-        if name not in known:
-            raise UnknownName("model architecture", name, known)
-    table = []
-    for row in rows(only or known):
-        table.append(row)
-        click.echo(f"{len(table)}/{len(only or known)} {row.architecture}", err=True)
-    _show(table)
-    if file:
-        write_text(file, page.markdown(table, page.versions()))
-    faults = [fault for row in table for fault in row.faults]
-    for fault in faults:
-        complain(str(fault))
-    return EXIT_FINDINGS if faults else EXIT_PASSED
+    return _checked(MATRIX, only, architectures(), file)
 
 
 @command.command("equality")
-@click.option("--only", multiple=True, metavar="NAME", help="An architecture of mlx-lm; may be repeated.")
+@only_option
 @click.option("--dtype", "dtypes", multiple=True, help="float32, float16 or bfloat16; all three without it.")
-@click.option("--write", "file", type=OutputFile("page"), help="Write the tables as Markdown.")
+@write_option
 def check_equality(only: tuple[str, ...], dtypes: tuple[str, ...], file: Path | None) -> int:
     """Hold the one-pass sweep against the stepwise one on every architecture of mlx-lm (about 20 minutes)."""
-    from harness.laws.architectures import equality_page, page
     from harness.laws.architectures.equality import DTYPES
-    from harness.laws.architectures.rows import equalities
+    from harness.laws.architectures.equality_page import EQUALITY
     from harness.models.sources.installed import architectures
-    from harness.support.files import write_text
 
-    for kind, names, known in (("model architecture", only, architectures()), ("dtype", dtypes, tuple(DTYPES))):
-        for name in names:
-            if name not in known:
-                raise UnknownName(kind, name, known)
-    chosen, table = only or architectures(), {}
-    for name, cells in equalities(chosen, dtypes or tuple(DTYPES)):
-        table[name] = cells
-        click.echo(f"{len(table)}/{len(chosen)} {name}", err=True)
-    text = equality_page.markdown(table, page.versions())
-    if file:
-        write_text(file, text)
-    else:
-        click.echo(text)
-    faults = equality_page.faults(table)
-    for fault in faults:
-        complain(str(fault))
-    return EXIT_FINDINGS if faults else EXIT_PASSED
+    _refuse_unknown("dtype", dtypes, tuple(DTYPES))
+    return _checked(EQUALITY, only, architectures(), file, dtypes)
 
 
 @command.command("reference")
-@click.option("--only", multiple=True, metavar="NAME", help="An architecture of mlx-lm; may be repeated.")
-@click.option("--write", "file", type=OutputFile("page"), help="Write the table as Markdown.")
+@only_option
+@write_option
 def check_reference(only: tuple[str, ...], file: Path | None) -> int:
     """Hold every architecture of mlx-lm against transformers, in float64 (about 15 minutes; needs the extra
     `reference`)."""
     from harness.engines import engine_named
-    from harness.laws.architectures import reference, reference_page
-    from harness.laws.architectures.rows import references
+    from harness.laws.architectures.reference import REFERENCE
+    from harness.laws.architectures.reference_page import REFERENCE_TABLE, missing
     from harness.models import saved
+
+    engine_named(REFERENCE)  # installed, before a process is started for each architecture
+    both, alone = saved.shared()
+    return _checked(REFERENCE_TABLE, only, both, file, last=[] if only else missing(alone))
+
+
+def _refuse_unknown(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise UnknownName(kind, name, known)
+
+
+def _checked(
+    grid: GridKind, only: Sequence[str], known: Sequence[str], file: Path | None, options: Sequence[str] = (),
+    last: Sequence[str] = (),
+) -> int:  # fmt: skip
+    """Fill a grid over architectures, print it, write its page with some last lines, and return the exit code."""
+    from harness.laws.grid.table import versions
     from harness.support.files import write_text
 
-    engine_named(reference.REFERENCE)  # installed, before a process is started for each architecture
-    known, alone = saved.shared()
-    for name in only:
-        if name not in known:
-            raise UnknownName("model architecture of both", name, known)
-    table = {}
-    for name, cells in references(only or known):
-        table[name] = cells
-        click.echo(f"{len(table)}/{len(only or known)} {name} {cells[reference.LOGITS]}", err=True)
-    text = reference_page.markdown(table, reference_page.made_with(), () if only else alone)
+    _refuse_unknown("model architecture", only, known)
+    chosen, texts = only or known, {}
+    for architecture, row in grid.rows(chosen, *options):
+        texts[architecture] = row
+        click.echo(f"{len(texts)}/{len(chosen)} {architecture}", err=True)
+    tables, reasons = grid.shown(texts)
+    _print(tables, reasons)
     if file:
-        write_text(file, text)
-    else:
-        click.echo(text)
-    faults = reference_page.faults(table)
+        write_text(file, grid.page(texts, versions(*grid.packages), *last))
+    faults = grid.faults(texts)
     for fault in faults:
-        click.echo(f"harness: {fault}", err=True)
-    return EXIT_FINDINGS if faults else EXIT_PASSED
+        complain(fault)
+    if faults:
+        return EXIT_FINDINGS
+    return EXIT_PASSED if any(table.ran for table in tables) else EXIT_NOTHING_RAN
+
+
+def _print(tables: Sequence[GridTable], reasons: Mapping[str, int]) -> None:
+    """Print the tables, and below them each reason once."""
+    from harness.results.reports.terminal import console
+
+    screen = console()
+    for table in tables:
+        screen.print(table.screen())
+    for text, number in reasons.items():
+        screen.print(f"[{number}] {text}", markup=False, highlight=False)
 
 
 def _plain(row: ModelRow, ready: bool, why: str) -> dict[str, Any]:
     return {**row.model_dump(mode="json"), "ready": ready, "state": why}
-
-
-def _show(table: list[ArchitectureRow]) -> None:
-    """Print a line an architecture, and below the table each reason once."""
-    from rich import box
-    from rich.table import Table
-
-    from harness.laws.architectures.page import counts, mark, numbered
-    from harness.laws.architectures.rows import COLUMNS
-    from harness.results.reports.terminal import console
-
-    shown, reasons = Table(box=box.SIMPLE_HEAD, pad_edge=False), numbered(table)
-    for name in ("architecture", *COLUMNS):
-        shown.add_column(name)
-    for row in table:
-        shown.add_row(row.architecture, *(mark(row.cells[column], reasons) for column in COLUMNS))
-    shown.add_section()
-    shown.add_row(str(len(table)), *map(str, counts(table).values()))
-    console().print(shown)
-    for text, number in reasons.items():
-        console().print(f"[{number}] {text}", markup=False, highlight=False)

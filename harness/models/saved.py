@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
+
 from harness.models.sources.folder import one_line, read_config
 from harness.models.sources.miniatures import architectures, small_config
 from harness.models.sources.miniatures.rules import HEADS, HIDDEN, LAYERS, SIZES
@@ -43,6 +45,10 @@ _OLD_NAMES = {
     "partial_rotary_factor": ("partial_rotary_factor", "rotary_pct"),
 }
 """Key of `rope_parameters` -> what published folders call it."""
+
+_PREFIX = "transformer."
+"""Of every weight's name in the folders of one architecture since transformers 4; those as published lack it."""
+_WITHOUT_PREFIX = ("gpt2",)
 
 _NOT_DEFAULT = ("head_dim", "vocab_size", "sliding_window_pattern", "conv1d_width")
 """Sizes that mlx-lm's classes know the released model's value of, where a published folder may leave them out."""
@@ -97,7 +103,13 @@ def publish(folder: Path) -> bool:
     text |= {key: value for key, value in flat.items() if key not in text}
     config |= {key: value for key, value in _required(config).items() if key not in config or key in changed}
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-    return config != before
+    renamed = config["model_type"] in _WITHOUT_PREFIX
+    if renamed:
+        file = str(folder / "model.safetensors")
+        weights = {name.removeprefix(_PREFIX): weight for name, weight in mx.load(file).items()}  # type: ignore[union-attr]
+        mx.eval(weights)
+        mx.save_safetensors(file, weights, {"format": "pt"})
+    return renamed or config != before
 
 
 def _language_model(config: Mapping[str, Any]) -> dict[str, Any]:

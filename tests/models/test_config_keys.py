@@ -11,6 +11,14 @@ from harness.models.sources.miniatures import small_config
 from harness.vocabulary.errors import UsageError
 
 TANH = "gelu_pytorch_tanh"
+LOOK_ALIKES = {
+    "torch_dtype": "bfloat16", "dtype": "float16", "use_cache": False, "_name_or_path": "somebody/model",
+    "transformers_version": "4.0", "temperature": 0.7, "do_sample": True, "repetition_penalty": 1.3, "max_length": 77,
+    "pad_token_id": 5, "attention_dropout": 0.1, "initializer_range": 0.9, "pretraining_tp": 2, "id2label": {"0": "a"},
+    "chunk_size_feed_forward": 4, "router_aux_loss_coef": 0.5, "reorder_and_upcast_attn": True, "architectures": ["X"],
+    "cache_implementation": "hybrid", "attn_implementation": "sdpa", "quantization_config": None,
+}  # fmt: skip
+"""Keys without effect on the logits."""
 
 
 def keys(folder, architecture, stated, without=()):
@@ -38,10 +46,16 @@ def keys(folder, architecture, stated, without=()):
         ("gemma", {"hidden_activation": TANH, "hidden_act": "gelu"}, [], "hidden_activation", "gelu"),
         ("starcoder2", {"hidden_act": TANH}, [], "hidden_act", "gelu"),
         ("llama", {"hidden_act": "gelu"}, [], "hidden_act", "silu"),
-        ("llama", {"final_logit_softcapping": 30.0}, [], "final_logit_softcapping", "none"),
+        ("gemma3_text", {"final_logit_softcapping": 30.0}, [], "final_logit_softcapping", "none"),
+        ("mixtral", {"hidden_act": "gelu"}, [], "hidden_act", "silu"),
+        ("llama", {"hidden_act": "quick_gelu"}, [], "hidden_act", "silu"),
+        ("gpt2", {"scale_attn_weights": False}, [], "scale_attn_weights", "none"),
+        # Its class declares the key, and nothing reads it.
+        ("qwen3_moe", {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}, [], "rope_scaling", "none"),
         ("qwen2", {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, [], None, None),
         ("glm", {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, [], "rope_scaling", "none"),
-        ("llama", {"residual_multiplier": 0.22}, [], "residual_multiplier", "none"),
+        ("gpt_neox", {"rotary_pct": 0.5, "hidden_act": "gelu"}, [], "hidden_act", "gelu_pytorch_tanh"),
+        ("minicpm", {"residual_multiplier": 0.22}, [], "residual_multiplier", "none"),  # not in transformers
     ],
 )  # fmt: skip
 def test_a_key_that_changes_the_arithmetic_is_named(architecture, stated, without, key, instead, tmp_path):
@@ -69,6 +83,16 @@ def test_a_key_that_changes_the_arithmetic_is_named(architecture, stated, withou
         ("deepseek_v3", {"rope_scaling": None, "partial_rotary_factor": 0.5}),  # qk_rope_head_dim says so
         ("gpt2", {"activation_function": "gelu_new"}),
         ("llama", {"hidden_act": "somebody's"}),  # nobody knows how that would be spelt
+        ("llama", LOOK_ALIKES),
+        ("glm", LOOK_ALIKES),
+        ("gpt2", LOOK_ALIKES | {"rope_parameters": {"rope_theta": 9.0, "rope_type": "linear", "factor": 4.0}}),
+        # Keys of other architectures, which transformers' class does not read either.
+        ("llama", {"final_logit_softcapping": 30.0, "residual_multiplier": 0.22, "logit_scale": 0.1, "clip_qkv": 8.0}),
+        ("llama", {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}),
+        ("gemma3_text", {"attn_logit_softcapping": 50.0}),  # transformers keeps it and never passes it on
+        ("glm", {"rotary_pct": 0.5}),
+        # Begins beyond `max_position_embeddings`.
+        ("glm", {"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}, "max_position_embeddings": 64}),
     ],
 )  # fmt: skip
 def test_a_key_that_says_the_same_or_is_read_is_left_alone(architecture, stated, tmp_path):
@@ -85,6 +109,8 @@ def test_a_key_that_says_the_same_or_is_read_is_left_alone(architecture, stated,
         ("qwen2", {"sliding_window": 4, "use_sliding_window": True}, 5, True),
         ("qwen2", {"sliding_window": 4, "layer_types": ["full_attention"] * 4}, 5, False),
         ("gemma3_text", {"sliding_window": 4}, 5, False),
+        ("starcoder2", {"sliding_window": 4, "use_sliding_window": False}, 5, True),  # it has no such switch
+        ("olmoe", {"sliding_window": 4}, 5, False),
     ],
 )
 def test_a_window_is_named_for_prompts_that_are_longer(architecture, stated, tokens, named, tmp_path):

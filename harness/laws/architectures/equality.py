@@ -9,7 +9,7 @@ somewhere, because rows that nothing has patched are equal too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import mlx.core as mx
@@ -18,6 +18,7 @@ import numpy as np
 from harness import intercept, patching
 from harness.intercept import resolve
 from harness.intercept.hookpoints import layers_with
+from harness.laws.architectures.kind import FAIL
 from harness.metrics import host_row
 from harness.metrics.tolerances import Work, relative_difference, row_tolerance
 from harness.models.architectures import heads_of
@@ -29,7 +30,6 @@ from harness.patching.patch import patches_of
 from harness.vocabulary import Direction, Positions, Question, Site, Sweep, Tokens
 from harness.vocabulary.errors import UsageError, described
 
-FAIL = "FAIL: "
 ABSENT = "-"
 DTYPES: Mapping[str, mx.Dtype] = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 COMPONENTS = ("resid_pre", "attn_out", "mlp_out", "resid_post", "self_attn", "mlp", "z")
@@ -41,12 +41,19 @@ MATTERS = 1e-3
 """Share of the largest logit by which some cell of a component must differ from the unpatched run."""
 
 
-def cells_of(architecture: str, dtypes: Sequence[str] = tuple(DTYPES)) -> dict[str, dict[str, str]]:
-    """Return dtype -> component -> the worst difference, a reason, or `FAIL: ` and what was seen."""
-    return {dtype: _of_dtype(architecture, dtype) for dtype in dtypes}
+def columns(*dtypes: str) -> list[str]:
+    """Return the columns of these dtypes, of all without any."""
+    return [f"{dtype} {component}" for dtype in dtypes or DTYPES for component in COMPONENTS]
 
 
-def _of_dtype(architecture: str, dtype: str) -> dict[str, str]:
+def row_of(architecture: str, *dtypes: str) -> dict[str, str]:
+    """Return `dtype component` -> the worst difference, a reason, or `FAIL: ` and what was seen."""
+    by_dtype = {dtype: cells_of(architecture, dtype) for dtype in dtypes or DTYPES}
+    return {f"{dtype} {component}": text for dtype, cells in by_dtype.items() for component, text in cells.items()}
+
+
+def cells_of(architecture: str, dtype: str) -> dict[str, str]:
+    """Return component -> cell in one dtype."""
     try:
         model = miniatures.load(architecture)
         cast(model.module, dtype)
@@ -55,7 +62,7 @@ def _of_dtype(architecture: str, dtype: str) -> dict[str, str]:
             return dict.fromkeys(COMPONENTS, f"{dtype}: logits are NaN before any patch")
         return _cells(model, dtype)
     except Exception as error:  # noqa: BLE001  whatever a foreign forward pass raises is the reason
-        return dict.fromkeys(COMPONENTS, f"not run in {dtype}: {_why(architecture, error)}")
+        return dict.fromkeys(COMPONENTS, _not_run(architecture, dtype, error))
 
 
 def _cells(model: LoadedModel, dtype: str) -> dict[str, str]:
@@ -83,7 +90,8 @@ def _cell(model: LoadedModel, component: str, layers: tuple[int, ...], dtype: st
             try:
                 wanted = dict(_stepwise(model, sweep))
             except Exception as error:  # noqa: BLE001
-                return f"cannot be patched stepwise: {_line(error)}"
+                known = _known(model.card.architecture, "stepwise", error)
+                return f"{'' if known else FAIL}cannot be patched stepwise: {_line(error)}"
             walked = patching.walk(model, _question(sweep))
             got = dict(walked.patched)
             if walked.fallback:
@@ -102,9 +110,17 @@ def _cell(model: LoadedModel, component: str, layers: tuple[int, ...], dtype: st
     )
 
 
-def _why(architecture: str, error: Exception) -> str:
-    known, seen = reasons.REASONS.get(architecture, {}).get("builds"), described(error)
-    return known.text if known and re.search(known.seen, seen) else _line(error)
+def _not_run(architecture: str, dtype: str, error: Exception) -> str:
+    if known := _known(architecture, "builds", error):
+        return f"not run in {dtype}: {known}"
+    kernel = dtype != "float32" and "only supports float32" in str(error)
+    return f"{'' if kernel else FAIL}not run in {dtype}: {_line(error)}"
+
+
+def _known(architecture: str, column: str, error: Exception) -> str:
+    """Return the reason that is known for what a check of the matrix of architectures saw, or nothing."""
+    known = reasons.REASONS.get(architecture, {}).get(column)
+    return known.text if known and re.search(known.seen, described(error)) else ""
 
 
 def _stays_behind(architecture: str, fallback: str) -> str:

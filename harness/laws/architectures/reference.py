@@ -30,26 +30,41 @@ COMPONENTS = ("resid_pre", "attn_out", "mlp_out", "resid_post", "z")
 COLUMNS: Mapping[str, str] = {
     LOGITS: "the largest difference of logits / the largest logit; `config.json` has the keys that folders were "
     "published with before transformers 5, `rope_theta` among them",
-    AS_SAVED: "the same where `config.json` is left as transformers 5 writes it, with `rope_parameters` alone",
+    AS_SAVED: "the same where `config.json` is left as transformers 5 writes it, with `rope_parameters` alone; where "
+    "only this is bold, mlx-lm's class does not read them and rotates with a base or a share of its own",
     **{
         component: f"the largest difference of {component}'s l2 recoveries, in points: denoising at all positions, "
         "noising at two"
         for component in COMPONENTS
     },
 }
-_EXACT = "mlx-lm uses the exact GELU, where the configuration says the tanh one"
 KNOWN: Mapping[str, str] = {
-    "ernie4_5_moe": "mlx-lm drops `e_score_correction_bias`, by which experts are chosen",
-    "gemma": _EXACT,
-    "gemma2": "mlx-lm ignores `sliding_window`; the small one is shorter than the prompts, the released one has 4,096",
-    "glm": "mlx-lm rotates every dimension of a head: `partial_rotary_factor` is ignored",
-    "gpt_bigcode": _EXACT,
-    "gpt_neox": "mlx-lm uses the tanh GELU, where the configuration says the exact one",
-    "jamba": "mlx-lm makes the weights of the chosen experts sum to 1, which transformers leaves as they are",
-    "nemotron_h": "transformers bounds the step of a state space by `time_step_min`, mlx-lm by `time_step_limit`",
-    "starcoder2": _EXACT,
+    "ernie4_5_moe": "mlx-lm's `sanitize` drops `e_score_correction_bias`, which transformers adds to the scores by "
+    "which experts are chosen; transformers is right, the weight is in the folder",
+    "gemma": "mlx-lm reads no activation and calls `nn.gelu`, the exact GELU; transformers takes the tanh one, for a "
+    "`hidden_act` of `gelu` as well, which it calls a legacy value; transformers is right",
+    "gemma2": "mlx-lm reads no `sliding_window`; transformers has one in every second layer, from the first; "
+    "transformers is right. Seen on prompts longer than the window: 4 tokens here, 4,096 as released",
+    "glm": "mlx-lm reads no `partial_rotary_factor` and rotates the whole head, `nn.RoPE(dims=self.head_dim)`; "
+    "transformers is right",
+    "gpt_bigcode": "mlx-lm reads no `activation_function` and calls `nn.gelu`, the exact GELU; transformers is right "
+    "where a folder says `gelu_pytorch_tanh`, as here; they agree where it says `gelu`",
+    "gpt_neox": "mlx-lm reads no `hidden_act` and calls `nn.gelu_approx`, the tanh GELU; transformers is right where a "
+    "folder says `gelu`, as here; they agree where it says `gelu_fast`",
+    "jamba": "mlx-lm takes the softmax over the chosen experts, so that their weights sum to 1; transformers takes it "
+    "over all of them and leaves the chosen ones as they are; transformers is right, whose class is AI21's",
+    "nemotron_h": "transformers bounds the step of a state space by `time_step_min` and reads no `time_step_limit`, "
+    "mlx-lm the other way round; the configuration has both, and the two do not tell which is right",
+    "starcoder2": "mlx-lm reads no `hidden_act` and calls `nn.gelu`, the exact GELU; transformers is right where a "
+    "folder says `gelu_pytorch_tanh`, as here",
 }
 """Architectures that mlx-lm computes otherwise, and how: the logits must be off by more than rounding."""
+_TIE = (
+    "`mlp_out` only, one cell: two tokens' index scores are both 0 after the ReLU, and tie for the last of the "
+    "`index_topk` tokens that are attended to; mlx-lm keeps one and transformers the other, and either is right"
+)
+TIES: Mapping[str, str] = {"deepseek_v32": _TIE, "glm_moe_dsa": _TIE}
+"""Architectures whose components may be apart, though each implementation is right."""
 _SWEEPS: tuple[tuple[Direction, Positions], ...] = (
     (Direction.DENOISING, "all"),
     (Direction.NOISING, (1, -2)),
@@ -58,7 +73,7 @@ SAME = "the same folder"
 NOT_RUN = "-"
 
 
-def cells_of(architecture: str) -> dict[str, str]:
+def row_of(architecture: str) -> dict[str, str]:
     """Return column -> a difference, `-`, or the reason why there is none."""
     with tempfile.TemporaryDirectory(prefix="harness-reference-") as scratch:
         folder = Path(scratch, "model")

@@ -1,99 +1,86 @@
-"""The reference table as people read it: a figure, or the number of a reason that stands once below."""
+"""The reference table as people read it: a figure, bold where it is more than rounding, or the number of a reason."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping, Sequence
 
-from harness.laws.architectures.page import versions
-from harness.laws.architectures.reference import COLUMNS, KNOWN, LOGITS, NOT_RUN, SAME, is_figure, within
+from harness.laws.architectures.kind import Cells, GridKind, faults_of
+from harness.laws.architectures.reference import (
+    AS_SAVED,
+    COLUMNS,
+    KNOWN,
+    LOGITS,
+    NOT_RUN,
+    SAME,
+    TIES,
+    is_figure,
+    row_of,
+    within,
+)
+from harness.laws.grid.table import GridCell, GridTable, Texts
 from harness.metrics.tolerances import Work, recovery_tolerance, row_tolerance
-
-Table = Mapping[str, Mapping[str, str]]
-"""Architecture -> column -> the cell's text."""
 
 _ABOUT = (
     "A small model of every architecture that mlx-lm and transformers both have, built and saved by transformers from "
     "seeded weights and loaded by mlx-lm, as every published folder is. MLX in float32 against transformers in "
     "float64. Figures up to {rows:.0e} of the largest logit and {points:g} points are rounding; a larger one is bold, "
-    "and is what mlx-lm computes otherwise. A number in brackets is the reason for which there is no figure."
+    "and what it comes from stands below the table. A number in brackets is the reason for which there is no figure."
 )
 
 
-def faults(table: Table) -> list[str]:
-    """Return what is more than rounding and not known, and what is known and was not seen."""
-    found = []
-    for architecture, cells in table.items():
-        cell = cells[LOGITS]
-        wrong = is_figure(cell) and not within(LOGITS, cell)
-        if wrong and architecture not in KNOWN:
-            found.append(f"{architecture}: logits are off by {cell} of the largest")
-        if architecture in KNOWN and is_figure(cell) and not wrong:
+def faults(texts: Texts) -> list[str]:
+    """Return what is more than rounding and not known, what is known and was not seen, and rows that ended."""
+    found = faults_of(texts)
+    for architecture, cells in texts.items():
+        apart = [name for name, text in cells.items() if is_figure(text) and not within(name, text)]
+        if architecture in KNOWN and is_figure(cells[LOGITS]) and LOGITS not in apart:
             found.append(f"{architecture}: agrees, and is listed: {KNOWN[architecture]}")
+        # Another base of the rotation in a folder `as saved` is named by the keys that are ignored.
+        unknown = [] if architecture in KNOWN else [name for name in apart if name != AS_SAVED]
+        if unknown and (architecture not in TIES or LOGITS in unknown):
+            found.append(f"{architecture}: apart by more than rounding: {', '.join(unknown)}")
     return found
 
 
-def counts(table: Table) -> dict[str, int]:
-    """Return how many architectures agree up to rounding in each column."""
-    return {
-        column: sum(is_figure(cells[column]) and within(column, cells[column]) for cells in table.values())
-        for column in COLUMNS
-    }
+def _shown(column: str, text: str) -> GridCell:
+    if is_figure(text):
+        return GridCell(text, holds=within(column, text), apart=not within(column, text))
+    return GridCell(text) if text in (NOT_RUN, SAME) else GridCell(reason=text)
 
 
-def numbered(table: Table) -> dict[str, int]:
-    """Return reason -> number, in the order in which the table shows them."""
-    texts = (cell for cells in table.values() for cell in cells.values())
-    reasons = dict.fromkeys(text for text in texts if not is_figure(text) and text not in (NOT_RUN, SAME))
-    return {text: number for number, text in enumerate(reasons, 1)}
+def _tables(cells: Cells, numbers: Mapping[str, int]) -> list[GridTable]:
+    run = sum(row[LOGITS].holds or row[LOGITS].apart for row in cells.values())
+    return [GridTable(cells, dict(zip(COLUMNS, COLUMNS, strict=True)), numbers, of=run)]
 
 
-def mark(column: str, cell: str, reasons: Mapping[str, int]) -> str:
-    """Return a cell as the table shows it."""
-    if cell in reasons:
-        return f"[{reasons[cell]}]"
-    return f"**{cell}**" if is_figure(cell) and not within(column, cell) else cell
-
-
-def made_with() -> str:
-    """Return what the numbers depend on, and the day."""
-    return f"transformers {version('transformers')}, torch {version('torch')}, {versions()}"
-
-
-def markdown(table: Table, made: str, alone: Sequence[str] = ()) -> str:
-    """Return the page; `alone` are the architectures that only mlx-lm has."""
-    reasons = numbered(table)
+def _head(made_with: str) -> Iterator[str]:
     rows, points = row_tolerance(Work.OTHER_CODE, "float32"), recovery_tolerance(Work.OTHER_CODE, "float32")
-    run = {name: cells for name, cells in table.items() if is_figure(cells[LOGITS])}
-    total = " | ".join(f"**{count}**" for count in counts(table).values())
-    return "\n".join(
-        [
-            "# Against another implementation",
-            "",
-            *textwrap.wrap(_ABOUT.format(rows=rows, points=points), 118),
-            "",
-            *textwrap.wrap(f"Made with {made} by `harness models reference --write docs/reference-table.md`.", 118),
-            "",
-            *(line for name, about in COLUMNS.items() for line in _item(f"- **{name}**: {about}")),
-            "",
-            f"| architecture | {' | '.join(COLUMNS)} |",
-            "|---" * (len(COLUMNS) + 1) + "|",
-            *(
-                f"| {name} | " + " | ".join(mark(column, cells[column], reasons) for column in COLUMNS) + " |"
-                for name, cells in table.items()
-            ),
-            f"| **of {len(run)}** | {total} |",
-            "",
-            *(line for name, about in KNOWN.items() if name in table for line in _item(f"- **{name}**: {about}")),
-            "",
-            *(f"{number}. {text}" for text, number in reasons.items()),
-            "",
-            *textwrap.wrap(f"Not in transformers: {', '.join(alone)}." if alone else "", 118),
-            *([""] if alone else []),
-        ]
+    yield from ("# Against another implementation", "")
+    yield from textwrap.wrap(_ABOUT.format(rows=rows, points=points), 118)
+    yield ""
+    yield from textwrap.wrap(
+        f"Made with {made_with} by `harness models reference --write docs/reference-table.md`.", 118
     )
+    yield ""
+    yield from _items(COLUMNS)
 
 
-def _item(text: str) -> list[str]:
-    return textwrap.wrap(text, 118, subsequent_indent="  ")
+def _notes(texts: Texts) -> Iterator[str]:
+    yield from _items({name: about for name, about in {**KNOWN, **TIES}.items() if name in texts})
+    yield ""
+
+
+def missing(alone: Sequence[str]) -> list[str]:
+    """Return the last lines of the page: the architectures that only mlx-lm has."""
+    return [*textwrap.wrap(f"Not in transformers: {', '.join(alone)}.", 118), ""]
+
+
+def _items(items: Mapping[str, str]) -> Iterator[str]:
+    for name, about in items.items():
+        yield from textwrap.wrap(f"- **{name}**: {about}", 118, subsequent_indent="  ")
+
+
+REFERENCE_TABLE = GridKind(
+    row_of, lambda: tuple(COLUMNS), _shown, _tables, _head, _notes, faults, ("transformers", "torch")
+)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from harness.engines import Engine
+from harness.engines import Engine, engine_named
 from harness.laws import AFTER, FIRST, LAWS, Law
 from harness.laws.breach import breaches
-from harness.laws.conformance.rows import ModelRow
+from harness.laws.conformance.rows import ModelRow, rows_named
 from harness.laws.conformance.smallest import Smallest, smallest
+from harness.laws.grid import processes
 from harness.laws.subject import EngineUnderTest
-from harness.support.interpreter import python
 from harness.vocabulary.errors import DoesNotApply, EngineUnavailable, HarnessError, ModelUnavailable
 
 PASS, FAIL, SKIP = "pass", "fail", "skipped"
-TIMEOUT_S = 600
-"""A row of a process of its own: eighteen laws on the slowest small model take a tenth of this."""
 
 
 @dataclass(frozen=True)
@@ -83,29 +78,22 @@ def _cells(subject: EngineUnderTest, row: ModelRow, law: Law) -> list[LawCell]:
 
 
 def in_processes(
-    engine: str, allow_code: bool, rows: Sequence[ModelRow], laws: Sequence[Law], workers: int = 2
+    engine: str, allow_code: bool, rows: Sequence[ModelRow], laws: Sequence[Law]
 ) -> Iterator[list[LawCell]]:
     """Yield the cells of each model in order, each from a process of its own, because some models end theirs."""
-
-    def one(row: ModelRow) -> list[LawCell]:
-        return _in_a_process(engine, allow_code, row, laws)
-
-    with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(one, rows)
-
-
-def _in_a_process(engine: str, allow_code: bool, row: ModelRow, laws: Sequence[Law]) -> list[LawCell]:
     names = [law.name for law in laws]
-    command = python("-m", "harness.laws.conformance", engine, row.id, ",".join(names))
-    try:
-        done = subprocess.run(
-            [*command, *(["--allow-code"] if allow_code else [])], capture_output=True, text=True, timeout=TIMEOUT_S
-        )
-        return [load_cell(cell) for cell in json.loads(done.stdout.splitlines()[-1])]
-    except subprocess.TimeoutExpired:
-        seen = f"no answer in {TIMEOUT_S} s"
-    except (IndexError, json.JSONDecodeError):
-        seen = f"the process ended with {done.returncode}: {done.stderr.strip()[-200:]}"
+    answers = processes.in_processes(row_by_name, [(engine, allow_code, row.id, names) for row in rows])
+    for row, (cells, seen) in zip(rows, answers, strict=True):
+        yield [load_cell(cell) for cell in cells] if cells is not None else _ended(row, names, seen)
+
+
+def row_by_name(engine: str, allow_code: bool, row: str, laws: Sequence[str]) -> list[dict[str, object]]:
+    """Return the cells of one model as plain JSON types."""
+    found = row_cells(engine_named(engine, allow_code), rows_named([row])[0], [LAWS[law] for law in laws])
+    return [dump_cell(cell) for cell in found]
+
+
+def _ended(row: ModelRow, names: Sequence[str], seen: str) -> list[LawCell]:
     if reason := row.reason("answers"):
         return [LawCell(row.id, name, SKIP, reason) for name in names]
     return [LawCell(row.id, FIRST, FAIL, seen), *(LawCell(row.id, n, SKIP, seen) for n in names if n != FIRST)]

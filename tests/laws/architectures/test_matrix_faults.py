@@ -12,7 +12,8 @@ import pytest
 from harness import patching
 from harness.intercept import capture, forward, record, replace
 from harness.laws.architectures.checks import CHECKS, CLEAN, CORRUPTED, build, points_of
-from harness.laws.architectures.rows import FAIL, cell
+from harness.laws.architectures.kind import FAIL
+from harness.laws.architectures.matrix import cell
 from harness.models.architectures import ARCHITECTURES, Architecture
 from harness.models.sources import miniatures
 from harness.models.sources.miniatures import reasons

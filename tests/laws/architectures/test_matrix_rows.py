@@ -9,8 +9,9 @@ import pytest
 
 from harness.intercept import resolve
 from harness.intercept.hookpoints import layers_with
-from harness.laws.architectures import page, rows
-from harness.laws.architectures.rows import COLUMNS, FAIL, PASS, row_of
+from harness.laws.architectures.kind import FAIL
+from harness.laws.architectures.matrix import COLUMNS, MATRIX, PASS, row_of
+from harness.laws.grid import processes
 from harness.models.architectures import ARCHITECTURES, architecture_of
 from harness.models.sources import miniatures
 from harness.models.sources.miniatures.overrides import OVERRIDES, TEXT
@@ -41,21 +42,20 @@ SHAPES = {
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_column_holds_on_every_shape(name: str) -> None:
-    cells = row_of(name).cells
-    assert cells == dict.fromkeys(COLUMNS, PASS), SHAPES[name]
+    assert row_of(name) == dict.fromkeys(COLUMNS, PASS), SHAPES[name]
 
 
 def test_a_row_comes_from_a_process_of_its_own() -> None:
-    (row,) = rows.rows(["hunyuan"])
-    assert row.faults == []
-    assert "reuses the keys and values" in row.cells["residual"]
+    table = dict(MATRIX.rows(["hunyuan"]))
+    assert MATRIX.faults(table) == []
+    assert "reuses the keys and values" in table["hunyuan"]["residual"]
 
 
 def test_a_process_that_dies_is_a_fault_in_every_column(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "python", lambda *arguments: ["/bin/false", *arguments])
-    (row,) = rows.rows(["llama"])
-    assert len(row.faults) == len(COLUMNS)
-    assert "the process ended with 1" in row.faults[0]
+    monkeypatch.setattr(processes, "python", lambda *arguments: ["/bin/false", *arguments])
+    faults = MATRIX.faults(dict(MATRIX.rows(["llama"])))
+    assert len(faults) == len(COLUMNS)
+    assert "the process ended with 1" in faults[0]
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_every_row_is_an_architecture_of_mlx_lm() -> None:
 
 @pytest.mark.slow
 def test_the_page_is_what_the_command_says() -> None:
-    table = list(rows.rows(miniatures.architectures()))
-    assert [fault for row in table for fault in row.faults] == []
-    assert _undated(page.markdown(table, "x")) == _undated(PAGE.read_text(encoding="utf-8"))
+    table = dict(MATRIX.rows(miniatures.architectures()))
+    assert MATRIX.faults(table) == []
+    assert _undated(MATRIX.page(table, "x")) == _undated(PAGE.read_text(encoding="utf-8"))
 
 
 def _undated(text: str) -> list[str]:

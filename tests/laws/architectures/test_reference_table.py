@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import cli
-from harness.laws.architectures import reference_page
-from harness.laws.architectures.reference import COLUMNS, COMPONENTS, KNOWN, LOGITS, NOT_RUN, cells_of, within
+from harness.laws.architectures.kind import FAIL
+from harness.laws.architectures.reference import COLUMNS, COMPONENTS, KNOWN, LOGITS, NOT_RUN, row_of, within
+from harness.laws.architectures.reference_page import REFERENCE_TABLE, missing
 from harness.vocabulary.errors import EngineUnavailable
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference-table.md"
@@ -22,13 +23,23 @@ NONE = dict.fromkeys(COLUMNS, NOT_RUN) | {LOGITS: "transformers does not build i
 
 
 def test_what_is_apart_and_not_known_is_a_fault_and_so_is_what_is_known_and_agrees():
-    assert reference_page.faults({"llama": AGREES, "glm": APART, "olmo": NONE}) == []
-    assert reference_page.faults({"llama": APART}) == ["llama: logits are off by 3.0e-01 of the largest"]
-    assert reference_page.faults({"glm": AGREES}) == [f"glm: agrees, and is listed: {KNOWN['glm']}"]
+    assert REFERENCE_TABLE.faults({"llama": AGREES, "glm": APART, "olmo": NONE}) == []
+    assert REFERENCE_TABLE.faults({"llama": APART}) == [
+        f"llama: apart by more than rounding: {', '.join(name for name in COLUMNS if name != 'as saved')}"
+    ]
+    assert REFERENCE_TABLE.faults({"llama": AGREES | {"mlp_out": "2.0e-02"}}) == [
+        "llama: apart by more than rounding: mlp_out"
+    ]
+    assert REFERENCE_TABLE.faults({"llama": AGREES | {"as saved": "3.0e-01"}}) == []
+    assert REFERENCE_TABLE.faults({"deepseek_v32": AGREES | {"mlp_out": "1.0e+01"}}) == []
+    assert len(REFERENCE_TABLE.faults({"deepseek_v32": APART})) == 1
+    ended = {"llama": dict.fromkeys(COLUMNS, f"{FAIL}the process ended with -9: ")}
+    assert len(REFERENCE_TABLE.faults(ended)) == len(COLUMNS)
+    assert REFERENCE_TABLE.faults({"glm": AGREES}) == [f"glm: agrees, and is listed: {KNOWN['glm']}"]
 
 
 def test_the_page_has_a_bold_figure_for_what_is_apart_and_a_number_for_a_reason():
-    text = reference_page.markdown({"llama": AGREES, "glm": APART, "olmo": NONE}, "these versions", ["plamo"])
+    text = REFERENCE_TABLE.page({"llama": AGREES, "glm": APART, "olmo": NONE}, "these versions", *missing(["plamo"]))
     assert "| llama | 1.0e-06 |" in text
     assert "| glm | **3.0e-01** |" in text
     assert "| olmo | [1] | - |" in text
@@ -58,17 +69,17 @@ def test_without_torch_the_command_says_how_to_install_it():
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["llama", "glm", "gemma", "starcoder2"])
 def test_a_row_finds_the_defect_and_leaves_a_right_architecture_alone(architecture):
-    cells = cells_of(architecture)
+    cells = row_of(architecture)
     assert {column: within(column, cells[column]) for column in (LOGITS, *COMPONENTS)} == dict.fromkeys(
         (LOGITS, *COMPONENTS), architecture not in KNOWN
     )
-    assert reference_page.faults({architecture: cells}) == []
+    assert REFERENCE_TABLE.faults({architecture: cells}) == []
 
 
 @needs_torch
 @pytest.mark.slow
 def test_a_folder_as_transformers_saves_it_has_the_wrong_rope_base():
-    cells = cells_of("qwen2")
+    cells = row_of("qwen2")
     assert within(LOGITS, cells[LOGITS])
     assert float(cells["as saved"]) > 0.05
 
