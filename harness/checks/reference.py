@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from harness.checks.evidence import Evidence
 from harness.engines import Engine, answer, engine_named
-from harness.laws.mistakes import Mistake, mistakes_of
+from harness.metrics.mistakes import Mistake, mistakes_of
 from harness.vocabulary import Answer, Cell, Curve, Finding, Reading, State
 from harness.vocabulary.errors import HarnessError, TapError, described
 from harness.vocabulary.raised import FindingError

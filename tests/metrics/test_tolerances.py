@@ -189,9 +189,9 @@ def test_there_is_no_second_table_of_tolerances() -> None:
 
 FRACTIONS = {
     "laws/in_place.py 0.5": "the gain of the small model",
-    "laws/mistakes.py 0.5": "half the recovery: a factor with a name",
-    "laws/mistakes.py 0.01": "fractions for percent: a factor with a name",
-    "laws/mistakes.py 0.002": "how well a formula must meet wrong numbers to be named; nobody is found wrong by it",
+    "metrics/mistakes.py 0.5": "half the recovery: a factor with a name",
+    "metrics/mistakes.py 0.01": "fractions for percent: a factor with a name",
+    "metrics/mistakes.py 0.002": "how well a formula must meet wrong numbers to be named; nobody is found wrong by it",
     "laws/architectures/equality.py 0.001": "what a patch must change at least, so that there is something to compare",
 }
 """Numbers below 1 where rows and recoveries are compared that are no tolerance."""
