@@ -16,14 +16,15 @@ from harness.engines.foreign import hear
 from harness.intercept.hookpoints import layers_with
 from harness.laws.breach import LawBreach
 from harness.laws.forms import Form, components, forms
-from harness.metrics.mistakes import Mistake, Numbers, Place, Suspicion, mistakes_of, shared_mistake, wrong_places
 from harness.laws.subject import EngineUnderTest
+from harness.metrics.mistakes import Numbers, Place, Suspicion, mistakes_of, shared_mistake, wrong_places
 from harness.metrics.tolerances import Work, recovery_tolerance
 from harness.vocabulary import (
     METRICS,
     AnswerTokens,
     Curve,
     Direction,
+    Mistake,
     Positions,
     Question,
     Reading,

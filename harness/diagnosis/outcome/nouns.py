@@ -90,7 +90,7 @@ class PlacedFinding(Finding):
         return cls(code, message, site, evidence=evidence, place=place, confidence=confidence, fault=fault)
 
     def __str__(self) -> str:
-        return f"{self.code} {self.place}: {self.message}; {self.kind.hint}"
+        return f"{self.code} {self.place}: {self.message}; {self.hint}"
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -100,7 +100,7 @@ class PlacedFinding(Finding):
             "confidence": self.confidence,
             "message": self.message,
             "evidence": dict(self.evidence),
-            "hint": self.kind.hint,
+            "hint": self.hint,
             "place": self.place.to_dict(),
         }
 

@@ -22,7 +22,7 @@ def paragraph(
     return (
         f"{_subject(subject)}The first fault is in {cause.place}. {_sentence(cause.kind.title)} ({cause.code}{fault}): "
         f"{_sentence(cause.message)}. {''.join(_others(findings, cause))}{_shadow(steps)}"
-        f"Remedy: {cause.kind.hint}. Confidence: {cause.confidence}."
+        f"Remedy: {cause.hint}. Confidence: {cause.confidence}."
     )
 
 
