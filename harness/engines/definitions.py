@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -274,7 +274,7 @@ class Reported:
 
     @property
     def has_wrong_baseline(self) -> bool:
-        if self.baseline is None or math.isnan(self.true):
+        if self.baseline is None:
             return False
         return not abs(self.baseline - self.true) <= _MET * abs(self.true)
 
@@ -284,6 +284,9 @@ def mistake_of(reported: Reported, points: float) -> Mistake | None:
 
     `points` is what a recovery may be off by. Without any wrong number it is None.
     """
+    reported = replace(reported, cells=[(cell, raw) for cell, raw in reported.cells if cell.oracle.finite])
+    if math.isnan(reported.true):
+        return None
     pairs = [(cell, cell.recovery, cell.oracle) for cell, _ in reported.cells]
     wrong = any(not agree(said, right, points) for _, said, right in pairs)
     if not (wrong or reported.has_wrong_baseline):
@@ -338,7 +341,9 @@ def _makes(reported: Reported, definition: Definition, points: float) -> bool:
     said = reported.baseline
     if said is None and len(reported.cells) < 2:
         return False
-    if said is not None and not abs(said - base) <= _MET * abs(base):
+    # One number meets some definition or other sooner than a whole sweep does.
+    within = _MET if len(reported.cells) > 1 else _MET / 20
+    if said is not None and not abs(said - base) <= within * abs(base):
         return False
     for cell, raw in reported.cells:
         made = 100 * (definition.of(reported.of(raw)) - base) / (top - base) if top != base else math.nan
@@ -352,6 +357,7 @@ class _Narrowed:
 
     def __init__(self, reported: Reported, points: float):
         self.own = dtype_name(reported.clean)
+        self.remedy = f"{WIDEN}, and avoid 1 - cos, which cancels" if reported.metric == "cosine" else WIDEN
         at = (reported.clean, reported.corrupted, *(raw for _, raw in reported.cells))
         values = [narrow_values(reported.metric, reported.clean, raw, reported.answers) for raw in at]
         score = metric_named(reported.metric).needs_answers
@@ -366,7 +372,7 @@ class _Narrowed:
             numbers = zip(self.said, values, self.right, self.least, strict=True)
             # A narrower dtype than the logits' own may be anybody's choice, but its inf has too many other reasons.
             if all(_is_made(*each, usual=dtype in (self.own, "float32")) for each in numbers):
-                return Mistake(LOST, f"the formula in {dtype} makes the same of these logits", WIDEN)
+                return Mistake(LOST, f"the formula in {dtype} makes the same of these logits", self.remedy)
         return None
 
     def alike(self) -> Mistake | None:
@@ -381,7 +387,7 @@ class _Narrowed:
             largest = max(filter(math.isfinite, errors), default=0.0)
             if math.isfinite(said) and abs(said - right) > _AS_LARGE * largest + 4 * least:
                 return None
-        return Mistake(LOST, f"the error is of the size that {self.own} arithmetic makes", WIDEN)
+        return Mistake(LOST, f"the error is of the size that {self.own} arithmetic makes", self.remedy, proven=False)
 
 
 def _is_made(said: float | None, made: float, right: float, least: float, usual: bool) -> bool:

@@ -131,6 +131,8 @@ class Mistake:
     kind: str
     said: str
     remedy: str = ""
+    proven: bool = True
+    """Whether it makes the very numbers; otherwise it is only of their size."""
 
     @property
     def is_rule(self) -> bool:

@@ -48,11 +48,28 @@ def about_the_passes(question: Question, asked: Asked) -> list[PlacedFinding]:
     if asked.runs is None:
         return []
     own, corrupted = asked.runs.own, asked.runs.bare.target
-    return [
+    found = [
         *islice(_perturbed(asked.name, asked.answer, asked.runs), 1),
         *_dtype_drift(asked.name, own, corrupted),
         *(_never_fired(asked.name, question, own, corrupted) if asked.curve.cells else ()),
     ]
+    return found or list(islice(_elsewhere(asked), 1))
+
+
+def _elsewhere(asked: Asked) -> Iterator[PlacedFinding]:
+    """Yield that the engine's patched runs, or the numbers behind which no run was seen, are not those of the patch."""
+    for each in asked.answer.attribution:
+        if each.code in ("ATR002", "ATR006") and each.site is not None:
+            known = each.code == "ATR002" or "mistake" in each.evidence
+            yield PlacedFinding.of(
+                "DIA306",
+                f"{asked.name}: {each.message}",
+                Place("patched", "patched", each.site.component, each.site.layer),
+                PROVEN if known else SUSPECTED,
+                each.site,
+                engine=asked.name,
+                **each.evidence,
+            )
 
 
 _PROMPTS = {"source": "clean", "target": "corrupted"}
