@@ -201,6 +201,13 @@ def answer_and_runs(
     return given, ObservedRuns(reference.bare, tuple(run for each in components for run in each.heard.seen))
 
 
+def mistake_behind(engine: ForeignEngine, model: LoadedModel, question: Question) -> Mistake | None:
+    """Return what makes wrong numbers of an engine's own logits, for one component and metric. Raises as `answer`."""
+    reference = Reference.of(model, question, check_question(model, question))
+    (component,), (metric,) = question.sweep.components, question.metrics
+    return _ComponentAnswer(engine, model, reference, component, metric).filled().mistake()
+
+
 @dataclass(frozen=True)
 class Reference:
     """The harness's own runs of a question: the bare ones, and every patched one when it is asked for."""
