@@ -58,7 +58,8 @@ class Rows:
     def probabilities(self) -> Rows:
         """Softmax of both rows."""
         weights = [np.exp(row - row.max()) for row in (self.clean, self.row)]
-        return Rows(*(each / each.sum() for each in weights), self.answers)
+        clean, row = (each / each.sum() for each in weights)
+        return Rows(clean, row, self.answers)
 
 
 @dataclass(frozen=True)

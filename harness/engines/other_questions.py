@@ -26,11 +26,10 @@ def other_questions(asked: Question, components: Sequence[str], metrics: Sequenc
     (component,), (metric,) = sweep.components, asked.metrics
     other = next(each for each in Direction if each != sweep.direction)
     noising = replace(asked, sweep=replace(sweep, direction=other))
-    exchanged = {"clean": asked.corrupted, "corrupted": asked.clean}
     yield OtherQuestion("direction", f"{other} is answered where {sweep.direction} is asked", noising)
-    yield OtherQuestion("prompts exchanged", "clean and corrupted are exchanged", replace(asked, **exchanged))
+    yield OtherQuestion("prompts exchanged", "clean and corrupted are exchanged", _exchanged(asked))
     said = "the metric's clean and corrupted runs are exchanged"
-    yield OtherQuestion("prompts exchanged", said, replace(noising, **exchanged))
+    yield OtherQuestion("prompts exchanged", said, _exchanged(noising))
     if ids := asked.answers:
         turned = replace(asked, answers=AnswerTokens(ids.wrong, ids.answer))
         yield OtherQuestion("answers exchanged", "the answer and the wrong answer are exchanged", turned)
@@ -45,6 +44,10 @@ def other_questions(asked: Question, components: Sequence[str], metrics: Sequenc
     for name in metrics:
         if name != metric:
             yield OtherQuestion("metric", f"metric {name} where {metric} is asked", replace(asked, metrics=(name,)))
+
+
+def _exchanged(asked: Question) -> Question:
+    return replace(asked, clean=asked.corrupted, corrupted=asked.clean)
 
 
 def _shown(positions: object) -> str:

@@ -130,10 +130,10 @@ class _Inquiry:
     def _possible(self, wrong: _Wrong, found: Sequence[_Wrong]) -> list[Mistake]:
         shared = self._shared([each for each in found if each.form.metric == wrong.form.metric])
         suspects = partial(self._suspicions, wrong.form)
-        found = [*([shared] if shared else []), *mistakes_of(wrong.said, wrong.right, self.points, suspects)]
-        if any(mistake.is_rule for mistake in found):
-            return found
-        return [defined] if (defined := self._definition(wrong.form)) else found
+        possible = [*([shared] if shared else []), *mistakes_of(wrong.said, wrong.right, self.points, suspects)]
+        if any(mistake.is_rule for mistake in possible):
+            return possible
+        return [defined] if (defined := self._definition(wrong.form)) else possible
 
     def _definition(self, form: Form) -> Mistake | None:
         """Return the definition that the engine has of a metric, whose logits are asked for once."""

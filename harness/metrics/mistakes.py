@@ -61,7 +61,8 @@ def mistake_in(pairs: Pairs, points: float, suspicions: Callable[[], Iterable[Su
 
     Other questions are asked, by `suspicions`, only where neither arithmetic nor the order of the cells is enough.
     """
-    said, right = ({_place(each[0]): each[side] for each in pairs} for side in (1, 2))
+    said = {_place(cell): reading for cell, reading, _ in pairs}
+    right = {_place(cell): reading for cell, _, reading in pairs}
     wrong = wrong_places(said, right, points)
     if not wrong:
         return None
