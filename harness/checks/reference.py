@@ -7,12 +7,12 @@ Beside what an engine reports stands float64 on its own logits. Where those diff
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 from harness.checks.evidence import Evidence
 from harness.engines import Engine, answer, engine_named
-from harness.laws.mistakes import Mistake, mistakes_of
+from harness.metrics.mistakes import Pairs, mistake_in
 from harness.vocabulary import Answer, Cell, Curve, Finding, Reading, State
 from harness.vocabulary.errors import HarnessError, TapError, described
 from harness.vocabulary.raised import FindingError
@@ -75,23 +75,16 @@ def _recoveries(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Find
     for code, apart, read in (("REF001", patched, _by_logits), ("REF002", measured, _as_reported)):
         if apart:
             cell, other = max(apart, key=lambda pair: _points(*map(read, pair)))
-            mistake = _mistake(both if code == "REF002" else seen, read, points)
+            pairs: Pairs = [(one, read(one), read(two)) for one, two in (both if code == "REF002" else seen)]
+            mistake = mistake_in(pairs, points)
             yield Finding(
                 code,
                 f"{_percent(read(cell))}, {evidence.case.reference} gives {_percent(read(other))}; "
-                f"{len(apart)} of {len(ours.cells)} cells{f': {mistake}' if mistake else ''}",
+                f"{len(apart)} of {len(ours.cells)} cells{f': {mistake.said}' if mistake else ''}",
                 ours.site(cell),
                 ours.metric,
-                {"layers": [each.layer for each, _ in apart], "mistake": mistake.kind if mistake else None},
+                {"layers": [each.layer for each, _ in apart], **(mistake.evidence if mistake else {"mistake": None})},
             )
-
-
-def _mistake(pairs: Sequence[tuple[Cell, Cell]], read: Callable[[Cell], Reading], points: float) -> Mistake | None:
-    """Return what makes one engine's recoveries out of the other's in every cell, if anything that is known does."""
-    places = [(ours.layer, ours.position, ours.head) for ours, _ in pairs]
-    said, right = ({at: read(pair[side]) for at, pair in zip(places, pairs, strict=True)} for side in (0, 1))
-    known = (each for each in mistakes_of(said, right, points) if each.is_rule)
-    return next(known, None)
 
 
 def _by_logits(cell: Cell) -> Reading:

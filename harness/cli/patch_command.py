@@ -274,7 +274,7 @@ def _print_findings(findings: Sequence[Finding], question: Question, given: dict
 
     for each in findings:
         click.echo(finding_text(each))
-        click.echo(f"    {each.kind.hint}")
+        click.echo(f"    {each.hint}")
     if first := next((each for each in findings if fails(each) and each.kind.check != "alignment"), None):
         click.echo(f"Where it comes from: {_diagnosis(first, question, given)}")
 

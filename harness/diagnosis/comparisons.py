@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -12,13 +12,15 @@ import mlx.core as mx
 import numpy as np
 
 from harness.diagnosis.engine.patched import by_call, first_difference
-from harness.diagnosis.outcome.nouns import PROVEN, Place, PlacedFinding
+from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, Place, PlacedFinding
 from harness.diagnosis.trail.flow import trail
 from harness.diagnosis.trail.masks import UNTRACEABLE
 from harness.diagnosis.trail.operations import uncompiled
+from harness.intercept import Tap, tapped
 from harness.intercept.observer import NotedCalls, ObservedRun, noted_calls, watched
 from harness.intercept.outputs import activation_of
 from harness.metrics import summarize
+from harness.metrics.host import host_row
 from harness.metrics.tolerances import Work, equal, relative_difference, same_bits
 from harness.models.loaded import LoadedModel
 from harness.models.prompt_cache import prompt_cache
@@ -106,63 +108,179 @@ def _lengths(model: LoadedModel, ids: Sequence[int], low: int, high: int) -> Sai
     """Bisect to the smallest length that fails, between one that passes and one that does not."""
     if not 1 <= low <= high:
         raise UsageError(f"lengths {low}..{high}: give the shortest and the longest, from 1")
-    if reason := _why(model, ids, low):
-        return [_too_long(low, reason, model, ids)], f"{low} tokens fail already"
-    reason = _why(model, ids, high)
+    pieces = ReadInPieces(model, ids)
+    if reason := pieces.why(low):
+        return [_too_long(low, reason, pieces)], f"{low} tokens fail already"
+    reason = pieces.why(high)
     if not reason:
-        return [], f"{low} and {high} tokens pass"
+        return [], f"{low} and {high} tokens pass{pieces.without}"
     passes, fails = low, high
     while fails - passes > 1:
         middle = (passes + fails) // 2
-        found = _why(model, ids, middle)
+        found = pieces.why(middle)
         passes, fails, reason = (passes, middle, found) if found else (middle, fails, reason)
-    return [_too_long(fails, reason, model, ids)], f"{passes} tokens pass, {fails} fail"
+    return [_too_long(fails, reason, pieces)], f"{passes} tokens pass, {fails} fail"
 
 
-def _too_long(length: int, reason: str, model: LoadedModel, ids: Sequence[int]) -> PlacedFinding:
-    module, token = _broken_part(model, _repeated_ids(ids, length))
-    found = _found("DIA601", f"the smallest length that fails is {length} tokens: {reason}", module, length=length)
-    return replace(found, place=replace(found.place, token=token))
+def _too_long(length: int, reason: str, pieces: ReadInPieces) -> PlacedFinding:
+    """Return what is wrong from this length on: a kernel, the way through the cache, or a mask.
 
-
-def _why(model: LoadedModel, ids: Sequence[int], length: int) -> str:
-    """Return why a prompt of this length fails, or nothing.
-
-    A run that is finite is held against the same prompt read in pieces of 64 tokens through a cache, in which every
-    kernel sees a small size.
+    A kernel is proven wrong where the module that differs first returns something else for the last token alone.
     """
-    prompt = _repeated_ids(ids, length)
-    rows = activation_of(model.module(mx.array([prompt])))[0]
-    # Without attention nothing carries a fault of an earlier token to the last one.
-    found, row = summarize(rows), rows[-1]
-    if found.nan or found.pos_inf:
-        return found.text()
-    pieces = _in_pieces(model, prompt)
-    if pieces is None or equal(pieces.logits, row, Work.IN_PIECES, equal_nan=True):
-        return ""
-    return f"the logits differ by {_apart(pieces.logits, row):.3g} of the largest from the same prompt read in pieces"
+    module, token = pieces.broken_part(length)
+    alone = pieces.differs_alone(length, module)
+    text = f"the smallest length that fails is {length} tokens: {reason}"
+    if pieces.is_finite(length) and not alone:
+        if module and alone is False:
+            module = module.rpartition(".")[0]  # it is right, so what its parent gives it is not
+        if length - 1 in pieces.windows:
+            return _disagree(length, reason, module, token, _MASK.format(window=length - 1), PROVEN)
+        if pieces.a_cache_changes(length):
+            return _disagree(length, reason, module, token, _FRESH, PROVEN)
+        if length == 2:
+            return _disagree(length, reason, module, token, _CACHE, PROVEN)
+        return _placed(
+            "DIA601", f"{text}, which nothing shows to be a kernel's", module, token, SUSPECTED, length=length
+        )
+    if not pieces.is_finite(length) and not pieces.is_finite(length, whole=False):
+        remedy = "the same tokens fail in pieces as well, so it is what they are and not how many: diagnose this prompt"
+        return _placed("DIA601", text, module, token, SUSPECTED, length=length, remedy=remedy)
+    return _placed("DIA601", text, module, token, PROVEN, length=length)
 
 
-def _in_pieces(model: LoadedModel, prompt: Sequence[int], size: int = 64) -> ObservedRun | None:
-    """Return the run of the last piece, or None for a model that cannot be read in pieces."""
-    if len(prompt) <= 1:
-        return None
-    try:
-        cache, step = prompt_cache(model.module), min(size, max(1, len(prompt) // 2))
-        for start in range(0, len(prompt), step):
-            last = bare(model.module, prompt[start : start + step], cache=cache)
-    except (TypeError, ValueError, AttributeError, IndexError):
-        return None
-    return last
+_CACHE = "from the second token on, so the way through the cache is wrong, and not the whole run that is patched"
+_FRESH = "and an empty cache alone changes the whole run: without a cache the model computes something else"
+_MASK = "one token past the window of {window}, so the two ways mask otherwise"
 
 
-def _broken_part(model: LoadedModel, prompt: Sequence[int]) -> tuple[str | None, int | None]:
-    """Return the first module that is not finite, or differs when read in pieces, and the token where it is."""
-    suspect = trail(model.module, prompt, RUN).suspect
-    if suspect:
-        return suspect.module, (suspect.frame.first or (None, None))[0]
-    pieces = _in_pieces(model, prompt)
-    return (first_difference(bare(model.module, prompt), pieces, last=True) if pieces else None), len(prompt) - 1
+def _disagree(length: int, reason: str, module: str | None, token: int, why: str, how: str) -> PlacedFinding:
+    remedy = {_CACHE: "look at the keys, offsets and state that a cache keeps", _FRESH: "run the model with a cache"}
+    shown = remedy.get(why, "compare the masks of the two ways at this length")
+    return _placed("DIA606", f"{reason}, {why}", module, token, how, length=length, remedy=f"{shown}; report it")
+
+
+def _placed(code: str, text: str, module: str | None, token: int | None, how: str, **evidence: Any) -> PlacedFinding:
+    found = _found(code, text, module, **evidence)
+    return replace(found, place=replace(found.place, token=token), confidence=how)
+
+
+class ReadInPieces:
+    """A prompt of any length, whole and read in pieces through a cache, in which every kernel sees a small size."""
+
+    def __init__(self, model: LoadedModel, ids: Sequence[int]):
+        self.model, self.ids = model, ids
+        self.ignored = self._ignores_cache()
+
+    @property
+    def without(self) -> str:
+        return "; the model ignores `cache`, so nothing was read in pieces" if self.ignored else ""
+
+    @property
+    def windows(self) -> set[int]:
+        """The lengths after which attention forgets, as the configuration and the caches name them."""
+        root = self.model.module
+        owners = [each for each in (getattr(root, "args", None), *root.modules(), *self._cache()) if each is not None]
+        named = [vars(owner) | (dict(owner) if isinstance(owner, dict) else {}) for owner in owners]
+        return {
+            value
+            for each in named
+            for name, value in each.items()
+            if type(value) is int and ("window" in name or "chunk" in name or name == "max_size")
+        }
+
+    def _cache(self) -> list[Any]:
+        try:
+            return list(prompt_cache(self.model.module))
+        except (TypeError, ValueError, AttributeError, IndexError):
+            return []
+
+    def why(self, length: int) -> str:
+        """Return why a prompt of this length fails, or nothing."""
+        prompt = _repeated_ids(self.ids, length)
+        rows = activation_of(self.model.module(mx.array([prompt])))[0]
+        # Without attention nothing carries a fault of an earlier token to the last one.
+        found, row = summarize(rows), rows[-1]
+        if found.nan or found.pos_inf:
+            return found.text()
+        pieces = self.last_piece(prompt)
+        if pieces is None or equal(pieces.logits, row, Work.IN_PIECES, equal_nan=True):
+            return ""
+        apart = _apart(pieces.logits, row)
+        return f"the logits differ by {apart:.3g} of the largest from the same prompt read in pieces"
+
+    def is_finite(self, length: int, whole: bool = True) -> bool:
+        prompt = _repeated_ids(self.ids, length)
+        if whole:
+            found = summarize(activation_of(self.model.module(mx.array([prompt])))[0])
+            return not (found.nan or found.pos_inf)
+        pieces = self.last_piece(prompt)
+        return pieces is None or not (np.isnan(host_row(pieces.logits)).any())
+
+    def last_piece(self, prompt: Sequence[int], size: int = 64) -> ObservedRun | None:
+        """Return the run of the last token, which is a piece of its own; None for a model that cannot be read so."""
+        if len(prompt) <= 1 or self.ignored:
+            return None
+        step = min(size, max(1, len(prompt) // 2))
+        try:
+            cache = prompt_cache(self.model.module)
+            for start in range(0, len(prompt) - 1, step):
+                bare(self.model.module, prompt[start : min(start + step, len(prompt) - 1)], cache=cache)
+            return bare(self.model.module, prompt[-1:], cache=cache)
+        except (TypeError, ValueError, AttributeError, IndexError):
+            return None
+
+    def a_cache_changes(self, length: int) -> bool:
+        """Whether the whole prompt gives other logits with an empty cache than without any."""
+        prompt = _repeated_ids(self.ids, length)
+        try:
+            fresh = bare(self.model.module, prompt, cache=prompt_cache(self.model.module))
+        except (TypeError, ValueError, AttributeError, IndexError):
+            return False
+        return not equal(fresh.logits, bare(self.model.module, prompt).logits, Work.IN_PIECES, equal_nan=True)
+
+    def _ignores_cache(self) -> bool:
+        """Whether a token after others gives the bits that it gives alone, cache or not."""
+        first, second = _repeated_ids(self.ids, 1), _repeated_ids(self.ids, 2)[1:]
+        try:
+            cache = prompt_cache(self.model.module)
+            bare(self.model.module, first, cache=cache)
+            after = bare(self.model.module, second, cache=cache)
+        except (TypeError, ValueError, AttributeError, IndexError):
+            return False
+        return same_bits(after.logits, bare(self.model.module, second).logits)
+
+    def broken_part(self, length: int) -> tuple[str | None, int]:
+        """Return the first module that is not finite, or differs when read in pieces, and the token where it is."""
+        prompt = _repeated_ids(self.ids, length)
+        suspect = trail(self.model.module, prompt, RUN).suspect
+        if suspect:
+            token = (suspect.frame.first or (None, None))[0]
+            return suspect.module, length - 1 if token is None else token
+        pieces = self.last_piece(prompt)
+        whole = bare(self.model.module, prompt)
+        return (first_difference(whole, pieces, last=True) if pieces else None), length - 1
+
+    def differs_alone(self, length: int, module: str | None) -> bool | None:
+        """Whether a module that works token by token returns something else for the last token among all of them and
+        alone: equal work at another size, and no cache in it. None for a module that cannot be asked so.
+        """
+        if not module:
+            return None
+        found, seen = dict(self.model.module.named_modules())[module], list[tuple[mx.array, mx.array]]()
+
+        def noting(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            out = call(*args, **kwargs)
+            if len(args) == 1 and not kwargs and isinstance(out, mx.array):
+                alone = call(args[0][:, -1:])
+                seen.append((out[0, -1], alone[0, -1]))
+            return out
+
+        try:
+            with tapped(self.model.module, [Tap(found, noting)]):
+                self.model.module(mx.array([_repeated_ids(self.ids, length)]))
+        except (TypeError, ValueError, IndexError):
+            return None
+        return any(not equal(alone, among, Work.IN_PIECES) for among, alone in seen) if seen else None
 
 
 def bare(root: Any, ids: Sequence[int], **more: Any) -> ObservedRun:

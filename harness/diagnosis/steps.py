@@ -261,9 +261,12 @@ def _metric(so_far: Examination) -> bool:
     clean, corrupted = (so_far.trails[run].logits[-1] for run in ("clean", "corrupted"))
     found = metric_step.measured(metric, clean, corrupted, asked.answer.answers)
     about_the_rows = [] if so_far.broken else metric_step.about_the_rows(found)
-    wrong = [*about_the_rows, *metric_step.about_the_formula(found, asked.name, asked.disputed, clean)]
+    formula = metric_step.about_the_formula(found, asked.name, asked.disputed, clean, asked.mistake)
+    if not so_far.broken:
+        formula = formula or metric_step.about_the_recoveries(found, asked, asked.mistake)
+    wrong = [*about_the_rows, *formula]
     zero = [each for each in wrong if each.place.step == "recovery"]
-    if METRICS[metric].needs_answers:
+    if METRICS[metric].needs_answers and not formula:
         so_far.log.skip(f"{metric} reads two logits and sums nothing", "metric")
     else:
         so_far.log.add("metric", [each for each in wrong if each not in zero], found.summary)

@@ -25,11 +25,14 @@ from typing import Any
 
 from harness import intercept, metrics
 from harness.engines.declaration import Declaration
+from harness.engines.definitions import Reported, mistake_of
 from harness.engines.formula import Engine, EngineRun, summary, with_answers
+from harness.engines.other_questions import other_questions
 from harness.engines.roles import Bare, CellPlace, alone, nearest_target, prove, runs_of
 from harness.intercept import HookPoint
 from harness.intercept.interrupts import let_through
 from harness.intercept.observer import ObservedRun, watched
+from harness.metrics.mistakes import Pairs, Suspicion, mistake_in
 from harness.metrics.tolerances import (
     BASELINE_SHARE,
     Work,
@@ -43,12 +46,15 @@ from harness.models.loaded import LoadedModel, Tokenizer
 from harness.patching import check_question
 from harness.support.user_code import contained
 from harness.vocabulary import (
+    COMPONENTS,
+    METRICS,
     Answer,
     AnswerTokens,
     Cell,
     Curve,
     Direction,
     Finding,
+    Mistake,
     Positions,
     Question,
     Reading,
@@ -59,7 +65,7 @@ from harness.vocabulary import (
     metric_named,
     site_position,
 )
-from harness.vocabulary.errors import EngineUnavailable, Unsupported
+from harness.vocabulary.errors import EngineUnavailable, HarnessError, Unsupported
 from harness.vocabulary.raised import FindingError
 
 Row = metrics.Row
@@ -201,6 +207,7 @@ def answer_and_runs(
         unasked=reference.unasked,
         suppressed=suppressed,
         dtype=clean.dtype,
+        mistakes={(each.component, each.metric): found for each in components if (found := each.mistake())},
         attribution=(
             *_merged(finding for each in components for finding in each.findings()),
             *_refused(engine.name, [each for each in unanswered if each.raised], components),
@@ -246,6 +253,11 @@ def _refused(name: str, refused: Sequence[Unanswered], answered: Sequence[_Compo
     for each in {each.component: each for each in refused}.values():
         if each.component not in {one.component for one in answered}:
             yield Finding("ATR008", f"it declares {each.component}, and refuses it: {each.reason}")
+def mistake_behind(engine: ForeignEngine, model: LoadedModel, question: Question) -> Mistake | None:
+    """Return what makes wrong numbers of an engine's own logits, for one component and metric. Raises as `answer`."""
+    reference = Reference.of(model, question, check_question(model, question))
+    (component,), (metric,) = question.sweep.components, question.metrics
+    return _ComponentAnswer(engine, model, reference, component, metric).filled().mistake()
 
 
 @dataclass(frozen=True)
@@ -460,6 +472,21 @@ class _ComponentAnswer:
     def _measure(self, clean: EngineRun, run: EngineRun) -> Reading:
         return metrics.measure(self.metric, clean.row, run.row, self.reference.question.answers)
 
+    def mistake(self) -> Mistake | None:
+        """Return what makes the reported numbers of the engine's own logits, where they are wrong."""
+        if self._same_prompts() or not self._ends_seen():
+            return None
+        clean, corrupted = self.own_runs
+        answered = [
+            (self._cell(place), raw)
+            for place, raw in self.roles.patched.items()
+            if place in self.heard.reply.recoveries
+        ]
+        reported = Reported(
+            self.metric, clean.raw, corrupted.raw, self.heard.reply.baseline, self.request.answers, answered
+        )
+        return mistake_of(reported, self._points())
+
     # -- what watching showed ---------------------------------------------------------------------------------------
 
     def findings(self) -> Iterator[Finding]:
@@ -547,13 +574,14 @@ class _ComponentAnswer:
             place, apart = max(wrong, key=lambda each: float(each[1]))
             layers = [place[0] for place, _ in wrong]
             own, right = self.own(place), self.right(place)
+            mistake = self._instead([(self._cell(at), self.own(at), self.right(at)) for at in self.roles.patched])
             yield Finding(
                 "ATR002",
                 f"its patched logits are off by {apart} of the largest logit: {own.text('.2f')} % by its logits, "
-                f"{right.text('.2f')} % by the harness's; {len(wrong)} of {len(self.places)} cells",
+                f"{right.text('.2f')} % by the harness's; {len(wrong)} of {len(self.places)} cells{_named(mistake)}",
                 self.site(place),
                 self.metric,
-                {"layers": layers, "own": own.value, "harness": right.value},
+                {"layers": layers, "own": own.value, "harness": right.value} | (mistake.evidence if mistake else {}),
             )
 
     def _unknown_baseline(self) -> Iterator[Finding]:
@@ -579,22 +607,60 @@ class _ComponentAnswer:
         wrong = [each for each in unproven if not self._near(each[1], each[2], Work.OTHER_BATCH)]
         if wrong:
             place, said, right = wrong[0]
+            mistake = self._instead([(self._cell(at), said, right) for at, said, right in unproven])
             yield Finding(
                 "ATR006",
                 f"reported {said.text('.2f')} %, the harness finds {right.text('.2f')} %, and {len(self.heard.seen)} "
-                f"runs of the model do not show which part is wrong; {len(wrong)} of {len(self.places)} cells",
+                f"runs of the model do not show which part is wrong; {len(wrong)} of {len(self.places)} cells"
+                f"{_named(mistake)}",
                 self.site(place),
                 self.metric,
-                {"layers": [place[0] for place, _, _ in wrong], "runs": len(self.heard.seen)},
+                {"layers": [place[0] for place, _, _ in wrong], "runs": len(self.heard.seen)}
+                | (mistake.evidence if mistake else {}),
             )
 
+    def _instead(self, pairs: Pairs) -> Mistake | None:
+        """Return what makes what was said of what is right, or the question that was answered instead."""
+        return mistake_in(pairs, self._points(), self._suspicions)
+
+    def _suspicions(self) -> Iterator[Suspicion]:
+        if len(self.places) > _MOST_PLACES:
+            return
+        model, question = self.reference.model, self.reference.question
+        sweep = replace(question.sweep, components=(self.component,), layers=self.request.layers)
+        asked = replace(question, sweep=sweep, metrics=(self.metric,))
+        known = [name for name in METRICS if self.engine.knows(name)]
+        able = [name for name in COMPONENTS if not self.engine.cannot(model, replace(sweep, components=(name,)))]
+        shared = site_position(sweep.positions)
+        for kind, said, other in other_questions(asked, able, known):
+            try:
+                reference = Reference.of(model, other, check_question(model, other))
+                one = _ComponentAnswer(self.engine, model, reference, *other.sweep.components, *other.metrics)
+                numbers = {
+                    (at.layer, shared if at.token is None else str(at.token), at.head): one.right(at)
+                    for at in one.places
+                }
+            except HarnessError:
+                continue  # this model or this engine has no such question
+            yield Suspicion(kind, said, numbers)
+
+    def _points(self, work: Work = Work.OTHER_FORMULA) -> float:
+        """Return how far apart two equal recoveries may be, by another formula and by another `work`."""
+        dtype = self.reference.clean.dtype
+        return max(recovery_tolerance(each, dtype) for each in (Work.OTHER_FORMULA, work))
+
     def _near(self, one: Reading, two: Reading, work: Work = Work.OTHER_FORMULA) -> bool:
-        """Return whether two recoveries are the same, by another formula and by another `work` if it is named."""
         if one.value is None or two.value is None:
             return one.value is two.value
-        dtype = self.reference.clean.dtype
-        points = max(recovery_tolerance(each, dtype) for each in (Work.OTHER_FORMULA, work))
-        return abs(one.value - two.value) <= points
+        return abs(one.value - two.value) <= self._points(work)
+
+
+_MOST_PLACES = 64
+"""Cells up to which other questions are asked for an explanation: each takes as many forward passes."""
+
+
+def _named(mistake: Mistake | None) -> str:
+    return f": {mistake.said}" if mistake else ""
 
 
 def _apart(one: Any, two: Any) -> str:

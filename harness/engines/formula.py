@@ -6,14 +6,17 @@ formula, not the patching, is at fault.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from harness import metrics
+from harness.engines.definitions import Reported, mistake_of
 from harness.metrics.layouts import dtype_name
+from harness.metrics.tolerances import Work, recovery_tolerance
 from harness.models.loaded import LoadedModel
 from harness.patching import Walk, walk
 from harness.support import progress
@@ -24,6 +27,7 @@ from harness.vocabulary import (
     Cell,
     Curve,
     Finding,
+    Mistake,
     Question,
     Reading,
     RowSummary,
@@ -117,6 +121,7 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
             clean=summary(clean.row, suppressed),
             corrupted=summary(corrupted.row, suppressed),
             curves=readings.curves(),
+            mistakes=readings.mistakes(),
             patched=summaries,
             answers=question.answers,
             unasked=unasked,
@@ -141,6 +146,10 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
     return answered()
 
 
+_MOST_KEPT = 32
+"""Cells whose logits are kept: 20 MB of float32 at a vocabulary of 152,000."""
+
+
 class _SweepReadings:
     """The readings of a sweep while it runs: one curve for each component and metric."""
 
@@ -155,6 +164,8 @@ class _SweepReadings:
         self.reported = {metric: self._distance(metric, corrupted) for metric in question.metrics}
         self.sites = sites
         self.cells: dict[tuple[Site, str], Cell] = {}
+        self.kept: dict[tuple[Site, str], Any] = {}
+        """Logits of the first cells, which explain numbers that a formula got wrong."""
 
     def any_recovery_exists(self) -> bool:
         return any(ends.baseline.finite for ends in self.ends.values())
@@ -163,6 +174,8 @@ class _SweepReadings:
         for metric in self.question.metrics:
             true = self.ends[metric].recovery(self._measure(metric, run))
             self._add(site, metric, self.ends[metric].said(self._reported(metric, run, true)), true)
+            if self.formula and len(self.kept) < _MOST_KEPT * len(self.question.metrics):
+                self.kept[site, metric] = run.raw
 
     def leave_out(self) -> None:
         for site in self.sites:
@@ -172,6 +185,21 @@ class _SweepReadings:
 
     def progress(self) -> str:
         return f"after {len({site for site, _ in self.cells})} of {len(self.sites)} cells"
+
+    def mistakes(self) -> Mapping[tuple[str, str], Mistake]:
+        """Return, by component and metric, what makes numbers that a formula got wrong of the same logits."""
+        found = {}
+        for component, metric in itertools.product(self.question.sweep.components, self.reported):
+            kept = [
+                (self.cells[key], raw)
+                for key, raw in self.kept.items()
+                if (key[0].component, key[1]) == (component, metric)
+            ]
+            ends = self.clean.raw, self.corrupted.raw
+            reported = Reported(metric, *ends, self.reported[metric], self.question.answers, kept)
+            if made := mistake_of(reported, recovery_tolerance(Work.OTHER_FORMULA, self.clean.dtype)):
+                found[component, metric] = made
+        return found
 
     def curves(self) -> tuple[Curve, ...]:
         return tuple(

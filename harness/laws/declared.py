@@ -13,18 +13,20 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from harness.engines import ENGINES, ForeignEngine, answer
-from harness.engines.foreign import hear
+from harness.engines.foreign import hear, mistake_behind
 from harness.intercept.hookpoints import layers_with
 from harness.laws.breach import LawBreach
 from harness.laws.forms import Form, components, forms
-from harness.laws.mistakes import Mistake, Numbers, Place, Suspicion, mistakes_of, shared_mistake, wrong_places
+from harness.laws.stated_baselines import wrong_baselines
 from harness.laws.subject import EngineUnderTest
+from harness.metrics.mistakes import Numbers, Place, Suspicion, mistakes_of, shared_mistake, wrong_places
 from harness.metrics.tolerances import Work, recovery_tolerance
 from harness.vocabulary import (
     METRICS,
     AnswerTokens,
     Curve,
     Direction,
+    Mistake,
     Positions,
     Question,
     Reading,
@@ -50,7 +52,8 @@ def declared_is_right(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     kinds: dict[str, list[_Wrong]] = {}
     for wrong in found:
         kinds.setdefault(wrong.known.kind, []).append(wrong)
-    return tuple(LawBreach(kind, _told(wrong, asked)) for kind, wrong in kinds.items())
+    told = (LawBreach(kind, _told(wrong, asked)) for kind, wrong in kinds.items())
+    return (*told, *wrong_baselines(subject, inquiry.baselines))
 
 
 def declares_otherwise(subject: EngineUnderTest) -> str | None:
@@ -111,6 +114,9 @@ class _Inquiry:
     subject: EngineUnderTest
     known: dict[tuple[Form, str], dict[str, Numbers]] = field(default_factory=dict)
     """(a form without its metric, what is exchanged) -> metric -> what is right."""
+    baselines: dict[str, float] = field(default_factory=dict)
+    """What the engine first stated for each metric, denoising."""
+    definitions: dict[str, Mistake | None] = field(default_factory=dict)
 
     @cached_property
     def points(self) -> float:
@@ -184,7 +190,22 @@ class _Inquiry:
     def _possible(self, wrong: _Wrong, found: Sequence[_Wrong]) -> list[Mistake]:
         shared = self._shared([each for each in found if each.form.metric == wrong.form.metric])
         suspects = partial(self._suspicions, wrong.form)
-        return [*([shared] if shared else []), *mistakes_of(wrong.said, wrong.right, self.points, suspects)]
+        possible = [*([shared] if shared else []), *mistakes_of(wrong.said, wrong.right, self.points, suspects)]
+        if any(mistake.is_rule for mistake in possible):
+            return possible
+        return [defined] if (defined := self._definition(wrong.form)) else possible
+
+    def _definition(self, form: Form) -> Mistake | None:
+        """Return the definition that the engine has of a metric, whose logits are asked for once."""
+        if not isinstance(self.subject.engine, ForeignEngine) or form.positions == "each":
+            return self.definitions.get(form.metric)
+        if form.metric not in self.definitions:
+            try:
+                made = mistake_behind(self.subject.engine, self.subject.model, self._question(form))
+            except Exception:  # noqa: BLE001  it answered before; what it raises now explains nothing
+                made = None
+            self.definitions[form.metric] = made
+        return self.definitions[form.metric]
 
     def _shared(self, found: Sequence[_Wrong]) -> Mistake | None:
         open_ = [(wrong.said, wrong.right) for wrong in found if wrong.mistake is None]
@@ -218,6 +239,8 @@ class _Inquiry:
             (curve,) = answer(engine, self.subject.model, question).curves
             return _numbers(curve)
         heard = hear(engine, self.subject.request(question))
+        if heard.reply.baseline is not None and form.direction == Direction.DENOISING:
+            self.baselines.setdefault(form.metric, heard.reply.baseline)
         said = self.subject.readings(heard, question).items()
         return {(layer, self._position(form, token), head): reading for (layer, token, head), reading in said}
 

@@ -12,7 +12,7 @@ far the output comes back: the *recovery*, in percent. Everything the harness do
 This module imports neither mlx nor numpy: a result can be read, compared and drawn where MLX is absent.
 """
 
-from harness.vocabulary.answers import Answer, Cell, Concordance, Curve, Finding, RowSummary, Unanswered
+from harness.vocabulary.answers import Answer, Cell, Concordance, Curve, Finding, Mistake, RowSummary, Unanswered
 from harness.vocabulary.memory import LARGE, Memory, bytes_of, prediction, size_text
 from harness.vocabulary.questions import (
     COMPONENTS,
@@ -52,6 +52,7 @@ __all__ = [
     "JobResult",
     "Memory",
     "Metric",
+    "Mistake",
     "ModelCard",
     "Positions",
     "Question",

@@ -122,6 +122,36 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Mistake:
+    """What would make the numbers that were said of those that are right, and what mends it.
+
+    `kind` is a word or two, the same wherever the same mistake was made.
+    """
+
+    kind: str
+    said: str
+    remedy: str = ""
+    proven: bool = True
+    """Whether it makes the very numbers; otherwise it is only of their size."""
+
+    @property
+    def is_rule(self) -> bool:
+        """Whether it explains every cell, and is no account of which cells are wrong."""
+        return self.kind != UNEXPLAINED and not self.kind.startswith("one ")
+
+    @property
+    def evidence(self) -> dict[str, str]:
+        """The mistake as a finding carries it: its remedy stands in place of that of the finding's kind."""
+        return {"mistake": self.kind, **({"remedy": self.remedy} if self.remedy else {})}
+
+    def __str__(self) -> str:
+        return f"{self.said}; {self.remedy}" if self.remedy else self.said
+
+
+UNEXPLAINED = "no pattern"
+
+
+@dataclass(frozen=True)
 class Concordance:
     """How far two metrics rank the cells of one component alike.
 
@@ -154,10 +184,15 @@ class Finding:
     def severity(self) -> Severity:
         return self.kind.severity
 
+    @property
+    def hint(self) -> str:
+        """What to do: the remedy of the mistake that the numbers show, else what the kind says."""
+        return str(self.evidence.get("remedy") or self.kind.hint)
+
     def __str__(self) -> str:
         where = f" {self.site}" if self.site else ""
         metric = f" {self.metric}" if self.metric else ""
-        return f"{self.code}{where}{metric}: {self.message}; {self.kind.hint}"
+        return f"{self.code}{where}{metric}: {self.message}; {self.hint}"
 
 
 @dataclass(frozen=True)
@@ -183,8 +218,9 @@ class Answer:
     """What an engine answered to a question, with the evidence the checks need.
 
     `curves` hold reported and float64 readings side by side; the summaries describe the engine's own logits, and
-    `dtype` is theirs. `attribution` is what watching somebody else's engine showed, and `printed` what it wrote to
-    standard output.
+    `dtype` is theirs. `mistakes` has, by component and metric, what makes wrong numbers of the engine's own logits,
+    where anything known does. `attribution` is what watching somebody else's engine showed, and `printed` what it wrote
+    to standard output.
     """
 
     strategy: str
@@ -200,6 +236,7 @@ class Answer:
     stopped: str | None = None
     """`after 31 of 96 cells` where the sweep ended early; cells that were not computed are absent."""
     memory: Memory | None = None
+    mistakes: Mapping[tuple[str, str], Mistake] = field(default_factory=dict)
     attribution: tuple[Finding, ...] = ()
     unasked: tuple[Finding, ...] = ()
     """Why metrics of the question have no curve: there are no answers for them to read."""

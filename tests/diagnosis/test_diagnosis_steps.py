@@ -11,6 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
+from laws.conformance import defects
 from planting import CLEAN, CORRUPTED, behave, build, module_of, put, returning, save_folder
 
 import harness
@@ -126,6 +127,12 @@ def failing_engine(monkeypatch):
     return diagnose(build(), clean=CLEAN, corrupted=CORRUPTED, engine=engine), {"step": "patched"}
 
 
+def next_layer(monkeypatch):
+    found = diagnose(build(dtype="float32"), clean=CLEAN, corrupted=CORRUPTED, engine=defects.WrongLayer())
+    assert "answers for layer k+1" in found.cause.message
+    return found, {"step": "patched"}
+
+
 def drowned_digits(monkeypatch):
     @declared
     def engine(model, clean, corrupted, component, layers, metric):
@@ -197,7 +204,8 @@ def from_time_to_time(monkeypatch):
 
 PLANTED = {
     "DIA002": known_bad, "DIA108": flushed, "DIA201": brought_in, "DIA210": hidden, "DIA211": broken_scale_in_use,
-    "DIA212": scores, "DIA303": only_patched, "DIA305": failing_engine, "DIA406": drowned_digits, "DIA407": bad_arrays,
+    "DIA212": scores, "DIA303": only_patched, "DIA305": failing_engine, "DIA306": next_layer,
+    "DIA406": drowned_digits, "DIA407": bad_arrays,
     "DIA503": moved_by_rounding, "DIA504": rounding_only, "DIA603": other_device, "DIA604": from_time_to_time,
 }  # fmt: skip
 

@@ -34,7 +34,9 @@ WRONG = {
     "never fires": (defects.HookNeverFires, "DIA301"),
     "perturbs": (defects.NoisyTrace, "DIA209"),
     "half the vocabulary": (defects.FirstTokensOnly, "DIA404"),
-    "an epsilon": (defects.ConstantInMetric, "DIA404"),
+    "an epsilon": (defects.ConstantInMetric, "DIA408"),
+    "the next layer": (defects.WrongLayer, "DIA306"),
+    "fractions": (defects.Fraction, "DIA408"),
 }
 
 
@@ -57,7 +59,9 @@ def blind(model, clean, corrupted, component, layers, metric):
 
 
 def test_a_number_behind_which_no_run_was_seen_is_no_guards():
-    assert codes(asked(blind)) == []
+    found = asked(blind)
+    assert codes(found) == ["DIA306"]
+    assert "the same 50 % in every cell" in found.cause.message
 
 
 def raising(error):

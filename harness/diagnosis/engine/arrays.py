@@ -25,10 +25,12 @@ from harness.diagnosis.outcome.diagnosis import Diagnosis, StepLog
 from harness.diagnosis.outcome.nouns import Place, PlacedFinding
 from harness.diagnosis.trail.flow import ruled_out
 from harness.diagnosis.trail.statistics import element
+from harness.engines.definitions import Reported, mistake_of
 from harness.engines.guard import guarded_recovery
 from harness.engines.legacy import LEGACY
 from harness.metrics import summarize
 from harness.metrics.layouts import LAYOUTS, dtype_name
+from harness.metrics.tolerances import Work, recovery_tolerance
 from harness.support.inputs import checked_size
 from harness.support.weight_files import BrokenFile, stored_in
 from harness.vocabulary import METRICS
@@ -73,7 +75,8 @@ def _measure(log: StepLog, metric: str, clean: mx.array, corrupted: mx.array, so
     measured = metric_step.measured(metric, clean, corrupted)
     said = measured.said.get("legacy")
     wrong = metric_step.about_the_rows(measured) if sound else []
-    wrong += metric_step.about_the_formula(measured, f"the formula in {measured.dtype}", said, clean)
+    mistake = mistake_of(Reported(metric, clean, corrupted, said), recovery_tolerance(Work.OTHER_FORMULA, clean.dtype))
+    wrong += metric_step.about_the_formula(measured, f"the formula in {measured.dtype}", said, clean, mistake)
     nothing = [each for each in wrong if each.place.step == "recovery"]
     log.add("metric", [each for each in wrong if each not in nothing], measured.summary)
     guarded = _guarded(said) if not sound and said is not None else []

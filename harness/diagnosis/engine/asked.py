@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from harness.engines import Engine, ForeignEngine, answer
 from harness.engines.foreign import EngineRequest, ObservedRuns, Reply, answer_and_runs
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import Answer, Curve, Question
+from harness.vocabulary import Answer, Curve, Mistake, Question
 from harness.vocabulary.errors import EngineUnavailable, UnknownName, described
 
 
@@ -37,6 +37,11 @@ class Asked:
         """The baseline that the engine reported, inf and NaN as floats; None where there is none."""
         reading = self.curve.baseline
         return {"inf": float("inf"), "nan": float("nan")}.get(reading.state.value, reading.value)
+
+    @property
+    def mistake(self) -> Mistake | None:
+        """What makes wrong numbers of the engine's own logits, where anything known does."""
+        return self.answer.mistakes.get((self.curve.component, self.curve.metric))
 
     @property
     def disputed(self) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
@@ -12,13 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import metrics
-from harness.diagnosis.outcome.nouns import Place, PlacedFinding
+from harness.diagnosis.engine.asked import Asked
+from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, Place, PlacedFinding
+from harness.engines.definitions import LOST
 from harness.engines.denominators import apart
 from harness.engines.legacy import LEGACY
 from harness.engines.legacy import distance as legacy_distance
 from harness.engines.published import distance as published_distance
 from harness.metrics.layouts import LAYOUTS, dtype_name
-from harness.vocabulary import AnswerTokens, Denominator, Reading, State
+from harness.metrics.mistakes import agree
+from harness.metrics.tolerances import Work, recovery_tolerance
+from harness.vocabulary import AnswerTokens, Denominator, Mistake, Reading, State
 
 PLACE = Place("metric", "metric")
 WRONG = 0.01
@@ -133,28 +137,63 @@ def about_the_rows(found: Measured) -> list[PlacedFinding]:
     return []
 
 
-def about_the_formula(found: Measured, name: str, said: float | None, clean: mx.array) -> list[PlacedFinding]:
-    """Return what is wrong with the baseline that an engine reports, if the logits give one in float64."""
+def about_the_formula(
+    found: Measured, name: str, said: float | None, clean: mx.array, mistake: Mistake | None
+) -> list[PlacedFinding]:
+    """Return what is wrong with the baseline that an engine reports, if the logits give one in float64.
+
+    `mistake` is what makes it of the same logits, where anything known does.
+    """
     true = found.true.value
     if said is None or true is None:
         return []
     if not math.isfinite(said):
-        return [_not_finite(found, name, said, clean)]
+        return [_not_finite(found, name, said, clean, mistake)]
     error = abs(said - true) / abs(true) if true else 0.0
     if error <= DOUBTFUL:
         return []
-    if found.limit and true >= found.limit:
-        return [_not_finite(found, name, said, clean)]
-    bits = max(0.0, LAYOUTS[found.dtype].mantissa + math.log2(error)) if found.dtype in LAYOUTS else None
-    lost = "" if bits is None else f", which leaves {max(0.0, -math.log2(error)):.0f} of its bits"
-    code = "DIA404" if error > WRONG else "DIA406"
-    message = f"{name} says {said:.6g}, float64 on the same logits {true:.6g}: off by {100 * error:.3g} %{lost}"
-    return [
-        PlacedFinding.of(code, message, PLACE, engine=name, relative_error=error, bits_lost=bits, **found.evidence())
-    ]
+    lost = mistake is None or mistake.kind == LOST
+    if found.limit and true >= found.limit and lost:
+        return [_not_finite(found, name, said, clean, mistake)]
+    seen = f"{name} says {said:.6g}, float64 on the same logits {true:.6g}"
+    return [_differs(found, name, seen, error, mistake)]
 
 
-def _not_finite(found: Measured, name: str, said: float, clean: mx.array) -> PlacedFinding:
+def about_the_recoveries(found: Measured, asked: Asked, mistake: Mistake | None) -> list[PlacedFinding]:
+    """Return what is wrong with recoveries that do not follow from the engine's own logits."""
+    points = recovery_tolerance(Work.OTHER_FORMULA, found.dtype)
+    wrong = [cell for cell in asked.curve.cells if cell.oracle.finite and not agree(cell.recovery, cell.oracle, points)]
+    if not wrong:
+        return []
+    cell = max(wrong, key=lambda each: abs((each.recovery.value or math.inf) - (each.oracle.value or 0.0)))
+    said, true = cell.recovery.text(".4g"), cell.oracle.text(".4g")
+    seen = f"{asked.name} reports {said} % at {asked.curve.site(cell)}, float64 on the same logits {true} %"
+    return [_differs(found, asked.name, seen, None, mistake)]
+
+
+def _differs(found: Measured, name: str, seen: str, error: float | None, mistake: Mistake | None) -> PlacedFinding:
+    """Return a finding about a finite number: another definition, lost precision, or neither."""
+    evidence = {"engine": name, **found.evidence(), **(mistake.evidence if mistake else {})}
+    if mistake and mistake.kind != LOST:
+        return PlacedFinding.of("DIA408", f"{seen}: {mistake.said}", PLACE, **evidence)
+    code = "DIA406" if error is not None and error <= WRONG else "DIA404"
+    off = "" if error is None else f": off by {100 * error:.3g} %"
+    if mistake is None:
+        text = f"{seen}{off}, which no rounding and no other definition that is known makes of them"
+        unknown = PlacedFinding.of(code, text, PLACE, SUSPECTED, relative_error=error, remedy=_STEP_BY_STEP, **evidence)
+        return replace(unknown, fault=None)
+    bits = max(0.0, LAYOUTS[found.dtype].mantissa + math.log2(error)) if error and found.dtype in LAYOUTS else None
+    lost = "" if bits is None or not error else f", which leaves {max(0.0, -math.log2(error)):.0f} of its bits"
+    confidence = PROVEN if mistake.proven else SUSPECTED
+    return PlacedFinding.of(
+        code, f"{seen}{off}{lost}; {mistake.said}", PLACE, confidence, relative_error=error, bits_lost=bits, **evidence
+    )
+
+
+_STEP_BY_STEP = "hold the metric step by step against float64 on the same two rows"
+
+
+def _not_finite(found: Measured, name: str, said: float, clean: mx.array, mistake: Mistake | None) -> PlacedFinding:
     true = found.true.text(".6g")
     start = f"{name} says {said:g} for {found.metric}, though the logits are fit to be measured: float64 gives {true}"
     if found.suppressed and math.isnan(said):
@@ -168,8 +207,8 @@ def _not_finite(found: Measured, name: str, said: float, clean: mx.array) -> Pla
             ids=list(found.suppressed[:64]),
             **found.evidence(),
         )
-    if found.metric == "kl_divergence":
-        zero = np.flatnonzero(np.array(mx.softmax(clean, axis=-1).astype(mx.float32)) == 0)
+    zero = np.flatnonzero(np.array(mx.softmax(clean, axis=-1).astype(mx.float32)) == 0)
+    if found.metric == "kl_divergence" and zero.size:
         return PlacedFinding.of(
             "DIA402",
             f"{start}; {zero.size:,} ids have probability 0 in {found.dtype} ({', '.join(map(str, zero[:8]))}), "
@@ -179,15 +218,23 @@ def _not_finite(found: Measured, name: str, said: float, clean: mx.array) -> Pla
             ids=[int(i) for i in zero[:64]],
             **found.evidence(),
         )
+    return _overflow(found, name, start, mistake)
+
+
+def _overflow(found: Measured, name: str, start: str, mistake: Mistake | None) -> PlacedFinding:
+    logits = f"the logits are {found.dtype}, {found.vocab:,} wide, and finite"
+    if mistake is None or mistake.kind != LOST:
+        text = f"{start}; {logits}, and the formula in their own dtype is finite as well"
+        unknown = PlacedFinding.of(
+            "DIA401", text, PLACE, SUSPECTED, engine=name, remedy=_NO_OVERFLOW, **found.evidence()
+        )
+        return replace(unknown, fault=None)
     limit = f"; a {found.dtype} L2 overflows when the true distance reaches {found.limit:.2f}" if found.limit else ""
     room = f" (headroom {found.limit / found.true.value:.3g})" if found.limit and found.true.value else ""
-    return PlacedFinding.of(
-        "DIA401",
-        f"{start}{limit}{room}; the logits are {found.dtype}, {found.vocab:,} wide, and finite",
-        PLACE,
-        engine=name,
-        **found.evidence(),
-    )
+    return PlacedFinding.of("DIA401", f"{start}{limit}{room}; {logits}", PLACE, engine=name, **found.evidence())
+
+
+_NO_OVERFLOW = "nothing overflows here: look for a division by 0, the log of 0, or a number that was never computed"
 
 
 def _shift_and_scale(

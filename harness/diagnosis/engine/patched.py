@@ -48,12 +48,29 @@ def about_the_passes(question: Question, asked: Asked) -> list[PlacedFinding]:
     if asked.runs is None:
         return []
     own, target = asked.runs.own, asked.runs.bare.target
-    return [
+    found = [
         *islice(_perturbed(asked.name, asked.answer, asked.runs, question), 1),
         *_dtype_drift(asked.name, own, target),
         # Where no run is known as a patched one, the engine may make those by itself.
         *(_never_fired(asked.name, question, own, target) if asked.answer.patched else ()),
     ]
+    return found or list(islice(_elsewhere(asked), 1))
+
+
+def _elsewhere(asked: Asked) -> Iterator[PlacedFinding]:
+    """Yield that the engine's patched runs, or the numbers behind which no run was seen, are not those of the patch."""
+    for each in asked.answer.attribution:
+        if each.code in ("ATR002", "ATR006") and each.site is not None:
+            known = each.code == "ATR002" or "mistake" in each.evidence
+            yield PlacedFinding.of(
+                "DIA306",
+                f"{asked.name}: {each.message}",
+                Place("patched", "patched", each.site.component, each.site.layer),
+                PROVEN if known else SUSPECTED,
+                each.site,
+                engine=asked.name,
+                **each.evidence,
+            )
 
 
 def _perturbed(name: str, given: Answer, runs: ObservedRuns, question: Question) -> Iterator[PlacedFinding]:

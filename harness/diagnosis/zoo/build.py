@@ -10,7 +10,7 @@ import mlx.core as mx
 
 from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, alone, both, build, names_in
-from harness.diagnosis.zoo.surgery import Change, at, change_output, replaced
+from harness.diagnosis.zoo.surgery import Change, at, behave, change_output, replaced
 
 Arguments = Mapping[str, Any]
 
@@ -48,6 +48,26 @@ def _traced(x: mx.array) -> bool:
 
 def _wrong_when_compiled(out: mx.array) -> mx.array:
     return out * mx.nan if _traced(out) else out
+
+
+@contextmanager
+def _forgetful(architecture: str) -> Iterator[Arguments]:
+    """Attention of one block that keeps nothing in the cache."""
+    model = build(architecture, "float32")
+    attention = at(model.module, names_in(architecture)["attention"])
+    behave(attention, lambda own, x, mask=None, cache=None: own(x, mask, None))
+    yield alone(model, lengths=(1, 64))
+
+
+@contextmanager
+def _without_window(architecture: str) -> Iterator[Arguments]:
+    """Attention whose mask of a whole prompt has no window, where the cache forgets beyond it."""
+    model = build(architecture, "float32")
+    for block in model.module.layers:
+        behave(
+            block.self_attn, lambda own, x, mask=None, cache=None: own(x, "causal" if x.shape[1] > 1 else mask, cache)
+        )
+    yield alone(model, lengths=(1, 64))
 
 
 @contextmanager
@@ -101,6 +121,14 @@ FAULTS = (
                 place={**_ATTENTION, "token": LONGEST_RIGHT}, numbers=(LONGEST_RIGHT + 1,)),
             *on("llama gpt2 cohere mixtral", _length(lambda out: out * 2), "finite", place=_ATTENTION,
                 numbers=(LONGEST_RIGHT + 1,)),
+        ),
+    ),
+    PlantedFault(
+        "F32", "cached and whole run disagree", "mlx-node#33, mlx-lm#390", "S",
+        "which two ways disagree: from 2 tokens on the cache, at the window + 1 the mask",
+        (
+            *on("llama qwen3", _forgetful, "cache", place=_ATTENTION, numbers=(2,), words=("cache",)),
+            *on("gemma3_text", _without_window, "mask", place={"step": "comparisons"}, words=("window",)),
         ),
     ),
     PlantedFault(

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.diagnosis.zoo.arithmetic import TWINS
 from harness.diagnosis.zoo.injection import HALF
+from harness.diagnosis.zoo.metric import AS_DEFINED
 from harness.diagnosis.zoo.models import VOCAB, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, behave
 from harness.intercept.hookpoints import layers_with
@@ -41,6 +42,7 @@ def subjects() -> list[CleanModel]:
     halves = [_of_family(name, dtype) for name in HALF.split() for dtype in ("float32", "float16", "bfloat16", "4bit")]
     known = [name for name in installed.architectures() if "builds" not in reasons.REASONS.get(name, {})]
     twins = [_of_twin(name, each) for name in TWINS for each in ("llama", "qwen3")]
+    twins += [_of_definition(name) for name in AS_DEFINED]
     return [*rows, *halves, *twins, *(_of_architecture(name) for name in known if name not in HALF.split())]
 
 
@@ -56,6 +58,12 @@ def _of_row(row: ModelRow) -> CleanModel:
     else:
         prompts = {"clean": "Paris is the capital of France", "corrupted": "London is the capital of France"}
     return CleanModel(row.id, lambda: {"model": load(row), **prompts}, getattr(row, "vocab", SMALL) < SMALL)
+
+
+def _of_definition(name: str) -> CleanModel:
+    metric, engine = AS_DEFINED[name]
+    more = {"engine": engine, "metric": metric, "component": "mlp_out"}
+    return CleanModel(name, lambda: both(build("llama", "float32"), **more), cheap=True)
 
 
 def _of_family(architecture: str, dtype: Any) -> CleanModel:

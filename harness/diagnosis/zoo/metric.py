@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from harness.diagnosis.zoo.fault import PlantedFault, on
+from harness.diagnosis.zoo.fault import Plant, PlantedFault, on
 from harness.diagnosis.zoo.models import CLEAN, CORRUPTED, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, behave, change_output
 from harness.engines.formula import Engine, Formula
 from harness.engines.guard import guarded_recovery
+from harness.metrics.host import host_row
 from harness.models.sources import groundtruth
 from harness.models.spec import DialRow
 
@@ -152,6 +153,61 @@ def _shifted_model(architecture: str) -> Iterator[Arguments]:
     yield both(model, metric="l2", component="mlp_out")
 
 
+def _of_another_definition(kind: str) -> Plant:
+    """Return a planting of an engine whose formula is another definition of the metric."""
+
+    @contextmanager
+    def plant(architecture: str) -> Iterator[Arguments]:
+        metric, made = OTHER_DEFINITIONS[kind]
+        yield both(build(architecture, "float32"), engine=made, metric=metric, component="mlp_out")
+
+    return plant
+
+
+def _kl(clean: mx.array, x: mx.array) -> float:
+    """KL(clean || x) in nats, as it is written down in float64."""
+    p, q = (each - np.logaddexp.reduce(each) for each in map(host_row, (clean, x)))
+    return float(np.sum(np.exp(p) * (p - q)))
+
+
+def _l2(clean: mx.array, x: mx.array) -> float:
+    return float(np.linalg.norm(host_row(clean) - host_row(x)))
+
+
+def _engine(name: str, metric: str, distance: Callable[[mx.array, mx.array], float], part: float = 100.0) -> Engine:
+    """Return an engine of one metric; `part` is what it calls a whole recovery."""
+
+    def recovery(baseline: float, patched: float) -> float:
+        return part * (baseline - patched) / baseline
+
+    formula = Formula(lambda _, clean, x: distance(clean, x), recovery)
+    return Engine(name, f"{metric}, {name}", formula, frozenset({metric}))
+
+
+OTHER_DEFINITIONS: Mapping[str, tuple[str, Engine]] = {
+    "bits": ("kl_divergence", _engine("bits", "kl_divergence", lambda a, x: _kl(a, x) / math.log(2))),
+    "reversed": ("kl_divergence", _engine("reversed", "kl_divergence", lambda a, x: _kl(x, a))),
+    "averaged": ("kl_divergence", _engine("averaged", "kl_divergence", lambda a, x: _kl(a, x) / a.size)),
+    "negated": ("kl_divergence", _engine("negated", "kl_divergence", lambda a, x: -_kl(a, x))),
+    "squared": ("l2", _engine("squared", "l2", lambda a, x: _l2(a, x) ** 2)),
+    "not squared": ("mse", _engine("not-squared", "mse", _l2)),
+    "fraction": ("l2", _engine("fraction", "l2", _l2, part=1.0)),
+}
+"""Kind -> the metric, and an engine that computes something else under its name."""
+
+AS_DEFINED: Mapping[str, tuple[str, Engine]] = {
+    "KL in nats": ("kl_divergence", _engine("nats", "kl_divergence", _kl)),
+    "distance": ("l2", _engine("distance", "l2", _l2)),
+    "mean square": ("mse", _engine("mean-square", "mse", lambda a, x: _l2(a, x) ** 2 / a.size)),
+}
+"""The same formulas as they are defined, which nobody is to be blamed for."""
+
+_SAID = {
+    "bits": "bits", "reversed": "KL(x || clean)", "averaged": "divided by the number of tokens", "negated": "sign",
+    "squared": "sum of squares", "not squared": "distance (l2)", "fraction": "fractions",
+}  # fmt: skip
+
+
 # An engine that makes NaN of a baseline goes on to make 0 % of it.
 _GUARDED = ("F03",)
 _METRIC = {"step": "metric", "run": "metric"}
@@ -191,6 +247,16 @@ FAULTS = (
             *on("arrays", _mean_of_ten, "mean 10", place=_METRIC, numbers=(2 / (160**2 + 1),),
                 words=("float64", "bits")),
             *on("dial", _parallel, place=_METRIC, words=("float64", "bits")),
+        ),
+    ),
+    PlantedFault(
+        "F29", "the metric is another definition: bits, reversed, averaged, a fraction, squared",
+        "llm-compressor#2031", "S",
+        "which definition the number is of, and not that digits were lost",
+        tuple(
+            planting
+            for kind in OTHER_DEFINITIONS
+            for planting in on("llama qwen3", _of_another_definition(kind), kind, place=_METRIC, words=(_SAID[kind],))
         ),
     ),
     PlantedFault(

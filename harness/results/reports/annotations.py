@@ -32,7 +32,7 @@ def _of_job(job: JobResult) -> Iterator[str]:
 def _of_finding(job: JobResult, finding: Finding, others: int) -> str:
     where = f" at {finding.site}" if finding.site else ""
     more = f"\n{others} more of this code" if others else ""
-    message = f"{job.id}{where}: {finding.message}{more}\n{finding.kind.hint}\n{again(job)}"
+    message = f"{job.id}{where}: {finding.message}{more}\n{finding.hint}\n{again(job)}"
     return _command(
         "error" if finding in causes(job) else "warning", job, f"{finding.code} {finding.kind.title}", message
     )

@@ -74,7 +74,7 @@ def _failed(run: RunResult) -> Iterator[str]:
         more = f" ({each.others} more)" if each.others else ""
         yield f"- {SIGN[each.job.status]} {code(each.job.id)} {what}{text(each.reason)}{where}{more}"
         if each.finding:
-            yield f"  - {text(each.finding.kind.hint)}"
+            yield f"  - {text(each.finding.hint)}"
         yield f"  - again: {code(each.command)}"
 
 

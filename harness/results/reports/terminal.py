@@ -165,7 +165,8 @@ def _print_failure(job: JobResult, console: Console, strict: bool, verbosity: in
             console.print(Text(f"  {finding_text(finding)}", style="red"))
         more = f" ({len(alike) - len(shown)} more of {alike[0].code})" if len(alike) > len(shown) else ""
         if verbosity >= 0:
-            console.print(Text(f"    {alike[0].kind.hint}{more}"))
+            hints = "; ".join(dict.fromkeys(each.hint for each in shown))
+            console.print(Text(f"    {hints}{more}"))
     if len(codes) < len(by_code):
         console.print(Text(f"  and {' '.join(list(by_code)[len(codes) :])}", style="red"))
 
@@ -235,7 +236,7 @@ def _print_warnings(jobs: Sequence[JobResult], console: Console, everything: boo
         others = list(dict.fromkeys(job.id for job, _ in alike))[1:]
         if others and not everything:
             console.print(Text(f"  and {_named(others)}"))
-        console.print(Text(f"    {alike[0][1].kind.hint}"))
+        console.print(Text(f"    {alike[0][1].hint}"))
 
 
 def _named(names: Sequence[str]) -> str:

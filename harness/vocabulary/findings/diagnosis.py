@@ -87,6 +87,8 @@ KINDS = (
     _kind("DIA304", "patched", ERROR, CASE, "the prompts differ in token length",
           "positions do not correspond: choose prompts of equal token length"),
     _kind("DIA305", "patched", ERROR, ENGINE, "the engine fails", "its message is the evidence"),
+    _kind("DIA306", "patched", ERROR, ENGINE, "the engine patches something else than it is asked to",
+          "hold what the patched layer returns against the other run, one layer at a time"),
     _kind("DIA401", "metric", ERROR, ENGINE, "the metric is not finite, though the logits are",
           "the metric overflows in the logits' own dtype: widen before subtracting and before reducing"),
     _kind("DIA402", "metric", ERROR, ENGINE, "a divergence multiplies 0 by log 0",
@@ -101,6 +103,8 @@ KINDS = (
           "1 - cos cancels: take the distance of the unit vectors instead"),
     _kind("DIA407", "metric", ERROR, MODEL, "logits are not finite",
           "the fault is in the run that made them: diagnose it with the model at hand"),
+    _kind("DIA408", "metric", ERROR, ENGINE, "the number is something else than the metric",
+          "compute the metric as it is defined; the message says what was computed in its place"),
     _kind("DIA501", "recovery", ERROR, CASE, "clean and corrupted give the same value",
           "no recovery is defined, which is not 0 %: choose prompts that tell the runs apart"),
     _kind("DIA502", "recovery", ERROR, ENGINE, "a guard turns an undefined recovery into a number",
@@ -110,7 +114,7 @@ KINDS = (
     _kind("DIA504", "recovery", ERROR, CASE, "clean and corrupted are no farther apart than rounding puts them",
           "a recovery would be rounding over rounding: choose prompts or a metric that tell the two runs apart"),
     _kind("DIA601", "comparisons", ERROR, ENVIRONMENT, "it fails from a length on",
-          "a kernel is wrong at some sizes; report it"),
+          "if equal work at another size differs, a kernel is wrong at some sizes: report it with the module"),
     _kind("DIA602", "comparisons", ERROR, ENVIRONMENT, "compiled and eager differ",
           "run without `mx.compile`, and report it"),
     _kind("DIA603", "comparisons", ERROR, ENVIRONMENT, "two devices differ",
@@ -119,6 +123,8 @@ KINDS = (
           "a kernel reads what another one writes, or memory nobody wrote; report it"),
     _kind("DIA605", "comparisons", ERROR, MODEL, "another implementation of the same folder gives other logits",
           "look at what stands between the two modules named, and at the keys of config.json about it"),
+    _kind("DIA606", "comparisons", ERROR, MODEL, "the whole run and the run through a cache disagree",
+          "one of the two ways keeps, masks or places keys otherwise: compare them at the length that is named"),
 )  # fmt: skip
 
 FAULT_OF: Mapping[str, str] = {
@@ -128,7 +134,7 @@ FAULT_OF: Mapping[str, str] = {
     "DIA210": "F35", "DIA212": "F34", "DIA214": "F34", "DIA215": "F31", "DIA216": "F20", "DIA217": "F20",
     "DIA218": "F36",
     "DIA301": "F20", "DIA302": "F20", "DIA304": "F21", "DIA401": "F01", "DIA402": "F04", "DIA403": "F05",
-    "DIA404": "F07", "DIA405": "F23", "DIA406": "F07", "DIA501": "F02", "DIA502": "F03", "DIA601": "F17",
-    "DIA602": "F18",
+    "DIA404": "F07", "DIA405": "F23", "DIA406": "F07", "DIA408": "F29", "DIA501": "F02", "DIA502": "F03",
+    "DIA601": "F17", "DIA602": "F18", "DIA606": "F32",
 }  # fmt: skip
 """The fault of the zoo (`harness zoo list`) that a code stands for. The other codes name a place, or another cause."""

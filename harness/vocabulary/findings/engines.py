@@ -9,7 +9,7 @@ KINDS = (
         ERROR,
         ENGINE,
         "the baseline differs from float64 on the engine's own logits",
-        "the metric is wrong, not the patch: widen before subtracting and before reducing",
+        "the metric is wrong, not the patch, by no rule that is known: hold it step by step against float64",
     ),
     FindingKind(
         "ORC002",
@@ -17,7 +17,7 @@ KINDS = (
         ERROR,
         ENGINE,
         "a recovery differs from float64 on the engine's own logits",
-        "the metric is wrong, not the patch: widen before subtracting and before reducing",
+        "the metric is wrong, not the patch, by no rule that is known: hold it step by step against float64",
     ),
     FindingKind(
         "ORC003",

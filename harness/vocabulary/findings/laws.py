@@ -49,7 +49,7 @@ KINDS = (
         ERROR,
         ENGINE,
         "recoveries change with the scale of the logits",
-        "the metric overflows, underflows or adds a constant: widen before subtracting and before reducing",
+        "the metric adds a constant; or, where a number is lost or not finite, it leaves the range of its dtype",
     ),
     FindingKind(
         "LAW007",

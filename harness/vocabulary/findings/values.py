@@ -33,7 +33,7 @@ KINDS = (
         ERROR,
         ENGINE,
         "the engine's baseline is not finite",
-        "if the logits are finite the metric overflowed: widen before subtracting and before reducing",
+        "find the first step that is not finite: the logits, a sum beyond its dtype, a division by 0, the log of 0",
     ),
     FindingKind(
         "FIN005",

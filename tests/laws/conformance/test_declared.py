@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import wide
 
@@ -41,10 +44,10 @@ MISTAKES = {
     "l2_for_mse": "not squared",
     "mse_for_l2": "squared",
     "wrong_answer": "answers exchanged",
-    "logit_for_difference": "no pattern",
-    "reversed_kl": "no pattern",
+    "logit_for_difference": "one logit",
+    "reversed_kl": "reversed or reversed, bits",
     "first_ids_only": "no pattern",
-    "sum_of_absolutes": "no pattern",
+    "sum_of_absolutes": "absolute differences",
     "half_patched": "no pattern",
 }
 RIGHT = [
@@ -78,6 +81,32 @@ def test_the_mistake_is_named(name):
 @pytest.mark.parametrize("name", quick_or_slow(RIGHT))
 def test_a_right_engine_passes(name):
     assert declared_is_right(asked(name)) == ()
+
+
+STATED = {
+    "bits": ("kl_divergence", lambda right, n: right / math.log(2), "baseline, bits"),
+    "averaged": ("kl_divergence", lambda right, n: right / n, "baseline, averaged over the vocabulary"),
+    "squared": ("l2", lambda right, n: right**2, "baseline, squared"),
+    "negative": ("mse", lambda right, n: -right, "baseline, negated"),
+    "another": ("l2", lambda right, n: 1.37 * right, "baseline, another number"),
+    "right": ("kl_divergence", lambda right, n: right, None),
+    "rounded": ("l2", lambda right, n: float(np.float16(right)), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_a_baseline_that_is_stated_is_held_against_float64(name):
+    metric, change, wanted = STATED[name]
+
+    class Stating(wide.Wide):
+        def reply(self, found):
+            clean, corrupted = self.rows
+            return {"baseline": change(wide.METRIC[metric](clean, corrupted, None), clean.size), "recoveries": found}
+
+    engine = Stating()
+    engine.harness = {**wide.DECLARED, "metrics": [metric], "positions": ["all"], "components": ["mlp_out"]}
+    subject = EngineUnderTest(function_engine(engine, name), architecture("llama").build, (3, 7, 11), (3, 8, 11))
+    assert [breach.kind for breach in declared_is_right(subject)] == ([wanted] if wanted else [])
 
 
 def test_declared_things_that_can_meet_are_asked_together():

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from harness.laws.mistakes import UNEXPLAINED, Suspicion, mistakes_of, shared_mistake
+from harness.metrics.mistakes import UNEXPLAINED, Suspicion, mistakes_of, shared_mistake
 from harness.vocabulary import Reading, State
 
 RIGHT = {0: 73.0, 1: 0.5, 2: -12.0, 3: 31.0, 4: 104.0}

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.vocabulary import Reading, State
+from harness.vocabulary import Cell, Mistake, Reading
+from harness.vocabulary.answers import UNEXPLAINED
 
 Place = tuple[int, str, int | None]
 """A layer, the positions as a site names them, and a head."""
@@ -25,35 +26,12 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """What would make the numbers that were said of those that are right, and what mends it.
-
-    `kind` is a word or two, the same wherever the same mistake was made.
-    """
-
-    kind: str
-    said: str
-    remedy: str = ""
-
-    @property
-    def is_rule(self) -> bool:
-        """Whether it explains every cell, and is no account of which cells are wrong."""
-        return self.kind != UNEXPLAINED and not self.kind.startswith("one ")
-
-    def __str__(self) -> str:
-        return f"{self.said}; {self.remedy}" if self.remedy else self.said
-
-
-@dataclass(frozen=True)
 class Suspicion:
     """A question that may have been answered instead of the one that was asked, with its recoveries."""
 
     kind: str
     said: str
     numbers: Numbers
-
-
-UNEXPLAINED = "no pattern"
 
 
 def mistakes_of(
@@ -69,15 +47,48 @@ def mistakes_of(
         return []
     found = list(_by_state(said, right, wrong))
     if not found:
-        shared = shared_mistake([(said, right)], points)
         suspects = (Mistake(each.kind, each.said) for each in suspicions() if _explains(said, each.numbers, points))
-        found = [*([shared] if shared else []), *_by_place(said, right, points), *suspects]
+        found = [*_by_arithmetic(*_columns(said, right), points), *_by_place(said, right, points), *suspects]
     return found or [_unexplained(said, right, wrong)]
+
+
+Pairs = Sequence[tuple[Cell, Reading, Reading]]
+"""Cells with what was said of them and what is right."""
+
+
+def mistake_in(pairs: Pairs, points: float, suspicions: Callable[[], Iterable[Suspicion]] = tuple) -> Mistake | None:
+    """Return the one mistake that explains every cell, or the few that do so alike; None where nothing known does.
+
+    Other questions are asked, by `suspicions`, only where neither arithmetic nor the order of the cells is enough.
+    """
+    said = {_place(cell): reading for cell, reading, _ in pairs}
+    right = {_place(cell): reading for cell, _, reading in pairs}
+    wrong = wrong_places(said, right, points)
+    if not wrong:
+        return None
+    if state := next(_by_state(said, right, wrong), None):
+        return state
+    found = [each for each in mistakes_of(said, right, points) if each.is_rule]
+    return one_of(found or [each for each in mistakes_of(said, right, points, suspicions) if each.is_rule])
+
+
+def one_of(found: Sequence[Mistake]) -> Mistake | None:
+    """Return what several mistakes that explain the same cells come to: one of them, and nobody can say which."""
+    by_kind = list({each.kind: each for each in reversed(found)}.values())[::-1]
+    if len(by_kind) < 2:
+        return by_kind[0] if by_kind else None
+    remedies = dict.fromkeys(each.remedy for each in by_kind if each.remedy)
+    said = "; or ".join(each.said for each in by_kind)
+    return Mistake(" or ".join(each.kind for each in by_kind), f"one of: {said}", "; or ".join(remedies))
+
+
+def _place(cell: Cell) -> Place:
+    return cell.layer, cell.position, cell.head
 
 
 def wrong_places(said: Numbers, right: Numbers, points: float) -> list[Place]:
     """Return where what was said is not what is right."""
-    return [at for at in right if not _agree(said.get(at), right[at], points)]
+    return [at for at in right if not agree(said.get(at), right[at], points)]
 
 
 def shared_mistake(answers: Sequence[tuple[Numbers, Numbers]], points: float) -> Mistake | None:
@@ -91,7 +102,8 @@ def shared_mistake(answers: Sequence[tuple[Numbers, Numbers]], points: float) ->
     return next(_by_arithmetic(said, right, points), None)
 
 
-def _agree(one: Reading | None, other: Reading, points: float) -> bool:
+def agree(one: Reading | None, other: Reading, points: float) -> bool:
+    """Return whether a reading is the other within a tolerance; without a value, whether neither has one."""
     if one is None or one.value is None or other.value is None:
         return one is not None and one.finite is other.finite
     return abs(one.value - other.value) <= points
@@ -119,11 +131,10 @@ def _by_state(said: Numbers, right: Numbers, wrong: list[Place]) -> Iterator[Mis
     if lost:
         states = {said[at].state for at in lost}
         word = " and ".join(sorted(state.value for state in states))
-        overflown = states <= {State.INF, State.NAN}
         yield Mistake(
             f"{word} where finite",
             f"{word} in {_share(lost, right)} where the recovery is finite",
-            "widen the logits to float32 or float64 before subtracting and before summing" if overflown else "",
+            "look for the first step that is not finite: a distance, the baseline, or the division by it",
         )
 
 
@@ -160,18 +171,19 @@ def _by_arithmetic(said: Floats, right: Floats, points: float) -> Iterator[Mista
         return
     if len(said) < 2 or float(np.ptp(right)) <= 4 * points or bool(np.all(np.abs(said - right) <= points)):
         return
-    yield from _by_factor(said, right, points)
-    for kind, text, made, remedy in _FORMULAS:
-        if _fits(said, made(right), points):
-            yield Mistake(kind, text, remedy)
-    if len(np.unique(np.round(right / (4 * points)))) >= 3:
-        yield from _by_line(said, right, points)
+    usual = list(_by_formula(said, right, points))
+    if not usual and len(np.unique(np.round(right / (4 * points)))) >= 3:
+        usual = list(_by_line(said, right, points))[:1]
+    yield from usual
 
 
-def _by_factor(said: Floats, right: Floats, points: float) -> Iterator[Mistake]:
+def _by_formula(said: Floats, right: Floats, points: float) -> Iterator[Mistake]:
     for factor, what, remedy in FACTORS:
         if _fits(said, factor * right, abs(factor) * points):
             yield Mistake(f"factor {factor:.4g}", f"{what}: every recovery is {factor:.4g} times the right one", remedy)
+    for kind, text, made, remedy in _FORMULAS:
+        if _fits(said, made(right), points):
+            yield Mistake(kind, text, remedy)
 
 
 def _by_line(said: Floats, right: Floats, points: float) -> Iterator[Mistake]:
@@ -195,14 +207,14 @@ def _fits(said: Floats, made: Floats, points: float) -> bool:
 _FORMULAS: tuple[tuple[str, str, Callable[[Floats], Floats], str], ...] = (
     ("complement", "100 % minus the recovery: what is left, not what came back", lambda x: 100 - x, ""),
     ("absolute value", "the absolute value of the recovery", np.abs, "a patch may move the output away: keep the sign"),
+    ("clipped below", "negative recoveries are reported as 0 %", lambda x: np.maximum(x, 0), "keep the sign"),
+    ("clipped above", "recoveries over 100 % are reported as 100 %", lambda x: np.minimum(x, 100), ""),
     (
         "clipped",
         "the recovery cut to 0..100 %",
         lambda x: np.clip(x, 0, 100),
         "report what is outside of 0..100 % as it is",
     ),
-    ("clipped below", "negative recoveries are reported as 0 %", lambda x: np.maximum(x, 0), "keep the sign"),
-    ("clipped above", "recoveries over 100 % are reported as 100 %", lambda x: np.minimum(x, 100), ""),
     (
         "squared",
         "recoveries of squared distances (mse), not of distances",
@@ -257,16 +269,16 @@ def _relabelled(said: Numbers, right: Numbers, axis: int, moved: Mapping[object,
         there = tuple(other if i == axis else part for i, part in enumerate(at))
         if other is None or there not in right:
             continue
-        if not _agree(said[at], right[there], points):  # type: ignore[index]
+        if not agree(said[at], right[there], points):  # type: ignore[index]
             return None
-        told += at in right and not _agree(right[at], right[there], points)  # type: ignore[index]
+        told += at in right and not agree(right[at], right[there], points)  # type: ignore[index]
     return f"{told} of {len(right)} cells" if told >= 2 or (told and len(right) <= 2) else None
 
 
 def _explains(said: Numbers, other: Numbers, points: float) -> bool:
     """Return whether another question's answer is what was said in every cell that both have."""
     common = [at for at in said if at in other]
-    return bool(common) and all(_agree(said[at], other[at], points) for at in common)
+    return bool(common) and all(agree(said[at], other[at], points) for at in common)
 
 
 def _unexplained(said: Numbers, right: Numbers, wrong: list[Place]) -> Mistake:
