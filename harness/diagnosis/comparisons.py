@@ -11,12 +11,12 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from harness.diagnosis.engine.patched import by_call, first_difference
+from harness.diagnosis.engine.patched import first_difference
 from harness.diagnosis.outcome.nouns import PROVEN, Place, PlacedFinding
 from harness.diagnosis.trail.flow import trail
 from harness.diagnosis.trail.masks import UNTRACEABLE
 from harness.diagnosis.trail.operations import uncompiled
-from harness.intercept.observer import NotedCalls, ObservedRun, noted_calls, watched
+from harness.intercept.observer import NotedCalls, ObservedRun, bare, noted_calls
 from harness.intercept.outputs import activation_of
 from harness.metrics import summarize
 from harness.metrics.tolerances import Work, equal, relative_difference, same_bits
@@ -54,7 +54,7 @@ def _repeated(root: Any, ids: Sequence[int], repeat: int) -> Said:
     differing = [each for each in others if not same_bits(each.logits, first.logits)]
     if not differing:
         return [], f"{repeat} runs give the same bits"
-    module = _first_part(differing[0], first)
+    module = differing[0].first_call_unlike(first)
     most = max(_apart(first.logits, each.logits) for each in differing)
     text = f"{len(differing)} of {repeat} runs differ from the first, by up to {most:.3g} of the largest logit"
     return [_found("DIA604", text, module, differing=len(differing), runs=repeat)], text
@@ -165,15 +165,6 @@ def _broken_part(model: LoadedModel, prompt: Sequence[int]) -> tuple[str | None,
     return (first_difference(bare(model.module, prompt), pieces, last=True) if pieces else None), len(prompt) - 1
 
 
-def bare(root: Any, ids: Sequence[int], **more: Any) -> ObservedRun:
-    """Run the model once, observed only. Raises UsageError where it returns no logits."""
-    with watched(root, calls=True) as watch:
-        root(mx.array([list(ids)]), **more)
-    if not watch.seen:
-        raise UsageError("the model did not return logits of shape [1, tokens, vocab]")
-    return watch.seen[-1]
-
-
 def compiled(root: Any, ids: Sequence[int]) -> ObservedRun:
     """Run the model once, compiled as a whole, with its modules' sizes among the outputs where they can be."""
     noted = NotedCalls()
@@ -198,12 +189,6 @@ def compiled(root: Any, ids: Sequence[int]) -> ObservedRun:
 
 def _repeated_ids(ids: Sequence[int], length: int) -> list[int]:
     return [int(i) for i in np.resize(np.array(list(ids)), length)]
-
-
-def _first_part(one: ObservedRun, other: ObservedRun) -> str | None:
-    calls = by_call(other)
-    differing = (call.module for key, call in by_call(one).items() if key in calls and calls[key].size != call.size)
-    return next(differing, None)
 
 
 def _found(code: str, text: str, module: str | None, **evidence: Any) -> PlacedFinding:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
+
+import mlx.core as mx
 
 from harness.diagnosis import comparisons, reference
 from harness.diagnosis import environment as environment_step
 from harness.diagnosis.causes.cause import cause_of
+from harness.diagnosis.constancy import placed
 from harness.diagnosis.engine import metric as metric_step
 from harness.diagnosis.engine import patched as patched_step
 from harness.diagnosis.engine import recovery as recovery_step
@@ -23,7 +26,10 @@ from harness.diagnosis.trail.forward import hidden, silent_masks, silent_norms
 from harness.diagnosis.trail.shadow import shadow
 from harness.diagnosis.weights import storage
 from harness.engines import engine_of
+from harness.intercept import forward
+from harness.intercept.constancy import Constancy, another
 from harness.intercept.hookpoints import layers_with
+from harness.intercept.observer import watched
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import METRICS, Question, Sweep, Tokens
 from harness.vocabulary.errors import HarnessError, TapError, UnknownName, UsageError, described
@@ -144,11 +150,16 @@ def _forward(so_far: Examination) -> bool:
     if not so_far.prompts:
         so_far.log.skip("no prompt was given", "forward", "shadow", "patched", "metric", "recovery", "comparisons")
         return False
-    so_far.trails = {}
-    for run, tokens in so_far.prompts.items():
-        each = so_far.trails[run] = _trail(so_far.model, tokens, run)
+    constancy = Constancy(so_far.model)
+    so_far.trails = {run: _trail(so_far.model, tokens, run) for run, tokens in so_far.prompts.items()}
+    _run_another(so_far)
+    again: dict[str, mx.array] = {}
+    said = {run: _about_the_run(so_far.model.module, each, again) for run, each in so_far.trails.items()}
+    if _is_inconstant(so_far, constancy, again.get("clean")):
+        return False
+    for run, each in so_far.trails.items():
         so_far.frames += each.frames
-        so_far.log.add("forward", _about_the_run(so_far.model.module, each), f"{run}: {_forward_summary(each)}")
+        so_far.log.add("forward", said[run], f"{run}: {_forward_summary(each)}")
     if dropped := reference.ignored(so_far.model, max(len(tokens.ids) for tokens in so_far.prompts.values())):
         so_far.log.add("forward", dropped, f"of config.json is ignored: {', '.join(map(_key, dropped))}")
     return True
@@ -158,10 +169,40 @@ def _key(found: PlacedFinding) -> str:
     return str(found.evidence["key"])
 
 
-def _about_the_run(root: Any, each: Trail) -> list[PlacedFinding]:
+def _about_the_run(root: Any, each: Trail, again: dict[str, mx.array]) -> list[PlacedFinding]:
+    """Return what is wrong with a run; `again` gets the logits of its repetition, where one is made for that."""
     if each.suspect is not None:
         return [cause_of(root, each), *hidden(each)]
-    return [*silent_masks(each), *silent_norms(root, each)]
+    with watched(root) as watch:
+        norms = silent_norms(root, each)
+    again.update((each.run, run.logits) for run in watch.seen if run.ids == each.ids)
+    return [*silent_masks(each), *norms]
+
+
+def _other_ids(so_far: Examination) -> Sequence[int]:
+    other = so_far.trails.get("corrupted")
+    return another(so_far.trails["clean"].ids) if other is None else other.ids
+
+
+def _run_another(so_far: Examination) -> None:
+    """Run a prompt between two runs of the one that is asked, where there is none yet."""
+    if "corrupted" not in so_far.trails:
+        with suppress(Exception):  # whether it can be run is no question of the prompt that is asked
+            forward(so_far.model, _other_ids(so_far))
+
+
+def _is_inconstant(so_far: Examination, constancy: Constancy, again: mx.array | None) -> bool:
+    """Note what a model that is asked A, B, A answers to A the second time; return whether that is the model's fault.
+
+    A run that looked for norms is the second A, so that it costs nothing; with one prompt, B is made of it.
+    """
+    first = so_far.trails["clean"]
+    found = constancy.judged(first.logits[-1], first.ids, _other_ids(so_far), again, watched=True)
+    if found is None:
+        return False
+    so_far.frames += first.frames
+    seen = placed(found, "clean")
+    return so_far.log.add(seen.place.step, [seen], "A, B, A: two answers to the clean prompt")
 
 
 def _prompts(so_far: Examination) -> dict[str, Tokens]:

@@ -69,6 +69,10 @@ KINDS = (
           _WIDER + ", at least this attention"),
     _kind("DIA213", "forward", ERROR, MODEL, "mlx-lm ignores a key of config.json that changes the arithmetic",
           "write the value under the name that mlx-lm's class reads, and report it: the model runs as another one"),
+    _kind("DIA221", "forward", ERROR, MODEL, "the model draws at random",
+          "call `model.eval()`: MLX modules are born in training mode; a draw that is left is to be taken out"),
+    _kind("DIA222", "forward", ERROR, MODEL, "the model keeps state from an earlier call",
+          "make what is named anew in every call, or key it by everything that it depends on"),
     _kind("DIA301", "patched", ERROR, CASE, "the patch did not fire",
           "nothing called what was patched, so every recovery is 0 %: choose a component that the model calls"),
     _kind("DIA302", "patched", ERROR, ENGINE, "the patch changes the dtype of the run",
@@ -108,6 +112,8 @@ KINDS = (
           "one of the two kernels is wrong; report it"),
     _kind("DIA604", "comparisons", ERROR, ENVIRONMENT, "the same run differs from time to time",
           "a kernel reads what another one writes, or memory nobody wrote; report it"),
+    _kind("DIA606", "comparisons", WARNING, ENVIRONMENT, "the device is not deterministic",
+          "digits beyond the dtype's rounding are the model's; do not compare bits on this machine"),
     _kind("DIA605", "comparisons", ERROR, MODEL, "another implementation of the same folder gives other logits",
           "look at what stands between the two modules named, and at the keys of config.json about it"),
 )  # fmt: skip
@@ -118,6 +124,6 @@ FAULT_OF: Mapping[str, str] = {
     "DIA205": "F12", "DIA206": "F13", "DIA207": "F06", "DIA208": "F07", "DIA209": "F22", "DIA211": "F14",
     "DIA301": "F20", "DIA302": "F20", "DIA304": "F21", "DIA401": "F01", "DIA402": "F04", "DIA403": "F05",
     "DIA404": "F07", "DIA405": "F23", "DIA406": "F07", "DIA501": "F02", "DIA502": "F03", "DIA601": "F17",
-    "DIA602": "F18",
+    "DIA602": "F18", "DIA221": "F25", "DIA222": "F26",
 }  # fmt: skip
 """The fault of the zoo (`harness zoo list`) that a code stands for. The other codes name a place, or another cause."""
