@@ -22,7 +22,7 @@ from harness.engines import answer, engine_named
 from harness.engines.denominators import doubtful, unusable
 from harness.intercept import forward
 from harness.intercept.constancy import Constancy
-from harness.intercept.inconstancy import Inconstancy, finding_of
+from harness.intercept.inconstancy import finding_of
 from harness.metrics import recommend_metric as recommend_metric
 from harness.metrics.layouts import dtype_name
 from harness.models.architectures import blocks_of
@@ -221,16 +221,16 @@ class InterpretableModel:
         return result
 
     def _constant(self, question: Question, sweep: Callable[[], Answer]) -> Answer:
-        """Return what a sweep answers, the first one of a model between two runs of one prompt: A, B, A."""
+        """Return what a sweep answers; after the first one of a model it is asked A, B, A."""
         if self._asked:
             return sweep()
-        constancy, first = Constancy(self._loaded), forward(self._loaded, question.target)
+        constancy = Constancy(self._loaded)
         try:
             given = sweep()
         except Exception:
-            _refuse(constancy.judged(first, question.target, question.source, thoroughly=True))
+            _refuse_inconstant(constancy, question)
             raise
-        _refuse(constancy.judged(first, question.target, question.source))
+        _refuse_inconstant(constancy, question)
         self._asked = True
         return given
 
@@ -242,12 +242,15 @@ def activation_patching(
     return InterpretableModel(model, tokenizer).activation_patching(clean_text, corrupted_text, **options)
 
 
-def _refuse(found: Inconstancy | None) -> None:
-    if found is None:
+def _refuse_inconstant(constancy: Constancy, question: Question) -> None:
+    try:
+        found = constancy.asked(question.target, question.source)
+    except Exception:  # noqa: BLE001  a model that cannot be run has said so in the sweep
         return
-    if found.is_the_models:
+    if found is not None and found.is_the_models:
         raise InconstantModelError(finding_of(found))
-    warnings.warn(str(finding_of(found)), stacklevel=5)
+    if found is not None:
+        warnings.warn(str(finding_of(found)), stacklevel=5)
 
 
 def _wrapped(module: Any, tokenizer: Any) -> LoadedModel:

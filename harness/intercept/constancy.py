@@ -70,7 +70,7 @@ class Constancy:
             except Exception as error:  # noqa: BLE001  it could be run before
                 return inquiry.broken(error)
         doubtful = thoroughly or self.drawn != generators.states() or not same_bits(first, again)
-        if doubtful and (found := inquiry.explained(*(() if watched else (first,)), again)):
+        if doubtful and (found := inquiry.explained(*(() if watched else (first, again)))):
             return found
         moved = [name for name in self.kept.moved() if name not in self.harmless]
         if moved and (found := inquiry.by_order(moved)):

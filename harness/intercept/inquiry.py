@@ -65,15 +65,14 @@ class Inquiry:
         two runs of it differ. The model is left as it was."""
         with self._left_as_it_is():
             try:
-                runs = [*self._first_of_all(), *(self._after_b() for _ in range(TIMES))]
+                rows = (*rows, *self._first_of_all(), *(self._after_b() for _ in range(TIMES)))
             except Exception as error:  # noqa: BLE001  it could be run before
                 return self.broken(error)
-            rows = (*rows, *(run.logits for run in runs))
             usual = max(rows, key=lambda row: sum(same_bits(row, other) for other in rows))
             apart = [relative_difference(usual, row, equal_nan=True) for row in rows if not same_bits(usual, row)]
             if not apart:
                 return None
-            seen = _Seen(_first_part(runs, usual), len(apart), len(rows), max(apart))
+            seen = _Seen(self._part(), len(apart), len(rows), max(apart))
             return self._draw(seen) or self._state(seen) or self._rest(seen, rows[0])
 
     def broken(self, error: Exception) -> Inconstancy:
@@ -198,18 +197,24 @@ class Inquiry:
         except Exception as error:  # noqa: BLE001  that it raises is the answer
             return error
 
-    def _first_of_all(self) -> Iterator[ObservedRun]:
+    def _first_of_all(self) -> Iterator[mx.array]:
         """Run A on the model as it was before its first run, and leave it as it is now."""
         now = KeptState(self.model.module)
-        found = self._fresh(self.a)
+        self.kept.put_back()
+        with suppress(Exception):
+            yield forward(self.model, self.a)
         now.put_back()
-        if isinstance(found, ObservedRun):
-            yield found
 
-    def _after_b(self) -> ObservedRun:
+    def _after_b(self) -> mx.array:
         with suppress(Exception):
             forward(self.model, self.b)
-        return bare(self.model.module, self.a)
+        return forward(self.model, self.a)
+
+    def _part(self) -> str | None:
+        """Return the first module at which two runs of A part. They are watched: no row of theirs is judged by."""
+        runs = [self._fresh(self.a), *(self._fresh(self.b, self.a) for _ in range(TIMES))]
+        seen = [run for run in runs if isinstance(run, ObservedRun)]
+        return next((part for run in seen[1:] if (part := run.first_call_unlike(seen[0]))), None)
 
     @contextmanager
     def _left_as_it_is(self) -> Iterator[None]:
@@ -217,13 +222,6 @@ class Inquiry:
         with generators.restored():
             yield
         now.put_back()
-
-
-def _first_part(runs: Sequence[ObservedRun], usual: mx.array) -> str | None:
-    """Return the first module at which a run that differs from the usual one leaves it."""
-    like = next((run for run in runs if same_bits(run.logits, usual)), runs[0])
-    differing = (run for run in runs if not same_bits(run.logits, like.logits))
-    return next((part for run in differing if (part := run.first_call_unlike(like))), None)
 
 
 @contextmanager

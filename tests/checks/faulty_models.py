@@ -68,7 +68,7 @@ class Dropping(Sound):
             self.mlp = nn.Dropout(0.5)
 
 
-class Counting(Sound):
+class LouderEachTime(Sound):
     class block(Block):  # noqa: N801
         calls = 0
 

@@ -289,7 +289,7 @@ FAULTS = (
     fault("LAW004", "an mlp that is never called", native(lambda: loaded(faulty.Bypassing()))),
     fault("LAW005", "a parameter that a forward changes", native(lambda: loaded(faulty.Counting()))),
     fault("MOD001", "dropout in training mode", native(lambda: loaded(faulty.Dropping()), **L2)),
-    fault("MOD001", "a counter that reaches the output", native(lambda: loaded(faulty.Counting()), **L2)),
+    fault("MOD001", "a counter that reaches the output", native(lambda: loaded(faulty.LouderEachTime()), **L2)),
     fault("MOD001", "a cache keyed by the length", native(lambda: loaded(faulty.KeyedByLength()), **L2)),
     fault("MOD002", "a last digit that nothing explains", native(lambda: loaded(faulty.Flaky()), **L2)),
     fault("LAW006", "a float16 sum that holds these logits and no larger ones",
