@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +19,7 @@ from harness.diagnosis.engine import recovery as recovery_step
 from harness.diagnosis.engine.arrays import diagnose_logits
 from harness.diagnosis.engine.asked import Asked, EngineRaised, ask
 from harness.diagnosis.outcome.diagnosis import Diagnosis, StepLog
-from harness.diagnosis.outcome.nouns import Frame, PlacedFinding
+from harness.diagnosis.outcome.nouns import Frame, Place, PlacedFinding
 from harness.diagnosis.subject import ModelUnderTest, cast_to, subject_of, tokens_of
 from harness.diagnosis.trail.flow import Trail, trail
 from harness.diagnosis.trail.forward import hidden, silent_masks, silent_norms
@@ -31,6 +31,7 @@ from harness.intercept.constancy import Constancy, another
 from harness.intercept.hookpoints import layers_with
 from harness.intercept.observer import watched
 from harness.models.loaded import LoadedModel
+from harness.models.padded import said_of, zero_row
 from harness.vocabulary import METRICS, Question, Sweep, Tokens
 from harness.vocabulary.errors import HarnessError, TapError, UnknownName, UsageError, described
 from harness.vocabulary.raised import FindingError
@@ -160,9 +161,23 @@ def _forward(so_far: Examination) -> bool:
     for run, each in so_far.trails.items():
         so_far.frames += each.frames
         so_far.log.add("forward", said[run], f"{run}: {_forward_summary(each)}")
+    if padded := list(_padded(so_far)):
+        so_far.log.add("forward", padded, "a padded id wins")
     if dropped := reference.ignored(so_far.model, max(len(tokens.ids) for tokens in so_far.prompts.values())):
         so_far.log.add("forward", dropped, f"of config.json is ignored: {', '.join(map(_key, dropped))}")
     return True
+
+
+def _padded(so_far: Examination) -> Iterator[PlacedFinding]:
+    """Yield the runs whose largest logit is that of a row of zeros."""
+    for run, each in so_far.trails.items():
+        token = int(mx.argmax(each.logits[-1]).item()) if each.finite else 0
+        head = zero_row(so_far.model.module, token) if each.finite else None
+        if head:
+            place = Place.of_module("forward", run, head, len(each.ids) - 1, token)
+            yield PlacedFinding.of(
+                "DIA223", f"the {run} run prefers token {token}{said_of(so_far.model.module, token)}", place
+            )
 
 
 def _key(found: PlacedFinding) -> str:

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.diagnosis.zoo import attention, build, constancy, metric, overflow, patching, recovery, weights
+from harness.diagnosis.zoo import attention, build, constancy, loading, metric, overflow, patching, recovery, weights
 from harness.diagnosis.zoo.fault import KINDS, PlantedFault, Planting
 
 __all__ = ["KINDS", "ZOO", "PlantedFault", "Planting"]
 
-_FAMILIES = (metric, recovery, overflow, weights, attention, build, patching, constancy)
+_FAMILIES = (metric, recovery, overflow, weights, attention, build, patching, constancy, loading)
 
 ZOO: Mapping[str, PlantedFault] = dict(sorted((fault.id, fault) for family in _FAMILIES for fault in family.FAULTS))
-"""Id -> fault, F01 to F26."""
+"""Id -> fault, F01 to F28."""
