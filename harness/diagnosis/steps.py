@@ -79,6 +79,8 @@ def diagnosed(request: DiagnosisRequest) -> Diagnosis:
 def _refuse(request: DiagnosisRequest) -> None:
     if (request.model is None) == (request.logits is None):
         raise UsageError("give a model, or logits of a clean and a corrupted run, and not both")
+    if request.logits is not None and any(each is not None for each in (request.prompt, request.clean, request.before)):
+        raise UsageError("logits are measured as they are; prompts and `before` are for a model")
     if (request.clean is None) != (request.corrupted is None):
         raise UsageError("clean and corrupted come together; for one prompt alone use `prompt`")
     if request.prompt is not None and request.clean is not None:

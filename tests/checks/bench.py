@@ -46,7 +46,7 @@ class _OneModel:
     looked_at = False
 
     def __init__(self, model: LoadedModel):
-        self.constancy, self.before = Constancy(model), settled(model.module, lambda: None)
+        self.constancy, self.before = Constancy(model), settled(model.module, lambda: jobs._bare(model))
 
     def take(self, row: Any, allow_code: bool = False) -> Any:
         return self.constancy, self.before
