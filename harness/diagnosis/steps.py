@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from harness.diagnosis import comparisons, reference
 from harness.diagnosis import environment as environment_step
@@ -30,6 +31,7 @@ from harness.intercept import forward
 from harness.intercept.constancy import Constancy, another
 from harness.intercept.hookpoints import layers_with
 from harness.intercept.observer import watched
+from harness.metrics.host import host_values
 from harness.models.loaded import LoadedModel
 from harness.models.padded import said_of, zero_row
 from harness.vocabulary import METRICS, Question, Sweep, Tokens
@@ -173,7 +175,7 @@ def _forward(so_far: Examination) -> bool:
 def _padded(so_far: Examination) -> Iterator[PlacedFinding]:
     """Yield the runs whose largest logit is that of a row of zeros."""
     for run, each in so_far.trails.items():
-        token = int(mx.argmax(each.logits[-1]).item()) if each.finite else 0
+        token = int(np.argmax(host_values(each.logits[-1]))) if each.finite else 0
         head = zero_row(so_far.model.module, token) if each.finite else None
         if head:
             place = Place.of_module("forward", run, head, len(each.ids) - 1, token)

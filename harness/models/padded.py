@@ -33,7 +33,7 @@ def said_of(module: Any, token: int) -> str:
 def _row(layer: Any, token: int) -> mx.array:
     parts = [layer[part][token : token + 1] for part in ("weight", "scales", "biases") if part in layer]
     if len(parts) == 1:
-        return parts[0]
+        return mx.array(parts[0])
     more = parts[2] if len(parts) > 2 else None
     mode = getattr(layer, "mode", "affine")
-    return mx.dequantize(parts[0], parts[1], more, layer.group_size, layer.bits, mode)
+    return mx.array(mx.dequantize(parts[0], parts[1], more, layer.group_size, layer.bits, mode))

@@ -111,8 +111,8 @@ def never_loaded(found: Sequence[Census], quantised: Mapping[str, str]) -> tuple
     rest = len(starts) - len(fresh)
     kinds = ", ".join(f"{_by_role(names)} {start}" for start, names in _grouped(fresh, starts))
     message = f"{kinds}: as MLX starts a layer, and {rest} other tensors are not"
-    evidence = {"tensors": fresh, "count": len(fresh), "others": rest}
-    return [PlacedFinding.of("DIA109", message, place_of(fresh[0]), SUSPECTED, **evidence)], ""
+    place = place_of(fresh[0])
+    return [PlacedFinding.of("DIA109", message, place, SUSPECTED, tensors=fresh, count=len(fresh), others=rest)], ""
 
 
 def _is_rare(name: str, starts: Mapping[str, str], vectors: set[str]) -> bool:

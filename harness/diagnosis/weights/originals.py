@@ -53,8 +53,8 @@ def against_originals(after: Mapping[str, Tensor], before: Mapping[str, Tensor])
         text = "no tensor of the folder that the weights are said to come from has the name of one here"
         return [PlacedFinding.of("DIA110", text, place, SUSPECTED, tensors=[], of=len(after))]
     apart, shapes = [], []
-    for name, original in pairs:
-        found = _apart(name, after, original)
+    for name, tensor in pairs:
+        found = _apart(name, after, tensor)
         if isinstance(found, str):
             shapes.append((name, found))
         elif found is not None and found.bad:

@@ -114,7 +114,7 @@ class Groups:
         outside = np.maximum(np.maximum(low - weights, weights - high), 0) - self._clipped()
         beyond = np.abs(weights - stored) - np.abs(weights - nearest)
         rounding = self.slack * 2 + 1e-6 * (np.abs(weights) + np.abs(stored))
-        return (np.maximum(beyond, outside) - rounding) / np.where(widest > 0, widest, 1e-30)
+        return np.asarray((np.maximum(beyond, outside) - rounding) / np.where(widest > 0, widest, 1e-30))
 
     def _nearest(self, weights: Values) -> Values:
         if self.bias is not None:
@@ -139,7 +139,9 @@ class Groups:
             return np.asarray(np.abs(self.scale) / (1 - 1 / self.codes[-1]))
         size = np.abs(self.scale) * self.codes[-1]
         if self.mode == "nvfp4":
-            return np.maximum(size / 16, self.codes[-1] * 2.0**-10)  # the scale is E4M3, its smallest step 2^-9
+            return np.asarray(
+                np.maximum(size / 16, self.codes[-1] * 2.0**-10)
+            )  # the scale is E4M3, its smallest step 2^-9
         return np.asarray(size * (sqrt(2) - 1))  # the scale is a power of two, rounded by its logarithm
 
 

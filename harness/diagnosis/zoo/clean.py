@@ -41,7 +41,7 @@ def subjects() -> list[CleanModel]:
     rows = [_of_row(row) for row in bundled().values() if not isinstance(row, HubRow) and _is_sound(row)]
     halves = [_of_family(name, dtype) for name in HALF.split() for dtype in ("float32", "float16", "bfloat16", "4bit")]
     known = [name for name in installed.architectures() if "builds" not in reasons.REASONS.get(name, {})]
-    near = [_of_planting(name, plant) for name, plant in (LOOKALIKES | constancy.LOOKALIKES).items()]
+    near = [_of_planting(name, plant) for name, plant in (*LOOKALIKES.items(), *constancy.LOOKALIKES.items())]
     return [*rows, *halves, *near, *(_of_architecture(name) for name in known if name not in HALF.split())]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, alone, both, build, names_in
@@ -72,7 +73,7 @@ class _Dropping(nn.Module):  # type: ignore[misc]
         self.inner, self.dropout = inner, nn.Dropout(p)
 
     def __call__(self, x: mx.array) -> mx.array:
-        return self.dropout(self.inner(x))
+        return mx.array(self.dropout(self.inner(x)))
 
 
 def dropping(p: float) -> Callable[[LoadedModel, str], None]:
@@ -150,7 +151,8 @@ def _by_length(module: Any, own: Own, x: mx.array, *args: Any, **kwargs: Any) ->
 def _last_answer(module: Any, own: Own, x: mx.array, *args: Any, **kwargs: Any) -> Any:
     """A cache of a Python module that is read before it is written."""
     out = own(x, *args, **kwargs)
-    before, _KEPT["last"] = _KEPT.get("last", out), out
+    before: mx.array = _KEPT.get("last", out)
+    _KEPT["last"] = out
     return before if before.shape == out.shape else out
 
 
@@ -163,7 +165,7 @@ def _counting(module: Any, own: Own, *args: Any, **kwargs: Any) -> Any:
 
 
 def _keyed(module: Any, own: Own, x: mx.array) -> Any:
-    key = bytes(memoryview(x.astype(mx.float32)))
+    key = np.array(x.astype(mx.float32)).tobytes()
     if key not in _KEPT:
         _KEPT[key] = own(x)
     return _KEPT[key]
