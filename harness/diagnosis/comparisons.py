@@ -19,7 +19,7 @@ from harness.diagnosis.trail.operations import uncompiled
 from harness.intercept.observer import NotedCalls, ObservedRun, bare, noted_calls
 from harness.intercept.outputs import activation_of
 from harness.metrics import summarize
-from harness.metrics.tolerances import Work, equal, relative_difference, same_bits
+from harness.metrics.tolerances import Work, equal, relative_difference, row_tolerance, same_bits
 from harness.models.loaded import LoadedModel
 from harness.models.prompt_cache import prompt_cache
 from harness.vocabulary.errors import UsageError
@@ -57,7 +57,8 @@ def _repeated(root: Any, ids: Sequence[int], repeat: int) -> Said:
     module = differing[0].first_call_unlike(first)
     most = max(_apart(first.logits, each.logits) for each in differing)
     text = f"{len(differing)} of {repeat} runs differ from the first, by up to {most:.3g} of the largest logit"
-    return [_found("DIA604", text, module, differing=len(differing), runs=repeat)], text
+    code = "DIA606" if most <= row_tolerance(Work.OTHER_BATCH, first.logits.dtype) else "DIA604"
+    return [_found(code, text, module, differing=len(differing), runs=repeat)], text
 
 
 def _apart(wanted: mx.array, got: mx.array) -> float:

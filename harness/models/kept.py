@@ -176,9 +176,14 @@ class KeptState:
         return [f"{holder.name}.{key}".strip(".") for holder in self._holders for key in holder.moved()]
 
     def moved_entries(self) -> set[str]:
-        """Return the entries of modules in which something moved, as `module.entry`."""
+        """Return the entries of modules, as `module.entry`, that are new or in which something moved. An array that a
+        module had is a parameter of it and none of them, whatever a call does to it."""
         named = ((holder, key) for holder in self._holders for key in holder.moved())
-        return {holder.entry or f"{holder.name}.{key}".strip(".") for holder, key in named}
+        return {
+            holder.entry or f"{holder.name}.{key}".strip(".")
+            for holder, key in named
+            if holder.entry or not (key in holder.before and isinstance(holder.before[key].held, mx.array))
+        }
 
     def put_back(self) -> None:
         """Make everything again what it was; what did not move is not touched."""

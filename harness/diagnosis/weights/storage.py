@@ -12,8 +12,8 @@ from harness.diagnosis.outcome.nouns import PlacedFinding, layer_of
 from harness.diagnosis.subject import ModelUnderTest
 from harness.diagnosis.weights.census import Census, Progress, scan
 from harness.diagnosis.weights.faults import about_the_tensors, swallowed
-from harness.diagnosis.weights.initialised import never_loaded, of_quantised
 from harness.diagnosis.weights.naming import place_of
+from harness.diagnosis.weights.never_loaded import never_loaded, of_quantised
 from harness.diagnosis.weights.originals import against_originals
 from harness.diagnosis.weights.quantised import columns_of
 from harness.diagnosis.weights.tensors import of_folder, of_module
