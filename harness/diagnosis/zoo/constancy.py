@@ -151,7 +151,7 @@ def _by_length(module: Any, own: Own, x: mx.array, *args: Any, **kwargs: Any) ->
 def _last_answer(module: Any, own: Own, x: mx.array, *args: Any, **kwargs: Any) -> Any:
     """A cache of a Python module that is read before it is written."""
     out = own(x, *args, **kwargs)
-    before: mx.array = _KEPT.get("last", out)
+    before = _KEPT.setdefault("last", out)
     _KEPT["last"] = out
     return before if before.shape == out.shape else out
 
