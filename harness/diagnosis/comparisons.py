@@ -57,7 +57,7 @@ def _repeated(root: Any, ids: Sequence[int], repeat: int) -> Said:
     module = differing[0].first_call_unlike(first)
     most = max(_apart(first.logits, each.logits) for each in differing)
     text = f"{len(differing)} of {repeat} runs differ from the first, by up to {most:.3g} of the largest logit"
-    code = "DIA606" if most <= row_tolerance(Work.OTHER_BATCH, first.logits.dtype) else "DIA604"
+    code = "DIA607" if most <= row_tolerance(Work.OTHER_BATCH, first.logits.dtype) else "DIA604"
     return [_found(code, text, module, differing=len(differing), runs=repeat)], text
 
 

@@ -11,7 +11,7 @@ _CODES: Mapping[Cause, str] = {
     Cause.TRAINING: "DIA221",
     Cause.DRAW: "DIA221",
     Cause.STATE: "DIA222",
-    Cause.DEVICE: "DIA606",
+    Cause.DEVICE: "DIA607",
     Cause.UNKNOWN: "DIA604",
 }
 

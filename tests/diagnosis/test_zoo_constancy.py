@@ -178,7 +178,7 @@ def test_draws_and_state_are_found_wherever_they_are(kind):
 def test_what_nothing_explains_is_suspected_and_within_rounding_the_device_s():
     import os
 
-    for size, code, confidence in ((1e-1, "DIA604", "suspected"), (1e-10, "DIA606", "proven")):
+    for size, code, confidence in ((1e-1, "DIA604", "suspected"), (1e-10, "DIA607", "proven")):
         model = build(dtype="float32")
         behave(
             module_of(model, "model.layers.2.mlp"),

@@ -117,7 +117,7 @@ KINDS = (
           "one of the two kernels is wrong; report it"),
     _kind("DIA604", "comparisons", ERROR, ENVIRONMENT, "the same run differs from time to time",
           "a kernel reads what another one writes, or memory nobody wrote; report it"),
-    _kind("DIA606", "comparisons", WARNING, ENVIRONMENT, "the device is not deterministic",
+    _kind("DIA607", "comparisons", WARNING, ENVIRONMENT, "the device is not deterministic",
           "digits beyond the dtype's rounding are the model's; do not compare bits on this machine"),
     _kind("DIA605", "comparisons", ERROR, MODEL, "another implementation of the same folder gives other logits",
           "look at what stands between the two modules named, and at the keys of config.json about it"),
