@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,12 @@ from harness.casefile import Conversation, LongAnswer, Prompts, as_in_a_case
 from harness.engines import answer, engine_named
 from harness.engines.denominators import doubtful, unusable
 from harness.intercept import forward
+from harness.intercept.constancy import Constancy
+from harness.intercept.inconstancy import finding_of
 from harness.metrics import recommend_metric as recommend_metric
 from harness.metrics.layouts import dtype_name
 from harness.models.architectures import blocks_of
+from harness.models.kept import KeptState
 from harness.models.loaded import LoadedModel
 from harness.models.remarks import remarks
 from harness.models.tokens import AnswerText, read_prompts
@@ -46,7 +49,7 @@ from harness.vocabulary import (
 )
 from harness.vocabulary.errors import PromptError, UnknownName, UsageError
 from harness.vocabulary.findings import Severity
-from harness.vocabulary.raised import BaselineError
+from harness.vocabulary.raised import BaselineError, InconstantModelError
 
 Prompt = str | Sequence[int] | Mapping[str, Any]
 AnswerToken = str | int | Mapping[str, Any]
@@ -147,7 +150,11 @@ class InterpretableModel:
 
     def __init__(self, base_model: Any, tokenizer: Any = None):
         self.base_model, self.tokenizer = base_model, tokenizer
+        kept = KeptState(base_model)
         self._loaded = _wrapped(base_model, tokenizer)
+        kept.put_back()  # what a model makes for the first prompt is made for one of the user's
+        self._asked = False
+        """Whether the model was asked A, B, A."""
 
     def activation_patching(
         self,
@@ -179,10 +186,11 @@ class InterpretableModel:
 
         Raises AlignmentError for prompts of different length, UnknownName for an unknown component, metric, direction
         or strategy, PromptError or UsageError for other requests that cannot be carried out, and BaselineError where
-        the baseline is zero, not finite, or no farther from the clean run than rounding puts it. Warns (UserWarning) of
-        error bars over 100 points, and of answers that the two runs score the other way round. A sweep that ends early
-        raises SweepFailed or SweepInterrupted, which hold the finished cells in `.answer`. The model is afterwards what
-        it was before, whatever happens.
+        the baseline is zero, not finite, or no farther from the clean run than rounding puts it. The first call asks
+        the model A, B, A, and raises InconstantModelError where it answers one prompt in two ways. Warns (UserWarning)
+        of error bars over 100 points, of answers that the two runs score the other way round, and of a device that is
+        not deterministic. A sweep that ends early raises SweepFailed or SweepInterrupted, which hold the finished cells
+        in `.answer`. The model is afterwards what it was before, whatever happens.
         """
         model = self._loaded
         question = _question(
@@ -204,7 +212,7 @@ class InterpretableModel:
             from harness.results.plots import colours, show
 
             colours(cmap)
-        given = answer(engine_named("native"), model, question)
+        given = self._constant(question, lambda: answer(engine_named("native"), model, question))
         result = PatchingResult(_usable(question, given), given.strategy, given.answers)
         for finding in doubtful(question, given):
             warnings.warn(str(finding), stacklevel=2)
@@ -212,12 +220,37 @@ class InterpretableModel:
             show([result.curve], figsize, cmap)
         return result
 
+    def _constant(self, question: Question, sweep: Callable[[], Answer]) -> Answer:
+        """Return what a sweep answers; after the first one of a model it is asked A, B, A."""
+        if self._asked:
+            return sweep()
+        constancy = Constancy(self._loaded)
+        try:
+            given = sweep()
+        except Exception:
+            _refuse_inconstant(constancy, question)
+            raise
+        _refuse_inconstant(constancy, question)
+        self._asked = True
+        return given
+
 
 def activation_patching(
     model: Any, tokenizer: Any, clean_text: Prompt, corrupted_text: Prompt, **options: Any
 ) -> PatchingResult:
     """Patch a model once; see `InterpretableModel.activation_patching` for the options."""
     return InterpretableModel(model, tokenizer).activation_patching(clean_text, corrupted_text, **options)
+
+
+def _refuse_inconstant(constancy: Constancy, question: Question) -> None:
+    try:
+        found = constancy.asked(question.target, question.source)
+    except Exception:  # noqa: BLE001  a model that cannot be run has said so in the sweep
+        return
+    if found is not None and found.is_the_models:
+        raise InconstantModelError(finding_of(found))
+    if found is not None:
+        warnings.warn(str(finding_of(found)), stacklevel=5)
 
 
 def _wrapped(module: Any, tokenizer: Any) -> LoadedModel:

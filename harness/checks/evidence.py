@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from harness.casefile import Case
 from harness.engines import Engine
@@ -23,10 +24,18 @@ class Evidence:
     answer: Answer
     allow_code: bool = False
     """Whether a reference engine may be code of the user's own."""
+    bare: Any = None
+    """The bare model's logits `[vocab]` of the prompt that is patched, from before the sweep, where it could be run."""
 
 
 def gather(
-    case: Case, model: LoadedModel, engine: Engine, question: Question, answer: Answer, allow_code: bool = False
+    case: Case,
+    model: LoadedModel,
+    engine: Engine,
+    question: Question,
+    answer: Answer,
+    allow_code: bool = False,
+    bare: Any = None,
 ) -> Evidence:
     """Return the evidence, the answer completed by what is measured beside it: error bars, if the case asks for them,
     and how alike its metrics rank the cells."""
@@ -38,4 +47,4 @@ def gather(
     if case.precision:
         answer = with_error_bars(model, question, answer)
     answer = replace(answer, concordances=concordances(answer.curves, case.tolerance.recovery_points))
-    return Evidence(case, model, engine, question, answer, allow_code)
+    return Evidence(case, model, engine, question, answer, allow_code, bare)

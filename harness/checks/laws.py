@@ -50,4 +50,5 @@ def situation_of(evidence: Evidence) -> Situation:
         tuple(check_question(evidence.model, evidence.question)),
         lambda model, question: answer(evidence.engine, model, question),
         evidence.case.tolerance.recovery_points,
+        evidence.bare,
     )

@@ -11,17 +11,17 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from harness.diagnosis.engine.patched import by_call, first_difference
+from harness.diagnosis.engine.patched import first_difference
 from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, Place, PlacedFinding
 from harness.diagnosis.trail.flow import trail
 from harness.diagnosis.trail.masks import UNTRACEABLE
 from harness.diagnosis.trail.operations import uncompiled
 from harness.intercept import Tap, tapped
-from harness.intercept.observer import NotedCalls, ObservedRun, noted_calls, watched
+from harness.intercept.observer import NotedCalls, ObservedRun, bare, noted_calls
 from harness.intercept.outputs import activation_of
 from harness.metrics import summarize
 from harness.metrics.host import host_row
-from harness.metrics.tolerances import Work, equal, relative_difference, same_bits
+from harness.metrics.tolerances import Work, equal, relative_difference, row_tolerance, same_bits
 from harness.models.loaded import LoadedModel
 from harness.models.prompt_cache import prompt_cache
 from harness.vocabulary.errors import UsageError
@@ -56,10 +56,11 @@ def _repeated(root: Any, ids: Sequence[int], repeat: int) -> Said:
     differing = [each for each in others if not same_bits(each.logits, first.logits)]
     if not differing:
         return [], f"{repeat} runs give the same bits"
-    module = _first_part(differing[0], first)
+    module = differing[0].first_call_unlike(first)
     most = max(_apart(first.logits, each.logits) for each in differing)
     text = f"{len(differing)} of {repeat} runs differ from the first, by up to {most:.3g} of the largest logit"
-    return [_found("DIA604", text, module, differing=len(differing), runs=repeat)], text
+    code = "DIA607" if most <= row_tolerance(Work.OTHER_BATCH, first.logits.dtype) else "DIA604"
+    return [_found(code, text, module, differing=len(differing), runs=repeat)], text
 
 
 def _apart(wanted: mx.array, got: mx.array) -> float:
@@ -283,15 +284,6 @@ class ReadInPieces:
         return any(not equal(alone, among, Work.IN_PIECES) for among, alone in seen) if seen else None
 
 
-def bare(root: Any, ids: Sequence[int], **more: Any) -> ObservedRun:
-    """Run the model once, observed only. Raises UsageError where it returns no logits."""
-    with watched(root, calls=True) as watch:
-        root(mx.array([list(ids)]), **more)
-    if not watch.seen:
-        raise UsageError("the model did not return logits of shape [1, tokens, vocab]")
-    return watch.seen[-1]
-
-
 def compiled(root: Any, ids: Sequence[int]) -> ObservedRun:
     """Run the model once, compiled as a whole, with its modules' sizes among the outputs where they can be."""
     noted = NotedCalls()
@@ -316,12 +308,6 @@ def compiled(root: Any, ids: Sequence[int]) -> ObservedRun:
 
 def _repeated_ids(ids: Sequence[int], length: int) -> list[int]:
     return [int(i) for i in np.resize(np.array(list(ids)), length)]
-
-
-def _first_part(one: ObservedRun, other: ObservedRun) -> str | None:
-    calls = by_call(other)
-    differing = (call.module for key, call in by_call(one).items() if key in calls and calls[key].size != call.size)
-    return next(differing, None)
 
 
 def _found(code: str, text: str, module: str | None, **evidence: Any) -> PlacedFinding:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
+
+import mlx.core as mx
+import numpy as np
 
 from harness.diagnosis import comparisons, reference
 from harness.diagnosis import environment as environment_step
 from harness.diagnosis.causes.cause import cause_of
 from harness.diagnosis.causes.hidden import hidden
+from harness.diagnosis.constancy import placed
 from harness.diagnosis.engine import metric as metric_step
 from harness.diagnosis.engine import patched as patched_step
 from harness.diagnosis.engine import recovery as recovery_step
 from harness.diagnosis.engine.arrays import diagnose_logits
 from harness.diagnosis.engine.asked import Asked, EngineRaised, ask
 from harness.diagnosis.outcome.diagnosis import Diagnosis, StepLog
-from harness.diagnosis.outcome.nouns import Frame, PlacedFinding
+from harness.diagnosis.outcome.nouns import Frame, Place, PlacedFinding
 from harness.diagnosis.subject import ModelUnderTest, cast_to, subject_of, tokens_of
 from harness.diagnosis.trail.drift import drifting
 from harness.diagnosis.trail.flow import Trail, trail
@@ -26,8 +30,13 @@ from harness.diagnosis.trail.forward import silent_masks, silent_norms
 from harness.diagnosis.trail.shadow import shadow
 from harness.diagnosis.weights import storage
 from harness.engines import engine_of
+from harness.intercept import forward
+from harness.intercept.constancy import Constancy, another
 from harness.intercept.hookpoints import layers_with
+from harness.intercept.observer import watched
+from harness.metrics.host import host_values
 from harness.models.loaded import LoadedModel
+from harness.models.padded import said_of, zero_row
 from harness.vocabulary import COMPONENTS, METRICS, Direction, Positions, Question, Sweep, Tokens
 from harness.vocabulary.errors import HarnessError, TapError, UnknownName, UsageError, described
 from harness.vocabulary.raised import FindingError
@@ -75,6 +84,8 @@ def diagnosed(request: DiagnosisRequest) -> Diagnosis:
 def _refuse(request: DiagnosisRequest) -> None:
     if (request.model is None) == (request.logits is None):
         raise UsageError("give a model, or logits of a clean and a corrupted run, and not both")
+    if request.logits is not None and any(each is not None for each in (request.prompt, request.clean, request.before)):
+        raise UsageError("logits are measured as they are; prompts and `before` are for a model")
     if (request.clean is None) != (request.corrupted is None):
         raise UsageError("clean and corrupted come together; for one prompt alone use `prompt`")
     if request.prompt is not None and request.clean is not None:
@@ -147,25 +158,74 @@ def _forward(so_far: Examination) -> bool:
     if not so_far.prompts:
         so_far.log.skip("no prompt was given", "forward", "shadow", "patched", "metric", "recovery", "comparisons")
         return False
-    so_far.trails = {}
-    for run, tokens in so_far.prompts.items():
-        each = so_far.trails[run] = _trail(so_far.model, tokens, run)
+    constancy = Constancy(so_far.model)
+    so_far.trails = {run: _trail(so_far.model, tokens, run) for run, tokens in so_far.prompts.items()}
+    _run_another(so_far)
+    again: dict[str, mx.array] = {}
+    said = {run: _about_the_run(so_far, each, again) for run, each in so_far.trails.items()}
+    if _is_inconstant(so_far, constancy, again.get("clean")):
+        return False
+    for run, each in so_far.trails.items():
         so_far.frames += each.frames
-        so_far.log.add("forward", _about_the_run(so_far, each), f"{run}: {_forward_summary(each)}")
+        so_far.log.add("forward", said[run], f"{run}: {_forward_summary(each)}")
+    if padded := list(_padded(so_far)):
+        so_far.log.add("forward", padded, "a padded id wins")
     if dropped := reference.ignored(so_far.model, max(len(tokens.ids) for tokens in so_far.prompts.values())):
         so_far.log.add("forward", dropped, f"of config.json is ignored: {', '.join(map(_key, dropped))}")
     return True
+
+
+def _padded(so_far: Examination) -> Iterator[PlacedFinding]:
+    """Yield the runs whose largest logit is that of a row of zeros."""
+    for run, each in so_far.trails.items():
+        token = int(np.argmax(host_values(each.logits[-1]))) if each.finite else 0
+        head = zero_row(so_far.model.module, token) if each.finite else None
+        if head:
+            place = Place.of_module("forward", run, head, len(each.ids) - 1, token)
+            yield PlacedFinding.of(
+                "DIA223", f"the {run} run prefers token {token}{said_of(so_far.model.module, token)}", place
+            )
 
 
 def _key(found: PlacedFinding) -> str:
     return str(found.evidence["key"])
 
 
-def _about_the_run(so_far: Examination, each: Trail) -> list[PlacedFinding]:
+def _about_the_run(so_far: Examination, each: Trail, again: dict[str, mx.array]) -> list[PlacedFinding]:
+    """Return what is wrong with a run; `again` gets the logits of its repetition, where one is made for that."""
     root, earlier = so_far.model.module, [other for other in so_far.trails.values() if other is not each]
     if each.suspect is not None:
         return [cause_of(root, each, earlier), *hidden(root, each)]
-    return [*silent_masks(each), *silent_norms(root, each), *drifting(each, so_far.request.dtype)]
+    with watched(root) as watch:
+        norms = silent_norms(root, each)
+    again.update((each.run, run.logits) for run in watch.seen if run.ids == each.ids)
+    return [*silent_masks(each), *norms, *drifting(each, so_far.request.dtype)]
+
+
+def _other_ids(so_far: Examination) -> Sequence[int]:
+    other = so_far.trails.get("corrupted")
+    return another(so_far.trails["clean"].ids) if other is None else other.ids
+
+
+def _run_another(so_far: Examination) -> None:
+    """Run a prompt between two runs of the one that is asked, where there is none yet."""
+    if "corrupted" not in so_far.trails:
+        with suppress(Exception):  # whether it can be run is no question of the prompt that is asked
+            forward(so_far.model, _other_ids(so_far))
+
+
+def _is_inconstant(so_far: Examination, constancy: Constancy, again: mx.array | None) -> bool:
+    """Note what a model that is asked A, B, A answers to A the second time; return whether that is the model's fault.
+
+    A run that looked for norms is the second A, so that it costs nothing; with one prompt, B is made of it.
+    """
+    first = so_far.trails["clean"]
+    found = constancy.judged(first.logits[-1], first.ids, _other_ids(so_far), again, watched=True)
+    if found is None:
+        return False
+    so_far.frames += first.frames
+    seen = placed(found, "clean")
+    return so_far.log.add(seen.place.step, [seen], "A, B, A: two answers to the clean prompt")
 
 
 def _prompts(so_far: Examination) -> dict[str, Tokens]:

@@ -282,7 +282,7 @@ class Reference:
         first, second = (EngineRun.of(seen.logits) for seen in watch.seen)
         noising = question.sweep.direction is Direction.NOISING
         bare = Bare(watch.seen[noising], watch.seen[not noising])
-        question, unasked = with_answers(question, first, second)
+        question, unasked = with_answers(question, first, second, model)
         return cls(model, question, bare, first, second, tuple(points), unasked)
 
     def cells(self, component: str) -> int:

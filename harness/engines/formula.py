@@ -18,6 +18,7 @@ from harness.engines.definitions import Reported, mistake_of
 from harness.metrics.layouts import dtype_name
 from harness.metrics.tolerances import Work, recovery_tolerance
 from harness.models.loaded import LoadedModel
+from harness.models.padded import said_of
 from harness.patching import Walk, walk
 from harness.support import progress
 from harness.vocabulary import (
@@ -110,7 +111,7 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
     """
     steps = engine.walk(model, question)
     clean, corrupted = EngineRun.of(steps.clean), EngineRun.of(steps.corrupted)
-    question, unasked = with_answers(question, clean, corrupted)
+    question, unasked = with_answers(question, clean, corrupted, model)
     suppressed = metrics.suppressed(clean.row, corrupted.row)
     summaries: dict[Site, RowSummary] = {}
     readings = _SweepReadings(engine, question, clean, corrupted, steps.sites)
@@ -263,7 +264,9 @@ def _top(row: Row) -> int | None:
     return None if np.isnan(row).all() else int(np.nanargmax(row))
 
 
-def with_answers(question: Question, clean: EngineRun, corrupted: EngineRun) -> tuple[Question, tuple[Finding, ...]]:
+def with_answers(
+    question: Question, clean: EngineRun, corrupted: EngineRun, model: LoadedModel
+) -> tuple[Question, tuple[Finding, ...]]:
     """Return the question with answers, by default the tokens that the two runs prefer.
 
     Where both prefer the same, the metrics that need answers are left out, and the finding says so. Raises FindingError
@@ -278,6 +281,7 @@ def with_answers(question: Question, clean: EngineRun, corrupted: EngineRun) -> 
     if answer != wrong:
         return replace(question, answers=AnswerTokens(answer, wrong)), ()
     message = f"both runs prefer token {answer}, so {', '.join(needed)} cannot tell them apart"
+    message += said_of(model.module, answer)
     finding = Finding("ANS001", message, evidence={"token": answer, "metrics": needed})
     left = tuple(metric for metric in question.metrics if metric not in needed)
     if not left:

@@ -81,6 +81,20 @@ class ObservedRun:
                 return stage, frozenset(i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
         return None
 
+    def by_call(self) -> dict[tuple[str, int], ModuleCall]:
+        """Return the calls by module and by how often it had been called before."""
+        found: dict[tuple[str, int], ModuleCall] = {}
+        seen: dict[str, int] = {}
+        for call in self.calls:
+            count = seen[call.module] = seen.get(call.module, 0) + 1
+            found[call.module, count] = call
+        return found
+
+    def first_call_unlike(self, other: ObservedRun) -> str | None:
+        """Return the first module whose output differs from that of the other run in any bit of its size."""
+        calls = other.by_call()
+        return next((each.module for key, each in self.by_call().items() if each != calls.get(key, each)), None)
+
 
 @dataclass
 class Watch:
@@ -88,6 +102,15 @@ class Watch:
 
     seen: list[ObservedRun] = field(default_factory=list)
     blind: str | None = None
+
+
+def bare(root: Any, ids: Sequence[int], **more: Any) -> ObservedRun:
+    """Run the model once, observed only. Raises UsageError where it returns no logits."""
+    with watched(root, calls=True) as watch:
+        root(mx.array([list(ids)]), **more)
+    if not watch.seen:
+        raise UsageError("the model did not return logits of shape [1, tokens, vocab]")
+    return watch.seen[-1]
 
 
 @contextmanager

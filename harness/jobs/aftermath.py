@@ -29,32 +29,22 @@ def is_foreign(engine: Engine, case: Case) -> bool:
 
 @dataclass(frozen=True)
 class BareRow:
-    """A model's logits `[vocab]` of the corrupted prompt without anybody's patch, and how its prompts are read."""
+    """A model's logits `[vocab]` of the patched prompt without anybody's patch, and how its prompts are read."""
 
     model: LoadedModel
     question: Question
     read: Callable[[], Question]
     row: Any
 
-    @classmethod
-    def of(cls, model: LoadedModel, read: Callable[[], Question]) -> BareRow | None:
-        """Run the bare model; None where it cannot run or does not answer alike twice, so that nothing can be said."""
-        question = read()
-        try:
-            row, again = (forward(model, question.corrupted.ids) for _ in range(2))
-        except Exception:  # noqa: BLE001  a model that cannot run says so in its jobs
-            return None
-        return cls(model, question, read, row) if equal(row, again, Work.SAME) else None
-
     def change(self) -> str | None:
         """Return what is otherwise now, or None. Where a device is not deterministic, a repeat decides."""
         try:
             if self.read() != self.question:
                 return "its tokenizer reads the prompts otherwise than before"
-            now = forward(self.model, self.question.corrupted.ids)
+            now = forward(self.model, self.question.target)
             if same_bits(self.row, now):
                 return None
-            again = forward(self.model, self.question.corrupted.ids)
+            again = forward(self.model, self.question.target)
         except Exception as error:  # noqa: BLE001  a model that cannot be run any more is the worst change
             return f"the model is broken: {described(error)}"
         rounding = not same_bits(now, again) and equal(self.row, now, Work.SAME)

@@ -16,7 +16,9 @@ from harness.checks.left_out import stated_of, without_answer, without_metric
 from harness.engines import Engine, answer, engine_named
 from harness.environment.facts import environment
 from harness.intercept import forward
+from harness.intercept.constancy import Constancy
 from harness.jobs.aftermath import BareRow, change, is_foreign
+from harness.jobs.constancy import ConstancyOfJob
 from harness.jobs.planning import Job, blank_result
 from harness.models.fingerprint import Fingerprint, classes_of, settled
 from harness.models.loaded import LoadedModel
@@ -50,12 +52,13 @@ class ModelCache:
 
     def __init__(self, download: bool = False):
         self.download = download
-        self._kept: tuple[ModelRow, LoadedModel, Fingerprint] | None = None
+        self._kept: tuple[ModelRow, Constancy, Fingerprint] | None = None
         self.looked_at = False
         """Whether the model was held against its fingerprint after a job of our own patching."""
 
-    def take(self, row: ModelRow, allow_code: bool = False) -> tuple[LoadedModel, Fingerprint]:
-        """Return a loaded model, with its own code where `allow_code`, and its fingerprint.
+    def take(self, row: ModelRow, allow_code: bool = False) -> tuple[Constancy, Fingerprint]:
+        """Return a loaded model, with its own code where `allow_code`, as it is before it was asked anything, and its
+        fingerprint.
 
         Raises ModelUnavailable or UsageError.
         """
@@ -63,7 +66,9 @@ class ModelCache:
             self.discard()
             progress.say(f"loading {row.id}")
             model = models.load(row, download=self.download, allow_code=allow_code)
-            self._kept = (row, model, settled(model.module, lambda: _bare(model)))
+            constancy = Constancy(model)
+            before = settled(model.module, lambda: _bare(model))
+            self._kept = (row, constancy, before)
         return self._kept[1], self._kept[2]
 
     def discard(self) -> None:
@@ -154,16 +159,19 @@ class _Run:
         if not metrics:
             reason = f"{self.job.engine} knows none of {', '.join(case.metrics)}"
             return replace(self.blank, status=Status.SKIPPED, reason=reason)
-        model, before = self._timed("load_s", lambda: self.cache.take(self.job.row, self.job.allow_code))
+        constancy, before = self._timed("load_s", lambda: self.cache.take(self.job.row, self.job.allow_code))
         self.left_out = [*without_metric(case, self.engine, self.job.allow_code)]
         try:
-            result, findings = self._answered(model, metrics)
+            result, findings = self._answered(constancy, metrics)
             if not result.curves or result.partial:
                 self.left_out += without_answer(case, self.job.engine, self.job.row.id, findings)
             elif lacking := set(metrics) - {curve.metric for curve in result.curves}:
                 why = [finding for finding in findings if finding.code == "ANS001"]
                 self.left_out += without_answer(case, self.job.engine, self.job.row.id, why, sorted(lacking))
-            findings += self._unchanged(model, before)
+            if any(finding.code == "MOD001" for finding in findings):
+                self.cache.discard()
+            else:
+                findings += self._unchanged(constancy.model, before)
         except BaseException:
             self.cache.discard()  # nobody compared the model with what it was
             raise
@@ -174,11 +182,15 @@ class _Run:
             status, marked = judge(findings, must, may, strict)
         return replace(result, status=status, findings=marked, not_compared=tuple(self.left_out), timings=self.timings)
 
-    def _answered(self, model: LoadedModel, metrics: Sequence[str]) -> tuple[JobResult, list[Finding]]:
+    def _answered(self, constancy: Constancy, metrics: Sequence[str]) -> tuple[JobResult, list[Finding]]:
+        model = constancy.model
         question = question_of(self.job.case, model, metrics)
-        if is_foreign(self.engine, self.job.case):
-            self.bare = BareRow.of(model, lambda: question_of(self.job.case, model, metrics))
         result = replace(self.blank, card=model.card, clean=question.clean, corrupted=question.corrupted)
+        asked = ConstancyOfJob(constancy, question, is_foreign(self.engine, self.job.case))
+        if asked.before():
+            return result, asked.findings
+        if asked.foreign and asked.bare is not None:
+            self.bare = BareRow(model, question, lambda: question_of(self.job.case, model, metrics), asked.bare)
         try:
             if large := prediction(forecast(model, question)):
                 self.say(f"{self.job.id}: {large}")
@@ -186,7 +198,7 @@ class _Run:
         except SweepFailed as stop:
             reason = f"the sweep ended {stop.answer.stopped}"
             result = replace(result.answered(stop.answer), partial=True, reason=reason)
-            return result, [*stop.answer.unasked, finding_of(stop.__cause__ or stop)]
+            return result, asked.after([*stop.answer.unasked, finding_of(stop.__cause__ or stop)])
         except KeyboardInterrupt:
             raise
         except Unsupported as error:
@@ -195,10 +207,11 @@ class _Run:
             raise
         # Whatever an engine raises is a finding about that engine: `sys.exit` and pytest's `skip` as well.
         except BaseException as error:  # noqa: BLE001
-            return result, [finding_of(error)]
+            return result, asked.after([finding_of(error)])
         progress.say("checks")
         evidence = self._timed(
-            "evidence_s", lambda: gather(self.job.case, model, self.engine, question, given, self.job.allow_code)
+            "evidence_s",
+            lambda: gather(self.job.case, model, self.engine, question, given, self.job.allow_code, asked.bare),
         )
         findings = self._timed("checks_s", lambda: _checked(evidence))
         self.left_out += map(str, given.unanswered)
@@ -208,7 +221,7 @@ class _Run:
             for each in refused
             if (held := self._held(each.metric, each.component))
         ]
-        return result.answered(evidence.answer), [*given.unasked, *findings]
+        return result.answered(evidence.answer), asked.after([*given.unasked, *findings], evidence)
 
     def _held(self, metric: str | None = None, component: str | None = None) -> str:
         """Return what the case holds of the numbers of a metric and a component, or of any: values, a snapshot."""

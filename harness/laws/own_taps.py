@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from harness.intercept import forward, record, replace
+from harness.intercept import record, replace
 from harness.intercept.hookpoints import point
 from harness.laws.compared import Compared
 from harness.laws.situation import Situation
@@ -25,7 +25,7 @@ class OwnTaps:
     def traced(self) -> Compared:
         """The target run with every hook point recorded, beside the bare one."""
         model, ids = self.situation.model, self.situation.target
-        bare = forward(model, ids)
+        bare = self.situation.bare
         traced, _ = record(model, ids, self.situation.points)
         return _pair("traced and bare logits", bare, traced)
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import mlx.core as mx
+
 from harness.engines import answer, engine_named
-from harness.intercept import HookPoint
+from harness.intercept import HookPoint, forward
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import Answer, Direction, Question
+from harness.vocabulary import Answer, Question
 
 Ask = Callable[[LoadedModel, Question], Answer]
 """An engine as a law sees it: it is asked, and it answers."""
@@ -32,18 +34,23 @@ class Situation:
     points: tuple[HookPoint, ...]
     ask: Ask = ask_native
     within: float = 0.0
+    bare_row: mx.array | None = None
+    """The bare model's logits `[vocab]` of the target prompt, where the caller has them."""
 
     @property
     def target(self) -> tuple[int, ...]:
         """Token ids of the run that is patched."""
-        noising = self.question.sweep.direction is Direction.NOISING
-        return self.question.clean.ids if noising else self.question.corrupted.ids
+        return self.question.target
 
     @property
     def source(self) -> tuple[int, ...]:
         """Token ids of the run the activations come from."""
-        noising = self.question.sweep.direction is Direction.NOISING
-        return self.question.corrupted.ids if noising else self.question.clean.ids
+        return self.question.source
+
+    @cached_property
+    def bare(self) -> mx.array:
+        """The bare model's logits `[vocab]` of the target prompt."""
+        return forward(self.model, self.target) if self.bare_row is None else self.bare_row
 
     @property
     def layers(self) -> tuple[int, ...]:

@@ -16,6 +16,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from harness.models.kept import KeptState
+
 _WORD = {1: mx.uint8, 2: mx.uint16, 4: mx.uint32, 8: mx.uint64}
 
 PIECE = 1 << 18
@@ -53,12 +55,15 @@ class Fingerprint:
     parameters: tuple[tuple[Any, ...], ...]
     classes: Classes
     attributes: Mapping[str, Held]
+    moving: Set[str] = frozenset()
+    """Entries of modules, as `module.entry`, that the model's own forward pass changes: arrays in them are none of its
+    parameters."""
 
     def difference(self, later: Fingerprint) -> str | None:
         """Return what changed, or None. An attribute that is new is no change, since nothing read it before, unless it
         hides one of the module's class."""
         return (
-            _entries("parameter", self.parameters, later.parameters)
+            _entries("parameter", self._still(self.parameters), self._still(later.parameters))
             or self.class_left(later.classes)
             or _attributes(self.attributes, later.attributes)
             or self._hidden(later)
@@ -76,11 +81,17 @@ class Fingerprint:
                 return f"attribute {name!r} hides that of the class: {later.attributes[name][0]}"
         return None
 
-    def without(self, moving: Mapping[str, Held]) -> Fingerprint:
-        """Return the fingerprint without the attributes that differ from those of `moving`: the model's own forward
-        pass changes them, as a counter does."""
+    def without(self, moving: Mapping[str, Held], entries: Set[str]) -> Fingerprint:
+        """Return the fingerprint without the attributes that differ from those of `moving`, and without the arrays in
+        some entries: the model's own forward pass changes them, as a counter or a table does."""
         still = {name: held for name, held in self.attributes.items() if moving.get(name) == held}
-        return replace(self, attributes=still)
+        return replace(self, attributes=still, moving=entries)
+
+    def _still(self, parameters: tuple[tuple[Any, ...], ...]) -> tuple[tuple[Any, ...], ...]:
+        if not self.moving:
+            return parameters
+        inside = tuple(f"{entry}." for entry in self.moving)
+        return tuple(each for each in parameters if not f"{each[0]}.".startswith(inside))
 
 
 def _entries(what: str, before: Sequence[tuple[Any, ...]], after: Sequence[tuple[Any, ...]]) -> str | None:
@@ -124,9 +135,9 @@ def classes_of(module: Any) -> Classes:
 
 def settled(module: Any, run: Callable[[], object]) -> Fingerprint:
     """Return the fingerprint after a run of the bare model, without the attributes that the model itself changes."""
-    before = _Attributes(module).held
+    before, kept = _Attributes(module).held, KeptState(module)
     run()
-    return fingerprint(module).without(before)
+    return fingerprint(module).without(before, kept.moved_entries())
 
 
 def digest(value: mx.array) -> mx.array:

@@ -115,11 +115,9 @@ def forecast(model: LoadedModel, question: Question) -> Memory:
 
 def _plan(model: LoadedModel, question: Question) -> Plan:
     points, sweep = check_question(model, question), question.sweep
-    source, target = question.clean.ids, question.corrupted.ids
-    if sweep.direction is Direction.NOISING:
-        source, target = target, source
+    target = question.target
     patches = patches_of(points, sweep.positions, len(target))
-    return Plan(model, source, target, patches, _memory(model, target, patches, sweep))
+    return Plan(model, question.source, target, patches, _memory(model, target, patches, sweep))
 
 
 def _memory(model: LoadedModel, target: Sequence[int], patches: Sequence[Patch], sweep: Sweep) -> Memory:

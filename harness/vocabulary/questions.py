@@ -137,6 +137,16 @@ class Question:
     metrics: tuple[str, ...]
     answers: AnswerTokens | None = None
 
+    @property
+    def source(self) -> tuple[int, ...]:
+        """Token ids of the run the activations come from."""
+        return (self.corrupted if self.sweep.direction is Direction.NOISING else self.clean).ids
+
+    @property
+    def target(self) -> tuple[int, ...]:
+        """Token ids of the run that is patched."""
+        return (self.clean if self.sweep.direction is Direction.NOISING else self.corrupted).ids
+
 
 @dataclass(frozen=True)
 class Site:

@@ -25,6 +25,10 @@ class BaselineError(FindingError):
     """The baseline is zero, not finite, or told apart from the clean run by rounding alone: no recovery is defined."""
 
 
+class InconstantModelError(FindingError):
+    """The model answers one prompt in two ways: it draws at random, or keeps state from an earlier call."""
+
+
 class SweepFailed(HarnessError):
     """A forward pass of a sweep raised; `.answer` holds the cells that were finished, `__cause__` what was raised."""
 

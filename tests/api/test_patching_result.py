@@ -159,12 +159,13 @@ def test_answers_in_each_others_place_are_warned_of():
         dial().activation_patching("a", "b", metric="logit_diff", answers=(" b", " a"))
 
 
-def test_a_baseline_of_inf_or_zero_costs_two_forwards(overflowing):
+def test_a_baseline_of_inf_or_zero_costs_two_forwards_and_the_first_call_asks_a_b_a(overflowing):
     model = InterpretableModel(overflowing)
-    overflowing._forwards = 0
-    with pytest.raises(BaselineError):
-        model.activation_patching([0], [0])
-    assert overflowing._forwards == 2
+    for forwards in (5, 2):
+        overflowing._forwards = 0
+        with pytest.raises(BaselineError):
+            model.activation_patching([0], [0])
+        assert overflowing._forwards == forwards
 
 
 @pytest.mark.parametrize(

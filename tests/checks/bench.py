@@ -7,9 +7,10 @@ from typing import Any
 
 from harness import models
 from harness.casefile import Case, CaseFile
+from harness.intercept.constancy import Constancy
 from harness.jobs import run as jobs
 from harness.jobs.planning import Job
-from harness.models.fingerprint import fingerprint
+from harness.models.fingerprint import settled
 from harness.models.loaded import LoadedModel
 from harness.models.spec import DialRow
 from harness.vocabulary import JobResult
@@ -45,10 +46,10 @@ class _OneModel:
     looked_at = False
 
     def __init__(self, model: LoadedModel):
-        self.model, self.before = model, fingerprint(model.module)
+        self.constancy, self.before = Constancy(model), settled(model.module, lambda: jobs._bare(model))
 
     def take(self, row: Any, allow_code: bool = False) -> Any:
-        return self.model, self.before
+        return self.constancy, self.before
 
     def discard(self) -> None:
         pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
@@ -55,6 +57,42 @@ class Overflowing(Sound):
         super().__init__()
         self.embedding = mx.array([[3000.0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 3000.0]], dtype=mx.float16)
         self.layers = self.layers[:1]
+
+
+class Dropping(Sound):
+    """In training mode, as every module of MLX is born."""
+
+    class block(Block):  # noqa: N801
+        def __init__(self) -> None:
+            super().__init__()
+            self.mlp = nn.Dropout(0.5)
+
+
+class LouderEachTime(Sound):
+    class block(Block):  # noqa: N801
+        calls = 0
+
+        def __call__(self, x: mx.array) -> mx.array:
+            self.calls += 1
+            return super().__call__(x) * self.calls
+
+
+class KeyedByLength(Sound):
+    class block(Block):  # noqa: N801
+        def __init__(self) -> None:
+            super().__init__()
+            self.kept = {}
+
+        def __call__(self, x: mx.array) -> mx.array:
+            return self.kept.setdefault(x.shape[:2], super().__call__(x))
+
+
+class Flaky(Sound):
+    """A few units in the last place, from no generator and no state: what a race between kernels does."""
+
+    class block(Block):  # noqa: N801
+        def __call__(self, x: mx.array) -> mx.array:
+            return super().__call__(x) * (1 + int.from_bytes(os.urandom(1)) * 2.0**-30)
 
 
 class ClassConscious(Sound):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 
@@ -192,13 +193,12 @@ def rounding_only(monkeypatch):
 
 
 def from_time_to_time(monkeypatch):
-    model, calls = build(dtype="float32"), []
+    model = build(dtype="float32")
 
-    def sometimes(own, x):
-        calls.append(1)
-        return own(x) * (2 if len(calls) % 3 == 0 else 1)
+    def by_what_nobody_wrote(own, x):
+        return own(x) * (1 + os.urandom(1)[0] / 256)
 
-    behave(module_of(model, "model.layers.1.mlp"), sometimes)
+    behave(module_of(model, "model.layers.1.mlp"), by_what_nobody_wrote)
     return diagnose(model, prompt=CLEAN, repeat=5), {"step": "comparisons", "module": "model.layers.1.mlp"}
 
 
@@ -238,8 +238,9 @@ def test_two_arrays_that_rounding_tells_apart():
 
 
 def test_every_code_is_of_the_zoo_or_planted_here():
-    # Every random injection into a weight of the zoo's tests; what needs a folder or torch: test_reference.py.
-    apart = {"DIA101", "DIA213", "DIA605"}
+    # Every random injection into a weight of the zoo's tests; what needs a folder or torch: test_reference.py; a device
+    # that is not deterministic: test_zoo_constancy.py; a padded vocabulary: test_zoo_loading.py.
+    apart = {"DIA101", "DIA213", "DIA223", "DIA605", "DIA607"}
     all_codes = {code for code in FINDINGS if code.startswith("DIA")}
     assert all_codes == {*PLANTED, *FAULT_OF, *apart}
 

@@ -192,8 +192,8 @@ def patched_trail(model: LoadedModel, question: Question, point: HookPoint) -> T
 
 def first_difference(one: ObservedRun, other: ObservedRun, last: bool = False) -> str | None:
     """Return the first module whose output differs in size, in the order of execution."""
-    calls = by_call(other)
-    for key, call in by_call(one).items():
+    calls = other.by_call()
+    for key, call in one.by_call().items():
         wanted = calls.get(key)
         if wanted and (call.dtype != wanted.dtype or not _close(*_sizes(call, wanted, last), call.dtype)):
             return call.module
@@ -202,16 +202,6 @@ def first_difference(one: ObservedRun, other: ObservedRun, last: bool = False) -
 
 def _sizes(one: ModuleCall, other: ModuleCall, last: bool) -> tuple[float, float]:
     return (one.last, other.last) if last else (one.size, other.size)
-
-
-def by_call(each: ObservedRun) -> dict[tuple[str, int], ModuleCall]:
-    """Return the calls of a run by module and by how often it had been called before."""
-    found: dict[tuple[str, int], ModuleCall] = {}
-    seen: dict[str, int] = {}
-    for call in each.calls:
-        count = seen[call.module] = seen.get(call.module, 0) + 1
-        found[call.module, count] = call
-    return found
 
 
 def _close(one: float, other: float, dtype: str) -> bool:

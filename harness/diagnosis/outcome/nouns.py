@@ -79,7 +79,7 @@ class PlacedFinding(Finding):
     place: Place = field(kw_only=True)
     confidence: str = field(kw_only=True, default=PROVEN)
     fault: str | None = field(kw_only=True, default=None)
-    """An id of the fault zoo, or None for a cause that is not in it."""
+    """An id of the fault zoo (`harness zoo list`), or None for a cause that is not in it."""
     remedy: str | None = field(kw_only=True, default=None)
     """What to do about this one, where its numbers say more than its kind does."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.diagnosis.weights.initialised import initial
 from harness.diagnosis.weights.tensors import Tensor
 from harness.metrics.finiteness import CHUNK, Tally
 from harness.metrics.layouts import LAYOUTS, Bits, FloatLayout, layout_named
@@ -26,7 +27,8 @@ class Census:
     over: int = 0
     flushed: int = 0
     first_over: int | None = None
-    fresh: bool = False
+    start: str = ""
+    """What MLX starts such a tensor with, where it is that: `initialised.py`."""
 
 
 def scan(tensors: Sequence[Tensor], dtype: str | None, progress: Progress | None = None) -> Iterator[Census]:
@@ -53,7 +55,7 @@ def census(tensor: Tensor, dtype: str | None = None) -> Census:
     counts = tally.summary()
     zero = counts.finite and counts.absmax == 0
     lost = (cast.over, cast.flushed, cast.first_over) if cast else (0, 0, None)
-    return Census(tensor, counts, zero, *lost, fresh=_is_fresh(tensor, counts))
+    return Census(tensor, counts, zero, *lost, start=initial(tensor, counts))
 
 
 class _Cast:
@@ -86,20 +88,6 @@ def not_finite(tensor: Tensor) -> Iterator[int]:
         for at in range(0, piece.size, CHUNK):
             found = np.flatnonzero(layout.not_finite(piece[at : at + CHUNK]))
             yield from (start + at + int(i) for i in found)
-
-
-def _is_fresh(tensor: Tensor, counts: RowSummary) -> bool:
-    """Whether a matrix fills [-1/sqrt(inputs), 1/sqrt(inputs)] to the edge and evenly: kurtosis 1.8."""
-    layout = layout_named(tensor.dtype)
-    is_matrix = len(tensor.shape) == 2 and tensor.name.endswith(".weight") and counts.size >= 1024
-    if layout is None or not is_matrix or counts.absmax is None or not counts.finite:
-        return False
-    bound = tensor.shape[-1] ** -0.5
-    if not 0.995 * bound < counts.absmax <= 1.005 * bound:
-        return False
-    values = layout.floats(next(tensor.pieces())[1][:65536]).astype(np.float64)
-    variance = float((values**2).mean())
-    return variance > 0 and 1.7 < float((values**4).mean()) / variance**2 < 1.9
 
 
 def _integers(tensor: Tensor) -> Census:

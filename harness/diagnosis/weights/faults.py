@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.outcome.nouns import SUSPECTED, Place, PlacedFinding
+from harness.diagnosis.outcome.nouns import SUSPECTED, PlacedFinding
 from harness.diagnosis.weights.census import Census, not_finite
+from harness.diagnosis.weights.naming import MOST_NAMED, listed, place_of, role_of
 from harness.metrics.layouts import layout_named
-
-MOST_NAMED = 8
-"""Tensors named one by one; of more, the number."""
 
 
 def about_the_tensors(found: Sequence[Census], dtype: str | None) -> list[PlacedFinding]:
@@ -31,7 +29,6 @@ def about_the_tensors(found: Sequence[Census], dtype: str | None) -> list[Placed
         *_not_finite(found),
         *_too_wide(found, dtype),
         *_zero(found),
-        *_fresh(found),
     ]
 
 
@@ -53,11 +50,6 @@ def swallowed(before: Sequence[Census], after: Mapping[str, Census]) -> Iterator
             first=[row, column],
             quantised_dtype=now.tensor.dtype,
         )
-
-
-def place_of(name: str, row: int | None = None, column: int | None = None) -> Place:
-    """Return the place of an element of a tensor."""
-    return Place.of_module("weights", "weights", name, row, column)
 
 
 def row_and_column(index: int | None, shape: Sequence[int]) -> tuple[int | None, int | None]:
@@ -133,7 +125,7 @@ def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[PlacedFind
         yield PlacedFinding.of(
             "DIA104",
             f"{sum(each.over for each in over):,} weights are over the range of {dtype}, {lost:,} become zero in it; "
-            f"over the range in {_listed(over)}",
+            f"over the range in {listed([each.tensor.name for each in over])}",
             place_of(first.tensor.name, row, column),
             over=sum(each.over for each in over),
             flushed=lost,
@@ -145,7 +137,7 @@ def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[PlacedFind
     elif whole := [each for each in flushed if each.flushed == each.counts.size]:
         yield PlacedFinding.of(
             "DIA104",
-            f"all of {_listed(whole)} becomes zero in {dtype}",
+            f"all of {listed([each.tensor.name for each in whole])} becomes zero in {dtype}",
             place_of(whole[0].tensor.name),
             over=0,
             flushed=lost,
@@ -155,7 +147,7 @@ def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[PlacedFind
     elif flushed:
         yield PlacedFinding.of(
             "DIA108",
-            f"{lost:,} weights become zero in {dtype}, in {_listed(flushed)}",
+            f"{lost:,} weights become zero in {dtype}, in {listed([each.tensor.name for each in flushed])}",
             place_of(flushed[0].tensor.name),
             flushed=lost,
             tensors=[each.tensor.name for each in flushed],
@@ -167,7 +159,7 @@ def _zero(found: Sequence[Census]) -> Iterator[PlacedFinding]:
     if zero:
         yield PlacedFinding.of(
             "DIA105",
-            f"{_listed(zero)}: every value is 0",
+            f"{listed([each.tensor.name for each in zero])}: every value is 0",
             place_of(zero[0].tensor.name),
             tensors=[each.tensor.name for each in zero],
             shapes=[list(each.tensor.shape) for each in zero],
@@ -222,22 +214,6 @@ def _packed(name: str) -> str:
     return re.sub(r"(scales|biases)$", "weight", name)
 
 
-def _fresh(found: Sequence[Census]) -> Iterator[PlacedFinding]:
-    """A matrix with the values of a new layer, where the same matrix of other layers has none of them."""
-    fresh = [each for each in found if each.fresh]
-    for each in fresh:
-        siblings = _siblings(each, found)
-        if len(siblings) > 1 and _is_rare(each, found, "fresh"):
-            yield PlacedFinding.of(
-                "DIA109",
-                f"{each.tensor.name} is uniform within 1/sqrt({each.tensor.shape[-1]}), as MLX starts a layer; "
-                f"{len(siblings) - 1} tensors of the same name in other layers are not",
-                place_of(each.tensor.name),
-                SUSPECTED,
-                absmax=each.counts.absmax,
-            )
-
-
 def _is_rare(each: Census, found: Sequence[Census], what: str) -> bool:
     """Whether at most half of the tensors of a name share a property: what most have, somebody means."""
     siblings = _siblings(each, found)
@@ -246,14 +222,4 @@ def _is_rare(each: Census, found: Sequence[Census], what: str) -> bool:
 
 def _siblings(each: Census, found: Sequence[Census]) -> list[Census]:
     """Return the tensors of the same name in all layers, this one among them."""
-    return [other for other in found if _role(other.tensor.name) == _role(each.tensor.name)]
-
-
-def _listed(found: Sequence[Census]) -> str:
-    names = [each.tensor.name for each in found]
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _role(name: str) -> str:
-    return re.sub(r"\.\d+\.", ".N.", name)
+    return [other for other in found if role_of(other.tensor.name) == role_of(each.tensor.name)]

@@ -11,7 +11,11 @@ from typing import Any
 from harness.diagnosis.outcome.nouns import PlacedFinding, layer_of
 from harness.diagnosis.subject import ModelUnderTest
 from harness.diagnosis.weights.census import Census, Progress, scan
-from harness.diagnosis.weights.faults import about_the_tensors, place_of, swallowed
+from harness.diagnosis.weights.faults import about_the_tensors, swallowed
+from harness.diagnosis.weights.naming import place_of
+from harness.diagnosis.weights.never_loaded import never_loaded, of_quantised
+from harness.diagnosis.weights.originals import against_originals
+from harness.diagnosis.weights.quantised import columns_of
 from harness.diagnosis.weights.tensors import of_folder, of_module
 from harness.models.loaded import LoadedModel
 from harness.support.weight_files import BrokenFile
@@ -47,8 +51,11 @@ def examine(subject: ModelUnderTest, before: Any, progress: Progress | None) -> 
     censuses = files or list(scan(of_module(model.module), subject.dtype, progress))
     if not files:
         found = about_the_tensors(censuses, subject.dtype)
+    in_memory = {each.tensor.name: each.tensor for each in censuses}
+    new, untrained = never_loaded(censuses, of_quantised(in_memory, columns_of(model.module)))
+    found += new
     _note_before(found, before, censuses, subject, progress)
-    return Stored(tuple(found), _summary(censuses), model)
+    return Stored(tuple(found), "; ".join(filter(None, (_summary(censuses), untrained))), model)
 
 
 def _folder(folder: Path, dtype: str | None, progress: Progress | None) -> tuple[list[Census], list[PlacedFinding]]:
@@ -85,7 +92,11 @@ def _note_before(
     hidden = list(swallowed(originals, {each.tensor.name: each for each in after}))
     wide = [each for each in about_the_tensors(originals, dtype) if each.code in ("DIA104", "DIA108", "DIA101")]
     names = {each.place.module for each in hidden}
-    found[:0] = [*hidden, *(each for each in wide if each.place.module not in names), *(_of_file(e) for e in broken)]
+    first = [*hidden, *(each for each in wide if each.place.module not in names), *(_of_file(e) for e in broken)]
+    if not first:
+        mine, theirs = ({each.tensor.name: each.tensor for each in some} for some in (after, originals))
+        first = against_originals(mine, theirs)
+    found[:0] = first
 
 
 def _refused(error: UsageError) -> Iterator[PlacedFinding]:

@@ -15,12 +15,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.diagnosis.zoo import arithmetic, attention, build, metric, overflow, patching, recovery, weights
+from harness.diagnosis.zoo import (
+    arithmetic,
+    attention,
+    build,
+    constancy,
+    loading,
+    metric,
+    overflow,
+    patching,
+    recovery,
+    weights,
+)
 from harness.diagnosis.zoo.fault import KINDS, PlantedFault, Planting
 
 __all__ = ["KINDS", "ZOO", "PlantedFault", "Planting"]
 
-_FAMILIES = (metric, recovery, overflow, weights, attention, build, patching, arithmetic)
+_FAMILIES = (metric, recovery, overflow, weights, attention, build, patching, constancy, loading, arithmetic)
 
 ZOO: Mapping[str, PlantedFault] = dict(sorted((fault.id, fault) for family in _FAMILIES for fault in family.FAULTS))
-"""Id -> fault: F01 to F23 and F31; those that were found later follow."""
+"""Id -> fault, in the order of the ids."""

@@ -7,11 +7,14 @@ mlx-lm in its small configuration.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from harness.diagnosis.zoo import constancy
 from harness.diagnosis.zoo.arithmetic import TWINS
 from harness.diagnosis.zoo.injection import HALF
+from harness.diagnosis.zoo.loading import LOOKALIKES
 from harness.diagnosis.zoo.metric import AS_DEFINED
 from harness.diagnosis.zoo.models import VOCAB, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, behave
@@ -41,9 +44,10 @@ def subjects() -> list[CleanModel]:
     rows = [_of_row(row) for row in bundled().values() if not isinstance(row, HubRow) and _is_sound(row)]
     halves = [_of_family(name, dtype) for name in HALF.split() for dtype in ("float32", "float16", "bfloat16", "4bit")]
     known = [name for name in installed.architectures() if "builds" not in reasons.REASONS.get(name, {})]
-    twins = [_of_twin(name, each) for name in TWINS for each in ("llama", "qwen3")]
-    twins += [_of_definition(name) for name in AS_DEFINED]
-    return [*rows, *halves, *twins, *(_of_architecture(name) for name in known if name not in HALF.split())]
+    near = [_of_twin(name, each) for name in TWINS for each in ("llama", "qwen3")]
+    near += [_of_definition(name) for name in AS_DEFINED]
+    near += [_of_planting(name, plant) for name, plant in (*LOOKALIKES.items(), *constancy.LOOKALIKES.items())]
+    return [*rows, *halves, *near, *(_of_architecture(name) for name in known if name not in HALF.split())]
 
 
 def _is_sound(row: ModelRow) -> bool:
@@ -94,6 +98,14 @@ def _of_architecture(architecture: str) -> CleanModel:
         return both(model, component=_component(model, architecture))
 
     return CleanModel(architecture, arguments, False)
+
+
+def _of_planting(name: str, plant: Callable[[str], Any]) -> CleanModel:
+    """Return a look-alike of a fault. What it needs of the disk is kept until the process ends."""
+    return CleanModel(name, lambda: _UNTIL_THE_END.enter_context(plant("llama")), True)
+
+
+_UNTIL_THE_END = ExitStack()
 
 
 def _component(model: LoadedModel, architecture: str) -> str:

@@ -13,6 +13,7 @@ from harness.vocabulary.findings import (
     engines,
     expectations,
     laws,
+    models,
     prompts,
     reference,
     snapshots,
@@ -20,7 +21,7 @@ from harness.vocabulary.findings import (
 )
 from harness.vocabulary.findings.kind import ENGINE, ERROR, FindingKind, Severity, Subject
 
-FAMILIES = (values, prompts, engines, reference, expectations, laws, snapshots, attribution, diagnosis)
+FAMILIES = (values, prompts, engines, reference, expectations, laws, models, snapshots, attribution, diagnosis)
 FINDINGS: Mapping[str, FindingKind] = {kind.code: kind for family in FAMILIES for kind in family.KINDS}
 
 

@@ -43,7 +43,10 @@ KINDS = (
     _kind("DIA107", "weights", ERROR, MODEL, "a weight file is truncated or unreadable", "download the file again"),
     _kind("DIA108", "weights", WARNING, MODEL, "weights become zero in the run's dtype", _WIDER),
     _kind("DIA109", "weights", ERROR, MODEL, "a weight looks as if it was never loaded",
-          "it has the values MLX starts a layer with, where the same weight of other layers has not: load it"),
+          "it has the values MLX starts a layer with, where other weights of the model have not: load it"),
+    _kind("DIA110", "weights", ERROR, MODEL, "a weight is not what its original makes",
+          "convert it again from the weights that are meant: a cast moves a weight by half a last digit, quantising by "
+          "half a step of its group"),
     _kind("DIA201", "forward", ERROR, MODEL, "a non-finite value appears in a module",
           "its inputs are finite and its output is not: look into this module"),
     _kind("DIA202", "forward", ERROR, MODEL, "non-finite values appear at the embedding",
@@ -78,6 +81,12 @@ KINDS = (
           "cast the output of this module back: the numbers are those of another dtype"),
     _kind("DIA218", "forward", ERROR, MODEL, "a module fails from a token position or from a call on",
           "the values are not what it depends on: look at what it keeps between calls, and at its tables by position"),
+    _kind("DIA221", "forward", ERROR, MODEL, "the model draws at random",
+          "call `model.eval()`: MLX modules are born in training mode; a draw that is left is to be taken out"),
+    _kind("DIA222", "forward", ERROR, MODEL, "the model keeps state from an earlier call",
+          "make what is named anew in every call, or key it by everything that it depends on"),
+    _kind("DIA223", "forward", WARNING, MODEL, "a row of zeros in a padded vocabulary wins",
+          "no logit of a real token is above 0: leave the padded ids out, or look at what makes the others negative"),
     _kind("DIA301", "patched", ERROR, CASE, "the patch did not fire",
           "nothing called what was patched, so every recovery is 0 %: choose a component that the model calls"),
     _kind("DIA302", "patched", ERROR, ENGINE, "the patch changes the dtype of the run",
@@ -121,6 +130,8 @@ KINDS = (
           "one of the two kernels is wrong; report it"),
     _kind("DIA604", "comparisons", ERROR, ENVIRONMENT, "the same run differs from time to time",
           "a kernel reads what another one writes, or memory nobody wrote; report it"),
+    _kind("DIA607", "comparisons", WARNING, ENVIRONMENT, "the device is not deterministic",
+          "digits beyond the dtype's rounding are the model's; do not compare bits on this machine"),
     _kind("DIA605", "comparisons", ERROR, MODEL, "another implementation of the same folder gives other logits",
           "look at what stands between the two modules named, and at the keys of config.json about it"),
     _kind("DIA606", "comparisons", ERROR, MODEL, "the whole run and the run through a cache disagree",
@@ -129,12 +140,12 @@ KINDS = (
 
 FAULT_OF: Mapping[str, str] = {
     "DIA001": "F19", "DIA102": "F14", "DIA103": "F15", "DIA104": "F11", "DIA105": "F16", "DIA106": "F16",
-    "DIA107": "F16", "DIA108": "F11", "DIA109": "F16", "DIA202": "F10", "DIA203": "F08", "DIA204": "F09",
+    "DIA107": "F16", "DIA108": "F11", "DIA109": "F27", "DIA202": "F10", "DIA203": "F08", "DIA204": "F09",
     "DIA205": "F12", "DIA206": "F13", "DIA207": "F06", "DIA208": "F07", "DIA209": "F22", "DIA211": "F14",
     "DIA210": "F35", "DIA212": "F34", "DIA214": "F34", "DIA215": "F31", "DIA216": "F20", "DIA217": "F20",
     "DIA218": "F36",
     "DIA301": "F20", "DIA302": "F20", "DIA304": "F21", "DIA401": "F01", "DIA402": "F04", "DIA403": "F05",
     "DIA404": "F07", "DIA405": "F23", "DIA406": "F07", "DIA408": "F29", "DIA501": "F02", "DIA502": "F03",
-    "DIA601": "F17", "DIA602": "F18", "DIA606": "F32",
+    "DIA601": "F17", "DIA602": "F18", "DIA606": "F32", "DIA110": "F28", "DIA221": "F25", "DIA222": "F26",
 }  # fmt: skip
 """The fault of the zoo (`harness zoo list`) that a code stands for. The other codes name a place, or another cause."""
