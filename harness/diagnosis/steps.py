@@ -17,7 +17,7 @@ from harness.diagnosis.engine.arrays import diagnose_logits
 from harness.diagnosis.engine.asked import Asked, EngineRaised, ask
 from harness.diagnosis.outcome.diagnosis import Diagnosis, StepLog
 from harness.diagnosis.outcome.nouns import Frame, PlacedFinding
-from harness.diagnosis.subject import ModelUnderTest, cast_to, subject_of, tokens_of
+from harness.diagnosis.subject import ModelUnderTest, answers_of, cast_to, subject_of, tokens_of
 from harness.diagnosis.trail.flow import Trail, trail
 from harness.diagnosis.trail.forward import hidden, silent_masks, silent_norms
 from harness.diagnosis.trail.shadow import shadow
@@ -43,6 +43,7 @@ class DiagnosisRequest:
     metric: str | None = None
     engine: Any = "native"
     allow_code: bool = False
+    answers: tuple[Any, Any] | None = None
     logits: Any = None
     before: Any = None
     dtype: str | None = None
@@ -60,7 +61,7 @@ def diagnosed(request: DiagnosisRequest) -> Diagnosis:
     request = replace(request, engine=engine_of(request.engine, request.allow_code))
     if request.logits is not None:
         clean, corrupted = request.logits
-        return diagnose_logits(clean, corrupted, request.metric or "l2")
+        return diagnose_logits(clean, corrupted, request.metric or "l2", request.answers)
     so_far = Examination(request, subject_of(request.model, request.tokenizer, request.dtype))
     with so_far.until_the_end:
         for step in STEPS:
@@ -78,6 +79,8 @@ def _refuse(request: DiagnosisRequest) -> None:
         raise UsageError("give `prompt`, or `clean` and `corrupted`, and not both")
     if request.metric is not None and request.metric not in METRICS:
         raise UnknownName("metric", request.metric, METRICS)
+    if request.answers is not None and request.clean is None and request.logits is None:
+        raise UsageError("answers stand after two prompts; give `clean` and `corrupted`")
     if request.repeat < 1:
         raise UsageError(f"repeat is {request.repeat}; give 1 or more")
 
@@ -225,7 +228,8 @@ def _patched(so_far: Examination) -> bool:
         return False
     metric, component = so_far.request.metric or "l2", so_far.request.component or _usual(so_far.model)
     so_far.about |= {"metric": metric, "component": component}
-    so_far.question = Question(prompts["clean"], prompts["corrupted"], Sweep((component,)), (metric,))
+    answers = answers_of(so_far.model, so_far.request.clean, so_far.request.corrupted, so_far.request.answers)
+    so_far.question = Question(prompts["clean"], prompts["corrupted"], Sweep((component,)), (metric,), answers)
     asked = _ask(so_far)
     if asked is None:
         return False
