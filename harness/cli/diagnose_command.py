@@ -89,6 +89,7 @@ def command(**given: Any) -> int:
 
         pyplot()  # matplotlib is there, before the model is loaded
     _refuse_case(given)
+    given["answers"] = _answers(given)
     prompts, engine = _prompts(given), engine_named(given["engine"], given["allow_code"])
     with _progress() as progress:
         found = diagnose(
@@ -97,7 +98,7 @@ def command(**given: Any) -> int:
             **{name: given[name] for name in ("component", "metric", "dtype", "before", "repeat", "reference")},
             **{name: given[name] for name in ("compare_compile", "compare_device")},
             engine=engine,
-            answers=_answers(given),
+            answers=given["answers"],
             logits=_arrays(given["logits"]),
             lengths=_range(given["lengths"]),
             progress=progress,

@@ -15,7 +15,7 @@ MOST_OTHERS = 3
 """Errors beside the first that are told in full."""
 
 _QUOTED = re.compile(r"`[^`]*`")
-_MODULE = re.compile(r"(?<![\w`./-])[A-Za-z_]\w*(?:\.\w+)*\.(?:\d+|[A-Za-z_]\w*)(?![\w(/])")
+_MODULE = re.compile(r"(?<![\w`./-])[A-Za-z_]\w*(?:\.\w+)*\.(?:\d+|(?!py\b)[A-Za-z_]\w*)(?![\w(/])")
 """A dotted name of a module or a tensor; a file, a call and a number are none."""
 
 
