@@ -14,7 +14,7 @@ from harness.cli import completers
 from harness.cli.parameters import OutputFile
 from harness.cli.selection import allow_code_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
-from harness.vocabulary.visible import json_text, visible
+from harness.vocabulary.visible import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from harness.diagnosis import Diagnosis
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_SHOWN = 12
-"""Frames of the trail that are printed around the first fault; --json has all."""
 
 
 @click.command("diagnose")
@@ -41,6 +39,14 @@ _SHOWN = 12
     metavar="CLEAN CORRUPTED",
     help="Two .npy, .npz or .safetensors files.",
 )
+@click.option(
+    "--numbers",
+    metavar="FILE",
+    help="A pasted table of baselines and recoveries, checked without a model; - is standard input.",
+)
+@click.option("--answer", help="The token after the prompts, as text: the answer of logit_diff and log_prob.")
+@click.option("--wrong", help="The wrong answer, likewise.")
+@click.option("--answer-ids", metavar="IDS", help="Two token ids in place of --answer and --wrong.")
 @click.option("-c", "--component", help="What is patched; mlp_out without it.")
 @click.option("--metric", help="l2 without it.")
 @click.option(
@@ -71,14 +77,19 @@ def command(**given: Any) -> int:
     The first place, the cause, and what to do, in a paragraph for an issue. Exit codes: 0 no fault, 1 a fault, 4 a
     request that makes no sense.
     """
+    if given["numbers"]:
+        return _of_numbers(given)
     from harness.diagnosis import diagnose
+    from harness.diagnosis.outcome.page import print_diagnosis
     from harness.engines import engine_named
+    from harness.results.reports.terminal import console
 
     if given["plot_file"]:
         from harness.diagnosis.outcome.draw import pyplot
 
         pyplot()  # matplotlib is there, before the model is loaded
     _refuse_case(given)
+    given["answers"] = _answers(given)
     prompts, engine = _prompts(given), engine_named(given["engine"], given["allow_code"])
     with _progress() as progress:
         found = diagnose(
@@ -87,13 +98,50 @@ def command(**given: Any) -> int:
             **{name: given[name] for name in ("component", "metric", "dtype", "before", "repeat", "reference")},
             **{name: given[name] for name in ("compare_compile", "compare_device")},
             engine=engine,
+            answers=given["answers"],
             logits=_arrays(given["logits"]),
             lengths=_range(given["lengths"]),
             progress=progress,
         )
-    _print(found, given["trail"])
+    print_diagnosis(found, console(), given["trail"])
     _write(found, given, prompts)
     return EXIT_FINDINGS if found.verdict == "fault" else EXIT_PASSED
+
+
+_WITH_NUMBERS = ("numbers", "metric", "json_file", "engine", "repeat")
+"""What may be given beside --numbers, and the options that always hold something."""
+
+
+def _of_numbers(given: dict[str, Any]) -> int:
+    """Check a pasted table: `harness replay` under the name that people look for."""
+    from harness.cli.replay_command import printed
+    from harness.results.replay import audit, plain, read_tables
+    from harness.support.files import write_text
+
+    if others := [name for name, value in given.items() if value and name not in _WITH_NUMBERS]:
+        option = others[0].removesuffix("_file").replace("_", "-")
+        raise UsageError(f"--numbers is checked without a model; leave out --{option}")
+    audits = [audit(table) for table in read_tables(Path(given["numbers"]), metric=given["metric"] or "l2")]
+    code = printed(audits)
+    if given["json_file"]:
+        write_text(given["json_file"], json_text(plain(audits)) + "\n")
+        click.echo(f"written: {given['json_file']}")
+    click.echo("Where a number comes from: harness diagnose --model MODEL --clean TEXT --corrupted TEXT")
+    return code
+
+
+def _answers(given: dict[str, Any]) -> tuple[str, str] | tuple[int, ...] | None:
+    texts = given["answer"], given["wrong"]
+    if (texts[0] is None) != (texts[1] is None):
+        raise UsageError("--answer and --wrong come together")
+    if given["answer_ids"] is None:
+        return None if texts[0] is None else texts
+    ids = _numbers(given["answer_ids"], "--answer-ids")
+    if texts[0] is not None:
+        raise UsageError("give --answer and --wrong or --answer-ids, and not both")
+    if len(ids) != 2:
+        raise UsageError(f"--answer-ids: {given['answer_ids']!r} is not two ids: the answer's and the wrong one's")
+    return ids
 
 
 def _refuse_case(given: dict[str, Any]) -> None:
@@ -169,59 +217,6 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
             bar.update(tasks[what], completed=done)
 
         yield progress
-
-
-def _print(found: Diagnosis, whole: bool) -> None:
-    from rich import box
-    from rich.table import Table
-
-    from harness.results.reports.terminal import console
-
-    screen = console()
-    click.echo(found.paragraph)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("rung", "state", "what was seen"):
-        table.add_column(name, overflow="fold")
-    for step in found.steps:
-        table.add_row(step.name, step.state, step.summary)
-    screen.print(table, markup=False)
-    for each in found.findings:
-        fault = f" {each.fault}" if each.fault else ""
-        click.echo(visible(f"{each.code}{fault} {each.severity.value}, {each.confidence}: {each.message}"))
-    frames = _frames(found, whole)
-    if frames:
-        screen.print(_trail(frames), markup=False)
-
-
-def _frames(found: Diagnosis, whole: bool) -> list[Any]:
-    """The frames before the first fault, and the first few after it."""
-    if whole:
-        return list(found.trail)
-    first = next((i for i, frame in enumerate(found.trail) if frame.flow == "APPEARS"), None)
-    return [] if first is None else list(found.trail[max(0, first - _SHOWN) : first + 4])
-
-
-def _trail(frames: Sequence[Any]) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="trail, in the order of execution", title_justify="left")
-    for name in ("run", "module", "dtype", "shape", "absmax", "headroom", "nan", "+inf", "-inf", "first", "flow"):
-        table.add_column(name, overflow="fold", justify="right" if name in ("absmax", "headroom", "nan") else "left")
-    for frame in frames:
-        between = f" ({frame.between})" if frame.between else ""
-        table.add_row(
-            frame.run,
-            (frame.module or "the model") + between,
-            frame.dtype,
-            "x".join(map(str, frame.shape)),
-            "" if frame.absmax is None else f"{frame.absmax:.4g}",
-            "" if frame.headroom is None else f"{frame.headroom:.3g}",
-            *(f"{count:,}" if count else "" for count in (frame.nan, frame.pos_inf, frame.neg_inf)),
-            "" if frame.first is None else str(frame.first),
-            frame.flow,
-        )
-    return table
 
 
 def _write(found: Diagnosis, given: dict[str, Any], prompts: dict[str, Any]) -> None:

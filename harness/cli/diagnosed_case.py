@@ -31,7 +31,8 @@ def save(found: Diagnosis, given: dict[str, Any], prompts: dict[str, Any]) -> st
     file: Path = given["case_file"]
     clean = prompts["clean"] if prompts["prompt"] is None else prompts["prompt"]
     corrupted = prompts["corrupted"] if prompts["prompt"] is None else prompts["prompt"]
-    text = written(found, file, _source(given), {"clean": clean or [0], "corrupted": corrupted or [0]})
+    answers = dict(zip(("answer", "wrong"), given["answers"] or (), strict=False))
+    text = written(found, file, _source(given), {"clean": clean or [0], "corrupted": corrupted or [0], **answers})
     before, *after = _tried(text, file.name, given)
     if before.status not in (*_FAILS, Status.SKIPPED):
         return f"no case was written: a run of it {_ended(before)}, so it would not hold this fault"

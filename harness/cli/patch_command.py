@@ -287,5 +287,7 @@ def _diagnosis(finding: Finding, question: Question, given: dict[str, Any]) -> s
     for name, tokens in (("--clean-ids", question.clean), ("--corrupted-ids", question.corrupted)):
         words += [name, ",".join(map(str, tokens.ids))]
     words += ["--component", component, "--metric", metric, "--engine", given["engine"]]
+    if question.answers is not None:
+        words += ["--answer-ids", ",".join(map(str, question.answers))]
     words += [word for table in given["tables"] for word in ("--models", str(table))]
     return shlex.join([*words, *(f"--{name.replace('_', '-')}" for name in ("allow_code", "download") if given[name])])

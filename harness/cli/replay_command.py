@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.vocabulary.errors import UnknownName, UsageError
+
+if TYPE_CHECKING:
+    from harness.results.replay import Audit
 
 
 @click.command("replay")
@@ -22,19 +27,25 @@ from harness.vocabulary.errors import UnknownName, UsageError
 def command(file: str, error: float | None, everything: bool, as_json: bool) -> int:
     """Check published or recorded numbers without a model.
 
-    FILE is a YAML file of baselines and recoveries, the result that `run --json` wrote, or the name of a bundled
-    table: qwen3-30b-report. Says what cannot be true, and for every number which altered digit would be noticed.
+    FILE is a YAML file of baselines and recoveries, the result that `run --json` wrote, a table as somebody pasted it
+    (`-` reads standard input), or the name of a bundled table: qwen3-30b-report. Says what cannot be true, and for every number which altered digit would be noticed.
 
     Exit codes: 0 nothing contradicts itself, 1 something cannot be true or is no finite number, 4 the file cannot be
     read as written, 5 no relation between the numbers could be checked.
     """
     if error is not None and math.isnan(error):
         raise UsageError("--error: nan is not a part of a distance; give a number such as 1e-4")
+    from harness.results.replay import audit, read_tables
+
+    return printed([audit(table) for table in read_tables(_file_of(file), error)], everything, as_json)
+
+
+def printed(audits: Sequence[Audit], everything: bool = False, as_json: bool = False) -> int:
+    """Print what tables were found to say, and return the exit code."""
     from harness.cli.output import print_json
-    from harness.results.replay import audit, judge, plain, print_audits, read_tables
+    from harness.results.replay import judge, plain, print_audits
     from harness.results.reports.terminal import console
 
-    audits = [audit(table) for table in read_tables(_file_of(file), error)]
     if as_json:
         print_json(plain(audits))
     else:
@@ -47,7 +58,7 @@ def _file_of(file: str) -> Path:
     from harness.jobs.case_files import bundled_cases
     from harness.results.replay import SUFFIX
 
-    if "." in file or "/" in file or Path(file).exists():
+    if file == "-" or "." in file or "/" in file or Path(file).exists():
         return Path(file)
     bundled = {each.name.removesuffix(SUFFIX): each for each in sorted(bundled_cases().rglob(f"*{SUFFIX}"))}
     if file not in bundled:

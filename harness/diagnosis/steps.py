@@ -23,7 +23,7 @@ from harness.diagnosis.engine.arrays import diagnose_logits
 from harness.diagnosis.engine.asked import Asked, EngineRaised, ask
 from harness.diagnosis.outcome.diagnosis import Diagnosis, StepLog
 from harness.diagnosis.outcome.nouns import Frame, Place, PlacedFinding
-from harness.diagnosis.subject import ModelUnderTest, cast_to, subject_of, tokens_of
+from harness.diagnosis.subject import ModelUnderTest, answers_of, cast_to, subject_of, tokens_of
 from harness.diagnosis.trail.drift import drifting
 from harness.diagnosis.trail.flow import Trail, trail
 from harness.diagnosis.trail.forward import silent_masks, silent_norms
@@ -55,6 +55,7 @@ class DiagnosisRequest:
     metric: str | None = None
     engine: Any = "native"
     allow_code: bool = False
+    answers: tuple[Any, Any] | None = None
     logits: Any = None
     before: Any = None
     dtype: str | None = None
@@ -72,7 +73,7 @@ def diagnosed(request: DiagnosisRequest) -> Diagnosis:
     request = replace(request, engine=engine_of(request.engine, request.allow_code))
     if request.logits is not None:
         clean, corrupted = request.logits
-        return diagnose_logits(clean, corrupted, request.metric or "l2")
+        return diagnose_logits(clean, corrupted, request.metric or "l2", request.answers)
     so_far = Examination(request, subject_of(request.model, request.tokenizer, request.dtype))
     with so_far.until_the_end:
         for step in STEPS:
@@ -92,6 +93,8 @@ def _refuse(request: DiagnosisRequest) -> None:
         raise UsageError("give `prompt`, or `clean` and `corrupted`, and not both")
     if request.metric is not None and request.metric not in METRICS:
         raise UnknownName("metric", request.metric, METRICS)
+    if request.answers is not None and request.clean is None and request.logits is None:
+        raise UsageError("answers stand after two prompts; give `clean` and `corrupted`")
     if request.repeat < 1:
         raise UsageError(f"repeat is {request.repeat}; give 1 or more")
 
@@ -287,7 +290,9 @@ def _patched(so_far: Examination) -> bool:
         return False
     if so_far.is_native and so_far.broken:
         return False
-    question = so_far.question = _usual(so_far.request, so_far.model, prompts["clean"], prompts["corrupted"])
+    question = _usual(so_far.request, so_far.model, prompts["clean"], prompts["corrupted"])
+    answers = answers_of(so_far.model, so_far.request.clean, so_far.request.corrupted, so_far.request.answers)
+    question = so_far.question = replace(question, answers=answers)
     (component,) = question.sweep.components
     so_far.about |= {"metric": question.metrics[0], "component": component}
     asked = _ask(so_far)

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from harness import models
+from harness.casefile import Prompts
 from harness.intercept.outputs import activation_of
 from harness.models.loaded import LoadedModel
 from harness.models.sources.folder import card_of, problem
 from harness.models.spec import HubRow, PathRow
-from harness.models.tokens import read
-from harness.vocabulary import ModelCard, Tokens
+from harness.models.tokens import read, read_prompts
+from harness.vocabulary import AnswerTokens, ModelCard, Tokens
 from harness.vocabulary.errors import PromptError, UsageError, suggest
 
+Prompt = str | Sequence[int]
 DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -97,7 +99,7 @@ def _vocabulary(module: Any) -> int:
         return 0
 
 
-def tokens_of(model: LoadedModel, prompt: str | Sequence[int], name: str) -> Tokens:
+def tokens_of(model: LoadedModel, prompt: Prompt, name: str) -> Tokens:
     """Return a prompt as ids. Raises PromptError for text without a tokenizer and for an id that does not exist."""
     if not isinstance(prompt, str):
         try:
@@ -105,6 +107,22 @@ def tokens_of(model: LoadedModel, prompt: str | Sequence[int], name: str) -> Tok
         except (TypeError, ValueError) as error:
             raise PromptError(f"{name} {prompt!r} is neither text nor a list of token ids") from error
     return read(model, prompt, name)
+
+
+def answers_of(
+    model: LoadedModel, clean: Prompt, corrupted: Prompt, answers: tuple[Any, Any] | None
+) -> AnswerTokens | None:
+    """Return the ids of (answer, wrong answer), each the token after the prompts as text or as an id.
+
+    Raises PromptError as `harness.models.tokens.read_prompts` does, and for what is not two answers.
+    """
+    if answers is None:
+        return None
+    if isinstance(answers, str) or len(answers) != 2:
+        raise PromptError(f"answers {answers!r} must be two: the answer and the wrong answer")
+    sides = (prompt if isinstance(prompt, str) else tuple(map(index, prompt)) for prompt in (clean, corrupted))
+    given = dict(zip(("clean", "corrupted", "answer", "wrong"), (*sides, *answers), strict=True))
+    return read_prompts(model, Prompts.model_construct(**given))[2]
 
 
 @contextmanager

@@ -213,7 +213,7 @@ def test_patch_finds_what_a_run_finds_and_says_how_to_look_further(
     for command in commands:
         told = project.inside(*shlex.split(command.partition(": ")[2])[1:])
         assert (told.code, told.err) == (1, "")
-        assert "The first fault is in" in told.out
+        assert "**Remedy:**" in told.out
     if "logit_diff" not in args:  # a case of a run names its models and engines
         options = dict(zip(args[::2], args[1::2], strict=True))
         project.case("c", models=options.get("-m", "good"), engines=options.get("-e", "native"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import mlx.core as mx
@@ -38,8 +39,8 @@ def test_a_clean_folder_ends_with_0_and_a_broken_one_with_1(say, tmp_path):
     )
     assert code == 1
     paragraph = out.splitlines()[0]
-    for part in (NAN, "row 3, column 17", "DIA101", "Remedy:", "Confidence: proven"):
-        assert part in paragraph
+    for part in (NAN, "row 3, column 17", "(DIA101, F15, proven)", "**Remedy:**"):
+        assert paragraph.count(part) == 1
 
 
 def test_arrays_of_every_format_are_read(say, tmp_path):
@@ -81,7 +82,7 @@ def test_the_saved_case_of_a_range_fails_in_one_dtype_and_passes_in_the_other(sa
     ids = ("--clean-ids", "1,5,6", "--corrupted-ids", "2,5,6")
     code, out, _ = say("--model", folder, *ids, "--dtype", "float16", "--save-case", "range.case.yaml")
     assert code == 1
-    assert "DIA204 F09" in out
+    assert "DIA204, F09" in out
     assert (tmp_path / "range.models.yaml").is_file()
     run = ["run", "range.case.yaml", "--models", "range.models.yaml", "--model"]
     assert exit_code_of([*run, "range-float16"]) == 1
@@ -171,3 +172,51 @@ def test_bad_input_ends_with_4_and_one_line(say, args, said):
     assert code == 4
     assert said in err
     assert "Traceback" not in err
+
+
+REPORT = "Baseline l2 distance: inf\nLayer  0: nan% recovery\nLayer 10: nan% recovery\n"
+
+
+def test_a_pasted_table_is_checked_without_a_model(say, tmp_path, monkeypatch):
+    (tmp_path / "issue.txt").write_text(REPORT)
+    code, out, _ = say("--numbers", "issue.txt", "--json", "audit.json")
+    assert (code, "FIN004 l2: the baseline is inf" in out) == (1, True)
+    assert json.loads((tmp_path / "audit.json").read_text())["verdict"] == "failed"
+    (tmp_path / "fine.md").write_text("| layer | l2 | mse |\n|---|---|---|\n| 10 | 9.4 % | 17.9 % |\n")
+    assert say("--numbers", "fine.md")[0] == 0
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(REPORT.encode())))
+    assert say("--numbers", "-")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--numbers", "none.txt"), "none.txt: does not exist"),
+        (("--numbers", "empty.txt"), "no baseline and no recovery found"),
+        (("--numbers", "empty.txt", "--model", "x"), "leave out --model"),
+        (("--numbers", "empty.txt", "--clean", "x"), "leave out --clean"),
+        (("--model", "x", "--answer", "a"), "--answer and --wrong come together"),
+        (("--model", "x", "--answer-ids", "1"), "is not two ids"),
+        (("--model", "x", "--answer", "a", "--wrong", "b", "--answer-ids", "1,2"), "and not both"),
+        (("--model", "dial-152k-f16", "--prompt", "a", "--answer-ids", "1,2"), "answers stand after two prompts"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(say, tmp_path, args, message):
+    (tmp_path / "empty.txt").write_text("")
+    code, _, err = say(*args)
+    assert (code, message in err) == (4, True), err
+
+
+def test_answers_reach_the_metric_and_the_saved_case(say, tmp_path):
+    ids = ("--clean-ids", "1,5,6", "--corrupted-ids", "2,5,6", "--metric", "logit_diff")
+    save_folder(build(dtype="float32"), tmp_path / "m", with_nan)
+    say("--model", "m", *ids, "--answer-ids", "7,9", "--save-case", "x.case.yaml")
+    assert "answer: 7\n  wrong: 9\n" in (tmp_path / "x.case.yaml").read_text()
+    rows = np.random.default_rng(0).normal(size=(2, 50)).astype(np.float32)
+    for name, row in zip("ab", rows, strict=True):
+        np.save(tmp_path / f"{name}.npy", row)
+    code, out, _ = say("--logits", "a.npy", "b.npy", "--metric", "logit_diff", "--answer-ids", "7,9")
+    corrupted = float(rows[1, 7]) - float(rows[1, 9])
+    assert (code, f"baseline {corrupted:.6g}" in out) == (0, True), out
+    assert "give their ids" in say("--logits", "a.npy", "b.npy", "--metric", "logit_diff")[2]
+    assert "ids 0 to 49" in say("--logits", "a.npy", "b.npy", "--metric", "logit_diff", "--answer-ids", "7,50")[2]

@@ -132,7 +132,7 @@ def test_the_saved_case_of_a_function_is_run_with_its_permission(folder, capsys)
 def test_the_notebook_of_the_page_prints_its_paragraph(folder, capsys):
     written(folder, "mypatch.py", PYTHON[0])
     exec(compile(PYTHON[1], "page", "exec"), {})
-    assert "No fault found. Looked at: environment, weights, forward, patched, metric" in capsys.readouterr().out
+    assert "No fault found.** Looked at: environment, weights, forward, patched, metric" in capsys.readouterr().out
 
 
 ONE = ("--ids", "--clean", "0", "--corrupted", "1")

@@ -13,6 +13,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
+from operator import index
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,7 +34,7 @@ from harness.metrics.layouts import LAYOUTS, dtype_name
 from harness.metrics.tolerances import Work, recovery_tolerance
 from harness.support.inputs import checked_size
 from harness.support.weight_files import BrokenFile, stored_in
-from harness.vocabulary import METRICS
+from harness.vocabulary import METRICS, AnswerTokens
 from harness.vocabulary.errors import UsageError
 
 FORMATS = (".npy", ".npz", ".safetensors")
@@ -41,19 +42,17 @@ MOST_BYTES = 4 << 30
 """The largest arrays that are read: 7,000 tokens of 152,000 logits in float32."""
 
 
-def diagnose_logits(clean: Any, corrupted: Any, metric: str) -> Diagnosis:
-    """Take the steps that need no model. Raises UsageError for arrays that are no logits."""
+def diagnose_logits(clean: Any, corrupted: Any, metric: str, answers: tuple[Any, Any] | None = None) -> Diagnosis:
+    """Take the steps that need no model. Raises UsageError for arrays that are no logits, and for answers that are no
+    ids of theirs."""
     log = StepLog()
     found, facts = environment_step.examine()
     log.add("environment", found, facts)
     log.skip("logits alone were given", "weights", "shadow", "patched", "comparisons")
     runs = _runs(clean, corrupted)
-    if METRICS[metric].needs_answers:
-        raise UsageError(
-            f"{metric} needs answers; for logits alone choose {', '.join(sorted(LEGACY.metrics))} or kl_divergence"
-        )
+    tokens = _answers(metric, answers, int(runs["clean"].shape[-1]))
     sound = not log.add("forward", _not_finite(runs), ", ".join(f"{run} {list(runs[run].shape)}" for run in runs))
-    _measure(log, metric, runs["clean"][-1], runs["corrupted"][-1], sound)
+    _measure(log, metric, runs["clean"][-1], runs["corrupted"][-1], sound, tokens)
     first = runs["clean"]
     about = {"dtype": dtype_name(first), "vocab": first.shape[-1], "metric": metric, "versions": facts}
     return log.finished((), {"model": "logits", **about})
@@ -70,9 +69,28 @@ def _runs(clean: Any, corrupted: Any) -> dict[str, mx.array]:
     return runs
 
 
-def _measure(log: StepLog, metric: str, clean: mx.array, corrupted: mx.array, sound: bool) -> None:
+def _answers(metric: str, answers: tuple[Any, Any] | None, vocab: int) -> AnswerTokens | None:
+    if answers is None:
+        if METRICS[metric].needs_answers:
+            raise UsageError(
+                f"{metric} reads two answers; give their ids (--answer-ids 711,126), or choose "
+                f"{', '.join(sorted(LEGACY.metrics))} or kl_divergence"
+            )
+        return None
+    try:
+        answer, wrong = map(index, answers)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"answers {answers!r}: logits have no tokenizer; give two token ids") from error
+    if not 0 <= min(answer, wrong) <= max(answer, wrong) < vocab:
+        raise UsageError(f"answers {answers!r}: the logits have ids 0 to {vocab - 1:,}")
+    return AnswerTokens(answer, wrong)
+
+
+def _measure(
+    log: StepLog, metric: str, clean: mx.array, corrupted: mx.array, sound: bool, answers: AnswerTokens | None
+) -> None:
     """Note what the last rows make of the metric, and of the recovery."""
-    measured = metric_step.measured(metric, clean, corrupted)
+    measured = metric_step.measured(metric, clean, corrupted, answers)
     said = measured.said.get("legacy")
     wrong = metric_step.about_the_rows(measured) if sound else []
     mistake = mistake_of(Reported(metric, clean, corrupted, said), recovery_tolerance(Work.OTHER_FORMULA, clean.dtype))

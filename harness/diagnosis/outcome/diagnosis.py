@@ -42,6 +42,11 @@ class Diagnosis:
         """What a person pastes into an issue: place, cause, evidence, remedy, confidence."""
         return paragraph(self.subject, self.cause, self.findings, self.steps)
 
+    def __str__(self) -> str:
+        from harness.diagnosis.outcome.page import text_of
+
+        return text_of(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types, without a bare NaN or Infinity."""
         plain: dict[str, Any] = _plain(

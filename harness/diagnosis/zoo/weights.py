@@ -13,7 +13,6 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from harness.diagnosis.outcome.nouns import SUSPECTED
 from harness.diagnosis.zoo.arithmetic import OVERFLOWING_GROUP
 from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, LAYERS, VOCAB, both, build, names_in

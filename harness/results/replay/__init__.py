@@ -8,7 +8,8 @@ other.
 
     numbers.py     a number as printed, and the interval it stands for
     table.py       the numbers of one sweep
-    reading.py     a YAML file, or the result of a run, as tables
+    reading.py     a YAML file, a pasted text, or the result of a run, as tables
+    pasted.py      a table as somebody pasted it
     relations.py   what must hold between numbers
     states.py      what must hold where a number is inf, NaN or undefined
     audit.py       what contradicts itself, the number of logits, and for every number which altered digit is noticed

@@ -29,6 +29,8 @@ def print_audits(audits: Sequence[Audit], console: Console, everything: bool = F
     if everything or total <= ROWS:
         for each in audits:
             console.print(Text(each.table.title, style="bold"))
+            if each.table.about:
+                console.print(Text(each.table.about, style="dim"))
             console.print(_grid(each))
     faults = [fault for each in audits for fault in _faults(each, len(audits) > 1)]
     for fault in faults if everything else faults[:SHOWN]:

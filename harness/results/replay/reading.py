@@ -1,10 +1,11 @@
-"""Tables out of files: a small YAML file with numbers as they were printed, or the result that a run wrote.
+"""Tables out of files: a small YAML file with numbers as they were printed, a pasted text, or the result of a run.
 
 In YAML the text of a number counts: 0.6480 is known to 0.00005 and 0.648 to 0.0005. In a result nothing was rounded.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -15,11 +16,15 @@ from harness.casefile import load_yaml_as
 from harness.casefile.language.fields import NameOf, Refusal, refuse
 from harness.casefile.syntax.document import described, shown
 from harness.results.replay.numbers import Interval, Number, StatedPart, state_of
+from harness.results.replay.pasted import read_pasted
 from harness.results.replay.table import Column, RecoveryTable
+from harness.support.inputs import read_input
 from harness.vocabulary import COMPONENTS, METRICS, Cell, Curve, Direction, JobResult, Reading, State
 from harness.vocabulary.errors import UsageError, suggest
 
 SUFFIX = ".replay.yaml"
+MOST_PASTED = 1 << 20
+"""Bytes of a pasted text: some 20,000 lines."""
 ERROR = 1e-6
 """What float32 may be off by in a distance, ten roundings of it; sums over a large vocabulary can be worse."""
 
@@ -78,13 +83,29 @@ class ReplayFile(_Part):
 _ADAPTER = TypeAdapter(ReplayFile)
 
 
-def read_tables(path: Path, error: float | None = None) -> tuple[RecoveryTable, ...]:
-    """Return the table of a YAML file, or those of a result: one for each component of each job.
+def read_tables(path: Path, error: float | None = None, metric: str = "l2") -> tuple[RecoveryTable, ...]:
+    """Return the tables of a file: one of a YAML file, one for each component of a pasted text or of a result's jobs.
 
-    `error` is the part of a distance that its arithmetic may be off by, instead of what the file says or `ERROR`.
-    Raises CaseFileError with every fault of a YAML file, UsageError for any other file and for a result without curves.
+    `-` is a text on standard input. `error` is the part of a distance that its arithmetic may be off by, instead of
+    what the file says or `ERROR`; `metric` is that of a pasted text that names none.
+    Raises CaseFileError with every fault of a YAML file, UsageError for any other file and for one without numbers.
     """
-    return _of_run(path, ERROR if error is None else error) if path.suffix == ".json" else (_of_yaml(path, error),)
+    if path.suffix == ".json":
+        return _of_run(path, ERROR if error is None else error)
+    if path.suffix in (".yaml", ".yml"):
+        return (_of_yaml(path, error),)
+    name = "standard input" if str(path) == "-" else path.name
+    return read_pasted(_pasted(path), name, metric, ERROR if error is None else error)
+
+
+def _pasted(path: Path) -> str:
+    content = sys.stdin.buffer.read(MOST_PASTED + 1) if str(path) == "-" else read_input(path, MOST_PASTED)
+    if len(content) > MOST_PASTED:
+        raise UsageError(f"standard input: larger than {MOST_PASTED:,} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 at byte {error.start}; a pasted table is text") from None
 
 
 def _of_yaml(path: Path, error: float | None) -> RecoveryTable:

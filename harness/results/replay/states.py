@@ -43,7 +43,7 @@ def without_number(table: RecoveryTable) -> Iterator[Finding]:
         rounding = baseline.state is State.ILL_CONDITIONED
         if zero:
             yield Finding("BAS001", f"the baseline is {baseline.text}", metric=metric)
-        elif not baseline.finite:
+        elif not baseline.finite and baseline.state is not State.UNKNOWN:
             code = "BAS002" if rounding else "FIN004"
             yield Finding(code, f"the baseline is {baseline.text}", metric=metric)
         # What follows from the baseline is not said again of each recovery.
@@ -61,8 +61,10 @@ def unfounded(column: Column, number: Number) -> bool:
 
 
 def without_recoveries(column: Column) -> bool:
-    """Return whether a baseline is not finite, or is a distance of exactly zero."""
+    """Return whether a baseline is not finite, or is a distance of exactly zero; one that nobody states is neither."""
     baseline = column.baseline
+    if baseline.state is State.UNKNOWN:
+        return False
     if baseline.metric in SCORES or not baseline.finite:
         return not baseline.finite
     return float(baseline.text) == 0 and not baseline.half
