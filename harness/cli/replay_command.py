@@ -28,7 +28,8 @@ def command(file: str, error: float | None, everything: bool, as_json: bool) -> 
     """Check published or recorded numbers without a model.
 
     FILE is a YAML file of baselines and recoveries, the result that `run --json` wrote, a table as somebody pasted it
-    (`-` reads standard input), or the name of a bundled table: qwen3-30b-report. Says what cannot be true, and for every number which altered digit would be noticed.
+    (`-` reads standard input), or the name of a bundled table: qwen3-30b-report. Says what cannot be true, and for
+    every number which altered digit would be noticed.
 
     Exit codes: 0 nothing contradicts itself, 1 something cannot be true or is no finite number, 4 the file cannot be
     read as written, 5 no relation between the numbers could be checked.

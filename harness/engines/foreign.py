@@ -253,6 +253,8 @@ def _refused(name: str, refused: Sequence[Unanswered], answered: Sequence[_Compo
     for each in {each.component: each for each in refused}.values():
         if each.component not in {one.component for one in answered}:
             yield Finding("ATR008", f"it declares {each.component}, and refuses it: {each.reason}")
+
+
 def mistake_behind(engine: ForeignEngine, model: LoadedModel, question: Question) -> Mistake | None:
     """Return what makes wrong numbers of an engine's own logits, for one component and metric. Raises as `answer`."""
     reference = Reference.of(model, question, check_question(model, question))

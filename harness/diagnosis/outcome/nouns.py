@@ -93,7 +93,7 @@ class PlacedFinding(Finding):
 
     @property
     def hint(self) -> str:
-        return self.remedy or self.kind.hint
+        return self.remedy or super().hint
 
     def __str__(self) -> str:
         return f"{self.code} {self.place}: {self.message}; {self.hint}"
