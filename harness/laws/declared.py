@@ -31,7 +31,7 @@ from harness.vocabulary import (
     Sweep,
     Tokens,
 )
-from harness.vocabulary.errors import DoesNotApply, HarnessError, described
+from harness.vocabulary.errors import DoesNotApply, HarnessError
 
 
 def declared_is_right(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
@@ -101,7 +101,9 @@ class _Inquiry:
         try:
             said = self._said(form)
         except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
-            return _Wrong(form, {}, right, Mistake(f"raised {type(error).__name__}", f"raised {described(error)}"))
+            return _Wrong(
+                form, {}, right, Mistake(f"raised {type(error).__name__}", f"raised {self.subject.raised(error)}")
+            )
         return _Wrong(form, said, right) if wrong_places(said, right, self.points) else None
 
     def explain(self, found: Sequence[_Wrong]) -> None:

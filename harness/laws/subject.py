@@ -25,7 +25,7 @@ from harness.metrics import host_row
 from harness.models.fingerprint import Fingerprint, settled
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import METRICS, AnswerTokens, Question, Reading, State, Sweep, Tokens
-from harness.vocabulary.errors import DoesNotApply, HarnessError, UsageError, described
+from harness.vocabulary.errors import DoesNotApply, HarnessError, UsageError, described_at, traceback_of
 
 CANDIDATES = ("mlp", "self_attn", "mlp_out", "attn_out", "resid_post")
 """Components to ask about, the first that every layer and the engine have."""
@@ -65,6 +65,8 @@ class EngineUnderTest:
     layers: tuple[int, ...] | None = None
     undefined: bool = False
     """Whether the model's logits are not finite on purpose."""
+    traces: dict[str, str] = field(default_factory=dict)
+    """What the engine raised, as laws say it -> its whole traceback."""
     _fresh: Fresh | None = None
     _situation: Situation | None = None
 
@@ -160,7 +162,7 @@ class EngineUnderTest:
         except HarnessError:
             raise
         except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
-            return f"raised {described(error)}"
+            return f"raised {self.raised(error)}"
 
     def ask(
         self,
@@ -181,7 +183,13 @@ class EngineUnderTest:
         try:
             return self._heard(asked) if isinstance(self.engine, ForeignEngine) else self._own(asked)
         except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
-            return Outcome(error=described(error))
+            return Outcome(error=self.raised(error))
+
+    def raised(self, error: Exception) -> str:
+        """Return what an engine raised as laws say it, and keep its traceback."""
+        said = described_at(error)
+        self.traces[said] = traceback_of(error)
+        return said
 
     def _heard(self, asked: Question) -> Outcome:
         assert isinstance(self.engine, ForeignEngine)

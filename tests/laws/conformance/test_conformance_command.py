@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,7 @@ def test_all_three_reports_say_the_same(tmp_path, capsys):
     assert "LAW003" in suite.find("testcase/failure").get("message")
     text = files[2].read_text()
     assert "| residual | LAW003 | llama |" in text
-    assert "1. nothing is known of this model beforehand" in text
+    assert "- (a) nothing is known of this model beforehand" in text
     out = capsys.readouterr().out
     again = "harness conformance --engine defects:last_position_only --allow-code --row llama --law residual"
     assert again in out
@@ -84,7 +85,7 @@ def test_exit_codes(arguments, code, said, capsys):
 
 
 def test_a_row_in_a_process_of_its_own_gives_the_same_cells(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ZOO))
+    monkeypatch.setenv("PYTHONPATH", str(ZOO), prepend=os.pathsep)
     laws, rows = [LAWS[name] for name in CHOSEN], rows_named(["llama"])
     (apart,) = in_processes("defects:last_position_only", True, rows, laws)
     assert apart == list(row_cells(engine_named("defects:last_position_only", True), rows[0], laws))
