@@ -41,8 +41,8 @@ def alignment(clean: Tokens, corrupted: Tokens) -> Iterator[PlacedFinding]:
 
 def engine_raised(name: str, error: EngineRaised) -> PlacedFinding:
     """Return the finding about an engine that raised."""
-    trace = traceback_of(error.__cause__ or error)
-    return PlacedFinding.of("DIA305", f"{name} raised {error}", Place("patched", "patched"), traceback=trace)
+    place = Place("patched", "patched")
+    return PlacedFinding.of("DIA305", f"{name} raised {error}", place, traceback=traceback_of(error))
 
 
 def about_the_passes(question: Question, asked: Asked) -> list[PlacedFinding]:
