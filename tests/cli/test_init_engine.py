@@ -19,10 +19,16 @@ from blocks import blocks  # noqa: E402
 (LIBRARY,) = (
     block.body
     for block in blocks((DOCS / "how-to" / "test-your-engine.md").read_text(encoding="utf-8"))
-    if block.marks.get("file") == "mypatch.py"
+    if block.marks.get("file") == "mylib.py"
 )
 UNDECLARED = LIBRARY.replace("patch.harness = ", "what_it_can_do = ")
 WRITTEN = ("mylib_adapter.py", "cases/mylib.case.yaml", "known.yaml", ".github/workflows/harness.yml")
+
+
+def test_the_library_of_the_page_is_the_engine_that_the_contract_shows() -> None:
+    """So that one proof that it breaks no law is enough for both."""
+    page = (DOCS / "engines.md").read_text(encoding="utf-8")
+    assert LIBRARY in [block.body for block in blocks(page) if block.marks.get("file") == "mypatch.py"]
 
 
 def commands(folder: Path) -> list[list[str]]:
