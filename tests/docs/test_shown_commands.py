@@ -1,4 +1,4 @@
-"""Every command that the tutorial, the how-to pages and the page on engines show runs, in a folder of its own, block after block.
+"""Every command that the tutorial, the how-to pages and the page on engines show runs, in a folder of its own.
 
 A file of the page is written, a command ends with the code that the page says, and the lines that the page shows come
 out of it. `docs/blocks.py` has the marks.
