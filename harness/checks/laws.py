@@ -14,7 +14,7 @@ from harness.engines import ForeignEngine, answer
 from harness.laws import LAWS, Situation
 from harness.patching import check_question
 from harness.vocabulary import Finding
-from harness.vocabulary.errors import DoesNotApply, EngineUnavailable, HarnessError, TapError, described
+from harness.vocabulary.errors import DoesNotApply, EngineUnavailable, HarnessError, TapError, described_at
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -37,7 +37,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         except Exception as error:
             if not isinstance(evidence.engine, ForeignEngine):
                 raise
-            breach = f"raised {described(error)}"
+            breach = f"raised {described_at(error)}"
         if breach:
             yield Finding(law.code, breach)
 

@@ -14,7 +14,7 @@ from harness.checks.evidence import Evidence
 from harness.engines import Engine, answer, engine_named
 from harness.metrics.mistakes import Pairs, mistake_in
 from harness.vocabulary import Answer, Cell, Curve, Finding, Reading, State
-from harness.vocabulary.errors import HarnessError, TapError, described
+from harness.vocabulary.errors import HarnessError, TapError, described_at
 from harness.vocabulary.raised import FindingError
 
 
@@ -51,7 +51,7 @@ def _asked(evidence: Evidence, reference: Engine, metrics: tuple[str, ...]) -> A
     except HarnessError:
         raise
     except Exception as error:  # noqa: BLE001  whatever somebody's engine raises is a finding about that engine
-        said = described(error)
+        said = described_at(error)
         return Finding("ENG001", f"as the reference, {reference.name} could not answer: {said}")
 
 

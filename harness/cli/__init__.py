@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import NoReturn
 
 import click
@@ -88,6 +90,7 @@ def cli() -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with the exit code that the help text promises."""
     _never_pass_unasked()
+    _end_as_ctrl_c_does()
     with standing_output() as sinks:
         code = exit_code_of(args)
     if problem := lost(sinks):
@@ -110,6 +113,19 @@ def _never_pass_unasked() -> None:
         leave(status)
 
     os._exit = left
+
+
+def _end_as_ctrl_c_does() -> None:
+    """Let SIGTERM, by which a runner or a queue ends a command, do what Ctrl-C does: what there is gets written."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        ctrl_c = signal.getsignal(signal.SIGINT)
+        if not callable(ctrl_c):  # ignored, as in a shell's background
+            raise KeyboardInterrupt
+        ctrl_c(signal.SIGINT, frame)
+
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, stop)
 
 
 def exit_code_of(args: Sequence[str] | None = None) -> int:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile
-from harness.vocabulary.errors import EXIT_USAGE, UnknownName
+from harness.cli.parameters import OutputFile, known_option, whole_numbers
+from harness.cli.selection import configured
+from harness.vocabulary.errors import EXIT_USAGE, UnknownName, UsageError
 
 if TYPE_CHECKING:
+    from harness.casefile.known import KnownFailures
+    from harness.engines import Engine
     from harness.laws import Law
+    from harness.laws.conformance.matrix import LawCell
     from harness.laws.conformance.report import Conformance
     from harness.laws.conformance.rows import ModelRow
 
@@ -30,14 +33,26 @@ if TYPE_CHECKING:
 @click.option("--law", "only", multiple=True, metavar="NAME", help="Only this law; may be repeated.")
 @click.option("--not-row", "no_rows", multiple=True, metavar="NAME", help="Leave this model out; may be repeated.")
 @click.option("--not-law", "no_laws", multiple=True, metavar="NAME", help="Leave this law out; may be repeated.")
+@click.option("--clean-ids", metavar="IDS", help="Other prompts, token ids such as 3,7, on the rows of --row.")
+@click.option("--corrupted-ids", metavar="IDS", help="The corrupted prompt, likewise.")
+@click.option("--layers", metavar="LAYERS", help="Only these layers, such as 0,3, of the rows of --row.")
 @click.option("--json", "json_file", type=OutputFile("conformance"), help="Write the matrix here.")
 @click.option("--junit", type=OutputFile("junit"), help="Write a JUnit report here.")
 @click.option("-o", "--output", type=OutputFile("markdown"), help="Write it as Markdown here.")
+@known_option
+@click.option(
+    "--write-known",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write what fails as known failures here; reasons that --known gives are kept.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show every cell, and why it was skipped.")
+@configured
 def command(
     name: str, allow_code: bool, every: bool, names: tuple[str, ...], only: tuple[str, ...],
-    no_rows: tuple[str, ...], no_laws: tuple[str, ...], json_file: Path | None, junit: Path | None,
-    output: Path | None, verbose: bool,
+    no_rows: tuple[str, ...], no_laws: tuple[str, ...], clean_ids: str | None, corrupted_ids: str | None,
+    layers: str | None, json_file: Path | None, junit: Path | None,
+    output: Path | None, known: Path | None, write_known: Path | None, verbose: bool,
 ) -> int:  # fmt: skip
     """Hold an engine to the laws of patching.
 
@@ -46,7 +61,10 @@ def command(
     from harness.laws.conformance import report as reports
     from harness.support.files import write_text
 
-    report = _asked(name, allow_code, _chosen_rows(every, names, no_rows), _chosen_laws(only, no_laws), every)
+    failures = _known(known, write_known)
+    rows = _narrowed(_chosen_rows(every, names, no_rows), bool(names), clean_ids, corrupted_ids, layers)
+    report = _asked(name, allow_code, rows, _chosen_laws(only, no_laws), every and not names)
+    report = _judged(report, failures, every, write_known)
     _, code = report.judgement
     for file, render in ((json_file, reports.as_json), (junit, reports.as_junit), (output, reports.as_markdown)):
         try:
@@ -59,12 +77,50 @@ def command(
     return code
 
 
+def _known(known: Path | None, write_known: Path | None) -> KnownFailures:
+    from harness.casefile.known import refuse_to_replace
+    from harness.laws.conformance.known import read_known
+
+    if write_known:
+        refuse_to_replace(write_known, known)
+    return read_known(known)
+
+
+def _judged(report: Conformance, known: KnownFailures, every: bool, write_known: Path | None) -> Conformance:
+    """Return the matrix with its known failures marked, those just written among them."""
+    from harness.casefile.known import written
+    from harness.laws.conformance.known import entries_of, read_known, with_known
+    from harness.laws.conformance.rows import all_rows, usual_rows
+    from harness.support.files import write_text
+
+    if write_known is None and not known.entries:
+        return report
+    rows = [row.id for row in (all_rows() if every else usual_rows())]
+    found = with_known(report, known, rows)
+    if write_known is None:
+        return found
+    write_text(write_known, written(entries_of(found, known, rows)))
+    return with_known(report, read_known(write_known), rows)
+
+
 def _chosen_rows(every: bool, names: Sequence[str], left_out: Sequence[str]) -> list[ModelRow]:
     from harness.laws.conformance.rows import all_rows, rows_named, usual_rows
 
     rows = rows_named(names) if names else all_rows() if every else usual_rows()
     gone = {row.id for row in rows_named(left_out)}
     return [row for row in rows if row.id not in gone]
+
+
+def _narrowed(rows: list[ModelRow], named: bool, *given: str | None) -> list[ModelRow]:
+    """Return the rows with the prompts and layers that are given: what a report prints as the smallest question."""
+    if not any(given):
+        return rows
+    if not named:
+        raise UsageError("--clean-ids, --corrupted-ids and --layers go with --row: other models have other ids")
+    options = ("--clean-ids", "--corrupted-ids", "--layers")
+    numbers = (whole_numbers(text, name) if text else () for text, name in zip(given, options, strict=True))
+    clean, corrupted, layers = numbers
+    return [row.asked(clean, corrupted, layers) for row in rows]
 
 
 def _chosen_laws(only: Sequence[str], left_out: Sequence[str]) -> list[Law]:
@@ -85,32 +141,41 @@ def _asked(name: str, allow_code: bool, rows: list[ModelRow], laws: list[Law], e
 
     engine = engine_named(name, allow_code)
     start = time.perf_counter()
-    cells = [cell for found in _rows(engine, name, allow_code, every, rows, laws) for cell in found]
+    cells: list[LawCell] = []
+    ended: list[str] = []
+    try:
+        _ask(engine, name, allow_code, every, rows, laws, cells, ended)
+    except KeyboardInterrupt:
+        complain(f"interrupted after {len(ended)} of {len(rows)} rows")
     return Conformance(
         name, engine.version, tuple(law.name for law in laws), tuple(cells), asdict(environment()),
-        round(time.perf_counter() - start, 3),
+        round(time.perf_counter() - start, 3), tuple(row.id for row in rows if row.id not in ended),
     )  # fmt: skip
 
 
-def _rows(engine: Any, name: str, allow_code: bool, every: bool, rows: Any, laws: Any) -> Iterator[list[Any]]:
+def _ask(
+    engine: Engine, name: str, allow_code: bool, every: bool, rows: Sequence[ModelRow], laws: Sequence[Law],
+    cells: list[LawCell], ended: list[str],
+) -> None:  # fmt: skip
+    """Add the cells of each row and the rows that ended, one by one: Ctrl-C may come in the middle of a row."""
     from harness.laws.conformance.matrix import in_processes, row_cells
 
-    found = (
-        in_processes(name, allow_code, rows, laws) if every else (list(row_cells(engine, row, laws)) for row in rows)
-    )
-    for number, (row, cells) in enumerate(zip(rows, found, strict=True), 1):
-        failed = dict.fromkeys(cell.law for cell in cells if cell.status == "fail")
-        click.echo(
-            f"{number}/{len(rows)} {row.id}: {'broken: ' + ', '.join(failed) if failed else 'in order'}", err=True
-        )
-        yield cells
+    found = in_processes(name, allow_code, rows, laws) if every else (row_cells(engine, row, laws) for row in rows)
+    for row, own in zip(rows, found, strict=True):
+        before = len(cells)
+        for cell in own:
+            cells.append(cell)
+        ended.append(row.id)
+        failed = dict.fromkeys(cell.law for cell in cells[before:] if cell.status == "fail")
+        said = f"broken: {', '.join(failed)}" if failed else "in order"
+        click.echo(f"{len(ended)}/{len(rows)} {row.id}: {said}", err=True)
 
 
 def _print(report: Conformance, verbose: bool, code: int) -> None:
     from rich.text import Text
 
     from harness.laws import LAWS
-    from harness.laws.conformance.report import reasons_of
+    from harness.laws.conformance.report import issue, known_lines, reasons_of, reproduction, seen_of
     from harness.results.reports.terminal import console
     from harness.vocabulary.findings import FINDINGS
 
@@ -120,22 +185,20 @@ def _print(report: Conformance, verbose: bool, code: int) -> None:
         finding = FINDINGS[LAWS[cell.law].code]
         kind = f" ({cell.kind})" if cell.kind else ""
         screen.print(Text(f"{finding.code} {finding.title}: {cell.law}{kind} at {rows[0]}{more}", style="red"))
-        screen.print(Text(f"    {cell.smallest or cell.text}"))
-        screen.print(Text(f"    {_again(report, rows[0], cell.law)}"))
+        screen.print(Text(f"    {seen_of(cell)}"))
+        screen.print(Text(f"    {reproduction(report, cell)}"), soft_wrap=True)
+        for line in cell.traceback.splitlines() if verbose else ():
+            screen.print(Text(f"    {line}"), soft_wrap=True)
+    for text, style in known_lines(report):
+        screen.print(Text(text, style=style))
     if verbose:
         screen.print(_grid(report))
         screen.print(", ".join(f"{number} {law}" for number, law in enumerate(report.laws, 1)))
-        for text, number in reasons.items():
-            screen.print(Text(f"[{number}] {text}"))
+        for text, letter in reasons.items():
+            screen.print(Text(f"({letter}) {text}"))
+        for cell, _ in report.breaches:
+            console(keep="\n").print(Text("\n".join(["", *issue(report, cell)])), soft_wrap=True)
     screen.print(Text(report.verdict(code)))
-
-
-def _again(report: Conformance, row: str, law: str) -> str:
-    """Return the command that shows one breach again."""
-    from harness.vocabulary import is_code
-
-    allowed = " --allow-code" if is_code(report.engine) else ""
-    return f"harness conformance --engine {shlex.quote(report.engine)}{allowed} --row {row} --law {law}"
 
 
 def _grid(report: Conformance) -> Any:

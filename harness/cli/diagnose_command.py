@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import completers
-from harness.cli.parameters import OutputFile
+from harness.cli.output import complain
+from harness.cli.parameters import OutputFile, whole_numbers
 from harness.cli.selection import allow_code_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
 from harness.vocabulary.visible import json_text
@@ -68,6 +69,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--models", "tables", multiple=True, metavar="FILE", help="A model table beside the bundled one.")
 @click.option("--download", is_flag=True, help="Fetch the model if it is not on this machine.")
 @click.option("--trail", is_flag=True, help="Print every frame of the trail.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the whole traceback of an engine that raises.")
 @click.option("--json", "json_file", type=OutputFile("diagnosis"), help="Write the diagnosis here.")
 @click.option("--plot", "plot_file", type=OutputFile("picture"), help="Draw the trail into this file.")
 @click.option("--save-case", "case_file", type=OutputFile("case"), help="Write a case that fails until the remedy.")
@@ -104,6 +106,9 @@ def command(**given: Any) -> int:
             progress=progress,
         )
     print_diagnosis(found, console(), given["trail"])
+    for finding in found.findings if given["verbose"] else ():
+        if trace := finding.evidence.get("traceback"):
+            complain(str(trace))
     _write(found, given, prompts)
     return EXIT_FINDINGS if found.verdict == "fault" else EXIT_PASSED
 
@@ -136,7 +141,7 @@ def _answers(given: dict[str, Any]) -> tuple[str, str] | tuple[int, ...] | None:
         raise UsageError("--answer and --wrong come together")
     if given["answer_ids"] is None:
         return None if texts[0] is None else texts
-    ids = _numbers(given["answer_ids"], "--answer-ids")
+    ids = whole_numbers(given["answer_ids"], "--answer-ids", "711,126")
     if texts[0] is not None:
         raise UsageError("give --answer and --wrong or --answer-ids, and not both")
     if len(ids) != 2:
@@ -158,15 +163,8 @@ def _prompts(given: dict[str, Any]) -> dict[str, Any]:
         text, ids = given[name], given[f"{name}_ids"]
         if text is not None and ids is not None:
             raise UsageError(f"give --{name} or --{name}-ids, and not both")
-        found[name] = text if ids is None else _numbers(ids, f"--{name}-ids")
+        found[name] = text if ids is None else whole_numbers(ids, f"--{name}-ids", "1,2,3")
     return found
-
-
-def _numbers(text: str, name: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"{name}: {text!r} is not a list of token ids such as 1,2,3") from error
 
 
 def _range(text: str | None) -> tuple[int, int] | None:

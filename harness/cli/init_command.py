@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
 
+from harness.casefile.language.fields import CODE
 from harness.support.configuration import FILE, MOST_BYTES, load
 from harness.support.files import is_below, write_text
 from harness.support.inputs import read_input
@@ -19,27 +22,66 @@ _CASE, _WORKFLOW = Path("cases/first.case.yaml"), Path(".github/workflows/harnes
 
 @click.command("init")
 @click.argument("folder", default=".", type=click.Path(path_type=Path), metavar="[DIR]")
-def command(folder: Path) -> None:
+@click.option("--engine", metavar="MODULE:FUNCTION", help="Your patching: an adapter, a case, known failures and CI.")
+def command(folder: Path, engine: str | None) -> None:
     """Write a first case, configuration and a CI workflow.
 
-    Into DIR, or the current folder. What is there already is left alone.
+    Into DIR, or the current folder. What is there already is left alone; nothing of an engine is imported.
     """
+    if engine is not None and not re.fullmatch(CODE, engine):
+        raise UsageError(f"--engine {engine}: expected module:function, a function of your own")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder")
     try:
         # The configuration first: where it cannot be added, nothing is written.
-        told = [_configure(folder), _write_case(folder), _write(folder, _WORKFLOW, "harness.yml")]
+        first = [_configure(folder)]
+        own = _write_engine(folder, engine) if engine else _write_first(folder)
     except OSError as error:
         raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from error
-    for line in told:
+    for line in (*first, *own):
         click.echo(line)
     click.echo("\nnext:")
     for command, why in (
         *([(shlex.join(["cd", str(folder)]), "")] if folder != Path() else []),
-        ("harness run", "the case passes, and warns that no numbers are stored"),
-        ("harness run --snapshot-update", "store its numbers under snapshots/, to be committed"),
+        *(_next_of(engine) if engine else _NEXT),
     ):
-        click.echo(f"  {command:<32}{f'# {why}' if why else ''}".rstrip())
+        click.echo(f"  {command:<32}{f' # {why}' if why else ''}".rstrip())
+
+
+_NEXT = (
+    ("harness run", "the case passes, and warns that no numbers are stored"),
+    ("harness run --snapshot-update", "store its numbers under snapshots/, to be committed"),
+)
+
+
+def _adapter(engine: str) -> str:
+    return engine.partition(":")[0].replace(".", "_") + "_adapter"
+
+
+def _next_of(engine: str) -> Iterator[tuple[str, str]]:
+    asked = f"harness conformance --engine {_adapter(engine)}:patch --allow-code"
+    yield f"{asked} --row llama", "the laws, on one small model; without --row on all"
+    yield f"{asked} --known known.yaml --write-known known.yaml", "what fails is known from now on"
+    yield "harness run --allow-code --known known.yaml", "the case, against the harness's own numbers"
+    yield "pytest cases --harness-allow-code --harness-known known.yaml", "the same, among your tests"
+
+
+def _write_engine(folder: Path, engine: str) -> list[str]:
+    """Write what holds a function of the user's own to the laws and to a case."""
+    module, _, function = engine.partition(":")
+    adapter, case = _adapter(engine), module.rpartition(".")[2].lower().strip("_") or "engine"
+    words = {"engine": engine, "module": module, "function": function, "adapter": adapter, "case": case}
+    files = {
+        f"{adapter}.py": "adapter.py.txt",
+        f"cases/{case}.case.yaml": "engine.case.yaml",
+        "known.yaml": "known.yaml",
+        str(_WORKFLOW): "engine.yml",
+    }
+    return [_write(folder, Path(name), template, words) for name, template in files.items()]
+
+
+def _write_first(folder: Path) -> list[str]:
+    return [_write_case(folder), _write(folder, _WORKFLOW, "harness.yml")]
 
 
 def _write_case(folder: Path) -> str:
@@ -47,10 +89,11 @@ def _write_case(folder: Path) -> str:
     return f"left alone {there[0]}: there is a case already" if there else _write(folder, _CASE, "first.case.yaml")
 
 
-def _write(folder: Path, name: Path, template: str) -> str:
+def _write(folder: Path, name: Path, template: str, words: Mapping[str, str] | None = None) -> str:
     if (file := folder / name).exists():
         return f"left alone {file}: it exists"
-    write_text(file, (_SCAFFOLD / template).read_text(encoding="utf-8"), within=folder)
+    text = (_SCAFFOLD / template).read_text(encoding="utf-8")
+    write_text(file, text.format_map(words) if words else text, within=folder)
     return f"wrote      {file}"
 
 

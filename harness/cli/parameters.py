@@ -27,3 +27,17 @@ class OutputFile(click.Path):
         except UsageError as error:
             self.fail(str(error), param, ctx)
         return path
+
+
+def whole_numbers(text: str, name: str, such_as: str = "0,5,-1") -> tuple[int, ...]:
+    """Return the numbers of `1,2,3`. Raises UsageError, under the name of the option."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"{name}: {text!r} is not a list of whole numbers such as {such_as}") from error
+
+
+known_option = click.option(
+    "--known", type=click.Path(path_type=Path), metavar="FILE",
+    help="Failures known of an engine: they pass, and fail where one is mended.",
+)  # fmt: skip

@@ -11,7 +11,7 @@ import click
 
 from harness.cli import completers
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile
+from harness.cli.parameters import OutputFile, whole_numbers
 from harness.cli.selection import allow_code_option, configured, tables_option
 from harness.vocabulary import bytes_of
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError, suggest
@@ -20,6 +20,7 @@ from harness.vocabulary.visible import visible
 if TYPE_CHECKING:
     from harness.casefile import Prompts
     from harness.vocabulary import Finding, Question
+    from harness.vocabulary.raised import FindingError
 
 _TIE = 0.05
 """Points within which two recoveries are tied in a ranking: what a case counts as equal unless it says otherwise."""
@@ -64,6 +65,7 @@ _TIE = 0.05
 @tables_option
 @click.option("--download", is_flag=True, help="Fetch the model if it is not on this machine.")
 @click.option("--plot", type=OutputFile("picture"), help="Draw the recoveries into this file.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the whole traceback of an engine that raises.")
 @configured
 def command(**given: Any) -> int:
     """Run one sweep and print its table.
@@ -115,8 +117,7 @@ def _answered(engine: Any, model: Any, question: Question, given: dict[str, Any]
     """Return the answer. Raises FindingError for what an engine or a model raises, and shows the cells before it."""
     from harness.cli.screen import waiting
     from harness.engines import answer
-    from harness.jobs.run import finding_of
-    from harness.vocabulary.raised import FindingError, SweepFailed, SweepInterrupted
+    from harness.vocabulary.raised import SweepFailed, SweepInterrupted
 
     try:
         with waiting():
@@ -126,9 +127,20 @@ def _answered(engine: Any, model: Any, question: Question, given: dict[str, Any]
         click.echo(f"PARTIAL, {stop}", err=True)
         if isinstance(stop, SweepInterrupted):
             raise
-        raise FindingError(finding_of(stop.__cause__ or stop)) from stop
+        raise _finding(stop.__cause__ or stop, given) from stop
     except Exception as error:
-        raise FindingError(finding_of(error)) from error
+        raise _finding(error, given) from error
+
+
+def _finding(error: BaseException, given: dict[str, Any]) -> FindingError:
+    """Return what an engine or a model raised as a finding, after the whole of it where that is asked for."""
+    from harness.jobs.run import finding_of
+    from harness.vocabulary.raised import FindingError
+
+    finding = finding_of(error)
+    if given["verbose"] and (trace := finding.evidence.get("traceback")):
+        complain(str(trace))
+    return FindingError(finding)
 
 
 def _show(question: Question, result: Any, given: dict[str, Any]) -> int:
@@ -182,7 +194,7 @@ def _prompts(given: dict[str, Any]) -> Prompts:
     def prompt(name: str) -> Any:
         text = given[name]
         if given["ids"]:
-            return _numbers(text, "prompt")
+            return whole_numbers(text, "prompt")
         return Conversation(messages=(Turn(role="user", content=text),)) if given["chat"] else text
 
     def answer(text: str | None) -> Any:
@@ -212,22 +224,15 @@ def _question(model: Any, prompts: Prompts, given: dict[str, Any], memory: int |
         corrupted,
         sweep=Sweep(
             tuple(given["components"]),
-            None if given["layers"] is None else _numbers(given["layers"], "--layers"),
+            None if given["layers"] is None else whole_numbers(given["layers"], "--layers"),
             Direction(given["direction"]),
-            positions if positions in ("all", "last", "each") else _numbers(positions, "--positions"),
+            positions if positions in ("all", "last", "each") else whole_numbers(positions, "--positions"),
             given["strategy"],
             memory,
         ),
         metrics=tuple(given["metrics"]),
         answers=answers,
     )
-
-
-def _numbers(text: str, name: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"{name}: {text!r} is not a list of whole numbers such as 0,5,-1") from error
 
 
 def _how(result: Any) -> str:

@@ -21,7 +21,7 @@ Command = Callable[..., Any]
 
 _SETTINGS = {row.field: row.setting for row in OPTIONS if row.setting} | {
     "workers": "workers", "strict": "strict", "require_models": "require-models", "download": "download",
-    "results": "results", "job_timeout": "job-timeout",
+    "results": "results", "job_timeout": "job-timeout", "known": "known",
 }  # fmt: skip
 """Parameter of a command -> key of `[tool.harness]`."""
 _FILTERS = ("paths", "tables", "models", "engines", "tags", "metrics", "components", "allow_code")
@@ -107,4 +107,6 @@ def configuration() -> Configuration:
 def _as_typed(name: str, value: Any) -> Any:
     if name == "paths":
         return tuple(map(Path, value))
+    if name == "known":
+        return Path(value)
     return str(value) if name == "workers" else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -27,6 +26,7 @@ from harness.models.tokens import read_prompts
 from harness.patching import forecast
 from harness.snapshots import SnapshotPlace
 from harness.support import progress
+from harness.support.user_code import CodeRaised
 from harness.vocabulary import Finding, JobResult, Question, Status, prediction
 from harness.vocabulary.errors import (
     EngineUnavailable,
@@ -36,6 +36,8 @@ from harness.vocabulary.errors import (
     Unsupported,
     UsageError,
     described,
+    described_at,
+    traceback_of,
 )
 from harness.vocabulary.raised import FindingError, JobInterrupted, SweepFailed, SweepInterrupted
 from harness.vocabulary.verdict import expect_failure, judge
@@ -275,5 +277,5 @@ def finding_of(error: BaseException) -> Finding:
         return Finding("LAW004", str(error))
     if isinstance(error, HarnessError):
         raise error
-    folded = "".join(traceback.format_exception(error))[-4000:]
-    return Finding("ENG001", described(error), evidence={"traceback": folded})
+    raised = f"raised {type(error.__cause__ if isinstance(error, CodeRaised) else error).__name__}"
+    return Finding("ENG001", described_at(error), evidence={"mistake": raised, "traceback": traceback_of(error)})

@@ -197,6 +197,11 @@ class PlannedRun:
         for job in jobs:
             self._jobs.setdefault(os.path.abspath(job.case.path), []).append(job)
 
+    @property
+    def jobs(self) -> list[Job]:
+        """All jobs of the case files that are run, also those that the selection leaves out."""
+        return [job for jobs in self._jobs.values() for job in jobs]
+
     def jobs_of(self, path: Path) -> list[Job]:
         """Return the jobs of a case file under its whole path, by which pytest knows it; none for another file."""
         return [replace(job, case=job.case.having(path=path)) for job in self._jobs.get(str(path), ())]

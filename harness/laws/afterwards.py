@@ -23,7 +23,7 @@ from harness.metrics.tolerances import Work, equal_readings, same_bits
 from harness.models.architectures import blocks_of
 from harness.models.fingerprint import fingerprint
 from harness.vocabulary import Reading
-from harness.vocabulary.errors import DoesNotApply, described
+from harness.vocabulary.errors import DoesNotApply, described_at
 
 
 class Planted(Exception):
@@ -85,7 +85,7 @@ def _changed(subject: EngineUnderTest, before: Fresh) -> str | None:
         if not same_bits(before.bare, forward(before.model, subject.corrupted)):
             return "a bare run of the model gives other logits than before"
     except Exception as error:  # noqa: BLE001  a model that cannot be read or run any more is the worst breach
-        return f"the model is broken: {described(error)}"
+        return f"the model is broken: {described_at(error)}"
     return None
 
 

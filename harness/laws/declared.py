@@ -34,7 +34,7 @@ from harness.vocabulary import (
     Sweep,
     Tokens,
 )
-from harness.vocabulary.errors import DoesNotApply, HarnessError, Unsupported, described
+from harness.vocabulary.errors import DoesNotApply, HarnessError, Unsupported
 
 
 def declared_is_right(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
@@ -133,7 +133,9 @@ class _Inquiry:
                 return None
             return _Wrong(form, {}, right, Mistake("refused", f"it declares this, and refuses it: {error}"))
         except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
-            return _Wrong(form, {}, right, Mistake(f"raised {type(error).__name__}", f"raised {described(error)}"))
+            return _Wrong(
+                form, {}, right, Mistake(f"raised {type(error).__name__}", f"raised {self.subject.raised(error)}")
+            )
         return _Wrong(form, said, right) if wrong_places(said, right, self.points) else None
 
     def refuses(self, form: Form) -> bool:

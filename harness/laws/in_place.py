@@ -18,7 +18,7 @@ from harness.metrics.tolerances import Work
 from harness.models.loaded import LoadedModel
 from harness.models.sources.weights import uniform
 from harness.vocabulary import AnswerTokens, ModelCard, Question, Sweep, Tokens
-from harness.vocabulary.errors import DoesNotApply, HarnessError, described
+from harness.vocabulary.errors import DoesNotApply, HarnessError, described_at
 
 _WIDTH, _VOCAB, _LAYERS, _GAIN = 8, 16, 2, 0.5
 _DTYPE = "float32"
@@ -84,7 +84,7 @@ def writing_in_place_changes_nothing(situation: Situation) -> str | None:
         raise
     except Exception as error:
         # An engine may be made for other models than this one; then nothing can be compared.
-        raise DoesNotApply(f"it cannot answer on a model of one file: {described(error)}") from error
+        raise DoesNotApply(f"it cannot answer on a model of one file: {described_at(error)}") from error
     other = situation.ask(_loaded(in_place), question)
     what = "a small model written plainly, and with `x += y`"
     return answers_apart(what, recoveries(one), recoveries(other), Work.SAME, _DTYPE)

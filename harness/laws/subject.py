@@ -27,7 +27,15 @@ from harness.metrics.layouts import dtype_name
 from harness.models.fingerprint import Fingerprint, settled
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import METRICS, AnswerTokens, Question, Reading, Sweep, Tokens
-from harness.vocabulary.errors import DoesNotApply, HarnessError, Unsupported, UsageError, described
+from harness.vocabulary.errors import (
+    DoesNotApply,
+    HarnessError,
+    Unsupported,
+    UsageError,
+    described,
+    described_at,
+    traceback_of,
+)
 
 CANDIDATES = ("mlp", "self_attn", "mlp_out", "attn_out", "resid_post")
 """Components to ask about, the first that every layer and the engine have."""
@@ -67,6 +75,8 @@ class EngineUnderTest:
     layers: tuple[int, ...] | None = None
     undefined: bool = False
     """Whether the model's logits are not finite on purpose."""
+    traces: dict[str, str] = field(default_factory=dict)
+    """What the engine raised, as laws say it -> its whole traceback."""
     _fresh: Fresh | None = None
     _situation: Situation | None = None
 
@@ -162,7 +172,7 @@ class EngineUnderTest:
         except HarnessError:
             raise
         except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
-            return f"raised {described(error)}"
+            return f"raised {self.raised(error)}"
 
     def ask(
         self,
@@ -188,7 +198,13 @@ class EngineUnderTest:
                 raise
             return Outcome(error=described(error))
         except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
-            return Outcome(error=described(error))
+            return Outcome(error=self.raised(error))
+
+    def raised(self, error: Exception) -> str:
+        """Return what an engine raised as laws say it, and keep its traceback."""
+        said = described_at(error)
+        self.traces[said] = traceback_of(error)
+        return said
 
     def _declares(self, asked: Question) -> bool:
         """Return whether this is a question about the subject's own prompts and layers, and in the declaration."""

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from harness.pytest_plugin.collecting import RUNNING, SELECTING, CaseModule, PlannedFolder, mark_with_tags
-from harness.pytest_plugin.configuring import apply_configuration
+from harness.pytest_plugin.configuring import apply_configuration, known_failures
 from harness.pytest_plugin.distributing import ModelScheduling
 from harness.pytest_plugin.ending import SessionEnding
 from harness.pytest_plugin.gathering import ResultGathering
@@ -44,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--harness-with-engine", action="append", default=[], metavar="NAME", help="ask this engine too, in every case"
     )
+    group.addoption("--harness-known", metavar="FILE", help="failures known of an engine; strict: a mended one fails")
     group.addoption("--harness-device", choices=("cpu", "gpu"), help="compute on this device, not on MLX's own choice")
     group.addoption("--harness-strict", action="store_true", help="warnings about the engine or the case fail a job")
     group.addoption("--harness-shard", metavar="I/N", help="only the I-th of N parts of the jobs; see `harness merge`")
@@ -66,8 +67,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SELECTING] = selecting = JobSelecting(config)
     limits = JobLimits(config, selecting)
     gathering = ResultGathering(config, selecting, limits)
-    config.stash[RUNNING] = running = JobRunning(config, selecting.selection, gathering)
-    ending = SessionEnding(config, selecting, gathering)
+    known = known_failures(config)
+    config.stash[RUNNING] = running = JobRunning(config, selecting.selection, gathering, known)
+    ending = SessionEnding(config, selecting, gathering, known)
     for part in (selecting, running, gathering, limits, ending, ModelScheduling(limits)):
         config.pluginmanager.register(part, f"harness-{type(part).__name__}")
 

@@ -5,9 +5,14 @@ Paths, workers and tags are pytest's own business (`testpaths`, `-n`, `-m`). `ha
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from harness.pytest_plugin.selecting import from_harness_run
+
+if TYPE_CHECKING:
+    from harness.casefile.known import KnownFailures
 
 _OPTIONS = {
     "models": "harness_models",
@@ -16,7 +21,23 @@ _OPTIONS = {
     "download": "harness_download",
     "results": "harness_results",
     "job-timeout": "harness_job_timeout",
+    "known": "harness_known",
 }
+
+
+def known_failures(config: pytest.Config) -> KnownFailures | None:
+    """Return the failures that are known of an engine, if a file says so. Raises pytest.UsageError for a faulty one."""
+    from harness.vocabulary.errors import UsageError
+    from harness.vocabulary.visible import visible
+
+    if (path := config.getoption("harness_known")) is None:
+        return None
+    from harness.jobs.known import read_known
+
+    try:
+        return read_known(path)
+    except UsageError as error:
+        raise pytest.UsageError(visible(str(error), keep="\n")) from error
 
 
 def apply_configuration(config: pytest.Config) -> None:

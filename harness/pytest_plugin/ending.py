@@ -17,14 +17,21 @@ from harness.vocabulary.errors import EXIT_NOTHING_RAN, EXIT_PASSED
 from harness.vocabulary.visible import visible
 
 if TYPE_CHECKING:
+    from harness.casefile.known import KnownFailures, KnownVerdict
     from harness.vocabulary import RunResult
 
 
 class SessionEnding:
     """Gives one verdict over all results, in the process that owns the terminal."""
 
-    def __init__(self, config: pytest.Config, selecting: JobSelecting, gathering: ResultGathering):
-        self.config, self.selecting, self.gathering = config, selecting, gathering
+    def __init__(
+        self,
+        config: pytest.Config,
+        selecting: JobSelecting,
+        gathering: ResultGathering,
+        known: KnownFailures | None = None,
+    ):
+        self.config, self.selecting, self.gathering, self.known = config, selecting, gathering, known
         self.run_result: RunResult | None = None
         self.session: pytest.Session | None = None
         self.refusal: str | None = None
@@ -96,9 +103,10 @@ class SessionEnding:
         from harness.results.shards import held_to_plan, left_out, with_floor
         from harness.vocabulary import RunResult, Status
 
-        seen = self.gathering
+        seen, known = self.gathering, self._known()
         happened = {
             Status.REFUSED: seen.bad_case_file or self.refusal,
+            Status.FAILED: known.stale,
             Status.INTERRUPTED: seen.interrupted,
             Status.CRASHED: broken,
         }
@@ -116,9 +124,18 @@ class SessionEnding:
             shard=self.config.getoption("harness_shard"),
             planned=self.selecting.planned,
             plan=self.selecting.plan,
-            notes=(*self._notes(), *seen.notes, *missing, *left_out(jobs)),
+            notes=(*self._notes(), *known.stale, *known.notes, *seen.notes, *missing, *left_out(jobs)),
         )
         return with_floor(run, self.config.getoption("harness_min_jobs"))
+
+    def _known(self) -> KnownVerdict:
+        from harness.casefile.known import KnownVerdict
+        from harness.jobs.known import verdict_of
+
+        if self.known is None:
+            return KnownVerdict()
+        narrowed = self.selecting.selection.narrowed
+        return verdict_of(self.known, self.gathering.results, self.selecting.all_jobs, narrowed)
 
     def _notes(self) -> tuple[str, ...]:
         shard, planned, seen = self.config.getoption("harness_shard"), self.selecting.planned, self.gathering

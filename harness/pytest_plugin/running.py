@@ -18,6 +18,7 @@ from harness.pytest_plugin.gathering import ResultGathering
 from harness.vocabulary.visible import visible
 
 if TYPE_CHECKING:
+    from harness.casefile.known import KnownFailures
     from harness.jobs.planning import Job
     from harness.jobs.run import ModelCache
     from harness.vocabulary import Finding, JobResult
@@ -28,13 +29,20 @@ _RESULT: pytest.StashKey[JobResult] = pytest.StashKey()
 class JobRunning:
     """The model in use, and the jobs that are run on it."""
 
-    def __init__(self, config: pytest.Config, selection: Selection, gathering: ResultGathering):
-        self.config, self.selection, self.gathering = config, selection, gathering
+    def __init__(
+        self,
+        config: pytest.Config,
+        selection: Selection,
+        gathering: ResultGathering,
+        known: KnownFailures | None = None,
+    ):
+        self.config, self.selection, self.gathering, self.known = config, selection, gathering, known
         self._models: ModelCache | None = None
 
     def run(self, job: Job, snapshot: Any, item: pytest.Item) -> JobResult:
         from harness.environment.facts import use_device
         from harness.jobs import run as jobs
+        from harness.jobs.known import with_known
         from harness.vocabulary.raised import JobInterrupted
 
         if self._models is None:
@@ -48,6 +56,7 @@ class JobRunning:
         strict = self.config.getoption("harness_strict")
         try:
             result = _required(jobs.run(self._within(job), self._models, compare, strict, self._say), self.config)
+            result = with_known(result, self.known, strict) if self.known else result
         except JobInterrupted as stop:
             self.gathering.add(stop.result)  # pytest makes no report of an item that is interrupted
             raise

@@ -102,6 +102,11 @@ class JobSelecting:
             self._read[path] = self._jobs_in(path)
         return self._read[path]
 
+    @property
+    def all_jobs(self) -> list[Job]:
+        """All jobs of the case files that this process read or was handed, those that are left out among them."""
+        return self.run.jobs if self.run else [job for jobs in self._read.values() for job in jobs]
+
     def _jobs_in(self, path: Path) -> list[Job]:
         from harness.jobs.narrowing import narrowed_jobs
         from harness.jobs.planning import jobs_in

@@ -11,6 +11,7 @@
     download = false
     job-timeout = 600                # seconds that a job may take, where its case states no timeout
     results = "results"              # where snapshot candidates go
+    known = "known.yaml"             # failures known of an engine, for `run` and `conformance`
 
 The nearest pyproject.toml with this table counts, from the current folder upwards. The command line wins over it.
 
@@ -78,6 +79,7 @@ KEYS: Mapping[str, Key] = {
     "results": Key(
         "the name of a folder", lambda value: isinstance(value, str) and bool(value), is_path=True, is_inside=True
     ),
+    "known": Key("the name of a file", lambda value: isinstance(value, str) and bool(value), is_path=True),
 }
 
 

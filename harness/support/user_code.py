@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.vocabulary.errors import UsageError, described
+from harness.vocabulary.errors import UsageError, described, described_at
 
 
 def search(folder: Path) -> None:
@@ -28,13 +28,13 @@ def function_named(name: str, kind: str) -> Callable[..., Any]:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        said = described(error).partition(": ")[2]
+        said = described_at(error).partition(": ")[2]
         raise UsageError(f"the {kind} {name!r} cannot be imported: {said}") from error
     except KeyboardInterrupt:
         raise
     # A file that is also a script ends the process where it is imported, with SystemExit or with a skip of pytest's.
     except BaseException as error:
-        raise UsageError(f"the {kind} {name!r} cannot be imported: {described(error)}") from error
+        raise UsageError(f"the {kind} {name!r} cannot be imported: {described_at(error)}") from error
     if not callable(found):
         raise UsageError(f"the {kind} {name!r} is a {type(found).__name__}, not a function")
     return found  # type: ignore[no-any-return]  # checked one line above

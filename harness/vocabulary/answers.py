@@ -175,6 +175,8 @@ class Finding:
     metric: str | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
     expected: bool = False
+    known: str = ""
+    """Why it is expected, where a file of known failures says so."""
 
     @property
     def kind(self) -> FindingKind:

@@ -31,6 +31,10 @@ ends with the error's exit code.
 from __future__ import annotations
 
 import difflib
+import os
+import re
+import sysconfig
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +180,58 @@ def described(error: BaseException) -> str:
     if len(text) > MOST_SAID:
         text = f"{text[:MOST_SAID]} (and {len(text) - MOST_SAID:,} more characters)"
     return f"{name}: {text}" if text else name
+
+
+def described_at(error: BaseException) -> str:
+    """Return `ValueError: its text (mylib/patch.py:12)`: what was raised in somebody's code, and its last own line."""
+    place = next((found for each in _chain(error) if (found := _own_place(each))), "")
+    return f"{described(error)} ({place})" if place else described(error)
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the whole traceback, with its notes; the end of it where it is very long."""
+    return "".join(traceback.format_exception(error))[-MOST_SAID:]
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception, and those that it was raised from, or while handling."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        yield error
+        seen.add(id(error))
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+_HARNESS = str(Path(__file__).parents[1])
+_STANDARD = sysconfig.get_path("stdlib")
+_INSTALLED = re.compile(r".*[/\\](?:site|dist)-packages[/\\](.*)")
+_LIBRARIES = ("mlx", "mlx_lm", "numpy", "torch", "transformers", "tokenizers", "pytest", "_pytest")
+"""Installed packages whose frames are nobody's own; another installed one may be the engine."""
+
+
+def _own_place(error: BaseException) -> str:
+    """Return file:line of the last frame of an exception that is in somebody's own code, or nothing.
+
+    What is installed counts only where all of it is: then the engine is a package.
+    """
+    own, installed = "", ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        if found := _INSTALLED.match(file):
+            if re.split(r"[/\\.]", found[1])[0] not in _LIBRARIES:
+                installed = f"{found[1]}:{line}"
+        elif not file.startswith(("<", _HARNESS + os.sep, _STANDARD + os.sep)):
+            own = f"{_near(file)}:{line}"
+    return own or installed
+
+
+def _near(file: str) -> str:
+    """Return a path as seen from the current folder where it lies below."""
+    try:
+        near = os.path.relpath(file)
+    except (OSError, ValueError):  # the current folder is gone; another drive
+        return file
+    return file if near.startswith(os.pardir) else near
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -87,6 +87,11 @@ class JobResult:
     timings: Mapping[str, float] = field(default_factory=dict)
     memory: Memory | None = None
 
+    @property
+    def known(self) -> bool:
+        """Whether it would have failed, and every failure is a known one."""
+        return self.status is Status.PASSED and any(each.known for each in self.findings)
+
     def answered(self, given: Answer) -> JobResult:
         """Return the result with what an answer says: every field that both have."""
         return replace(self, **{name: getattr(given, name) for name in _SHARED})

@@ -1,4 +1,4 @@
-"""Every command that the tutorial and the how-to pages show runs, in a folder of its own, block after block.
+"""Every command that the tutorial, the how-to pages and the page on engines show runs, in a folder of its own.
 
 A file of the page is written, a command ends with the code that the page says, and the lines that the page shows come
 out of it. `docs/blocks.py` has the marks.
@@ -18,7 +18,7 @@ from blocks import Block, blocks
 from project import environment
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted([*DOCS.glob("tutorial/*.md"), *DOCS.glob("how-to/*.md")])
+PAGES = sorted([*DOCS.glob("tutorial/*.md"), *DOCS.glob("how-to/*.md"), DOCS / "engines.md"])
 QUICK = ("add-a-model", "add-a-metric")
 
 

@@ -12,7 +12,7 @@ from harness.engines import Engine, ForeignEngine, answer
 from harness.engines.foreign import EngineRequest, ObservedRuns, Reply, answer_and_runs
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Answer, Curve, Mistake, Question
-from harness.vocabulary.errors import EngineUnavailable, UnknownName, described
+from harness.vocabulary.errors import EngineUnavailable, UnknownName, described_at
 
 
 class EngineRaised(Exception):
@@ -72,6 +72,6 @@ def _blamed(engine: ForeignEngine) -> ForeignEngine:
         except EngineUnavailable:
             raise
         except Exception as error:
-            raise EngineRaised(described(error)) from error
+            raise EngineRaised(described_at(error)) from error
 
     return replace(engine, ask=ask_it)

@@ -23,6 +23,7 @@ from harness.metrics.tolerances import Work, equal, relative_difference, row_tol
 from harness.models.loaded import LoadedModel
 from harness.patching.sweep import misalignment
 from harness.vocabulary import Answer, Question, Site, Sweep, Tokens
+from harness.vocabulary.errors import traceback_of
 
 
 def alignment(clean: Tokens, corrupted: Tokens) -> Iterator[PlacedFinding]:
@@ -40,7 +41,8 @@ def alignment(clean: Tokens, corrupted: Tokens) -> Iterator[PlacedFinding]:
 
 def engine_raised(name: str, error: EngineRaised) -> PlacedFinding:
     """Return the finding about an engine that raised."""
-    return PlacedFinding.of("DIA305", f"{name} raised {error}", Place("patched", "patched"))
+    place = Place("patched", "patched")
+    return PlacedFinding.of("DIA305", f"{name} raised {error}", place, traceback=traceback_of(error))
 
 
 def about_the_passes(question: Question, asked: Asked) -> list[PlacedFinding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from harness.engines import Engine, engine_named
 from harness.laws import AFTER, FIRST, LAWS, Law
@@ -14,7 +14,10 @@ from harness.laws.grid import processes
 from harness.laws.subject import EngineUnderTest
 from harness.vocabulary.errors import DoesNotApply, EngineUnavailable, HarnessError, ModelUnavailable
 
-PASS, FAIL, SKIP = "pass", "fail", "skipped"
+PASS, FAIL, SKIP, KNOWN = "pass", "fail", "skipped", "known"
+NO_ANSWER = "it does not answer here"
+PROCESS = "the process ended"
+"""The kind of a failure that no file of known failures explains: nothing is known of what it would have said."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,23 @@ class LawCell:
     text: str = ""
     smallest: Smallest | None = None
     kind: str = ""
+    traceback: str = ""
+    """The whole of what the engine raised."""
+    known: str = ""
+    """The reason of the entry of `--known` that a failure is explained by."""
 
 
 Noted = Callable[[LawCell], None]
 
 
-def row_cells(engine: Engine, row: ModelRow, laws: Sequence[Law]) -> Iterator[LawCell]:
-    """Yield the cells of one model, in this process."""
-    subject = EngineUnderTest(engine, row.build, row.clean, row.corrupted, undefined=row.undefined)
+def row_cells(engine: Engine, row: ModelRow, laws: Sequence[Law], shrink: bool = True) -> Iterator[LawCell]:
+    """Yield the cells of one model, in this process; breaches with the smallest question that shows each, if asked."""
+    subject = EngineUnderTest(engine, row.build, row.clean, row.corrupted, row.layers, undefined=row.undefined)
+
+    def cells_of(law: Law) -> list[LawCell]:
+        found = _cells(subject, row, law)
+        return _smallest(subject, row, law, found) if shrink else found
+
     (answering, *_) = _cells(subject, row, LAWS[FIRST])
     untidy = answering.status == PASS and _cells(subject, row, LAWS[AFTER])[0].status == FAIL
     for law in laws:
@@ -45,15 +57,13 @@ def row_cells(engine: Engine, row: ModelRow, laws: Sequence[Law]) -> Iterator[La
             # What one answer leaves behind must not reach the next law.
             subject.discard()
         if law.name == FIRST:
-            yield answering
+            yield from _smallest(subject, row, law, [answering]) if shrink else [answering]
         elif answering.status != PASS:
-            yield LawCell(
-                row.id, law.name, SKIP, answering.text if answering.status == SKIP else "it does not answer here"
-            )
+            yield LawCell(row.id, law.name, SKIP, answering.text if answering.status == SKIP else NO_ANSWER)
         elif row.undefined and law.name not in _ON_UNDEFINED:
             yield LawCell(row.id, law.name, SKIP, "the logits are not finite on purpose")
         else:
-            yield from _cells(subject, row, law)
+            yield from cells_of(law)
 
 
 _ON_UNDEFINED = ("undefined", "lengths", "names", "after", "after-error", "after-ctrl-c")
@@ -70,11 +80,28 @@ def _cells(subject: EngineUnderTest, row: ModelRow, law: Law) -> list[LawCell]:
         return [LawCell(row.id, law.name, PASS)]
     if reason := row.reason(law.name):
         return [LawCell(row.id, law.name, SKIP, reason)]
-    found = smallest(subject, law, broken)
     return [
-        LawCell(row.id, law.name, FAIL, breach.text, small, breach.kind)
-        for breach, small in zip(broken, found, strict=True)
+        LawCell(row.id, law.name, FAIL, breach.text, None, breach.kind, traceback=_trace(subject, breach.text))
+        for breach in broken
     ]
+
+
+def _trace(subject: EngineUnderTest, text: str) -> str:
+    return next((trace for said, trace in subject.traces.items() if said in text), "")
+
+
+def _smallest(subject: EngineUnderTest, row: ModelRow, law: Law, cells: list[LawCell]) -> list[LawCell]:
+    """Return the cells with the smallest question that shows each breach."""
+    kinds = {cell.kind for cell in cells if cell.status == FAIL}
+    if not kinds:
+        return cells
+
+    def shown(smaller: ModelRow) -> dict[str, str]:
+        seen = row_cells(subject.engine, smaller, [law], shrink=False)
+        return {cell.kind: cell.text for cell in reversed(list(seen)) if cell.status == FAIL}
+
+    found = smallest(row, subject.model.card.layers, kinds, shown)
+    return [replace(cell, smallest=found.get(cell.kind)) if cell.status == FAIL else cell for cell in cells]
 
 
 def in_processes(
@@ -96,7 +123,8 @@ def row_by_name(engine: str, allow_code: bool, row: str, laws: Sequence[str]) ->
 def _ended(row: ModelRow, names: Sequence[str], seen: str) -> list[LawCell]:
     if reason := row.reason("answers"):
         return [LawCell(row.id, name, SKIP, reason) for name in names]
-    return [LawCell(row.id, FIRST, FAIL, seen), *(LawCell(row.id, n, SKIP, seen) for n in names if n != FIRST)]
+    others = (LawCell(row.id, name, SKIP, seen) for name in names if name != FIRST)
+    return [LawCell(row.id, FIRST, FAIL, seen, kind=PROCESS), *others]
 
 
 def dump_cell(cell: LawCell) -> dict[str, object]:

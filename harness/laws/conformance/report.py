@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import Any
 from xml.etree import ElementTree
 
 from harness.laws import LAWS
-from harness.laws.conformance.matrix import FAIL, PASS, SKIP, LawCell, dump_cell
+from harness.laws.conformance.matrix import FAIL, KNOWN, PASS, SKIP, LawCell, dump_cell
 from harness.results.reports.markdown import text
-from harness.vocabulary import Status
+from harness.support.version import VERSION
+from harness.vocabulary import Status, is_code
+from harness.vocabulary.findings import FINDINGS
 from harness.vocabulary.verdict import of_run
 from harness.vocabulary.visible import json_text, visible
 
 SCHEMA = "mlx-patch-harness/conformance/1"
-_MARK = {PASS: "✓", FAIL: "✗"}
+_MARK = {PASS: "✓", FAIL: "✗", KNOWN: "†"}
+_GRAVITY = (FAIL, KNOWN, PASS, SKIP)
 
 
 @dataclass(frozen=True)
@@ -28,13 +33,18 @@ class Conformance:
     cells: tuple[LawCell, ...]
     environment: dict[str, Any]
     duration_s: float
+    unreached: tuple[str, ...] = ()
+    """The rows that Ctrl-C or SIGTERM came before the end of."""
+    stale: tuple[str, ...] = ()
+    """The entries of `--known` that fail no more."""
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> dict[str, dict[str, LawCell]]:
         found: dict[str, dict[str, LawCell]] = {}
-        for cell in self.cells:
+        for cell in sorted(self.cells, key=lambda cell: _GRAVITY.index(cell.status)):
             found.setdefault(cell.row, {}).setdefault(cell.law, cell)
-        return found
+        return {row: found[row] for row in dict.fromkeys(cell.row for cell in self.cells)}
 
     @property
     def breaches(self) -> list[tuple[LawCell, list[str]]]:
@@ -46,8 +56,9 @@ class Conformance:
         return [(cells[0], [cell.row for cell in cells]) for cells in found.values()]
 
     def count(self, status: str) -> int:
-        """Return how many cells have a status; a law that is broken in several ways on a model is one of them."""
-        return len({(cell.row, cell.law) for cell in self.cells if cell.status == status})
+        """Return how many cells have a status; a law that is broken in several ways on a model is one of them, and
+        fails unless all of them are known."""
+        return sum(cell.status == status for cells in self.rows.values() for cell in cells.values())
 
     @property
     def name(self) -> str:
@@ -56,32 +67,69 @@ class Conformance:
     @property
     def judgement(self) -> tuple[Status, int]:
         """The verdict and its exit code; skipped where no cell passed or failed."""
-        ended = {PASS: Status.PASSED, FAIL: Status.FAILED}
-        return of_run((), *(status for mark, status in ended.items() if self.count(mark)))
+        ended = {PASS: Status.PASSED, KNOWN: Status.PASSED, FAIL: Status.FAILED}
+        besides = (Status.INTERRUPTED,) * bool(self.unreached) + (Status.FAILED,) * bool(self.stale)
+        return of_run((), *besides, *(status for mark, status in ended.items() if self.count(mark)))
 
     def verdict(self, code: int | None = None) -> str:
         """Return the last line: what passed and what did not, and the exit code, which a file may have made another."""
         status, own = self.judgement
         word = "NOTHING RAN" if status is Status.SKIPPED else status.value.upper()
         broken = len({cell.law for cell, _ in self.breaches})
+        known = f"known: {self.count(KNOWN)}, " if self.count(KNOWN) else ""
+        ended = len(self.rows.keys() - set(self.unreached))
+        reached = f"{ended} of {ended + len(self.unreached)} rows, " if self.unreached else ""
         return (
-            f"{word}: {self.count(PASS)} cells passed, {self.count(FAIL)} failed, {self.count(SKIP)} skipped, "
-            f"{broken} of {len(self.laws)} laws broken, in {self.duration_s:.1f} s "
+            f"{word}: {reached}{self.count(PASS)} cells passed, {self.count(FAIL)} failed, {known}"
+            f"{self.count(SKIP)} skipped, {broken} of {len(self.laws)} laws broken, in {self.duration_s:.1f} s "
             f"(exit code {own if code is None else code})"
         )
 
 
-def mark(cell: LawCell | None, reasons: dict[str, int]) -> str:
+def mark(cell: LawCell | None, reasons: dict[str, str]) -> str:
     """Return a cell as a table shows it: a mark, or the number of the reason why it was skipped."""
     if cell is None:
         return ""
-    return _MARK.get(cell.status) or f"[{reasons[cell.text]}]"
+    return _MARK.get(cell.status) or reasons[cell.text]
 
 
-def reasons_of(report: Conformance) -> dict[str, int]:
-    """Return reason -> number, in the order in which the table shows them."""
+def reasons_of(report: Conformance) -> dict[str, str]:
+    """Return reason -> letters, a to z and then aa, as the table shows them: its columns have numbers."""
     texts = dict.fromkeys(cell.text for cell in report.cells if cell.status == SKIP)
-    return {text: number for number, text in enumerate(texts, 1)}
+    return {text: _letters(number) for number, text in enumerate(texts)}
+
+
+def _letters(number: int) -> str:
+    more, last = divmod(number, len(ascii_lowercase))
+    return (_letters(more - 1) if more else "") + ascii_lowercase[last]
+
+
+def seen_of(cell: LawCell) -> str:
+    """Return what a breach shows: by its smallest question, where there is one."""
+    return cell.smallest.seen if cell.smallest else cell.text
+
+
+def reproduction(report: Conformance, cell: LawCell) -> str:
+    """Return the command that shows a breach again, by its smallest question; by all laws where only the laws before
+    it make it appear."""
+    words = ["harness", "conformance", "--engine", report.engine, *(["--allow-code"] if is_code(report.engine) else [])]
+    words += ["--row", cell.row]
+    return shlex.join([*words, *(["--law", cell.law, *cell.smallest.options] if cell.smallest else [])])
+
+
+def issue(report: Conformance, cell: LawCell) -> Iterator[str]:
+    """Yield the lines of an issue about a breach, in Markdown: what is broken, how to see it, and with what."""
+    packages = report.environment.get("packages", {})
+    with_ = [f"{name} {packages[name]}" for name in ("mlx", "mlx-lm") if name in packages]
+    yield f"**{text(report.name)}: {FINDINGS[LAWS[cell.law].code].title} ({LAWS[cell.law].code}, {cell.law})**"
+    yield ""
+    yield f"{text(LAWS[cell.law].about)} On {cell.row}: {text(seen_of(cell))}"
+    yield ""
+    yield "```sh"
+    yield visible(reproduction(report, cell))
+    yield "```"
+    yield ""
+    yield text(", ".join([f"harness {VERSION}", *with_, report.environment.get("platform", "")]))
 
 
 def as_json(report: Conformance) -> str:
@@ -94,23 +142,31 @@ def as_json(report: Conformance) -> str:
         "duration_s": report.duration_s,
         "laws": [{"name": name, "code": LAWS[name].code, "about": LAWS[name].about} for name in report.laws],
         "cells": [dump_cell(cell) for cell in report.cells],
+        "unreached": report.unreached,
+        "stale": report.stale,
+        "notes": report.notes,
     }
     return json_text(plain) + "\n"
 
 
 def as_junit(report: Conformance) -> str:
     """Return the matrix as a JUnit report: a test case for each cell."""
-    suite = ElementTree.Element(
-        "testsuite", name=f"conformance of {report.name}", tests=str(len(report.cells)),
-        failures=str(report.count(FAIL)), skipped=str(report.count(SKIP)), time=f"{report.duration_s:.3f}",
-    )  # fmt: skip
+    suite = ElementTree.Element("testsuite", name=f"conformance of {report.name}", time=f"{report.duration_s:.3f}")
     for cell in report.cells:
         case = ElementTree.SubElement(suite, "testcase", classname=cell.row, name=cell.law)
         if cell.status == FAIL:
             failure = ElementTree.SubElement(case, "failure", message=f"{LAWS[cell.law].code} {cell.text}")
-            failure.text = str(cell.smallest or "")
+            failure.text = "\n".join(filter(None, [reproduction(report, cell), cell.traceback]))
+        elif cell.status == KNOWN:
+            ElementTree.SubElement(case, "skipped", message=f"known: {cell.known}").text = cell.text
         elif cell.status == SKIP:
             ElementTree.SubElement(case, "skipped", message=cell.text)
+    for name, tag, texts in (("known failures", "failure", report.stale), ("interrupted", "error", report.unreached)):
+        for said in texts:
+            case = ElementTree.SubElement(suite, "testcase", classname=name, name=said)
+            ElementTree.SubElement(case, tag, message=name)
+    for word, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        suite.set(word, str(sum(1 for _ in suite.iter(tag))))
     return visible(ElementTree.tostring(suite, encoding="unicode"), keep="\n") + "\n"
 
 
@@ -118,21 +174,44 @@ def as_markdown(report: Conformance) -> str:
     """Return the matrix as a comment for a pull request: what is broken first, then the table."""
     reasons = reasons_of(report)
     lines = [f"## Conformance of {text(report.name)}", "", text(report.verdict()), ""]
+    lines += [f"- {text(said)}" for said in notes_of(report)] + [""]
     if report.breaches:
-        lines += ["| law | code | where | smallest question |", "|---|---|---|---|"]
+        lines += ["| law | code | where | what is seen |", "|---|---|---|---|"]
         lines += [f"| {' | '.join(map(text, _breach_row(cell, rows)))} |" for cell, rows in report.breaches]
         lines.append("")
+    for cell, _ in report.breaches:
+        lines += ["<details><summary>Ready to paste</summary>", "", *issue(report, cell), "", "</details>", ""]
     lines += ["<details><summary>All cells</summary>", "", f"| | {' | '.join(report.laws)} |"]
     lines.append("|---" * (len(report.laws) + 1) + "|")
     for row, cells in report.rows.items():
         lines.append(f"| {row} | {' | '.join(mark(cells.get(law), reasons) for law in report.laws)} |")
-    lines += ["", *(f"{number}. {text(why)}" for why, number in reasons.items()), "", "</details>", ""]
+    lines += ["", *(f"- ({letter}) {text(why)}" for why, letter in reasons.items()), ""]
+    known = dict.fromkeys((cell.law, cell.known) for cell in report.cells if cell.status == KNOWN)
+    lines += [*(f"- † {law}: {text(why)}" for law, why in known), "", "</details>", ""]
     lines += [f"- **{law}**: {LAWS[law].about}" for law in report.laws]
     return "\n".join(lines) + "\n"
+
+
+def known_lines(report: Conformance) -> Iterator[tuple[str, str]]:
+    """Yield the known failures, each law and reason once, and the notes, with the colour of each line."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for cell in report.cells:
+        if cell.status == KNOWN:
+            rows.setdefault((cell.law, cell.known), []).append(cell.row)
+    for (law, why), where in rows.items():
+        more = f" and {len(set(where)) - 1} more" if len(set(where)) > 1 else ""
+        yield f"known: {LAWS[law].code} {law} at {where[0]}{more}: {why}", "cyan"
+    yield from ((said, "red" if said in report.stale else "yellow") for said in notes_of(report))
+
+
+def notes_of(report: Conformance) -> list[str]:
+    """Return what a reader of the verdict must know besides the cells."""
+    unreached = [f"not reached: {', '.join(report.unreached)}"] if report.unreached else []
+    return [*report.stale, *report.notes, *unreached]
 
 
 def _breach_row(cell: LawCell, rows: Sequence[str]) -> Iterator[str]:
     yield cell.law
     yield LAWS[cell.law].code
     yield rows[0] + (f" and {len(rows) - 1} more" if len(rows) > 1 else "")
-    yield str(cell.smallest or cell.text)
+    yield seen_of(cell)

@@ -11,7 +11,7 @@ from harness.models.loaded import LoadedModel
 from harness.models.sources import miniatures
 from harness.models.sources.folder import cast
 from harness.models.sources.miniatures import reasons
-from harness.vocabulary.errors import UnknownName
+from harness.vocabulary.errors import UnknownName, UsageError
 
 CLEAN, CORRUPTED = (3, 7, 11, 200, 5, 9), (3, 8, 11, 200, 6, 9)
 """Prompts that differ at an early and at a late token and agree in the first and the last."""
@@ -42,7 +42,22 @@ class ModelRow:
     clean: tuple[int, ...] = CLEAN
     corrupted: tuple[int, ...] = CORRUPTED
     undefined: bool = False
+    layers: tuple[int, ...] | None = None
+    """The layers that are asked about; None means all."""
     exempt: Mapping[str, reasons.Reason] | None = None
+
+    def asked(self, clean: tuple[int, ...], corrupted: tuple[int, ...], layers: tuple[int, ...]) -> ModelRow:
+        """Return the row with other prompts, or fewer layers, where they are given.
+
+        Raises UsageError for what its model does not have.
+        """
+        if bool(clean) is not bool(corrupted) or len(clean) != len(corrupted):
+            raise UsageError(f"{len(clean)} clean and {len(corrupted)} corrupted ids; give both, equally many")
+        card = self.build().card
+        for name, given, below in (("token", (*clean, *corrupted), card.vocab), ("layer", layers, card.layers)):
+            if wrong := [each for each in given if not 0 <= each < below]:
+                raise UsageError(f"{self.id} has no {name} {wrong[0]}; the last is {below - 1}")
+        return replace(self, clean=clean or self.clean, corrupted=corrupted or self.corrupted, layers=layers or None)
 
     def reason(self, law: str) -> str | None:
         """Return why a law does not hold here for anybody."""

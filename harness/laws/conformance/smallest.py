@@ -1,27 +1,30 @@
-"""The smallest question that still shows a breach: one layer instead of all, and the shortest pair of prompts."""
+"""The smallest question that still shows a breach: one layer instead of all, and the shortest pair of prompts.
+
+A smaller question counts only where the law is broken so when it alone is asked, on a fresh model: whoever runs the
+command that a report prints sees the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.laws import Law
-from harness.laws.breach import LawBreach, breaches
-from harness.laws.subject import EngineUnderTest
-from harness.vocabulary.errors import HarnessError
+from harness.laws.conformance.rows import ModelRow
+
+Shown = Callable[[ModelRow], Mapping[str, str]]
+"""Asks the law on a row, and returns kind of mistake -> what is seen."""
 
 
 @dataclass(frozen=True)
 class Smallest:
-    """A question, and what it shows."""
+    """A question that shows a breach, and what it shows; `layers` None means all, and no prompts those of the row."""
 
     model: str
-    clean: tuple[int, ...]
-    corrupted: tuple[int, ...]
-    component: str
-    layers: tuple[int, ...]
     seen: str
+    clean: tuple[int, ...] = ()
+    corrupted: tuple[int, ...] = ()
+    layers: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> Smallest:
@@ -29,49 +32,32 @@ class Smallest:
         given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}
         return cls(**given)
 
-    def __str__(self) -> str:
-        component = f"{self.component} at " if self.component else ""
-        return (
-            f"{component}layers {list(self.layers)}, clean {list(self.clean)}, "
-            f"corrupted {list(self.corrupted)}: {self.seen}"
-        )
+    @property
+    def options(self) -> list[str]:
+        """The words by which `harness conformance --row` asks it."""
+        ids = (("--clean-ids", self.clean), ("--corrupted-ids", self.corrupted), ("--layers", self.layers))
+        return [word for name, given in ids if given for word in (name, ",".join(map(str, given)))]
 
 
-def smallest(subject: EngineUnderTest, law: Law, broken: Sequence[LawBreach]) -> list[Smallest]:
-    """Return, for each breach, the smallest of a few smaller questions at which the law is still broken so."""
+def smallest(row: ModelRow, layers: int, kinds: Collection[str], shown: Shown) -> dict[str, Smallest]:
+    """Return, for each kind of mistake, the smallest of a few questions that shows it; none where only the laws before
+    this one make it appear."""
     found: dict[str, Smallest] = {}
-    for smaller in _smaller(subject):
-        for breach in _breaches(smaller, law):
-            found.setdefault(breach.kind, _at(smaller, law, breach.text))
-        if found.keys() >= {breach.kind for breach in broken}:
+    for smaller in _smaller(row, layers):
+        shorter = smaller.clean != row.clean
+        for kind, seen in shown(smaller).items():
+            clean, corrupted = (smaller.clean, smaller.corrupted) if shorter else ((), ())
+            found.setdefault(kind, Smallest(row.id, seen, clean, corrupted, smaller.layers))
+        if found.keys() >= set(kinds):
             break
-    return [found.get(breach.kind) or _at(subject, law, breach.text) for breach in broken]
+    return found
 
 
-def _at(subject: EngineUnderTest, law: Law, seen: str) -> Smallest:
-    try:
-        component = "" if law.of_forms else subject.component
-    except HarnessError:
-        component = ""
-    model = subject.model.card.id
-    return Smallest(model, subject.clean, subject.corrupted, component, subject.chosen_layers, seen)
-
-
-def _smaller(subject: EngineUnderTest) -> Iterator[EngineUnderTest]:
-    """Yield smaller questions, the smallest first, on models of their own."""
-    pairs = list(zip(subject.clean, subject.corrupted, strict=True))
+def _smaller(row: ModelRow, layers: int) -> Iterator[ModelRow]:
+    """Yield smaller questions, the smallest first, and the whole one at last."""
+    pairs = list(zip(row.clean, row.corrupted, strict=True))
     end = next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs) - 1) + 1
-    layers = subject.chosen_layers
+    every = row.layers or tuple(range(layers))
     for last in dict.fromkeys((end, len(pairs))):
-        for one in (layers[:1], layers[-1:], layers):
-            if last < len(pairs) or len(one) < len(layers):
-                shorter = replace(subject, clean=subject.clean[:last], corrupted=subject.corrupted[:last], layers=one)
-                shorter.discard()
-                yield shorter
-
-
-def _breaches(subject: EngineUnderTest, law: Law) -> tuple[LawBreach, ...]:
-    try:
-        return breaches(law.of_engine(subject))
-    except HarnessError:
-        return ()
+        for some in dict.fromkeys((every[:1], every[-1:], row.layers) if len(every) > 1 else (row.layers,)):
+            yield replace(row, clean=row.clean[:last], corrupted=row.corrupted[:last], layers=some)

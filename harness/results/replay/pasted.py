@@ -81,7 +81,8 @@ def read_pasted(text: str, name: str, metric: str = "l2", error: float = 1e-6) -
         raise CaseFileError(reading.problems)
     if not reading.said:
         raise UsageError(
-            f"{name}: no baseline and no recovery found; a line reads `Layer 3: 17.9 %`, or a table's head names l2 or mse"
+            f"{name}: no baseline and no recovery found; "
+            "a line reads `Layer 3: 17.9 %`, or the head of a table names l2 or mse"
         )
     fractions = not reading.percent and _are_fractions(reading.said)
     about = " ".join(_about(reading, fractions))

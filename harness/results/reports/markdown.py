@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from harness.results.reports.marks import SIGN
+from harness.results.reports.marks import SIGN, sign_of
 from harness.results.reports.summary import counts, failures, strongest, unexpected
 from harness.vocabulary import Environment, JobResult, RunResult
 from harness.vocabulary.visible import visible
@@ -56,7 +56,8 @@ def _verdict(run: RunResult) -> Iterator[str]:
     yield f"## {SIGN[run.verdict]} harness: {run.verdict.value.upper()}"
     yield ""
     yield f"{counts(run)} in {run.duration_s:.1f} s, exit code {run.exit_code}."
-    for note in run.notes:
+    known = dict.fromkeys(f"known: {each.code} {each.known}" for job in run.jobs for each in job.findings if each.known)
+    for note in (*run.notes, *known):
         yield ""
         yield text(note)
 
@@ -91,7 +92,7 @@ def _row(job: JobResult) -> Sequence[str]:
     expected = sorted({each.code for each in job.findings if each.expected})
     codes = [*sorted({each.code for each in unexpected(job)}), *(f"({each})" for each in expected)]
     return (
-        SIGN[job.status],
+        sign_of(job),
         text(job.case),
         text(job.model),
         text(job.engine),

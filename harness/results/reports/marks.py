@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.vocabulary import Status
+from harness.vocabulary import JobResult, Status
 
 SIGN: Mapping[Status, str] = {
     Status.PASSED: "✓",
@@ -14,3 +14,10 @@ SIGN: Mapping[Status, str] = {
     Status.CRASHED: "‼",
     Status.INTERRUPTED: "…",
 }
+KNOWN = "†"
+"""The sign of a job, or a cell, whose failures are all known."""
+
+
+def sign_of(job: JobResult) -> str:
+    """Return the sign of how a job ended."""
+    return KNOWN if job.known else SIGN[job.status]

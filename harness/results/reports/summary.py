@@ -68,8 +68,10 @@ def strongest(job: JobResult, curve: Curve) -> str:
 
 def counted(jobs: Sequence[JobResult]) -> str:
     """Return `2 failed, 30 passed, 1 skipped`."""
-    numbers = [(status, sum(job.status is status for job in jobs)) for status in Status]
-    return ", ".join(f"{count} {status}" for status, count in numbers if count)
+    numbers = [(status, sum(job.status is status and not job.known for job in jobs)) for status in Status]
+    known = sum(job.known for job in jobs)
+    said = [f"{count} {status}" for status, count in numbers if count]
+    return ", ".join([*said, *([f"known: {known}"] if known else [])])
 
 
 def counts(run: RunResult) -> str:

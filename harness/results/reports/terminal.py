@@ -167,6 +167,8 @@ def _print_failure(job: JobResult, console: Console, strict: bool, verbosity: in
         if verbosity >= 0:
             hints = "; ".join(dict.fromkeys(each.hint for each in shown))
             console.print(Text(f"    {hints}{more}"))
+        for line in str(alike[0].evidence.get("traceback", "")).splitlines() if verbosity > 0 else ():
+            console.print(Text(f"    {line}"), soft_wrap=True)
     if len(codes) < len(by_code):
         console.print(Text(f"  and {' '.join(list(by_code)[len(codes) :])}", style="red"))
 
@@ -196,7 +198,9 @@ def _print_jobs(jobs: Sequence[JobResult], console: Console, everything: bool) -
     if len(cases) <= _MOST_CASES and all(job.status in (Status.PASSED, Status.SKIPPED) for job in jobs):
         console.print(cases_table(cases))
     else:
-        passed = [name for name, group in cases.items() if all(job.status is Status.PASSED for job in group)]
+        passed = [
+            name for name, group in cases.items() if all(job.status is Status.PASSED and not job.known for job in group)
+        ]
         console.print(Text(f"Passed in every job: {_named(passed) if passed else 'no case'}; -v shows all jobs"))
 
 
@@ -256,6 +260,8 @@ def _print_reasons(jobs: Sequence[JobResult], console: Console) -> None:
     for job in jobs:
         if job.reason and job.status in (Status.SKIPPED, Status.PASSED):
             reasons.setdefault(f"{job.status}: {job.reason}", []).append(job.id)
+        for why in dict.fromkeys(f"{each.code}: {each.known}" for each in job.findings if each.known):
+            reasons.setdefault(f"known {why}", []).append(job.id)
         if job.fallback:
             reasons.setdefault(f"went {job.strategy}: {job.fallback}", []).append(job.id)
     for reason, ids in reasons.items():
@@ -266,4 +272,6 @@ def _status(job: JobResult) -> Text:
     expected = sorted({each.code for each in job.findings if each.expected})
     warned = sorted({each.code for each in job.findings if not each.expected})
     note = (f", expected {' '.join(expected)}" if expected else "") + (f", {' '.join(warned)}" if warned else "")
+    if job.known:
+        return Text(f"known {' '.join(sorted({each.code for each in job.findings if each.known}))}", style="cyan")
     return Text(f"{job.status}{note}", style=_STYLE[job.status])

@@ -124,7 +124,7 @@ def test_the_smallest_question_is_the_one_that_was_asked():
     """A law about answers is asked of the smaller question too, and not again of the one that it was found by."""
     small = cells("defects:constant_in_metric", LLAMA, ("scale",))["scale"].smallest
     assert (small.clean, small.layers) == ((3, 7), (0,))
-    assert cells("defects:leaking", LLAMA, ("order",))["order"].smallest.layers == (0, 1, 2, 3)
+    assert cells("defects:leaking", LLAMA, ("order",))["order"].smallest.layers is None
 
 
 def test_where_an_engine_does_not_answer_nothing_else_is_asked():

@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from harness.results.reports.html import charts
-from harness.results.reports.marks import SIGN
+from harness.results.reports.marks import SIGN, sign_of
 from harness.results.reports.summary import BAD, again, counts, failures, relative, strongest
 from harness.vocabulary import Curve, JobResult, Reading, RunResult, Tokens, site_position
 from harness.vocabulary.verdict import fails
@@ -100,6 +100,7 @@ def render(run: RunResult) -> str:
         engines=list(dict.fromkeys(job.engine for job in run.jobs)),
         counts=counts(run),
         sign=SIGN,
+        sign_of=sign_of,
         fails=fails,
         relative=relative,
         site_position=site_position,
