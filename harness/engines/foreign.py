@@ -87,8 +87,6 @@ class ForeignEngine(Engine):
     ask: Callable[[EngineRequest], Reply] = field(default=lambda request: Reply({}))
     left_behind: Callable[[], str | None] = field(default=lambda: None)
     """Says what the engine left in its own state, such as a stack that should be empty between two answers."""
-    refuses: Callable[[LoadedModel, Any, str], str | None] = field(default=lambda model, sweep, metric: None)
-    """Says why a metric of a sweep is not done, where each is declared and the two do not meet."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ask", contained(self.ask))
@@ -104,9 +102,8 @@ class ForeignEngine(Engine):
     def knows(self, metric: str) -> bool:
         return metric in self.declared.metrics
 
-    def cannot(self, model: LoadedModel, sweep: Any, metric: str | None = None) -> str | None:
-        reason = self.declared.cannot(self.name, model, sweep)
-        return reason or (self.refuses(model, sweep, metric) if metric else None)
+    def cannot(self, model: LoadedModel, sweep: Any) -> str | None:
+        return self.declared.cannot(self.name, model, sweep)
 
 
 @dataclass(frozen=True)

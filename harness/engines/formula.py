@@ -89,8 +89,8 @@ class Engine:
         """Return whether the engine has this metric; one of the user's own needs no formula beside it."""
         return metric in self.metrics or (self.formula is None and is_code(metric))
 
-    def cannot(self, model: LoadedModel, sweep: Sweep, metric: str | None = None) -> str | None:
-        """Return why this engine cannot answer such a sweep (in a metric), if it cannot; the job is then skipped."""
+    def cannot(self, model: LoadedModel, sweep: Sweep) -> str | None:
+        """Return why this engine cannot answer such a sweep, if it cannot; the job is then skipped."""
         return None
 
     @property

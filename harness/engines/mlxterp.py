@@ -4,9 +4,9 @@
     positions   the same with `positions=`: a layer x token grid, and metrics with target tokens
     causal      `mlxterp.causal.patching.activation_patching`: fractions, also of the residual stream and of heads
 
-The shape is found by looking, not by version: no release has a number of its own yet. A question goes to the first
-shape that claims to answer it. It is asked as its users ask: with their words for components, with text where the
-model's tokenizer gives these ids for it, with positions as they were written.
+The engine is the newest shape that is found, by looking and not by version: no release has a number of its own yet.
+`mlxterp-method` is the method where the package has both. It is asked as its users ask: with their words for
+components, with text where the model's tokenizer gives these ids for it, with positions as they were written.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ from typing import Any
 from harness.engines.declaration import Declaration
 from harness.engines.foreign import EngineRequest, ForeignEngine, Reply
 from harness.engines.roles import CellPlace
-from harness.models.loaded import LoadedModel, Tokenizer
+from harness.models.loaded import Tokenizer
 from harness.support.checkout import origin_of
-from harness.vocabulary import Sweep
 from harness.vocabulary.errors import EngineUnavailable, HarnessError, UsageError, described
 
-NAME = "mlxterp"
+MLXTERP = ("mlxterp", "mlxterp-method")
 INSTALL = "mlxterp is not installed; pip install git+https://github.com/coairesearch/mlxterp"
 
 
@@ -42,38 +41,26 @@ class TensorShape:
     declared: Declaration
     ask: Callable[[Any, EngineRequest], Reply]
 
-    def cannot(self, model: LoadedModel, sweep: Sweep, metric: str) -> str | None:
-        """Return why this form does not answer a metric of a sweep."""
-        if metric not in self.declared.metrics:
-            return f"{NAME}, shape {self.name}, has no {metric}"
-        return self.declared.cannot(NAME, model, sweep)
 
+def mlxterp_engine(name: str = "mlxterp") -> ForeignEngine:
+    """Return the installed mlxterp as an engine: its newest shape, or as `mlxterp-method` that of its method.
 
-def mlxterp_engine() -> ForeignEngine:
-    """Return the installed mlxterp as an engine. Raises EngineUnavailable where absent, UsageError where broken."""
+    Raises EngineUnavailable where absent, UsageError where broken.
+    """
     try:
         package, shapes = _found()
-        declared = _together([shape.declared for shape in shapes], package)
     except (HarnessError, KeyboardInterrupt):
         raise
     except BaseException as error:
         raise UsageError(f"the installed mlxterp cannot be imported: {described(error)}") from error
+    shape = next((each for each in shapes if name == "mlxterp" or each.ask is _ask_method), None)
+    if shape is None:
+        raise EngineUnavailable(f"the installed mlxterp has no activation_patching that is {name}")
 
-    def ask(request: EngineRequest) -> Reply:
-        shape = next((shape for shape in shapes if _claims(shape, request)), None)
-        if shape is None:
-            asked = f"{request.metric} of {request.component} at positions {request.positions}"
-            raise EngineUnavailable(f"no shape of {NAME} does {asked}")
-        return _in_percent(shape.ask(package, request), shape.declared)
-
-    def refuses(model: LoadedModel, sweep: Sweep, metric: str) -> str | None:
-        reasons = [shape.cannot(model, sweep, metric) for shape in shapes]
-        return reasons[0] if all(reasons) else None
-
-    names = " and ".join(shape.name for shape in shapes)
+    declared = shape.declared.come_from(origin_of(package))
     return ForeignEngine(
-        NAME, f"{NAME}, shape {names}", metrics=frozenset(declared.metrics), declared=declared, ask=ask,
-        left_behind=_left_on_stack, refuses=refuses,
+        name, f"mlxterp, shape {shape.name}", metrics=frozenset(declared.metrics), declared=declared,
+        ask=lambda request: shape.ask(package, request), left_behind=_left_on_stack,
     )  # fmt: skip
 
 
@@ -82,9 +69,7 @@ def _found() -> tuple[Any, list[TensorShape]]:
         raise EngineUnavailable(INSTALL)
     with redirect_stdout(StringIO()):
         package = importlib.import_module("mlxterp")
-    if shapes := shapes_of(package):
-        return package, shapes
-    raise EngineUnavailable("the installed mlxterp has no activation_patching that the harness knows")
+    return package, shapes_of(package)
 
 
 def _left_on_stack() -> str | None:
@@ -124,28 +109,6 @@ _CAUSAL = Declaration(
     components=("mlp", "self_attn", "attn", "resid_post", "resid_pre", "z", "paths"),
     positions=("all", "last", "list"),
 )
-
-
-def _together(declared: Sequence[Declaration], package: Any) -> Declaration:
-    """Return what several shapes can do between them; units are settled shape by shape."""
-
-    def union(name: str) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(value for each in declared for value in getattr(each, name)))
-
-    every = {name: union(name) for name in ("metrics", "components", "positions", "directions")}
-    return Declaration.model_validate({"units": "percent", **every}).come_from(origin_of(package))
-
-
-def _claims(shape: TensorShape, request: EngineRequest) -> bool:
-    asked = "list" if isinstance(request.positions, tuple) else request.positions
-    words = shape.declared.components
-    own = request.component in words or request.component not in ("resid_pre", "z")
-    return own and request.metric in shape.declared.metrics and asked in shape.declared.positions
-
-
-def _in_percent(reply: Reply, declared: Declaration) -> Reply:
-    numbers = {place: None if value is None else declared.percent(value) for place, value in reply.recoveries.items()}
-    return Reply(numbers, reply.baseline)
 
 
 # -- asking ------------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def forms(engine: Engine, model: LoadedModel) -> list[Form]:
     positions, directions = _declared(engine)
     known = [metric for metric in METRICS if engine.knows(metric)]
     axes = (components(engine, model), known, positions, directions)
-    product = [form for each in itertools.product(*axes) if _meet(engine, model, form := Form(*each))]
+    product = [Form(*each) for each in itertools.product(*axes)]
     return product if len(product) <= FEW else list(_covering(product))
 
 
@@ -60,13 +60,6 @@ def components(engine: Engine, model: LoadedModel) -> list[str]:
             continue
         found.setdefault(tuple((id(point.module), point.is_input, point.head) for point in points), name)
     return list(found.values())
-
-
-def _meet(engine: Engine, model: LoadedModel, form: Form) -> bool:
-    """Return whether an engine claims a form, each part of which it declares."""
-    positions = (0,) if form.positions == "list" else form.positions
-    having = tuple(layers_with(model, form.component))
-    return not engine.cannot(model, Sweep((form.component,), having, Direction(form.direction), positions), form.metric)
 
 
 def _declared(engine: Engine) -> tuple[Sequence[str], Sequence[str]]:

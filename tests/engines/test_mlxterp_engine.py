@@ -18,7 +18,6 @@ from harness.engines import answer, engine_named
 from harness.engines.foreign import EngineRequest
 from harness.engines.mlxterp import Texts, printed_baseline
 from harness.engines.roles import CellPlace
-from harness.laws.forms import forms
 from harness.models.sources import miniatures
 from harness.vocabulary import Question, Sweep, Tokens
 from harness.vocabulary.errors import EngineUnavailable
@@ -97,7 +96,7 @@ def recoveries(engine, model, metrics=("l2",), components=("mlp",), **sweep):
 
 @pytest.mark.parametrize(
     ("source", "causal", "shapes"),
-    [(PLAIN, None, "method"), (POSITIONS, None, "positions"), (PLAIN, CAUSAL, "causal and method")],
+    [(PLAIN, None, "method"), (POSITIONS, None, "positions"), (PLAIN, CAUSAL, "causal")],
     ids=["method", "positions", "causal"],
 )
 def test_each_shape_is_found_and_its_numbers_are_those_of_native(package, source, causal, shapes):
@@ -137,7 +136,7 @@ def test_heads_and_divergence_are_asked_of_the_causal_shape_in_its_words(package
     engine, model = package(PLAIN, CAUSAL), miniatures.load("llama")
     assert engine.declared.own_name(model, "z") == "z"
     request = EngineRequest(model.module, None, CLEAN.ids, CORRUPTED.ids, "z", (1,), "l2", "all")
-    assert engine.ask(request).recoveries == {CellPlace(1, None, 0): 25.0, CellPlace(1, None, 1): 75.0}
+    assert engine.ask(request).recoveries == {CellPlace(1, None, 0): 0.25, CellPlace(1, None, 1): 0.75}
     engine.ask(replace(request, component="mlp", metric="kl_divergence"))
     (component, *_), (_, metric, *_) = asked_of_causal()
     assert (component, callable(metric)) == ("attn_head", True)
@@ -160,14 +159,29 @@ def test_its_word_for_a_component_is_handed_over_and_translated_by_nobody(packag
         "mlp": "mlp", "mlp_out": "block_sparse_moe", "self_attn": "self_attn", "resid_post": "output"}  # fmt: skip
 
 
-def test_what_its_shapes_do_only_apart_is_not_asked_together(package):
-    """mse is one shape's and positions are the other's."""
-    engine, model = package(PLAIN, CAUSAL), miniatures.load("llama")
-    pairs = {(form.metric, form.positions) for form in forms(engine, model)}
-    assert {positions for metric, positions in pairs if metric == "mse"} == {"all"}
-    assert {positions for metric, positions in pairs if metric == "l2"} == {"all", "last", "list"}
-    assert "has no mse" in engine.cannot(model, Sweep(("mlp",), positions="last"), "mse")
-    assert engine.cannot(model, Sweep(("mlp",), positions="last"), "l2") is None
+def test_a_package_with_both_interfaces_is_two_engines(package):
+    """Each is asked everything it has, and nothing that only the other has."""
+    causal, method, model = package(PLAIN, CAUSAL), engine_named("mlxterp-method"), miniatures.load("llama")
+    assert (causal.about, method.about) == ("mlxterp, shape causal", "mlxterp, shape method")
+    assert [engine.knows("mse") for engine in (causal, method)] == [False, True]
+    assert method.cannot(model, Sweep(("z",))) is not None
+    _, (of_method,) = recoveries(method, model)
+    _, (of_causal,) = recoveries(causal, model)
+    assert of_method == pytest.approx(of_causal, abs=1e-3)
+
+
+def test_a_package_without_the_older_interface_has_one_engine(package):
+    package("class InterpretableModel: ...", CAUSAL)
+    with pytest.raises(EngineUnavailable, match="that is mlxterp-method"):
+        engine_named("mlxterp-method")
+
+
+def test_a_trace_that_is_left_open_is_named(package):
+    engine = package(PLAIN)
+    assert engine.left_behind() is None
+    sys.modules["mlxterp.core.proxy"].TraceContext._stack.append("left")
+    assert engine.left_behind() == "1 trace contexts are left on mlxterp's stack"
+    assert engine.left_behind() is None
 
 
 class Beginning:
