@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.checks.evidence import Evidence
 from harness.vocabulary import Answer, Curve, Finding, Reading, RowSummary, State
@@ -35,12 +35,19 @@ def _unpatched(answer: Answer) -> Iterator[Finding]:
 
 
 def _patched(answer: Answer) -> Iterator[Finding]:
-    broken = {site: row for site, row in answer.patched.items() if not row.finite}
+    """What an unpatched run has as well was there before any patch, and is told of that run."""
+    unpatched = (answer.clean, answer.corrupted)
+    broken = {site: row for site, row in answer.patched.items() if _exceeds(row, unpatched)}
     if broken:
         site, row = next(iter(broken.items()))
         total = len(answer.patched)
         message = f"{len(broken)} of {total} patched runs; here {_counts(row)}, {_first(row)}"
         yield Finding("FIN003", message, site, evidence=_numbers(row) | {"sites": [str(each) for each in broken]})
+
+
+def _exceeds(row: RowSummary, others: Sequence[RowSummary]) -> bool:
+    """Return whether a row has more nan, more +inf or more -inf than each of the others."""
+    return any(count > max(other.evidence[kind] for other in others) for kind, count in row.evidence.items())
 
 
 def _baseline(curve: Curve) -> Iterator[Finding]:

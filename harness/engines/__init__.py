@@ -2,7 +2,7 @@
 
 native              our own patching, float64 on the host
 legacy, published   our own patching under the formulas of the report, before and after its fix, kept to be caught
-mlxterp             the installed mlxterp, asked, watched and taken apart
+mlxterp             the installed mlxterp, asked, watched and taken apart (mlxterp-method: its older interface)
 transformers        another implementation of the same folder, in float64 (transformers-float32: in float32)
 a function          one of the user's own, the same way; as `module:callable` only where running code is allowed
 """
@@ -16,6 +16,7 @@ from harness.engines import foreign, formula
 from harness.engines.foreign import ForeignEngine
 from harness.engines.formula import Engine
 from harness.engines.legacy import LEGACY
+from harness.engines.mlxterp import MLXTERP, mlxterp_engine
 from harness.engines.native import NATIVE
 from harness.engines.published import PUBLISHED
 from harness.engines.transformers import DTYPES, transformers_engine
@@ -25,7 +26,7 @@ from harness.vocabulary import Answer, Question, code_refusal, is_code
 from harness.vocabulary.errors import UnknownName, UsageError
 
 ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (NATIVE, LEGACY, PUBLISHED)}
-INSTALLED = ("mlxterp", *DTYPES)
+INSTALLED = (*MLXTERP, *DTYPES)
 """Engines that are a package of somebody else's, loaded when they are asked for."""
 
 NAMES = (*ENGINES, *INSTALLED)
@@ -62,9 +63,7 @@ def engine_named(name: str, allow_code: bool = False, permission: str = "--allow
     if name in DTYPES:
         return transformers_engine(name)
     if name in INSTALLED:
-        from harness.engines.mlxterp import mlxterp_engine
-
-        return mlxterp_engine()
+        return mlxterp_engine(name)
     if name not in ENGINES:
         raise UnknownName("engine", name, NAMES)
     return ENGINES[name]

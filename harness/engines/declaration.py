@@ -12,6 +12,7 @@ from harness.intercept.hookpoints import layers_with
 from harness.metrics import Ends
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
+from harness.support.checkout import Origin
 from harness.vocabulary import Reading, State, Sweep, metric_named
 from harness.vocabulary.errors import UnknownName, UsageError
 
@@ -40,12 +41,22 @@ class Declaration(BaseModel):
     baseline: Literal["corrupted", "gap"] | None = None
     version: str | None = None
     revision: str | None = Field(default=None, description="the git commit, where it is known")
+    branch: str | None = Field(default=None, description="the git branch, where the code is that of a checkout")
 
     @property
     def version_text(self) -> str | None:
-        """Return such as "0.1.0 (git 2935fbf)"."""
-        git = f"git {self.revision[:12]}" if self.revision else ""
-        return f"{self.version} ({git})" if self.version and git else self.version or git or None
+        """Return such as "0.1.0+2935fbf, feature/causal-interp"."""
+        if not self.revision:
+            return self.version
+        commit = self.revision[:7]
+        code = f"{self.version}+{commit}" if self.version else f"git {commit}"
+        return f"{code}, {self.branch}" if self.branch else code
+
+    def come_from(self, origin: Origin) -> Declaration:
+        """Return the declaration with what is known of where the code comes from, where it says nothing itself."""
+        own = {name: getattr(self, name) or getattr(origin, name) for name in ("version", "revision")}
+        branch = self.branch or (origin.branch if own["revision"] == origin.revision else None)
+        return self.model_copy(update={**own, "branch": branch})
 
     def percent(self, recovery: float) -> float:
         """Return a recovery in the harness's unit."""
@@ -98,20 +109,20 @@ class Declaration(BaseModel):
         return None
 
     def own_name(self, model: LoadedModel, component: str) -> str:
-        """Return what the engine calls a component: its own name, another that is the same module in every layer, or
-        the module's path.
+        """Return what the engine calls a component: its own name, the module's path, or another name that is the same
+        module in every layer.
 
         Raises UsageError where it has none.
         """
         if component in self.components:
             return component
+        path = _path(model, component) if _PATHS in self.components else None
+        if path:
+            return path
         wanted = _modules(model, component)
         for name in self.components:
             if name != _PATHS and wanted and _modules(model, name) == wanted:
                 return name
-        path = _path(model, component) if _PATHS in self.components else None
-        if path:
-            return path
         raise UsageError(f"{component!r} is not among its components {', '.join(self.components)} on this model")
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from harness import metrics
 from harness.engines.declaration import declared_by
 from harness.engines.foreign import EngineRequest, ForeignEngine, Reply
 from harness.engines.roles import CellPlace
+from harness.support.checkout import Origin, origin_of
 from harness.vocabulary import Reading
 from harness.vocabulary.errors import UsageError
 
@@ -38,13 +40,19 @@ def function_engine(function: Callable[..., Any], name: str | None = None) -> Fo
     """
     name = name or str(getattr(function, "__name__", type(function).__name__))
     asked = _arguments(name, function)
-    declared = declared_by(name, getattr(function, "harness", None))
+    declared = declared_by(name, getattr(function, "harness", None)).come_from(_origin(function))
     about = (inspect.getdoc(function) or "a function of the user's own").splitlines()[0]
 
     def ask(request: EngineRequest) -> Reply:
         return _reply(function(**{key: _plain(getattr(request, key)) for key in asked}), request)
 
     return ForeignEngine(name, about, metrics=frozenset(declared.metrics), declared=declared, ask=ask)
+
+
+def _origin(function: Callable[..., Any]) -> Origin:
+    """Return where the code of a function, or of the class of an object that is called, comes from."""
+    code = function if hasattr(function, "__qualname__") else type(function)
+    return origin_of(sys.modules.get(getattr(code, "__module__", None) or ""))
 
 
 def _arguments(name: str, function: Callable[..., Any]) -> list[str]:

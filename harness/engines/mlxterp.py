@@ -2,33 +2,34 @@
 
     method      `InterpretableModel.activation_patching`: percent, printed baseline, l2 mse cosine
     positions   the same with `positions=`: a layer x token grid, and metrics with target tokens
-    causal      `mlxterp.causal.patching.activation_patching`: fractions, also of the residual stream
+    causal      `mlxterp.causal.patching.activation_patching`: fractions, also of the residual stream and of heads
 
-The shape is found by looking, not by version: no release has a number of its own yet. A question goes to the first
-shape that claims to answer it.
+The engine is the newest shape that is found, by looking and not by version: no release has a number of its own yet.
+`mlxterp-method` is the method where the package has both. It is asked as its users ask: with their words for
+components, with text where the model's tokenizer gives these ids for it, with positions as they were written.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import inspect
-import json
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 from harness.engines.declaration import Declaration
 from harness.engines.foreign import EngineRequest, ForeignEngine, Reply
 from harness.engines.roles import CellPlace
 from harness.models.loaded import Tokenizer
+from harness.support.checkout import origin_of
 from harness.vocabulary.errors import EngineUnavailable, HarnessError, UsageError, described
 
+MLXTERP = ("mlxterp", "mlxterp-method")
 INSTALL = "mlxterp is not installed; pip install git+https://github.com/coairesearch/mlxterp"
 
 
@@ -41,27 +42,25 @@ class TensorShape:
     ask: Callable[[Any, EngineRequest], Reply]
 
 
-def mlxterp_engine() -> ForeignEngine:
-    """Return the installed mlxterp as an engine. Raises EngineUnavailable where absent, UsageError where broken."""
+def mlxterp_engine(name: str = "mlxterp") -> ForeignEngine:
+    """Return the installed mlxterp as an engine: its newest shape, or as `mlxterp-method` that of its method.
+
+    Raises EngineUnavailable where absent, UsageError where broken.
+    """
     try:
         package, shapes = _found()
-        declared = _together([shape.declared for shape in shapes], package)
     except (HarnessError, KeyboardInterrupt):
         raise
     except BaseException as error:
         raise UsageError(f"the installed mlxterp cannot be imported: {described(error)}") from error
+    shape = next((each for each in shapes if name == "mlxterp" or each.ask is _ask_method), None)
+    if shape is None:
+        raise EngineUnavailable(f"the installed mlxterp has no activation_patching that is {name}")
 
-    def ask(request: EngineRequest) -> Reply:
-        shape = next((shape for shape in shapes if _claims(shape, request)), None)
-        if shape is None:
-            raise EngineUnavailable(f"no shape of mlxterp does {request.metric} at positions {request.positions}")
-        reply = shape.ask(package, request)
-        return _in_percent(reply, shape.declared)
-
-    names = " and ".join(shape.name for shape in shapes)
+    declared = shape.declared.come_from(origin_of(package))
     return ForeignEngine(
-        "mlxterp", f"mlxterp, shape {names}", metrics=frozenset(declared.metrics), declared=declared, ask=ask,
-        left_behind=_left_on_stack,
+        name, f"mlxterp, shape {shape.name}", metrics=frozenset(declared.metrics), declared=declared,
+        ask=lambda request: shape.ask(package, request), left_behind=_left_on_stack,
     )  # fmt: skip
 
 
@@ -70,9 +69,7 @@ def _found() -> tuple[Any, list[TensorShape]]:
         raise EngineUnavailable(INSTALL)
     with redirect_stdout(StringIO()):
         package = importlib.import_module("mlxterp")
-    if shapes := shapes_of(package):
-        return package, shapes
-    raise EngineUnavailable("the installed mlxterp has no activation_patching that the harness knows")
+    return package, shapes_of(package)
 
 
 def _left_on_stack() -> str | None:
@@ -101,44 +98,17 @@ def shapes_of(package: Any) -> list[TensorShape]:
 _METHOD = Declaration(
     units="percent",
     metrics=("l2", "mse", "cosine"),
-    components=("output", "resid_post", "paths"),
+    components=("mlp", "self_attn", "attn", "output", "paths"),
 )
 _POSITIONS = _METHOD.model_copy(
     update={"metrics": ("l2", "mse", "cosine", "logit_diff", "kl_divergence"), "positions": ("all", "each")}
 )
-# Its kl_divergence returns the negative distance itself, which no baseline comes with: it is not a recovery.
 _CAUSAL = Declaration(
     units="fraction",
-    metrics=("l2", "cosine", "logit_diff"),
-    components=("output", "resid_post", "paths"),
+    metrics=("l2", "cosine", "logit_diff", "kl_divergence"),
+    components=("mlp", "self_attn", "attn", "resid_post", "resid_pre", "z", "paths"),
     positions=("all", "last", "list"),
 )
-
-
-def _together(declared: Sequence[Declaration], package: Any) -> Declaration:
-    """Return what several shapes can do between them; units are settled shape by shape."""
-
-    def union(name: str) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(value for each in declared for value in getattr(each, name)))
-
-    return Declaration.model_validate(
-        {
-            "units": "percent",
-            **{name: union(name) for name in ("metrics", "components", "positions", "directions")},
-            "version": getattr(package, "__version__", None),
-            "revision": revision_of(package),
-        }
-    )
-
-
-def _claims(shape: TensorShape, request: EngineRequest) -> bool:
-    asked = "list" if isinstance(request.positions, tuple) else request.positions
-    return request.metric in shape.declared.metrics and asked in shape.declared.positions
-
-
-def _in_percent(reply: Reply, declared: Declaration) -> Reply:
-    numbers = {place: None if value is None else declared.percent(value) for place, value in reply.recoveries.items()}
-    return Reply(numbers, reply.baseline)
 
 
 # -- asking ------------------------------------------------------------------------------------------------------------
@@ -151,8 +121,8 @@ def _ask_method(package: Any, request: EngineRequest) -> Reply:
     if request.positions == "each":
         options["positions"] = "all"
     if request.metric == "logit_diff" and request.answers is not None:
-        options["clean_target"] = tokenizer.stand_in(request.answers.answer)
-        options["corrupted_target"] = tokenizer.stand_in(request.answers.wrong)
+        options["clean_target"] = tokenizer.word(request.answers.answer)
+        options["corrupted_target"] = tokenizer.word(request.answers.wrong)
     text = StringIO()
     try:
         with redirect_stdout(text):
@@ -177,9 +147,7 @@ def _ask_method(package: Any, request: EngineRequest) -> Reply:
 def _ask_causal(package: Any, request: EngineRequest) -> Reply:
     patching = importlib.import_module(f"{package.__name__}.causal.patching")
     clean, corrupted, tokenizer = _as_text(request)
-    positions = request.positions
-    if positions == "last":
-        positions = (len(request.clean) - 1,)
+    positions = (len(request.clean) - 1,) if request.positions == "last" else request.positions
     keywords = {}
     if request.answers is not None and request.metric == "logit_diff":
         keywords = {"correct_token": request.answers.answer, "incorrect_token": request.answers.wrong}
@@ -188,12 +156,32 @@ def _ask_causal(package: Any, request: EngineRequest) -> Reply:
         clean,
         corrupted,
         layers=list(request.layers),
-        component=_renamed(request.component, "resid_post"),
-        metric=request.metric,
-        positions=None if positions == "all" else [int(p) % len(request.clean) for p in positions],
+        component={"z": "attn_head"}.get(request.component, _renamed(request.component, "resid_post")),
+        metric=_kl_recovery(package) if request.metric == "kl_divergence" else request.metric,
+        positions=None if positions == "all" else list(positions),
         metric_kwargs=keywords,
     )
-    return Reply({CellPlace(int(layer)): float(value) for layer, value in found.data["effects"].items()})
+    return Reply(dict(_effects(found.data["effects"])))
+
+
+def _effects(effects: Mapping[int, Any]) -> Iterator[tuple[CellPlace, float]]:
+    for layer, effect in effects.items():
+        if isinstance(effect, Mapping):
+            yield from ((CellPlace(int(layer), None, int(head)), float(value)) for head, value in effect.items())
+        else:
+            yield CellPlace(int(layer)), float(effect)
+
+
+def _kl_recovery(package: Any) -> Callable[..., float]:
+    """Return mlxterp's own divergence as the share of it that a patch takes away: by itself it returns -KL(clean || x),
+    which is no recovery."""
+    divergence = importlib.import_module(f"{package.__name__}.metrics").get_metric("kl_divergence")
+
+    def recovery(patched: Any, clean: Any, corrupted: Any) -> float:
+        baseline = divergence(corrupted, clean, corrupted)
+        return 1 - divergence(patched, clean, corrupted) / baseline if baseline else math.nan
+
+    return recovery
 
 
 def _renamed(component: str, own: str) -> str:
@@ -216,8 +204,9 @@ def printed_baseline(text: str) -> float | None:
     return None if abs(value) < 0.1 else value
 
 
-class _Ids:
-    """A tokenizer for mlxterp, which takes text: real text where that gives back the ids asked for, else a stand-in."""
+class Texts:
+    """A tokenizer for mlxterp, which takes text: real text where the model's tokenizer gives the ids for it, with the
+    tokens it adds itself, else a stand-in."""
 
     def __init__(self, tokenizer: Tokenizer | None):
         self.tokenizer = tokenizer
@@ -225,20 +214,33 @@ class _Ids:
 
     def text(self, ids: Sequence[int]) -> str:
         """Return text that encodes to these ids."""
-        if self.tokenizer is not None:
-            try:
-                text = self.tokenizer.decode(list(ids))
-                if list(self.tokenizer.encode(text)) == list(ids):
-                    return text
-            except Exception:  # noqa: BLE001  a tokenizer that cannot say so is one that needs a stand-in
-                pass
+        return self._real((ids, ids[1:]), (list(ids),)) or self._stand_in(ids)
+
+    def word(self, token: int) -> str:
+        """Return the text of one token, as users write it: a tokenizer that begins every text does so here too."""
+        begun = [*self._encoded("")[:1], token]
+        return self._real(((token,),), ([token], begun)) or self._stand_in((token,))
+
+    def _real(self, parts: Sequence[Sequence[int]], wanted: Sequence[list[int]]) -> str | None:
+        """Return the text of the first part that encodes to one of the wanted lists; None where none does."""
+        if self.tokenizer is None:
+            return None
+        try:
+            texts = [self.tokenizer.decode(list(part)) for part in parts]
+        except Exception:  # noqa: BLE001  a tokenizer that cannot say so is one that needs a stand-in
+            return None
+        return next((text for text in texts if text and self._encoded(text) in wanted), None)
+
+    def _encoded(self, text: str) -> list[int]:
+        try:
+            return list(self.tokenizer.encode(text)) if self.tokenizer is not None else []
+        except Exception:  # noqa: BLE001  as above
+            return []
+
+    def _stand_in(self, ids: Sequence[int]) -> str:
         name = f"<{' '.join(map(str, ids))}>"
         self.stands[name] = list(ids)
         return name
-
-    def stand_in(self, token: int) -> str:
-        """Return text that encodes to one token."""
-        return self.text([token])
 
     def encode(self, text: str, **kwargs: Any) -> list[int]:
         if text in self.stands:
@@ -250,27 +252,6 @@ class _Ids:
         return self.tokenizer.decode(ids) if self.tokenizer is not None else " ".join(map(str, ids))
 
 
-def _as_text(request: EngineRequest) -> tuple[str, str, _Ids]:
-    tokenizer = _Ids(request.tokenizer)
+def _as_text(request: EngineRequest) -> tuple[str, str, Texts]:
+    tokenizer = Texts(request.tokenizer)
     return tokenizer.text(request.clean), tokenizer.text(request.corrupted), tokenizer
-
-
-# -- which one it is ---------------------------------------------------------------------------------------------------
-
-
-def revision_of(package: Any) -> str | None:
-    """Return the git commit a package comes from: of its checkout, or as pip noted it; None where nobody says."""
-    root = Path(package.__file__).resolve().parent.parent
-    head = root / ".git" / "HEAD"
-    if head.is_file():
-        text = head.read_text(encoding="ascii").strip()
-        if not text.startswith("ref: "):
-            return text
-        branch = root / ".git" / text.removeprefix("ref: ")
-        return branch.read_text(encoding="ascii").strip() if branch.is_file() else None
-    try:
-        noted = importlib.metadata.distribution(package.__name__).read_text("direct_url.json")
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    commit = json.loads(noted).get("vcs_info", {}).get("commit_id") if noted else None
-    return commit if isinstance(commit, str) else None

@@ -38,10 +38,10 @@ def curve(metric="l2", baseline=10.0, oracle=10.0, cells=((50.0, 50.0),)) -> Cur
     return Curve("mlp", metric, "", reading(baseline), reading(oracle), made)
 
 
-def found(check, *curves, clean=FINITE, patched=None, suppressed=(), sweep=MLP, **more):
+def found(check, *curves, clean=FINITE, corrupted=FINITE, patched=None, suppressed=(), sweep=MLP, **more):
     model = dial(vocab=100)
     question = Question(Tokens((0,), ("a",)), Tokens((1,), ("b",)), sweep, tuple(c.metric for c in curves))
-    answer = Answer("stepwise", clean, FINITE, curves, patched or {}, suppressed=suppressed, dtype="float16", **more)
+    answer = Answer("stepwise", clean, corrupted, curves, patched or {}, suppressed=suppressed, dtype="float16", **more)
     return list(CHECKS[check](Evidence(case(), model, Engine("made", ""), question, answer)))
 
 
@@ -140,6 +140,26 @@ def test_finiteness_counts_what_it_saw():
     (finding,) = found("finiteness", patched={Site("mlp", 4): RowSummary(0, 2, 0, None, 0), Site("mlp", 5): FINITE})
     assert (finding.code, finding.site) == ("FIN003", Site("mlp", 4))
     assert finding.message == "1 of 2 patched runs; here 2 +inf, first at token id 0, no finite value"
+
+
+NAN, MORE, PLUS = RowSummary(1, 0, 0, 9.0, 4, 100), RowSummary(2, 0, 0, 9.0, 4, 100), RowSummary(0, 1, 0, 9.0, 4, 100)
+
+
+@pytest.mark.parametrize(
+    ("clean", "corrupted", "patched", "wanted"),
+    [
+        (FINITE, NAN, NAN, ["FIN002"]),
+        (NAN, FINITE, NAN, ["FIN001"]),
+        (FINITE, NAN, MORE, ["FIN002", "FIN003"]),
+        (FINITE, NAN, PLUS, ["FIN002", "FIN003"]),
+        (FINITE, FINITE, NAN, ["FIN003"]),
+        (NAN, PLUS, FINITE, ["FIN001", "FIN002"]),
+    ],
+    ids=["its own", "the other run's", "more", "of another kind", "the patch's", "none is left"],
+)
+def test_what_an_unpatched_run_has_is_not_told_of_the_patch(clean, corrupted, patched, wanted):
+    given = found("finiteness", clean=clean, corrupted=corrupted, patched={Site("mlp", 4): patched})
+    assert [finding.code for finding in given] == wanted
 
 
 def test_finiteness_tells_a_baseline_from_its_recoveries_and_says_each_once():

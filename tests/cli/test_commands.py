@@ -193,7 +193,7 @@ def test_patch_warns_of_answers_in_each_others_place(project: Project) -> None:
     [
         (("-m", "nan"), ("FIN002", "FIN004")),
         (("-m", "wide", "-e", "legacy"), ("FIN004", "FIN005", "ORC001", "ORC002")),
-        (("-m", "nan", "-e", "published"), ("FIN002", "FIN003", "FIN004", "ORC003")),
+        (("-m", "nan", "-e", "published"), ("FIN002", "FIN004", "ORC003")),
         (("--corrupted", "a"), ("BAS001",)),
         (("--corrupted", "a", "--metric", "mse", "-c", "resid_post"), ("BAS001",)),
         (("--corrupted", "a", "--metric", "l2", "--metric", "logit_diff"), ("ANS001", "BAS001")),

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.cli import exit_code_of
 from harness.engines import answer, engine_named
-from harness.engines.mlxterp import printed_baseline, revision_of
+from harness.engines.foreign import EngineRequest
+from harness.engines.mlxterp import Texts, printed_baseline
+from harness.engines.roles import CellPlace
 from harness.models.sources import miniatures
 from harness.vocabulary import Question, Sweep, Tokens
 from harness.vocabulary.errors import EngineUnavailable
@@ -43,12 +46,20 @@ POSITIONS = METHOD.format(
 )
 CAUSAL = """
 import types, defects
+asked = []
 def activation_patching(model, clean, corrupted, layers=None, component="resid_post", metric="l2", positions=None,
                         metric_kwargs=None, verbose=False):
     ids = [model.tokenizer.encode(text) for text in (clean, corrupted)]
+    asked.append((component, metric, positions, metric_kwargs))
+    if component == "attn_head":
+        return types.SimpleNamespace(data={"effects": {layer: {0: 0.25, 1: 0.75} for layer in layers}})
+    if callable(metric):
+        assert metric(-0.5, 0, -2.0) == 0.75
+        metric = "l2"
     found = defects.sound(model.model, *ids, component, layers, metric)
     return types.SimpleNamespace(data={"effects": {k: v / 100 for k, v in found["recoveries"].items()}})
 """
+METRICS = "def get_metric(name): return lambda patched, clean, corrupted: patched\n"
 PROXY = "class TraceContext:\n    _stack = []\n"
 
 
@@ -66,6 +77,7 @@ def package(tmp_path, monkeypatch):
             (root / "causal").mkdir()
             (root / "causal" / "__init__.py").touch()
             (root / "causal" / "patching.py").write_text(causal)
+            (root / "metrics.py").write_text(METRICS)
         return engine_named("mlxterp")
 
     for name in [name for name in sys.modules if name.partition(".")[0] == "mlxterp"]:
@@ -84,7 +96,7 @@ def recoveries(engine, model, metrics=("l2",), components=("mlp",), **sweep):
 
 @pytest.mark.parametrize(
     ("source", "causal", "shapes"),
-    [(PLAIN, None, "method"), (POSITIONS, None, "positions"), (PLAIN, CAUSAL, "causal and method")],
+    [(PLAIN, None, "method"), (POSITIONS, None, "positions"), (PLAIN, CAUSAL, "causal")],
     ids=["method", "positions", "causal"],
 )
 def test_each_shape_is_found_and_its_numbers_are_those_of_native(package, source, causal, shapes):
@@ -116,6 +128,104 @@ def test_a_grid_is_read_by_layer_and_token(package):
     assert cells[0] == cells[3]
 
 
+def asked_of_causal():
+    return sys.modules["mlxterp.causal.patching"].asked
+
+
+def test_heads_and_divergence_are_asked_of_the_causal_shape_in_its_words(package):
+    engine, model = package(PLAIN, CAUSAL), miniatures.load("llama")
+    assert engine.declared.own_name(model, "z") == "z"
+    request = EngineRequest(model.module, None, CLEAN.ids, CORRUPTED.ids, "z", (1,), "l2", "all")
+    assert engine.ask(request).recoveries == {CellPlace(1, None, 0): 0.25, CellPlace(1, None, 1): 0.75}
+    engine.ask(replace(request, component="mlp", metric="kl_divergence"))
+    (component, *_), (_, metric, *_) = asked_of_causal()
+    assert (component, callable(metric)) == ("attn_head", True)
+
+
+def test_positions_reach_the_causal_shape_as_they_were_written(package):
+    """It leaves a position from the end out without a word, and that is seen only where it gets one."""
+    engine, model = package(PLAIN, CAUSAL), miniatures.load("llama")
+    request = EngineRequest(model.module, None, CLEAN.ids, CORRUPTED.ids, "mlp", (1,), "l2", (-1, 0))
+    engine.ask(request)
+    engine.ask(replace(request, positions="last"))
+    assert [positions for _, _, positions, _ in asked_of_causal()] == [[-1, 0], [3]]
+
+
+def test_its_word_for_a_component_is_handed_over_and_translated_by_nobody(package):
+    """`mlp` of a model with experts is a name it does not find; what is added to the residual stream is a path."""
+    engine, model = package(PLAIN), miniatures.load("mixtral")
+    names = {name: engine.declared.own_name(model, name) for name in ("mlp", "mlp_out", "self_attn", "resid_post")}
+    assert names == {
+        "mlp": "mlp", "mlp_out": "block_sparse_moe", "self_attn": "self_attn", "resid_post": "output"}  # fmt: skip
+
+
+def test_a_package_with_both_interfaces_is_two_engines(package):
+    """Each is asked everything it has, and nothing that only the other has."""
+    causal, method, model = package(PLAIN, CAUSAL), engine_named("mlxterp-method"), miniatures.load("llama")
+    assert (causal.about, method.about) == ("mlxterp, shape causal", "mlxterp, shape method")
+    assert [engine.knows("mse") for engine in (causal, method)] == [False, True]
+    assert method.cannot(model, Sweep(("z",))) is not None
+    _, (of_method,) = recoveries(method, model)
+    _, (of_causal,) = recoveries(causal, model)
+    assert of_method == pytest.approx(of_causal, abs=1e-3)
+
+
+def test_a_package_without_the_older_interface_has_one_engine(package):
+    package("class InterpretableModel: ...", CAUSAL)
+    with pytest.raises(EngineUnavailable, match="that is mlxterp-method"):
+        engine_named("mlxterp-method")
+
+
+def test_a_trace_that_is_left_open_is_named(package):
+    engine = package(PLAIN)
+    assert engine.left_behind() is None
+    sys.modules["mlxterp.core.proxy"].TraceContext._stack.append("left")
+    assert engine.left_behind() == "1 trace contexts are left on mlxterp's stack"
+    assert engine.left_behind() is None
+
+
+class Beginning:
+    """A tokenizer that begins every text with token 1, as Llama's do."""
+
+    def encode(self, text):
+        return [1, *(int(word[1:]) for word in text.split())]
+
+    def decode(self, ids):
+        return " ".join(f"t{token}" for token in ids)
+
+
+class Plain(Beginning):
+    """The same, which begins nothing."""
+
+    def encode(self, text):
+        return super().encode(text)[1:]
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "ids", "text"),
+    [
+        (Beginning(), (1, 3, 7), "t3 t7"),
+        (Plain(), (1, 3, 7), "t1 t3 t7"),
+        (Beginning(), (3, 7), "<3 7>"),
+        (Beginning(), (1, 1, 3), "t1 t3"),
+        (None, (3, 7), "<3 7>"),
+    ],
+    ids=["begun", "plain", "another beginning", "begun twice", "no tokenizer"],
+)
+def test_the_prompts_are_text_where_the_tokenizer_has_one(tokenizer, ids, text):
+    """The text is that of the prompt without what the tokenizer adds; elsewhere a stand-in gives the ids asked for."""
+    own = Texts(tokenizer)
+    assert own.text(ids) == text
+    assert own.encode(text) == list(ids)
+
+
+@pytest.mark.parametrize("tokenizer", [Beginning(), Plain()], ids=["begun", "plain"])
+def test_an_answer_is_the_word_that_users_write(tokenizer):
+    """A library that takes the first id of it takes the beginning, and that is its users' number too."""
+    own = Texts(tokenizer)
+    assert (own.word(5), own.encode("t5")) == ("t5", tokenizer.encode("t5"))
+
+
 def test_what_no_shape_does_is_named(package):
     engine, model = package(PLAIN), miniatures.load("llama")
     assert not engine.knows("log_prob")
@@ -140,15 +250,6 @@ def test_absent_it_is_skipped_with_how_to_install_it(monkeypatch):
 )
 def test_a_printed_baseline_counts_where_its_digits_do(printed, value):
     assert printed_baseline(printed) == value
-
-
-def test_the_commit_of_a_checkout_is_read_from_its_head(tmp_path):
-    package = type(sys)("mlxterp")
-    package.__file__ = str(tmp_path / "mlxterp" / "__init__.py")
-    (tmp_path / ".git" / "refs" / "heads").mkdir(parents=True)
-    (tmp_path / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
-    (tmp_path / ".git" / "refs" / "heads" / "main").write_text("2935fbf34e08\n")
-    assert revision_of(package) == "2935fbf34e08"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlxterp") is None, reason="mlxterp is not installed")

@@ -25,7 +25,7 @@ KINDS = (
         ERROR,
         MODEL,
         "patched logits are not finite",
-        "both unpatched runs decide whether this is the patch; run this case in bfloat16 or float32",
+        "neither unpatched run has this; run this case in bfloat16 or float32",
     ),
     FindingKind(
         "FIN004",
