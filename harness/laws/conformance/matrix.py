@@ -14,7 +14,7 @@ from harness.laws.breach import breaches
 from harness.laws.conformance.rows import ModelRow
 from harness.laws.conformance.smallest import Smallest, smallest
 from harness.laws.subject import EngineUnderTest
-from harness.support.interpreter import python
+from harness.support.interpreter import started
 from harness.vocabulary.errors import DoesNotApply, EngineUnavailable, HarnessError, ModelUnavailable
 
 PASS, FAIL, SKIP, KNOWN = "pass", "fail", "skipped", "known"
@@ -133,9 +133,8 @@ def _in_a_process(
     engine: str, allow_code: bool, row: ModelRow, laws: Sequence[Law], running: set[subprocess.Popen[str]]
 ) -> list[LawCell]:
     names = [law.name for law in laws]
-    command = python("-m", "harness.laws.conformance", engine, row.id, ",".join(names))
-    command += ["--allow-code"] if allow_code else []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    options = ["--allow-code"] if allow_code else []
+    with started("-m", "harness.laws.conformance", engine, row.id, ",".join(names), *options) as process:
         running.add(process)
         try:
             out, err = process.communicate(timeout=TIMEOUT_S)
