@@ -25,6 +25,7 @@ from harness.casefile.syntax.document import Document, shown
 from harness.casefile.syntax.yamlfile import load_document
 from harness.casefile.validation.validate import validate
 from harness.vocabulary.errors import CaseFileError, Problem, UsageError, suggest
+from harness.vocabulary.verdict import MENDED
 
 # ENG002 is a job whose process was ended: nothing is known of what it would have said.
 _KNOWABLE = tuple(code for code in FAILING if code != "ENG002")
@@ -55,7 +56,7 @@ class KnownEntry(StrictModel):
             raise refuse([Refusal((name,), goes, at_key=True) for name in wrong])
         return self
 
-    def speaks_of(self, place: Place) -> bool:
+    def speaks_of(self, place: Asking) -> bool:
         """Return whether a question is one that this entry is about."""
         names = vars(place)
         given = {name: getattr(self, name) for name in ("law", "row", "case", "model", "engine")}
@@ -72,7 +73,7 @@ class KnownEntry(StrictModel):
 
 
 @dataclass(frozen=True)
-class Place:
+class Asking:
     """A question that an entry may speak of: a law on a row, or a case on a model, asked of an engine."""
 
     engine: str
@@ -102,7 +103,7 @@ class Ending(Enum):
 class Ended:
     """A question, what came of it, and how it failed."""
 
-    place: Place
+    place: Asking
     ending: Ending
     failures: tuple[Failed, ...] = ()
 
@@ -124,7 +125,7 @@ class KnownFailures:
     entries: tuple[KnownEntry, ...] = ()
     places: tuple[tuple[int, int], ...] = field(default=())
 
-    def reason(self, place: Place, failure: Failed) -> str:
+    def reason(self, place: Asking, failure: Failed) -> str:
         """Return why a failure is known, or nothing where it is not."""
         return next((e.reason for e in self.entries if e.speaks_of(place) and e.explains(failure)), "")
 
@@ -138,7 +139,7 @@ class KnownFailures:
                 continue
             endings = {each.ending for each in meant}
             if Ending.ENDED in endings and Ending.ABSENT not in endings:
-                stale.append(f"{self.path}:{line}:{column}: {entry} passes now; delete this entry ({entry.reason})")
+                stale.append(f"{self.path}:{line}:{column}: {entry} {MENDED} ({entry.reason})")
             else:
                 kept.append(entry)
                 unasked.append(f"{self.path}:{line} {entry}")

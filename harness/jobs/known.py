@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.casefile.known import Ended, Ending, Failed, KnownFailures, KnownVerdict, Place
+from harness.casefile.known import Asking, Ended, Ending, Failed, KnownFailures, KnownVerdict
 from harness.vocabulary import Finding, JobResult, Status
 from harness.vocabulary.verdict import known_failure
 
@@ -51,8 +51,8 @@ def _ended(results: list[JobResult], jobs: Iterable[Job], narrowed: bool) -> Ite
             yield Ended(_place(job.engine, job.case.id, job.row.id), Ending.ABSENT)
 
 
-def _place(engine: str, case: str, model: str) -> Place:
-    return Place(engine, case=case, model=model)
+def _place(engine: str, case: str, model: str) -> Asking:
+    return Asking(engine, case=case, model=model)
 
 
 def _failed(finding: Finding) -> Failed:

@@ -7,6 +7,7 @@ A safe path leaves it out; the directory itself stays, so that relative paths me
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,11 @@ _SAFE_PATH, _OURS = "PYTHONSAFEPATH", "harness"
 def python(*arguments: str) -> list[str]:
     """Return the command that runs this interpreter again, with a safe path."""
     return [sys.executable, "-P", *arguments]
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    """Start this interpreter again, with a safe path and its output as text in pipes; the caller ends it."""
+    return subprocess.Popen(python(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @contextmanager

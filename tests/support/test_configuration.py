@@ -24,6 +24,7 @@ require-models = true
 download = false
 job-timeout = 600
 results = "out"
+known = "known.yaml"
 """
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from harness.casefile.known import PLACEHOLDER, Ended, Ending, Failed, KnownEntry, KnownFailures, Place, known_failures
+from harness.casefile.known import PLACEHOLDER, Asking, Ended, Ending, Failed, KnownEntry, KnownFailures, known_failures
 from harness.laws import LAWS
 from harness.laws.conformance.matrix import FAIL, KNOWN, NO_ANSWER, PROCESS, SKIP, LawCell
 from harness.laws.conformance.report import Conformance
@@ -38,7 +38,7 @@ def _marked(engine: str, cell: LawCell, known: KnownFailures) -> LawCell:
     # A process that ended said nothing of any law.
     if cell.status != FAIL or cell.kind == PROCESS:
         return cell
-    reason = known.reason(Place(engine, cell.law, cell.row), Failed(cell.law, cell.kind))
+    reason = known.reason(Asking(engine, cell.law, cell.row), Failed(cell.law, cell.kind))
     return replace(cell, status=KNOWN, known=reason) if reason else cell
 
 
@@ -48,9 +48,9 @@ def _ended(report: Conformance, expected_rows: Iterable[str]) -> Iterator[Ended]
         failed = (Failed(cell.law, cell.kind),) if cell.status in (FAIL, KNOWN) and cell.kind != PROCESS else ()
         moot = Ending.ABSENT if cell.text == NO_ANSWER or cell.kind == PROCESS else Ending.MOOT
         ending = moot if cell.status == SKIP or cell.kind == PROCESS else Ending.ENDED
-        yield Ended(Place(report.engine, cell.law, cell.row), ending, failed)
+        yield Ended(Asking(report.engine, cell.law, cell.row), ending, failed)
     for row in dict.fromkeys([*expected_rows, *report.rows]):
-        yield from (Ended(Place(report.engine, law, row), Ending.ABSENT) for law in LAWS if (row, law) not in asked)
+        yield from (Ended(Asking(report.engine, law, row), Ending.ABSENT) for law in LAWS if (row, law) not in asked)
 
 
 def entries_of(report: Conformance, known: KnownFailures, expected_rows: Iterable[str]) -> list[KnownEntry]:
