@@ -82,7 +82,6 @@ def command(**given: Any) -> int:
     if given["numbers"]:
         return _of_numbers(given)
     from harness.diagnosis import diagnose
-    from harness.diagnosis.outcome.page import print_diagnosis
     from harness.engines import engine_named
     from harness.results.reports.terminal import console
 
@@ -105,7 +104,7 @@ def command(**given: Any) -> int:
             lengths=_range(given["lengths"]),
             progress=progress,
         )
-    print_diagnosis(found, console(), given["trail"])
+    found.show(console(), given["trail"])
     for finding in found.findings if given["verbose"] else ():
         if trace := finding.evidence.get("traceback"):
             complain(str(trace))

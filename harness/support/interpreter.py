@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import IO
 
 _SAFE_PATH, _OURS = "PYTHONSAFEPATH", "harness"
 """Any text in the variable makes a path safe; ours tells that it was not the user who asked for it."""
@@ -21,9 +22,11 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, "-P", *arguments]
 
 
-def started(*arguments: str) -> subprocess.Popen[str]:
-    """Start this interpreter again, with a safe path and its output as text in pipes; the caller ends it."""
-    return subprocess.Popen(python(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def started(command: Sequence[str], out: IO[str], err: IO[str], **env: str) -> subprocess.Popen[str]:
+    """Start what `python` returned without input, in a process group of its own, so that all of it can be ended."""
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, text=True, process_group=0, env={**os.environ, **env}
+    )
 
 
 @contextmanager

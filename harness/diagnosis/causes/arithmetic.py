@@ -17,7 +17,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.causes.origin import Origin
+from harness.diagnosis.causes.origin import FaultOrigin
 from harness.diagnosis.trail.operations import Operand, Operation, Replay
 from harness.metrics.host import host_values
 from harness.metrics.layouts import LAYOUTS, layout_of
@@ -85,7 +85,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if size >= 1e4 else f"{value:.4g}"
 
 
-def verdict_of(origin: Origin) -> Verdict:
+def verdict_of(origin: FaultOrigin) -> Verdict:
     """Call the operation of an origin again in float64, and return what that says of the element."""
     operation, element = origin.operation, origin.element
     if origin.brought_in:
@@ -283,7 +283,7 @@ def _widens(operation: Operation) -> bool:
 
 
 @dataclass(frozen=True)
-class Group:
+class QuantizedGroup:
     """A group of quantised weights: its row and number, scale and bias, and the largest weight it gives in float64."""
 
     row: int
@@ -316,7 +316,7 @@ def weights_of(operation: Operation) -> tuple[Values, list[Any]]:
     return steps * wide[0] + wide[1], [host_values(scales), host_values(biases)]
 
 
-def group_beyond(operation: Operation, limit: float) -> Group | None:
+def group_beyond(operation: Operation, limit: float) -> QuantizedGroup | None:
     """Return the group of a quantised operation with the largest weight beyond the limit, if one is."""
     try:
         weights, (scales, biases) = weights_of(operation)
@@ -328,7 +328,7 @@ def group_beyond(operation: Operation, limit: float) -> Group | None:
         return None
     group = column * scales.shape[-1] // weights.shape[-1]
     scale, bias = (float(each.reshape(-1, each.shape[-1])[row, group]) for each in (scales, biases))
-    return Group(row, group, scale, bias, float(flat[row, column]))
+    return QuantizedGroup(row, group, scale, bias, float(flat[row, column]))
 
 
 def _of_quantised(operation: Operation, element: int, change: Callable[[mx.array], mx.array]) -> Any:

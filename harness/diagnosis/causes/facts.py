@@ -14,9 +14,9 @@ from typing import Any
 import mlx.core as mx
 
 from harness.diagnosis.causes.arithmetic import BROUGHT_IN, UNEXPLAINED, Verdict, verdict_of
-from harness.diagnosis.causes.origin import Origin, origin_of
+from harness.diagnosis.causes.origin import FaultOrigin, origin_of
 from harness.diagnosis.trail.flow import Suspect, Trail, trail
-from harness.diagnosis.trail.operations import Call, Operation, Replay, replay, uncompiled, watching
+from harness.diagnosis.trail.operations import NotedCall, Operation, Replay, replay, uncompiled, watching
 from harness.intercept import Tap
 from harness.vocabulary.errors import described
 
@@ -32,7 +32,7 @@ class Facts:
     trail: Trail
     suspect: Suspect
     replay: Replay = field(default_factory=Replay)
-    origin: Origin | None = None
+    origin: FaultOrigin | None = None
     verdict: Verdict = field(default=Verdict(UNEXPLAINED, ""))
     note: str = ""
     """Why there is no origin."""
@@ -106,7 +106,7 @@ def _healing(facts: Facts) -> Tap:
             return inner(*args, **kwargs)
         times = [0]
 
-        def note(operation: Call, out: Any) -> mx.array | None:
+        def note(operation: NotedCall, out: Any) -> mx.array | None:
             times[0] += (operation.name, operation.source) == (kept.call.name, kept.call.source)
             if times[0] != kept.time or not isinstance(out, mx.array):
                 return None

@@ -30,7 +30,7 @@ _LOOKS = (
 
 
 @dataclass(frozen=True)
-class Origin:
+class FaultOrigin:
     """Where a value that is not finite comes from: the operation, an element of its result, and whether it is made
     there or only brought in, by a constant or an array that no operation returned."""
 
@@ -39,7 +39,7 @@ class Origin:
     brought_in: bool
 
 
-def origin_of(replay: Replay) -> Origin | None:
+def origin_of(replay: Replay) -> FaultOrigin | None:
     """Return where the first value that is not finite in a module's output comes from.
 
     An output that is finite hid something: then it is the first operation that makes a NaN or +inf of operands without
@@ -59,7 +59,7 @@ def hiders(replay: Replay) -> list[Operation]:
     return [each for each in found if each.name not in _LOOKS] or found
 
 
-def _earliest(replay: Replay) -> Origin | None:
+def _earliest(replay: Replay) -> FaultOrigin | None:
     bad = [i for i, each in enumerate(replay.operations) if not each.result.finite]
     for found in ([i for i in bad if replay.operations[i].result.hard], bad):
         if found:
@@ -69,7 +69,7 @@ def _earliest(replay: Replay) -> Origin | None:
     return None
 
 
-def _back(replay: Replay, maker: int, element: int | None) -> Origin:
+def _back(replay: Replay, maker: int, element: int | None) -> FaultOrigin:
     """Follow an element back; a NaN that is made of an -inf which is only brought in, as by a mask, is made there."""
     operation, element, of_a_mask = replay.operations[maker], element or 0, None
     while True:
@@ -78,26 +78,26 @@ def _back(replay: Replay, maker: int, element: int | None) -> Origin:
         fed = _feeding(operation, element)
         if fed is None:
             brought = not operation.made_here and any(o.number is not None and not o.finite for o in operation.operands)
-            return _or(of_a_mask, Origin(operation, element, brought))
+            return _or(of_a_mask, FaultOrigin(operation, element, brought))
         number, other = fed
         if (
             _value(operation.kept.result, element) != -np.inf
             and _value(operation.kept.arrays()[number], other) == -np.inf
         ):
-            of_a_mask = Origin(operation, element, False)
+            of_a_mask = FaultOrigin(operation, element, False)
         made_by = operation.arrays[number].made_by
         if made_by is None:
-            return _or(of_a_mask, Origin(operation, element, True))
+            return _or(of_a_mask, FaultOrigin(operation, element, True))
         operation, element = replay.operations[made_by], other
 
 
-def _or(of_a_mask: Origin | None, origin: Origin) -> Origin:
+def _or(of_a_mask: FaultOrigin | None, origin: FaultOrigin) -> FaultOrigin:
     return of_a_mask if of_a_mask and origin.brought_in else origin
 
 
-def _behind_the_row(replay: Replay, operation: Operation, element: int) -> Origin:
+def _behind_the_row(replay: Replay, operation: Operation, element: int) -> FaultOrigin:
     """An empty row is the mask's, unless a score of it left the range."""
-    here = Origin(operation, element, False)
+    here = FaultOrigin(operation, element, False)
     scores = operation.arrays[0]
     if operation.name != "softmax" or scores.made_by is None:
         return here

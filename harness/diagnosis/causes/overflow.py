@@ -10,7 +10,7 @@ from harness.diagnosis.causes.arithmetic import (
     MULTIPLIES,
     OVERFLOW,
     QUANTISED,
-    Group,
+    QuantizedGroup,
     group_beyond,
     number,
     size_of,
@@ -152,7 +152,7 @@ def _dtype(facts: Facts) -> str:
     return facts.guilty.result.dtype if facts.guilty else ""
 
 
-def _group(facts: Facts) -> Group | None:
+def _group(facts: Facts) -> QuantizedGroup | None:
     guilty = facts.guilty
     if guilty is None or guilty.name not in (*QUANTISED, "dequantize") or guilty.result.dtype not in LAYOUTS:
         return None

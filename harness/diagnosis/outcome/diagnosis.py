@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from rich.console import Console
+
 from harness.diagnosis.outcome.nouns import STEP_NAMES, Frame, Place, PlacedFinding, StepResult
-from harness.diagnosis.outcome.paragraph import paragraph
+from harness.diagnosis.outcome.page import show, text_of
+from harness.diagnosis.outcome.paragraph import paragraph, told_in
 from harness.vocabulary.verdict import fails
 
 SCHEMA = "mlx-patch-harness/diagnosis/1"
@@ -42,10 +45,15 @@ class Diagnosis:
         """What a person pastes into an issue: place, cause, evidence, remedy, confidence."""
         return paragraph(self.subject, self.cause, self.findings, self.steps)
 
-    def __str__(self) -> str:
-        from harness.diagnosis.outcome.page import text_of
+    def show(self, screen: Console, whole: bool = False) -> None:
+        """Print the paragraph, the steps and the trail around the fault, or all of it."""
+        told = told_in(self.findings, self.cause)
+        untold = (found for found in self.findings if found not in told)
+        show(self.paragraph, self.steps, untold, self.trail, screen, whole)
 
-        return text_of(self)
+    def __str__(self) -> str:
+        """What a terminal of 80 columns shows."""
+        return text_of(self.show)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types, without a bare NaN or Infinity."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from rich import box
@@ -11,36 +11,40 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.diagnosis.outcome.diagnosis import Diagnosis
 from harness.diagnosis.outcome.nouns import APPEARS, Frame, PlacedFinding, StepResult, layer_of
-from harness.diagnosis.outcome.paragraph import told_in
+from harness.results.reports.terminal import console
 
 BEFORE, AFTER = 12, 4
 """Frames of the trail that are shown before and from the first fault; the JSON has all."""
 WIDTH, WIDE = 80, 100
 
 
-def text_of(found: Diagnosis) -> str:
+def text_of(show: Callable[[Console], None]) -> str:
     """Return what a terminal of 80 columns shows."""
-    screen = Console(file=io.StringIO(), width=WIDTH, color_system=None)
-    print_diagnosis(found, screen)
-    return str(screen.file.getvalue()).rstrip("\n")  # type: ignore[attr-defined]
+    file = io.StringIO()
+    show(console(file, WIDTH))
+    return file.getvalue().rstrip("\n")
 
 
-def print_diagnosis(found: Diagnosis, screen: Console, whole: bool = False) -> None:
+def show(
+    paragraph: str,
+    steps: Sequence[StepResult],
+    untold: Iterable[PlacedFinding],
+    trail: Sequence[Frame],
+    screen: Console,
+    whole: bool = False,
+) -> None:
     """Print the paragraph, the steps, the findings that the paragraph does not tell, and the trail around the fault.
 
     `whole` shows every frame of the trail. The paragraph is one line, which no terminal breaks when it is copied.
     """
-    screen.print(Text(found.paragraph), soft_wrap=True)
-    screen.print(_steps([step for step in found.steps if step.state in _TAKEN]))
-    for line in _left_out(found.steps):
+    screen.print(Text(paragraph), soft_wrap=True)
+    screen.print(_steps([step for step in steps if step.state in _TAKEN]))
+    for line in _left_out(steps):
         screen.print(Text(line))
-    told = told_in(found.findings, found.cause)
-    for each in found.findings:
-        if each not in told:
-            screen.print(Text(_line(each)), soft_wrap=True)
-    if frames := _around(found.trail, whole):
+    for each in untold:
+        screen.print(Text(_line(each)), soft_wrap=True)
+    if frames := _around(trail, whole):
         screen.print(_trail(frames, _NARROW if screen.width < WIDE else ()))
 
 

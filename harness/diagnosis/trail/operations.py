@@ -52,7 +52,7 @@ MOST_HELD = 1 << 30
 
 
 @dataclass(frozen=True)
-class Call:
+class NotedCall:
     """How an operation was called, and where. `args` are copies of the positional arguments, `ids` are theirs."""
 
     name: str
@@ -64,7 +64,7 @@ class Call:
     text: str
 
 
-Note = Callable[[Call, Any], mx.array | None]
+Note = Callable[[NotedCall, Any], mx.array | None]
 """Called after an operation with how it was called and its result; what it returns, if anything, stands for that."""
 
 
@@ -121,7 +121,7 @@ class Operation:
 class Kept:
     """How an operation was called, and what it returned, to call it again."""
 
-    call: Call
+    call: NotedCall
     time: int
     """How many times the same line had called it by then, this one included."""
     part: int
@@ -259,7 +259,7 @@ def _watched(name: str, original: Any, note: Note, busy: list[bool]) -> Any:
             before = tuple(mx.array(a) if isinstance(a, mx.array) else a for a in args)
             out = original(*args, **kwargs)
             put = name == "__setitem__"
-            call = Call(name, _set if put else original, before, kwargs, tuple(map(id, args)), *_caller())
+            call = NotedCall(name, _set if put else original, before, kwargs, tuple(map(id, args)), *_caller())
             instead = note(call, args[0] if put else out)
             if instead is not None and (put or out is args[0]):
                 args[0][...] = instead
@@ -276,7 +276,7 @@ def _set(array: mx.array, index: Any, value: Any) -> mx.array:
     return array
 
 
-def _note(found: Replay, call: Call, out: Any) -> None:
+def _note(found: Replay, call: NotedCall, out: Any) -> None:
     found.times[call.name, call.source] += 1
     results = [array for _, array in arrays("", out)]
     if not results or found.held > MOST_HELD:
@@ -291,7 +291,9 @@ def _note(found: Replay, call: Call, out: Any) -> None:
         return  # inside a function that MLX traces, where nothing has a value
 
 
-def _add(found: Replay, call: Call, operands: tuple[Operand, ...], seen: Operand, part: int, result: mx.array) -> None:
+def _add(
+    found: Replay, call: NotedCall, operands: tuple[Operand, ...], seen: Operand, part: int, result: mx.array
+) -> None:
     kept = Kept(call, found.times[call.name, call.source], part, mx.array(result))
     found.held += result.nbytes
     found.handles.append(result)
@@ -300,7 +302,7 @@ def _add(found: Replay, call: Call, operands: tuple[Operand, ...], seen: Operand
     found.operations.append(Operation(call.name.strip("_"), call.source, call.text, operands, seen, kept, empty))
 
 
-def _operands(found: Replay, call: Call) -> Iterator[Operand]:
+def _operands(found: Replay, call: NotedCall) -> Iterator[Operand]:
     handles = (*call.ids, *(id(value) for value in call.kwargs.values()))
     for value, handle in zip((*call.args, *call.kwargs.values()), handles, strict=True):
         if isinstance(value, float | int) and not isinstance(value, bool):
@@ -315,7 +317,7 @@ def _array(array: mx.array) -> Operand:
     return Operand(dtype_name(array), tuple(array.shape), summarize(array) if layout_of(array) else None)
 
 
-def _empty_rows(call: Call) -> tuple[int, ...]:
+def _empty_rows(call: NotedCall) -> tuple[int, ...]:
     name, args, kwargs = call.name, call.args, call.kwargs
     if name == "softmax":
         values = host_values(args[0])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tempfile import TemporaryFile
 from typing import Any
 
-from harness.support.interpreter import python
+from harness.support.interpreter import python, started
 
 SECONDS = 600
 """Limit of a row: the slowest takes a tenth of this where nothing else runs."""
@@ -60,10 +60,7 @@ class _RowProcesses:
     def answer(self, command: list[str]) -> tuple[Any, str]:
         """Return what a process prints, or None and what was seen instead."""
         with TemporaryFile("w+", errors="replace") as out, TemporaryFile("w+", errors="replace") as err:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, text=True, process_group=0,
-                env={**os.environ, **_ONE_THREAD},
-            )  # fmt: skip
+            process = started(command, out, err, **_ONE_THREAD)
             self.running.add(process)
             try:
                 if self.stopped:
