@@ -199,19 +199,20 @@ def _model(given: dict[str, Any]) -> Any:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on the terminal while large weights are read, and nothing elsewhere."""
-    from rich.progress import Progress
+    """A line for each phase on the terminal, with how far it is, and nothing elsewhere."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from harness.results.reports.terminal import console
 
     screen = console(sys.stderr)
-    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
+    columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[count]}"), TimeElapsedColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         tasks: dict[str, Any] = {}
 
         def progress(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
+                tasks[what] = bar.add_task(what, total=total or None, count="")
+            bar.update(tasks[what], completed=done, count=f"{done:,} of {total:,}" if total else f"run {done:,}")
 
         yield progress
 

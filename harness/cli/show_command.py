@@ -162,6 +162,8 @@ def _sites(sites: Sequence[Resolved]) -> Table:
     """One row for each component and kind of module: blocks of one kind differ in their number only."""
     from rich.text import Text
 
+    from harness.support.ranges import ranges
+
     table = _table("component", "is the", "of", "layers", "heads")
     alike: dict[tuple[str, str, str], list[Resolved]] = {}
     for site in sites:
@@ -170,19 +172,8 @@ def _sites(sites: Sequence[Resolved]) -> Table:
     for (component, side, path), group in alike.items():
         layers = list(dict.fromkeys(site["layer"] for site in group))
         heads = {site["head"] for site in group if "head" in site}
-        table.add_row(Text(component), side, Text(path), _ranges(layers), str(len(heads)) if heads else "")
+        table.add_row(Text(component), side, Text(path), ranges(layers), str(len(heads)) if heads else "")
     return table
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Return `0-11` or `0-3, 5` for numbers in order."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def _table(*columns: str) -> Table:

@@ -106,6 +106,7 @@ class Examination:
     trails: dict[str, Trail]
     question: Question
     asked: Asked
+    without_prompt = ""
 
     def __init__(self, request: DiagnosisRequest, subject: ModelUnderTest):
         self.request, self.subject = request, subject
@@ -117,6 +118,11 @@ class Examination:
     @property
     def model(self) -> LoadedModel:
         return self.subject.load()
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Tell whoever waits how far a phase is; of 0 where nobody knows how many there are."""
+        if self.request.progress:
+            self.request.progress(what, done, total)
 
     @property
     def is_native(self) -> bool:
@@ -158,19 +164,22 @@ def _weights(so_far: Examination) -> bool:
 
 def _forward(so_far: Examination) -> bool:
     so_far.prompts = _prompts(so_far)
-    if not so_far.prompts:
-        so_far.log.skip("no prompt was given", "forward", "shadow", "patched", "metric", "recovery", "comparisons")
-        return False
     constancy = Constancy(so_far.model)
-    so_far.trails = {run: _trail(so_far.model, tokens, run) for run, tokens in so_far.prompts.items()}
+    so_far.trails = {}
+    for number, (run, tokens) in enumerate(so_far.prompts.items(), 1):
+        so_far.trails[run] = _trail(so_far.model, tokens, run)
+        so_far.progress("forward pass", number, len(so_far.prompts))
     _run_another(so_far)
     again: dict[str, mx.array] = {}
     said = {run: _about_the_run(so_far, each, again) for run, each in so_far.trails.items()}
     if _is_inconstant(so_far, constancy, again.get("clean")):
         return False
+    seen: dict[str, list[str]] = {}
     for run, each in so_far.trails.items():
         so_far.frames += each.frames
-        so_far.log.add("forward", said[run], f"{run}: {_forward_summary(each)}")
+        seen.setdefault(_forward_summary(each), []).append(run)
+    summary = "; ".join(f"{' and '.join(runs)}: {text}" for text, runs in seen.items())
+    so_far.log.add("forward", itertools.chain.from_iterable(said.values()), summary + so_far.without_prompt)
     if padded := list(_padded(so_far)):
         so_far.log.add("forward", padded, "a padded id wins")
     if dropped := reference.ignored(so_far.model, max(len(tokens.ids) for tokens in so_far.prompts.values())):
@@ -231,10 +240,17 @@ def _is_inconstant(so_far: Examination, constancy: Constancy, again: mx.array | 
     return so_far.log.add(seen.place.step, [seen], "A, B, A: two answers to the clean prompt")
 
 
+_SOME_IDS = 4
+"""Ids that are run where no prompt is given: a model that answers only NaN does so to any."""
+
+
 def _prompts(so_far: Examination) -> dict[str, Tokens]:
     request = so_far.request
     named = {"clean": request.prompt if request.clean is None else request.clean, "corrupted": request.corrupted}
     given = {name: prompt for name, prompt in named.items() if prompt is not None}
+    if not given:
+        some = tuple(range(min(_SOME_IDS, so_far.model.card.vocab)))
+        given, so_far.without_prompt = {"clean": some}, f"; no prompt was given: token ids {list(some)} were run"
     read = {name: tokens_of(so_far.model, prompt, name) for name, prompt in given.items()}
     so_far.about["prompts"] = {name: list(tokens.ids) for name, tokens in read.items()}
     return read
@@ -245,7 +261,7 @@ def _shadow(so_far: Examination) -> bool:
     if guilty is None:
         so_far.log.skip("every value of the runs is finite", "shadow")
         return True
-    seen = shadow(so_far.model, guilty)
+    seen = shadow(so_far.model, guilty, so_far.progress)
     if not seen.ran:
         so_far.log.skip(seen.summary, "shadow")
         return True
@@ -295,7 +311,9 @@ def _patched(so_far: Examination) -> bool:
     question = so_far.question = replace(question, answers=answers)
     (component,) = question.sweep.components
     so_far.about |= {"metric": question.metrics[0], "component": component}
+    so_far.progress(f"patching of {component}", 0, 1)
     asked = _ask(so_far)
+    so_far.progress(f"patching of {component}", 1, 1)
     if asked is None:
         return False
     so_far.asked = asked
@@ -345,7 +363,9 @@ def _recovery(so_far: Examination) -> bool:
     found = [*recovery_step.examine(asked), *recovery_step.wide_bars(so_far.question, asked)]
     if so_far.is_native and not so_far.broken and not so_far.log.findings and not found:
         found += recovery_step.error_bars(so_far.model, so_far.question, asked)
-    so_far.log.add("recovery", found, recovery_step.summary(asked))
+    cells = asked.curve.cells
+    sound = not cells or any(cell.recovery.finite for cell in cells)
+    so_far.log.add("recovery", found, recovery_step.summary(asked), sound)
     return True
 
 

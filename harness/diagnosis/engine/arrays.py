@@ -51,11 +51,16 @@ def diagnose_logits(clean: Any, corrupted: Any, metric: str, answers: tuple[Any,
     log.skip("logits alone were given", "weights", "shadow", "patched", "comparisons")
     runs = _runs(clean, corrupted)
     tokens = _answers(metric, answers, int(runs["clean"].shape[-1]))
-    sound = not log.add("forward", _not_finite(runs), ", ".join(f"{run} {list(runs[run].shape)}" for run in runs))
+    sound = not log.add("forward", _not_finite(runs), "; ".join(f"{run} {_shown(rows)}" for run, rows in runs.items()))
     _measure(log, metric, runs["clean"][-1], runs["corrupted"][-1], sound, tokens)
     first = runs["clean"]
     about = {"dtype": dtype_name(first), "vocab": first.shape[-1], "metric": metric, "versions": facts}
     return log.finished((), {"model": "logits", **about})
+
+
+def _shown(rows: mx.array) -> str:
+    found = summarize(rows)
+    return f"{list(rows.shape)}, {'finite' if found.finite else found.text()}"
 
 
 def _runs(clean: Any, corrupted: Any) -> dict[str, mx.array]:

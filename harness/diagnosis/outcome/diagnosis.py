@@ -79,12 +79,15 @@ class StepLog:
     findings: list[PlacedFinding] = field(default_factory=list)
     steps: dict[str, StepResult] = field(default_factory=dict)
 
-    def add(self, step: str, found: Iterable[PlacedFinding], summary: str) -> bool:
-        """Note a step, or more of one, and what it found; return whether one of it is an error."""
+    def add(self, step: str, found: Iterable[PlacedFinding], summary: str, sound: bool = True) -> bool:
+        """Note a step, or more of one, and what it found; return whether one of it is an error.
+
+        A step that saw what is not sound is no more ok where the finding about it belongs to an earlier one.
+        """
         found = list(found)
         self.findings += found
         errors = any(map(fails, found))
-        state = "fault" if errors else "warning" if found else "ok"
+        state = "fault" if errors or not sound else "warning" if found else "ok"
         if before := self.steps.get(step):
             summary = f"{before.summary}; {summary}"
             state = max(state, before.state, key=("ok", "warning", "fault").index)

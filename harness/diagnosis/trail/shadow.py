@@ -7,6 +7,7 @@ debugging): what is left is a set of blocks that need the wider dtype, from whic
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from harness.metrics import summarize
 from harness.metrics.layouts import layout_of
 from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
+from harness.support.ranges import ranges
 from harness.vocabulary.errors import UsageError, described
 
 REST = -1
@@ -46,25 +48,31 @@ class Shadow:
         return {"float32": said[self.float32], "bfloat16": said[self.bfloat16], "needs_float32": units}
 
 
-def shadow(model: LoadedModel, trail: Trail) -> Shadow:
-    """Repeat a run that is not finite in wider dtypes."""
+Progress = Callable[[str, int, int], None]
+_WIDE = ("float32", "bfloat16")
+
+
+def shadow(model: LoadedModel, trail: Trail, progress: Progress) -> Shadow:
+    """Repeat a run that is not finite in wider dtypes; `progress` is told (what, done, of how many, 0 for unknown)."""
     narrow = trail.suspect.frame.dtype if trail.suspect else model.card.dtype
     if narrow == "float32":
         return Shadow(False, "the run is in float32 already, so its range is not the cause")
     if trail.inner():
         return Shadow(False, "a patched run has activations of its own dtype")
     try:
-        wide = {dtype: _finite_in(model.module, trail.ids, dtype) for dtype in ("float32", "bfloat16")}
+        wide = {}
+        for number, dtype in enumerate(_WIDE, 1):
+            wide[dtype] = _finite_in(model.module, trail.ids, dtype)
+            progress("run in a wider dtype", number, len(_WIDE))
         if not wide["float32"]:
             return Shadow(
                 True, "float32 is not finite either, so the dtype's range is not the cause", False, wide["bfloat16"]
             )
-        needed = tuple(_needed(model.module, trail.ids, narrow))
+        needed = tuple(_needed(model.module, trail.ids, narrow, progress))
     except (ValueError, RuntimeError, UsageError, AttributeError) as error:
         return Shadow(False, f"no wider run could be made ({described(error)})")
     other = "finite" if wide["bfloat16"] else "not finite"
-    names = ", ".join("the last norm and head" if unit == REST else f"block {unit}" for unit in needed)
-    which = f"; {names} must be float32, and none of them can be left out" if needed else ""
+    which = f"; {_named(needed)} must be float32, and nothing of it can be left out" if needed else ""
     return Shadow(
         True,
         f"float32 is finite, bfloat16 is {other}: {narrow}'s range is the cause{which}",
@@ -72,6 +80,12 @@ def shadow(model: LoadedModel, trail: Trail) -> Shadow:
         wide["bfloat16"],
         needed,
     )
+
+
+def _named(units: Sequence[int]) -> str:
+    layers = [unit for unit in units if unit != REST]
+    blocks = f"block{'s' if len(layers) > 1 else ''} {ranges(layers, ' to ')}" if layers else ""
+    return " and ".join(filter(None, (blocks, "the last norm and head" if REST in units else "")))
 
 
 def _finite_in(root: Any, ids: Sequence[int], dtype: str) -> bool:
@@ -89,10 +103,11 @@ def _finite(root: Any, ids: Sequence[int]) -> bool:
     return summarize(logits).only_neg_inf
 
 
-def _needed(root: Any, ids: Sequence[int], narrow: str) -> list[int]:
-    units = [*range(len(blocks_of(root))), REST]
+def _needed(root: Any, ids: Sequence[int], narrow: str, progress: Progress) -> list[int]:
+    units, runs = [*range(len(blocks_of(root))), REST], itertools.count(1)
 
     def enough(kept: Sequence[int]) -> bool:
+        progress("search for the blocks that need it", next(runs), 0)
         with mixed(root, frozenset(kept), narrow):
             return _finite(root, ids)
 
