@@ -156,7 +156,7 @@ def test_the_whole_trail_is_printed_when_asked_for(say, tmp_path):
     [
         ((), "give a model, or logits"),
         (("--model", "qwen3-152k-f61", "--prompt", "x"), "did you mean 'qwen3-152k-f16'"),
-        (("--model", "dial-152k-f32", "--prompt-ids", "1,x"), "'1,x' is not a list of token ids"),
+        (("--model", "dial-152k-f32", "--prompt-ids", "1,x"), "'1,x' is not a list of whole numbers"),
         (("--model", "dial-152k-f32", "--prompt", "a", "--prompt-ids", "1"), "and not both"),
         (("--model", "dial-152k-f32", "--prompt-ids", "1", "--lengths", "a..b"), "'a..b' is not a range"),
         (("--model", "dial-152k-f32", "--prompt-ids", "1", "--lengths", "9..2"), "lengths 9..2"),

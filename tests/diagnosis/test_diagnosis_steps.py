@@ -458,10 +458,18 @@ def test_a_request_that_makes_no_sense_is_refused_with_the_reason(arguments, err
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2"])
-def test_diagnosis_without_a_prompt_is_about_the_weights(architecture):
+def test_diagnosis_without_a_prompt_runs_a_few_ids_and_says_so(architecture):
     found = diagnose(build(architecture, dtype="float32"))
     assert found.verdict == "clean"
-    assert [step.state for step in found.steps][:3] == ["ok", "ok", "skipped"]
+    assert [step.state for step in found.steps][:3] == ["ok", "ok", "ok"]
+    assert "no prompt was given: token ids [0, 1, 2, 3] were run" in found.steps[2].summary
+
+
+def test_a_model_that_answers_only_nan_is_found_without_a_prompt():
+    model = build("llama", dtype="float32")
+    model.model.norm.weight = mx.full(model.model.norm.weight.shape, float("nan"))
+    model.lm_head.weight = model.lm_head.weight
+    assert diagnose(model).verdict == "fault"
 
 
 def test_a_model_of_mixers_alone_is_patched_where_it_can_be():

@@ -98,7 +98,8 @@ def _measure(
     measured = metric_step.measured(metric, clean, corrupted, answers)
     said = measured.said.get("legacy")
     wrong = metric_step.about_the_rows(measured) if sound else []
-    mistake = mistake_of(Reported(metric, clean, corrupted, said), recovery_tolerance(Work.OTHER_FORMULA, clean.dtype))
+    reported = Reported(metric, clean, corrupted, said, answers)
+    mistake = mistake_of(reported, recovery_tolerance(Work.OTHER_FORMULA, clean.dtype))
     wrong += metric_step.about_the_formula(measured, f"the formula in {measured.dtype}", said, clean, mistake)
     nothing = [each for each in wrong if each.place.step == "recovery"]
     log.add("metric", [each for each in wrong if each not in nothing], measured.summary)
