@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from project import Project
 
-from harness.cli.show_command import _ranges
+from harness.support.ranges import ranges
 
 
 def shown(project: Project, *args: str) -> Any:
@@ -131,4 +131,4 @@ def test_nothing_is_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> No
     ("numbers", "text"), [([0, 1, 2], "0-2"), ([5], "5"), ([0, 1, 4, 6, 7], "0-1, 4, 6-7"), ([], "")]
 )
 def test_ranges(numbers: list[int], text: str) -> None:
-    assert _ranges(numbers) == text
+    assert ranges(numbers) == text

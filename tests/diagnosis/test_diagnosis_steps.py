@@ -467,8 +467,8 @@ def test_diagnosis_without_a_prompt_runs_a_few_ids_and_says_so(architecture):
 
 def test_a_model_that_answers_only_nan_is_found_without_a_prompt():
     model = build("llama", dtype="float32")
-    model.model.norm.weight = mx.full(model.model.norm.weight.shape, float("nan"))
-    model.lm_head.weight = model.lm_head.weight
+    norm = model.module.model.norm
+    norm.weight = mx.full(norm.weight.shape, float("nan"))
     assert diagnose(model).verdict == "fault"
 
 
