@@ -42,10 +42,10 @@ class _Seen:
     difference: float
 
     def told(self, cause: Cause, why: str, module: str | None, proven: bool = True) -> Inconstancy:
-        seen = (
-            f"{self.differing} of {self.runs} runs of one prompt give other logits, by up to {self.difference:.3g} of "
-            "the largest"
-        )
+        other = f"give other logits, by up to {self.difference:.3g} of the largest"
+        if not math.isfinite(self.difference):
+            other = "are not finite where others are"
+        seen = f"{self.differing} of {self.runs} runs of one prompt {other}"
         part = f"; the first part that differs is {self.part}" if self.part and self.part != module else ""
         module = module or self.part
         return Inconstancy(cause, module, f"{seen}: {why}{part}", proven, self.differing, self.runs, self.difference)

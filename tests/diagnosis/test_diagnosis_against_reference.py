@@ -22,7 +22,7 @@ def test_an_ignored_key_is_the_fault_of_a_folder_and_the_diagnosis_goes_on(tmp_p
     folder = save_model(tmp_path, "qwen2", without=("rope_theta",), rope_parameters=ROPE)
     found = diagnose(folder, prompt=IDS, repeat=2)
     assert (found.cause.code, found.place.step, found.verdict) == ("DIA213", "forward", "fault")
-    assert "rope_parameters.rope_theta is 10000.0, and mlx-lm computes with 1e+06" in found.paragraph
+    assert "rope_parameters.rope_theta` is 10000.0, and mlx-lm computes with 1e+06" in found.paragraph
     assert next(step for step in found.steps if step.name == "comparisons").state == "ok"
 
 

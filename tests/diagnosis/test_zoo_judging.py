@@ -113,7 +113,7 @@ def test_the_confusion_table_counts_plantings_and_names_the_wrong_ones():
 
 
 def test_the_zoo_is_complete():
-    assert list(ZOO) == [*(f"F{number:02}" for number in range(1, 24)), "F31", "F34", "F35", "F36"]
+    assert list(ZOO) == [f"F{number:02}" for number in range(1, 37) if number not in (24, 30, 33)]
     assert len(set(IDS)) == len(IDS)
     for fault in ZOO.values():
         assert len(fault.plantings) >= 2, fault.id

@@ -138,6 +138,10 @@ def test_a_cast_to_float16_loses_exactly_the_planted_weights(fault, planting):
 @plantings("F14")
 def test_one_group_has_a_broken_scale(fault, planting):
     with planting.plant(planting.architecture) as arguments:
+        if planting.variant == "beyond the range":
+            assert all(map(dumb_tracer.parameters_finite, arguments["model"].module.modules()))
+            assert not np.isfinite(logits(arguments["model"].module)).all()
+            return
         scales = dict(tree_flatten(arguments["model"].module.parameters()))[required_place(planting)["module"]]
         broken = ~np.isfinite(np.array(scales)) | (np.array(scales) == 0)
         assert [tuple(index) for index in np.argwhere(broken)] == [(3, 1)]

@@ -193,18 +193,6 @@ def _second_call(architecture: str) -> Iterator[Arguments]:
     yield both(model)
 
 
-@contextmanager
-def _second_forward(architecture: str) -> Iterator[Arguments]:
-    model, calls = build(architecture), [0]
-
-    def mlp(own: Any, x: mx.array) -> Any:
-        calls[0] += 1
-        return own(x) * (1.0 if calls[0] == 1 else float("nan"))
-
-    behave(at(model.module, names_in(architecture)["mlp"]), mlp)
-    yield both(model)
-
-
 # -- drift -------------------------------------------------------------------------------------------------------------
 
 
@@ -291,8 +279,6 @@ FAULTS = (
                 words=("from token 4 on",), confidence=SUSPECTED),
             *on(_TWO, _second_call, "second call", place={"run": "clean"}, words=("the first call",),
                 confidence=SUSPECTED),
-            *on(_TWO, _second_forward, "second forward", place={**_MLP, "run": "corrupted"},
-                words=("the first forward",), confidence=SUSPECTED),
         ),
     ),
 )  # fmt: skip

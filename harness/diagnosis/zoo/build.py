@@ -8,6 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from harness.diagnosis.outcome.nouns import SUSPECTED
 from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, alone, both, build, names_in
 from harness.diagnosis.zoo.surgery import Change, at, behave, change_output, replaced
@@ -120,7 +121,7 @@ FAULTS = (
             *on("llama qwen3 gemma2 gpt2", _length(lambda out: out * mx.nan), "NaN",
                 place={**_ATTENTION, "token": LONGEST_RIGHT}, numbers=(LONGEST_RIGHT + 1,)),
             *on("llama gpt2 cohere mixtral", _length(lambda out: out * 2), "finite", place=_ATTENTION,
-                numbers=(LONGEST_RIGHT + 1,)),
+                numbers=(LONGEST_RIGHT + 1,), confidence=SUSPECTED),
         ),
     ),
     PlantedFault(

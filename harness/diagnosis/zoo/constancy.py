@@ -196,6 +196,19 @@ LOOKALIKES: Mapping[str, Plant] = {
 
 _AT = {"step": "forward", "layer": BLOCK}
 
+
+@contextmanager
+def _second_forward(architecture: str) -> Iterator[Arguments]:
+    model, calls = build(architecture), [0]
+
+    def mlp(own: Any, x: mx.array) -> Any:
+        calls[0] += 1
+        return own(x) * (1.0 if calls[0] == 1 else float("nan"))
+
+    behave(at(model.module, names_in(architecture)["mlp"]), mlp)
+    yield both(model)
+
+
 FAULTS = (
     PlantedFault(
         "F25", "the model draws at random: dropout in training mode, a router that jitters", "transformers#2627", "S",
@@ -221,6 +234,8 @@ FAULTS = (
                 place={**_AT, "module": "{attention}"}),
             *on("llama qwen3", _planted(_inside("attention", _one_buffer), alone), "a buffer, one prompt",
                 words=("buffer",), place={**_AT, "module": "{attention}"}),
+            *on("llama qwen3", _second_forward, "the second run", words=("not finite where others are",),
+                place={**_AT, "module": "{mlp}"}),
             *on("llama gpt2", _planted(_inside("mlp", _position)), "a position", words=("seen",),
                 place={**_AT, "module": "{mlp}"}),
             *on("llama gemma2", _planted(_inside("norm", _statistics)), "running statistics", words=("running",),

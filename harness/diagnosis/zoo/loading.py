@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from harness.diagnosis.outcome.nouns import SUSPECTED
 from harness.diagnosis.zoo.constancy import lora
 from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, LAYERS, both, build, names_in
@@ -138,17 +139,19 @@ FAULTS = (
         "F27", "tensors that were never loaded", "mlx-lm#648, transformers#43429, vllm#53020", "S",
         "which tensors are as MLX starts them, where others are not",
         (
-            *on("llama qwen3 gpt2", _unloaded(_new("down")), "one", place=_DOWN, words=("{down}.weight",)),
-            *on("llama qwen3", _unloaded(_new("head")), "head", place={"module": "{head}.weight"}, words=("uniform",)),
+            *on("llama qwen3 gpt2", _unloaded(_new("down")), "one", place=_DOWN, words=("{down}.weight",),
+                confidence=SUSPECTED),
+            *on("llama qwen3", _unloaded(_new("head")), "head", place={"module": "{head}.weight"}, words=("uniform",),
+                confidence=SUSPECTED),
             *on("llama gpt2", _unloaded(_new("embedding")), "embedding", place={"module": "{embedding}.weight"},
-                words=("normal",)),
+                words=("normal",), confidence=SUSPECTED),
             *on("llama gpt2", _unloaded(_MOST), "most layers", place={**_DOWN, "module": "{output}.weight"},
-                words=("3 layers",)),
+                words=("3 layers",), confidence=SUSPECTED),
             *on("llama gpt2", _unloaded(_new("up", blocks=range(LAYERS))), "one projection everywhere",
-                place={"run": "weights", "layer": 0}, words=("4 layers", "uniform")),
+                place={"run": "weights", "layer": 0}, words=("4 layers", "uniform"), confidence=SUSPECTED),
             *on("llama qwen3", _unloaded(_new("down", blocks=range(LAYERS)), quantize=True), "quantised",
-                place={"run": "weights", "layer": 0}, words=("4 layers", "uniform")),
-            *on("llama qwen3", _unloaded(_new("norm"), norms=True), "a norm", words=("all 1",),
+                place={"run": "weights", "layer": 0}, words=("4 layers", "uniform"), confidence=SUSPECTED),
+            *on("llama qwen3", _unloaded(_new("norm"), norms=True), "a norm", words=("all 1",), confidence=SUSPECTED,
                 place={**_DOWN, "module": "{norm}.weight"}),
         ),
     ),

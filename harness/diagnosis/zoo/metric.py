@@ -10,6 +10,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from harness.diagnosis.outcome.nouns import SUSPECTED
 from harness.diagnosis.zoo.fault import Plant, PlantedFault, on
 from harness.diagnosis.zoo.models import CLEAN, CORRUPTED, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, behave, change_output
@@ -246,7 +247,7 @@ FAULTS = (
             *on("arrays", _offset, "offset 1e6", place=_METRIC, numbers=(2e-12,), words=("float64", "bits")),
             *on("arrays", _mean_of_ten, "mean 10", place=_METRIC, numbers=(2 / (160**2 + 1),),
                 words=("float64", "bits")),
-            *on("dial", _parallel, place=_METRIC, words=("float64", "bits")),
+            *on("dial", _parallel, place=_METRIC, words=("float64", "bits"), confidence=SUSPECTED),
         ),
     ),
     PlantedFault(
