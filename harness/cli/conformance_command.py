@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 @click.option("--json", "json_file", type=OutputFile("conformance"), help="Write the matrix here.")
 @click.option("--junit", type=OutputFile("junit"), help="Write a JUnit report here.")
 @click.option("-o", "--output", type=OutputFile("markdown"), help="Write it as Markdown here.")
+@click.option("--strict", is_flag=True, help="Warnings fail as well.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every cell, and why it was skipped.")
 def command(
     name: str, allow_code: bool, every: bool, names: tuple[str, ...], only: tuple[str, ...],
     no_rows: tuple[str, ...], no_laws: tuple[str, ...], json_file: Path | None, junit: Path | None,
-    output: Path | None, verbose: bool,
+    output: Path | None, strict: bool, verbose: bool,
 ) -> int:  # fmt: skip
     """Hold an engine to the laws of patching.
 
@@ -46,7 +47,7 @@ def command(
     from harness.laws.conformance import report as reports
     from harness.support.files import write_text
 
-    report = _asked(name, allow_code, _chosen_rows(every, names, no_rows), _chosen_laws(only, no_laws), every)
+    report = _asked(name, allow_code, _chosen_rows(every, names, no_rows), _chosen_laws(only, no_laws), every, strict)
     _, code = report.judgement
     for file, render in ((json_file, reports.as_json), (junit, reports.as_junit), (output, reports.as_markdown)):
         try:
@@ -76,50 +77,56 @@ def _chosen_laws(only: Sequence[str], left_out: Sequence[str]) -> list[Law]:
     return [law for law in LAWS.values() if (not only or law.name in only) and law.name not in left_out]
 
 
-def _asked(name: str, allow_code: bool, rows: list[ModelRow], laws: list[Law], every: bool) -> Conformance:
+def _asked(
+    name: str, allow_code: bool, rows: list[ModelRow], laws: list[Law], every: bool, strict: bool
+) -> Conformance:
     from dataclasses import asdict
 
     from harness.engines import engine_named
     from harness.environment.facts import environment
-    from harness.laws.conformance.report import Conformance
+    from harness.laws.conformance.coverage import not_asked
+    from harness.laws.conformance.report import Conformance, skipped_everywhere
 
     engine = engine_named(name, allow_code)
     start = time.perf_counter()
     cells = [cell for found in _rows(engine, name, allow_code, every, rows, laws) for cell in found]
+    covered = [cell.coverage for cell in cells if cell.coverage]
     return Conformance(
         name, engine.version, tuple(law.name for law in laws), tuple(cells), asdict(environment()),
-        round(time.perf_counter() - start, 3),
+        round(time.perf_counter() - start, 3), tuple(not_asked(engine, covered, skipped_everywhere(cells))), strict,
     )  # fmt: skip
 
 
 def _rows(engine: Any, name: str, allow_code: bool, every: bool, rows: Any, laws: Any) -> Iterator[list[Any]]:
-    from harness.laws.conformance.matrix import in_processes, row_cells
+    from harness.laws.conformance.matrix import asked_of, in_processes, row_cells
 
     found = (
-        in_processes(name, allow_code, rows, laws) if every else (list(row_cells(engine, row, laws)) for row in rows)
+        in_processes(name, allow_code, rows, laws)
+        if every
+        else asked_of(rows, laws, lambda row, asked: list(row_cells(engine, row, asked)))
     )
     for number, (row, cells) in enumerate(zip(rows, found, strict=True), 1):
         failed = dict.fromkeys(cell.law for cell in cells if cell.status == "fail")
-        click.echo(
-            f"{number}/{len(rows)} {row.id}: {'broken: ' + ', '.join(failed) if failed else 'in order'}", err=True
-        )
+        asked = any(cell.status != "skipped" for cell in cells)
+        said = f"broken: {', '.join(failed)}" if failed else "in order" if asked else "nothing was asked"
+        click.echo(f"{number}/{len(rows)} {row.id}: {said}", err=True)
         yield cells
 
 
 def _print(report: Conformance, verbose: bool, code: int) -> None:
     from rich.text import Text
 
-    from harness.laws import LAWS
     from harness.laws.conformance.report import reasons_of
     from harness.results.reports.terminal import console
     from harness.vocabulary.findings import FINDINGS
 
     screen, reasons = console(), reasons_of(report)
-    for cell, rows in report.breaches:
+    for cell, rows in report.breaches + report.warnings:
         more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-        finding = FINDINGS[LAWS[cell.law].code]
+        finding, warns = FINDINGS[cell.code], cell.status == "warned"
         kind = f" ({cell.kind})" if cell.kind else ""
-        screen.print(Text(f"{finding.code} {finding.title}: {cell.law}{kind} at {rows[0]}{more}", style="red"))
+        title = f"{finding.code} {'warning: ' if warns else ''}{finding.title}"
+        screen.print(Text(f"{title}: {cell.law}{kind} at {rows[0]}{more}", style="yellow" if warns else "red"))
         screen.print(Text(f"    {cell.smallest or cell.text}"))
         screen.print(Text(f"    {_again(report, rows[0], cell.law)}"))
     if verbose:
@@ -127,6 +134,8 @@ def _print(report: Conformance, verbose: bool, code: int) -> None:
         screen.print(", ".join(f"{number} {law}" for number, law in enumerate(report.laws, 1)))
         for text, number in reasons.items():
             screen.print(Text(f"[{number}] {text}"))
+    for text in report.not_asked:
+        screen.print(Text(f"not asked: {text}"))
     screen.print(Text(report.verdict(code)))
 
 

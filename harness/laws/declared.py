@@ -8,63 +8,41 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
-from harness.engines import ENGINES, ForeignEngine, answer
-from harness.engines.foreign import hear
-from harness.intercept.hookpoints import layers_with
 from harness.laws.breach import LawBreach
-from harness.laws.forms import Form, components, forms
-from harness.laws.mistakes import Mistake, Numbers, Place, Suspicion, mistakes_of, shared_mistake, wrong_places
+from harness.laws.forms import Form, in_common, lists_of
+from harness.laws.mistakes import Mistake, Numbers, Suspicion, mistakes_of, shared_mistake, wrong_places
 from harness.laws.subject import EngineUnderTest
 from harness.metrics.tolerances import Work, recovery_tolerance
-from harness.vocabulary import (
-    METRICS,
-    AnswerTokens,
-    Curve,
-    Direction,
-    Positions,
-    Question,
-    Reading,
-    State,
-    Sweep,
-    Tokens,
-)
-from harness.vocabulary.errors import DoesNotApply, HarnessError, described
+from harness.vocabulary import METRICS, Direction, site_position
+from harness.vocabulary.errors import DoesNotApply, HarnessError
 
 
 def declared_is_right(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     """Everything the engine declares, metric by component by positions by direction, gets the right numbers."""
     if subject.engine.is_native:
         raise DoesNotApply("the harness's own numbers are what others are held to; their oracle is float64")
-    asked = forms(subject.engine, subject.model)
-    inquiry = _Inquiry(subject)
-    if not subject.answers:
-        asked = [form for form in asked if not METRICS[form.metric].needs_answers]
+    asked = forms_asked(subject)
     if not asked:
         raise DoesNotApply("it declares no metric and component that the harness knows on this model")
+    inquiry = _Inquiry(subject)
     found = [wrong for form in asked if (wrong := inquiry.wrong(form))]
     inquiry.explain(found)
     kinds: dict[str, list[_Wrong]] = {}
     for wrong in found:
         kinds.setdefault(wrong.known.kind, []).append(wrong)
-    return tuple(LawBreach(kind, _told(wrong, asked)) for kind, wrong in kinds.items())
+    return tuple(
+        LawBreach(kind, f"{in_common([each.form for each in wrong], asked)}{wrong[0].known}")
+        for kind, wrong in kinds.items()
+    )
 
 
-def _told(wrong: list[_Wrong], asked: Sequence[Form]) -> str:
-    """Return a mistake after the form it was first seen in, and what the forms with it have in common."""
-    first = wrong[0]
-    if len(wrong) == 1:
-        return f"{first.form}: {first.known}"
-    shared = [
-        str(value)
-        for axis, value in vars(first.form).items()
-        if len(wrong) == sum(getattr(form, axis) == value for form in asked) < len(asked)
-        and all(getattr(each.form, axis) == value for each in wrong)
-    ]
-    which = f", those with {' and '.join(shared)} and no other" if shared else ""
-    return f"{len(wrong)} of {len(asked)} forms asked{which}, first {first.form}: {first.known}"
+def forms_asked(subject: EngineUnderTest) -> list[Form]:
+    """Return the forms of the design that have an answer on this model."""
+    known = [each for each in subject.declared.forms if subject.answers or not METRICS[each.metric].needs_answers]
+    return [form for form in known if subject.of(form).lacking is None]
 
 
 @dataclass
@@ -87,8 +65,6 @@ class _Inquiry:
     """An engine's numbers in a form, the right ones, and those of questions it may have mistaken the form for."""
 
     subject: EngineUnderTest
-    known: dict[tuple[Form, str], dict[str, Numbers]] = field(default_factory=dict)
-    """(a form without its metric, what is exchanged) -> metric -> what is right."""
 
     @cached_property
     def points(self) -> float:
@@ -97,11 +73,13 @@ class _Inquiry:
 
     def wrong(self, form: Form) -> _Wrong | None:
         """Return both sides of a form that is answered wrongly; None where the answer is right."""
-        right = self._right(form)
-        try:
-            said = self._said(form)
-        except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
-            return _Wrong(form, {}, right, Mistake(f"raised {type(error).__name__}", f"raised {described(error)}"))
+        right = self.subject.of(form).right()
+        outcome = self.subject.of(form).plain
+        if outcome.error:
+            kind = outcome.error.partition(":")[0]
+            return _Wrong(form, {}, right, Mistake(f"raised {kind}", f"raised {outcome.error}"))
+        said = {(layer, self._position(form, token), head): reading
+                for (layer, token, head), reading in outcome.numbers.items()}  # fmt: skip
         return _Wrong(form, said, right) if wrong_places(said, right, self.points) else None
 
     def explain(self, found: Sequence[_Wrong]) -> None:
@@ -130,51 +108,8 @@ class _Inquiry:
         open_ = [(wrong.said, wrong.right) for wrong in found if wrong.mistake is None]
         return shared_mistake(open_, self.points) if open_ else None
 
-    # -- the two sides ----------------------------------------------------------------------------------------------
-
-    def _right(self, form: Form, exchanged: str = "") -> Numbers:
-        """Return what is right in a form; `exchanged` are the prompts or the answers, for a suspicion."""
-        key = replace(form, metric=""), exchanged
-        if key not in self.known:
-            question = replace(self._question(form, exchanged), metrics=tuple(self._metrics()))
-            self.known[key] = {
-                curve.metric: _numbers(curve)
-                for curve in answer(ENGINES["native"], self.subject.model, question).curves
-            }
-        return self.known[key][form.metric]
-
-    def _metrics(self) -> list[str]:
-        return [name for name, metric in METRICS.items() if self.subject.answers or not metric.needs_answers]
-
-    def _said(self, form: Form) -> Numbers:
-        engine, question = self.subject.engine, self._question(form)
-        if not isinstance(engine, ForeignEngine):
-            (curve,) = answer(engine, self.subject.model, question).curves
-            return _numbers(curve)
-        heard = hear(engine, self.subject.request(question))
-        said = self.subject.readings(heard).items()
-        return {(layer, self._position(form, token), head): reading for (layer, token, head), reading in said}
-
     def _position(self, form: Form, token: int | None) -> str:
-        shared = ",".join(map(str, self._list())) if form.positions == "list" else form.positions
-        return shared if token is None else str(token)
-
-    def _list(self) -> tuple[int, ...]:
-        """Return the positions of a list: where the prompts first differ, and the last."""
-        pairs = list(zip(self.subject.clean, self.subject.corrupted, strict=True))
-        first = next((at for at, (a, b) in enumerate(pairs) if a != b), 0)
-        return tuple(dict.fromkeys((first, len(pairs) - 2))) if len(pairs) > 2 else (first,)
-
-    def _question(self, form: Form, exchanged: str = "") -> Question:
-        positions: Positions = self._list() if form.positions == "list" else form.positions
-        layers = self.subject.layers or tuple(layers_with(self.subject.model, form.component))
-        prompts = [Tokens(ids, tuple(map(str, ids))) for ids in (self.subject.clean, self.subject.corrupted)]
-        clean, corrupted = reversed(prompts) if exchanged == "prompts" else prompts
-        sweep = Sweep((form.component,), layers, Direction(form.direction), positions)
-        answers = self.subject.answers
-        if answers and exchanged == "answers":
-            answers = AnswerTokens(answers.wrong, answers.answer)
-        return Question(clean, corrupted, sweep, (form.metric,), answers)
+        return site_position(form.positions) if token is None else str(token)
 
     # -- what it may have been mistaken for ---------------------------------------------------------------------------
 
@@ -182,7 +117,7 @@ class _Inquiry:
         """Yield other questions with their answers, under the places of this form."""
         for kind, said, other, exchanged in self._others(form):
             try:
-                numbers = self._right(other, exchanged)
+                numbers = self.subject.of(other).right(exchanged)
             except HarnessError:
                 continue
             yield Suspicion(kind, said, self._placed(numbers, form))
@@ -196,22 +131,21 @@ class _Inquiry:
         yield "prompts exchanged", said, replace(form, direction=other), "prompts"
         yield "answers exchanged", "the answer and the wrong answer are exchanged", form, "answers"
         for axis, values in (
-            ("positions", () if form.positions == "each" else ("all", "last", "list")),
-            ("metric", self._metrics()),
-            ("component", components(self.subject.engine, self.subject.model)),
+            ("positions", () if form.positions == "each" else ("all", "last", *self._lists())),
+            ("metric", METRICS),
+            ("component", self.subject.declared.components),
         ):
             asked = getattr(form, axis)
             for value in values:
                 if value != asked:
-                    yield axis, f"{axis} {value} where {asked} is asked", replace(form, **{axis: value}), ""
+                    other_form = replace(form, **{axis: value})  # type: ignore[arg-type]  # a value of the axis
+                    here, there = (dict(each.axes)[axis] for each in (form, other_form))
+                    yield axis, f"{axis} {there} where {here} is asked", other_form, ""
+
+    def _lists(self) -> list[tuple[int, ...]]:
+        return lists_of(self.subject.clean, self.subject.corrupted)
 
     def _placed(self, numbers: Numbers, form: Form) -> Numbers:
         if form.positions == "each":
             return numbers
         return {(layer, self._position(form, None), head): each for (layer, _, head), each in numbers.items()}
-
-
-def _numbers(curve: Curve) -> dict[Place, Reading]:
-    """Return the recoveries of a curve by place; what rounding alone makes is not held against anybody."""
-    worth = (cell for cell in curve.cells if cell.recovery.state is not State.ILL_CONDITIONED)
-    return {(cell.layer, cell.position, cell.head): cell.recovery for cell in worth}

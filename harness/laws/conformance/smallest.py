@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.laws import Law
 from harness.laws.breach import LawBreach, breaches
-from harness.laws.subject import EngineUnderTest
+from harness.laws.subject import EngineUnderTest, Shared
 from harness.vocabulary.errors import HarnessError
 
 
@@ -39,13 +39,15 @@ class Smallest:
 
 def smallest(subject: EngineUnderTest, law: Law, broken: Sequence[LawBreach]) -> list[Smallest]:
     """Return, for each breach, the smallest of a few smaller questions at which the law is still broken so."""
-    found: dict[str, Smallest] = {}
+    return [_smallest(subject if each.form is None else subject.of(each.form), law, each) for each in broken]
+
+
+def _smallest(subject: EngineUnderTest, law: Law, broken: LawBreach) -> Smallest:
     for smaller in _smaller(subject):
         for breach in _breaches(smaller, law):
-            found.setdefault(breach.kind, _at(smaller, law, breach.text))
-        if found.keys() >= {breach.kind for breach in broken}:
-            break
-    return [found.get(breach.kind) or _at(subject, law, breach.text) for breach in broken]
+            if breach.kind == broken.kind:
+                return _at(smaller, law, breach.text)
+    return _at(subject, law, broken.text)
 
 
 def _at(subject: EngineUnderTest, law: Law, seen: str) -> Smallest:
@@ -65,9 +67,8 @@ def _smaller(subject: EngineUnderTest) -> Iterator[EngineUnderTest]:
     for last in dict.fromkeys((end, len(pairs))):
         for one in (layers[:1], layers[-1:], layers):
             if last < len(pairs) or len(one) < len(layers):
-                shorter = replace(subject, clean=subject.clean[:last], corrupted=subject.corrupted[:last], layers=one)
-                shorter.discard()
-                yield shorter
+                clean, corrupted = subject.clean[:last], subject.corrupted[:last]
+                yield replace(subject, clean=clean, corrupted=corrupted, layers=one, shared=Shared())
 
 
 def _breaches(subject: EngineUnderTest, law: Law) -> tuple[LawBreach, ...]:
