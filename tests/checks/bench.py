@@ -9,6 +9,7 @@ from harness import models
 from harness.casefile import Case, CaseFile
 from harness.jobs import run as jobs
 from harness.jobs.planning import Job
+from harness.jobs.run import ModelCache
 from harness.models.fingerprint import fingerprint
 from harness.models.loaded import LoadedModel
 from harness.models.spec import DialRow
@@ -41,10 +42,9 @@ def codes(result: JobResult) -> set[str]:
     return {finding.code for finding in result.findings}
 
 
-class _OneModel:
-    looked_at = False
-
+class _OneModel(ModelCache):
     def __init__(self, model: LoadedModel):
+        super().__init__()
         self.model, self.before = model, fingerprint(model.module)
 
     def take(self, row: Any, allow_code: bool = False) -> Any:

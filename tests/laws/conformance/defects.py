@@ -341,8 +341,7 @@ class Reorders(Engine):
 
     def reply(self, baseline, found):
         block = self.model.layers[0]
-        name = next(iter(block))
-        block[name] = block.pop(name)
+        block["self_attn"] = block.pop("self_attn")
         return super().reply(baseline, found)
 
     def __call__(self, model, clean, corrupted, component, layers, metric):

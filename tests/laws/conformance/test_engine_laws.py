@@ -106,15 +106,11 @@ def test_what_harms_no_number_warns_and_fails_only_where_it_is_asked_to(engine, 
 
 def test_another_order_hides_no_changed_value():
     found = cells("reorders_and_changes", SHORT, "after")
-    assert {(cell.kind, cell.status) for cell in found} == {("parameters", FAIL), ("order", WARN)} or {
-        cell.status for cell in found
-    } == {FAIL}
+    assert {(cell.kind, cell.status) for cell in found} == {("parameters", FAIL), ("order", WARN)}
     assert reported(found).judgement[1] == 1
 
 
-def test_a_real_wrong_number_of_a_kept_reference_is_a_failure():
-    """On a model that writes in place itself the numbers are wrong, which is `declared`'s to say."""
-    assert LAWS["in-place"].once
+def test_a_sound_engine_warns_of_nothing():
     assert {cell.status for cell in cells("sound", SHORT, "in-place", "after")} == {PASS}
 
 
@@ -138,7 +134,17 @@ def test_an_engine_that_declares_one_thing_is_asked_all_that_applies(engine):
     found = cells(engine, SHORT, of=wide)
     assert [cell for cell in found if cell.status not in (PASS, SKIP)] == []
     passed = {cell.law for cell in found if cell.status == PASS}
-    assert {"answers", "after", "traced", "self-patch", "residual", "repetition", "lengths", "names", "undefined"} <= passed
+    assert {
+        "answers",
+        "after",
+        "traced",
+        "self-patch",
+        "residual",
+        "repetition",
+        "lengths",
+        "names",
+        "undefined",
+    } <= passed
 
 
 @pytest.mark.parametrize(
@@ -195,3 +201,36 @@ def test_forms_that_the_design_leaves_out_are_counted(tmp_path):
     code, listed = conformance("defects:sound", tmp_path / "laws.json", "declared")
     assert code == 0
     assert any("of 9 forms were asked of one model" in each for each in listed), listed
+
+
+# -- what it costs -----------------------------------------------------------------------------------------------------
+
+BEFORE = {"llama": 329, "mamba2": 297}
+"""Forward passes of these rows before declarations were asked, of an engine that declares l2, mse and cosine, all
+positions and denoising; all 36 rows of the default set took 13,684."""
+
+
+def test_an_ordinary_declaration_costs_at_most_half_as_much_again():
+    passes = 0
+
+    def counted(row):
+        def build():
+            model = row.build()
+            kind = type(model.module)
+
+            def call(self, *args, **kwargs):
+                nonlocal passes
+                passes += 1
+                return kind.__call__(self, *args, **kwargs)
+
+            model.module.__class__ = type(kind.__name__, (kind,), {"__call__": call})
+            return model
+
+        return replace(row, build=build)
+
+    engine = function_engine(defects.sound, "sound")
+    rows = [counted(architecture(name)) for name in BEFORE]
+    laws = list(LAWS.values())
+    found = list(asked_of(rows, laws, lambda row, asked: list(row_cells(engine, row, asked))))
+    assert {cell.status for cells in found for cell in cells} == {PASS, SKIP}
+    assert sum(BEFORE.values()) / 2 < passes <= 1.5 * sum(BEFORE.values())
