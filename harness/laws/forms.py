@@ -1,7 +1,7 @@
 """The forms in which an engine can be asked: a component, a metric, a form of positions and a direction, as declared.
 
 For right numbers all of them are asked where they are few. Where they are many, a covering design asks every pair of
-two declared things together at least once, which is where defects of one of them, and of two that meet, are seen. Only a
+two declared things together at least once, which is where defects of one of them, and of two that meet, are seen. But a
 metric and a component need not meet: a metric is computed of logits, whichever component they come from.
 
 The other laws are asked in a sample: as few forms as have every declared thing in one of them.

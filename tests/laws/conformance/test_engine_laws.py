@@ -1,4 +1,4 @@
-"""Laws about the engine are asked once, harmless breaches warn, every declared form is asked, and the rest is listed."""
+"""Laws about the engine are asked once, harmless breaches warn, declared forms are asked, and the rest is listed."""
 
 from __future__ import annotations
 
