@@ -12,16 +12,18 @@ from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from harness.engines import ForeignEngine, answer
 from harness.engines.roles import CellPlace
-from harness.intercept import output_changed, record
+from harness.intercept import forward, output_changed, record
 from harness.intercept.hookpoints import HookPoint, layers_with, resolve
 from harness.laws.answers import needs_whole_runs
 from harness.laws.breach import LawBreach, breaches
 from harness.laws.compared import Compared
 from harness.laws.declared import declares_otherwise
 from harness.laws.subject import EngineUnderTest, Outcome, named
+from harness.metrics import SCORES, host_row
 from harness.metrics.tolerances import Work, equal_readings, recovery_tolerance, same_bits
 from harness.models.architectures import blocks_of
 from harness.vocabulary import METRICS, Sweep
@@ -242,10 +244,17 @@ def undefined_is_never_a_number(subject: EngineUnderTest) -> tuple[LawBreach, ..
 
 
 def _has_no_value(subject: EngineUnderTest) -> bool:
-    """Return whether no right number of the form is finite: a score whose own logits are finite has a value, whatever
-    the others are. Of a metric that the harness does not know, nobody can say."""
+    """Return whether no right number of the form is finite. A score whose own logits are finite has one for those who
+    read no others; of a metric that the harness does not know, nobody can say."""
     right = {} if subject.lacking else subject.right()
-    return bool(right) and not any(reading.finite for reading in right.values())
+    if not right or any(reading.finite for reading in right.values()):
+        return False
+    score, answers = SCORES.get(subject.metric), subject.answers
+    if score is None or answers is None:
+        return True
+    with np.errstate(all="ignore"):
+        rows = (host_row(forward(subject.model, ids)) for ids in (subject.clean, subject.corrupted))
+        return not all(np.isfinite(score(row, answers)) for row in rows)
 
 
 # -- common to several -------------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def reproduction(report: Conformance, cell: LawCell) -> str:
     """Return the command that shows a breach again, by its smallest question; by all laws where only the laws before
     it make it appear."""
     words = ["harness", "conformance", "--engine", report.engine, *(["--allow-code"] if is_code(report.engine) else [])]
-    words += ["--row", cell.row]
+    words += ["--row", cell.row, *(["--strict"] if report.strict and cell.status == WARN else [])]
     return shlex.join([*words, *(["--law", cell.law, *cell.smallest.options] if cell.smallest else [])])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import defects
@@ -13,7 +14,8 @@ from harness.cli import exit_code_of
 from harness.engines import engine_named
 from harness.engines.function import function_engine
 from harness.laws import LAWS
-from harness.laws.conformance.matrix import FAIL, PASS, SKIP, WARN, LawCell, asked_of, row_cells
+from harness.laws.conformance.known import read_known, with_known
+from harness.laws.conformance.matrix import FAIL, KNOWN, PASS, SKIP, WARN, LawCell, asked_of, row_cells
 from harness.laws.conformance.report import Conformance
 from harness.laws.conformance.rows import architecture, known, usual_rows
 from harness.models.sources.miniatures.reasons import REASONS
@@ -104,6 +106,16 @@ def test_what_harms_no_number_warns_and_fails_only_where_it_is_asked_to(engine, 
     assert reported(found, strict=True).judgement[1] == 1
 
 
+def test_a_known_warning_fails_not_even_strictly(tmp_path):
+    entry = '  - {law: in-place, row: llama, reason: "issue 12"}'
+    (tmp_path / "known.yaml").write_text(f"known:\n{entry}\n")
+    found = with_known(
+        reported(cells("aliasing", SHORT, "in-place"), strict=True), read_known(tmp_path / "known.yaml"), []
+    )
+    assert [(cell.status, cell.code) for cell in found.cells] == [(KNOWN, "LAW008")]
+    assert (found.judgement[1], found.stale) == (0, ())
+
+
 def test_another_order_hides_no_changed_value():
     found = cells("reorders_and_changes", SHORT, "after")
     assert {(cell.kind, cell.status) for cell in found} == {("parameters", FAIL), ("order", WARN)}
@@ -168,6 +180,33 @@ def test_two_mistakes_at_once_are_both_shown():
     undefined = replace(known("dial-nan-f16"), undefined=True)
     said = {cell.kind for cell in cells("guarded_zero_and_nan", undefined, "undefined")}
     assert said == {"equal prompts", "logits that are not finite"}
+
+
+def test_a_score_has_a_value_where_the_logits_it_reads_are_finite():
+    """The answers are tokens whose logits are finite; a log probability and a distance need all of them."""
+    nan = known("dial-nan-f16")
+    assert {cell.status for cell in undefined(nan, "logit_diff")} == {PASS}
+    (cell,) = undefined(nan, "log_prob")
+    assert (cell.status, cell.kind) == (FAIL, "logits that are not finite")
+    assert {cell.status for cell in cells("guarded_zero_and_nan", nan, "undefined")} == {FAIL}
+
+
+def undefined(row, metric):
+    """Hold an engine to the law that gives every score as the difference of the two answers."""
+
+    def patch(model, clean, corrupted, component, layers, metric, answers):
+        def score(logits):
+            return float(logits[answers.answer] - logits[answers.wrong])
+
+        own = defects.sound
+        one, other = (score(own.forward(model, ids)) for ids in (clean, corrupted))
+        patched = {layer: score(own.patched(model, clean, corrupted, component, layer)) for layer in layers}
+        return {
+            layer: 100 * (each - other) / (one - other) if one != other else math.nan for layer, each in patched.items()
+        }
+
+    patch.harness = {**defects.DECLARED, "metrics": [metric]}
+    return list(row_cells(function_engine(patch, "mine"), row, [LAWS["undefined"]]))
 
 
 # -- what nobody asked -------------------------------------------------------------------------------------------------
