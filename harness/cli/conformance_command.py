@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--json", "json_file", type=OutputFile("conformance"), help="Write the matrix here.")
 @click.option("--junit", type=OutputFile("junit"), help="Write a JUnit report here.")
 @click.option("-o", "--output", type=OutputFile("markdown"), help="Write it as Markdown here.")
+@click.option("--strict", is_flag=True, help="Warnings fail as well.")
 @known_option
 @click.option(
     "--write-known",
@@ -52,7 +54,7 @@ def command(
     name: str, allow_code: bool, every: bool, names: tuple[str, ...], only: tuple[str, ...],
     no_rows: tuple[str, ...], no_laws: tuple[str, ...], clean_ids: str | None, corrupted_ids: str | None,
     layers: str | None, json_file: Path | None, junit: Path | None,
-    output: Path | None, known: Path | None, write_known: Path | None, verbose: bool,
+    output: Path | None, strict: bool, known: Path | None, write_known: Path | None, verbose: bool,
 ) -> int:  # fmt: skip
     """Hold an engine to the laws of patching.
 
@@ -63,7 +65,7 @@ def command(
 
     failures = _known(known, write_known)
     rows = _narrowed(_chosen_rows(every, names, no_rows), bool(names), clean_ids, corrupted_ids, layers)
-    report = _asked(name, allow_code, rows, _chosen_laws(only, no_laws), every and not names)
+    report = replace(_asked(name, allow_code, rows, _chosen_laws(only, no_laws), every and not names), strict=strict)
     report = _judged(report, failures, every, write_known)
     _, code = report.judgement
     for file, render in ((json_file, reports.as_json), (junit, reports.as_junit), (output, reports.as_markdown)):
@@ -137,7 +139,8 @@ def _asked(name: str, allow_code: bool, rows: list[ModelRow], laws: list[Law], e
 
     from harness.engines import engine_named
     from harness.environment.facts import environment
-    from harness.laws.conformance.report import Conformance
+    from harness.laws.conformance.coverage import not_asked
+    from harness.laws.conformance.report import Conformance, skipped_everywhere
 
     engine = engine_named(name, allow_code)
     start = time.perf_counter()
@@ -147,9 +150,11 @@ def _asked(name: str, allow_code: bool, rows: list[ModelRow], laws: list[Law], e
         _ask(engine, name, allow_code, every, rows, laws, cells, ended)
     except KeyboardInterrupt:
         complain(f"interrupted after {len(ended)} of {len(rows)} rows")
+    covered = [cell.coverage for cell in cells if cell.coverage]
     return Conformance(
         name, engine.version, tuple(law.name for law in laws), tuple(cells), asdict(environment()),
-        round(time.perf_counter() - start, 3), tuple(row.id for row in rows if row.id not in ended),
+        round(time.perf_counter() - start, 3), tuple(not_asked(engine, covered, skipped_everywhere(cells))),
+        unreached=tuple(row.id for row in rows if row.id not in ended),
     )  # fmt: skip
 
 
@@ -158,33 +163,41 @@ def _ask(
     cells: list[LawCell], ended: list[str],
 ) -> None:  # fmt: skip
     """Add the cells of each row and the rows that ended, one by one: Ctrl-C may come in the middle of a row."""
-    from harness.laws.conformance.matrix import in_processes, row_cells
+    from harness.laws.conformance.matrix import asked_of, in_processes, row_cells
 
-    found = in_processes(name, allow_code, rows, laws) if every else (row_cells(engine, row, laws) for row in rows)
-    for row, own in zip(rows, found, strict=True):
+    def kept(found: Iterable[LawCell]) -> list[LawCell]:
         before = len(cells)
-        for cell in own:
+        for cell in found:
             cells.append(cell)
+        return cells[before:]
+
+    found: Iterator[list[LawCell]] = (
+        map(kept, in_processes(name, allow_code, rows, laws))
+        if every
+        else asked_of(rows, laws, lambda row, asked: kept(row_cells(engine, row, asked)))
+    )
+    for row, own in zip(rows, found, strict=True):
         ended.append(row.id)
-        failed = dict.fromkeys(cell.law for cell in cells[before:] if cell.status == "fail")
-        said = f"broken: {', '.join(failed)}" if failed else "in order"
+        failed = dict.fromkeys(cell.law for cell in own if cell.status == "fail")
+        asked = any(cell.status != "skipped" for cell in own)
+        said = f"broken: {', '.join(failed)}" if failed else "in order" if asked else "nothing was asked"
         click.echo(f"{len(ended)}/{len(rows)} {row.id}: {said}", err=True)
 
 
 def _print(report: Conformance, verbose: bool, code: int) -> None:
     from rich.text import Text
 
-    from harness.laws import LAWS
     from harness.laws.conformance.report import issue, known_lines, reasons_of, reproduction, seen_of
     from harness.results.reports.terminal import console
     from harness.vocabulary.findings import FINDINGS
 
     screen, reasons = console(), reasons_of(report)
-    for cell, rows in report.breaches:
+    for cell, rows in report.breaches + report.warnings:
         more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-        finding = FINDINGS[LAWS[cell.law].code]
+        finding, warns = FINDINGS[cell.code], cell.status == "warned"
         kind = f" ({cell.kind})" if cell.kind else ""
-        screen.print(Text(f"{finding.code} {finding.title}: {cell.law}{kind} at {rows[0]}{more}", style="red"))
+        title = f"{finding.code} {'warning: ' if warns else ''}{finding.title}"
+        screen.print(Text(f"{title}: {cell.law}{kind} at {rows[0]}{more}", style="yellow" if warns else "red"))
         screen.print(Text(f"    {seen_of(cell)}"))
         screen.print(Text(f"    {reproduction(report, cell)}"), soft_wrap=True)
         for line in cell.traceback.splitlines() if verbose else ():
@@ -198,6 +211,8 @@ def _print(report: Conformance, verbose: bool, code: int) -> None:
             screen.print(Text(f"({letter}) {text}"))
         for cell, _ in report.breaches:
             console(keep="\n").print(Text("\n".join(["", *issue(report, cell)])), soft_wrap=True)
+    for text in report.not_asked:
+        screen.print(Text(f"not asked: {text}"))
     screen.print(Text(report.verdict(code)))
 
 

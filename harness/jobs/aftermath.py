@@ -1,4 +1,4 @@
-"""What a job leaves of its model: what it was, or the breach that LAW005 names.
+"""What a job leaves of its model: what it was, or the breach that LAW005 names, or another order (LAW017).
 
 Our own patching is looked at once a model, since it is the same code job after job. Where somebody else's code had a
 hand in a job, the model is held against what it was every time: its fingerprint, the bits of a bare run (what was put
@@ -15,9 +15,9 @@ from harness.casefile import Case
 from harness.engines import ENGINES, Engine, ForeignEngine
 from harness.intercept import forward
 from harness.metrics.tolerances import Work, equal, same_bits
-from harness.models.fingerprint import Fingerprint, fingerprint
+from harness.models.fingerprint import ORDER, Fingerprint, fingerprint
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import Question, is_code
+from harness.vocabulary import Finding, Question, is_code
 from harness.vocabulary.errors import described
 
 
@@ -51,6 +51,10 @@ class BareRow:
         return None if rounding else "a bare run of the model gives other logits than before"
 
 
-def change(model: LoadedModel, before: Fingerprint, bare: BareRow | None) -> str | None:
-    """Return what a job changed of a model, or None."""
-    return before.difference(fingerprint(model.module)) or (bare.change() if bare else None)
+def change(model: LoadedModel, before: Fingerprint, bare: BareRow | None) -> Finding | None:
+    """Return what a job changed of a model, or None: before mere order, what the model computes with."""
+    found = before.differences(fingerprint(model.module))
+    order = found.pop(ORDER, None)
+    if changed := next(iter(found.values()), None) or (bare.change() if bare else None):
+        return Finding("LAW005", changed)
+    return Finding("LAW017", order) if order else None

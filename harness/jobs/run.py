@@ -19,6 +19,7 @@ from harness.intercept.constancy import Constancy
 from harness.jobs.aftermath import BareRow, change, is_foreign
 from harness.jobs.constancy import ConstancyOfJob
 from harness.jobs.planning import Job, blank_result
+from harness.laws import LAWS
 from harness.models.fingerprint import Fingerprint, classes_of, settled
 from harness.models.loaded import LoadedModel
 from harness.models.spec import ModelRow
@@ -42,6 +43,9 @@ from harness.vocabulary.errors import (
 from harness.vocabulary.raised import FindingError, JobInterrupted, SweepFailed, SweepInterrupted
 from harness.vocabulary.verdict import expect_failure, judge
 
+ONCE = {"LAW017", *(law.code for law in LAWS.values() if law.once)}
+"""Codes of what is true of an engine's own code, whichever model it is asked about."""
+
 # How the reason of a skipped job begins when the case asked for it.
 BY_CASE = "the case says: "
 
@@ -55,6 +59,7 @@ class ModelCache:
     def __init__(self, download: bool = False):
         self.download = download
         self._kept: tuple[ModelRow, Constancy, Fingerprint] | None = None
+        self._told: set[tuple[str, str]] = set()
         self.looked_at = False
         """Whether the model was held against its fingerprint after a job of our own patching."""
 
@@ -72,6 +77,12 @@ class ModelCache:
             before = settled(model.module, lambda: _bare(model))
             self._kept = (row, constancy, before)
         return self._kept[1], self._kept[2]
+
+    def said_once(self, engine: str, findings: Sequence[Finding], expected: Sequence[str]) -> list[Finding]:
+        """Return the findings without those about an engine's code that an earlier job has said of it already; a case
+        that expects one gets it."""
+        told, self._told = self._told, self._told | {(engine, each.code) for each in findings if each.code in ONCE}
+        return [each for each in findings if (engine, each.code) not in told or each.code in expected]
 
     def discard(self) -> None:
         """Forget the model: a job changed it, or ended without saying what it left."""
@@ -178,6 +189,7 @@ class _Run:
             self.cache.discard()  # nobody compared the model with what it was
             raise
         must, may = case.expectation(self.job.engine)
+        findings = self.cache.said_once(self.job.engine, findings, (*must, *may))
         status, marked = judge(findings, must, may, strict)
         if snapshot and self.job.has_snapshot and status is Status.PASSED and result.curves and not result.partial:
             findings += snapshot(self.job, replace(result, status=status, findings=marked))
@@ -236,14 +248,15 @@ class _Run:
 
     def _unchanged(self, model: LoadedModel, before: Fingerprint) -> list[Finding]:
         if not is_foreign(self.engine, self.job.case) and self.cache.looked_at:
-            changed = before.class_left(classes_of(model.module))
+            left = before.class_left(classes_of(model.module))
+            changed = Finding("LAW005", left) if left else None
         else:
             self.cache.looked_at = True
             changed = change(model, before, self.bare)
         if changed is None:
             return []
         self.cache.discard()
-        return [Finding("LAW005", changed)]
+        return [changed]
 
     def _timed(self, name: str, work: Callable[[], Any]) -> Any:
         start = time.perf_counter()

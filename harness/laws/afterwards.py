@@ -18,10 +18,11 @@ from harness.engines import ForeignEngine
 from harness.intercept import forward
 from harness.intercept.interrupts import let_through
 from harness.intercept.swap import exchanged
+from harness.laws.breach import LawBreach
 from harness.laws.subject import EngineUnderTest, Fresh
 from harness.metrics.tolerances import Work, equal_readings, same_bits
 from harness.models.architectures import blocks_of
-from harness.models.fingerprint import fingerprint
+from harness.models.fingerprint import ORDER, fingerprint
 from harness.vocabulary import Reading
 from harness.vocabulary.errors import DoesNotApply, described_at
 
@@ -30,18 +31,18 @@ class Planted(Exception):
     """The exception that the model's forward pass raises."""
 
 
-def unchanged_after_an_answer(subject: EngineUnderTest) -> str | None:
+def unchanged_after_an_answer(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     """An answer leaves the model as it was."""
-    return _damage(subject, subject.fresh, subject.ask)
+    return _damage(subject, subject.fresh, lambda: None, again=subject.asked == subject.declared.sample[0])
 
 
-def unchanged_after_an_exception(subject: EngineUnderTest) -> str | None:
+def unchanged_after_an_exception(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     """An exception in the forward pass leaves the model as an answer does."""
     disturb = _in_the_last_call(subject, _raise)
     return _damage(subject, subject.state(), disturb)
 
 
-def unchanged_after_ctrl_c(subject: EngineUnderTest) -> str | None:
+def unchanged_after_ctrl_c(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     """Ctrl-C in the forward pass leaves the model as an answer does."""
     if threading.current_thread() is not threading.main_thread():
         raise DoesNotApply("a signal reaches the main thread only")
@@ -62,31 +63,38 @@ def _interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def _damage(subject: EngineUnderTest, before: Fresh, disturb: Callable[[], object]) -> str | None:
-    """Disturb, and return what is not as it was before; a damaged model is given up."""
+def _damage(
+    subject: EngineUnderTest, before: Fresh, disturb: Callable[[], object], again: bool = True
+) -> tuple[LawBreach, ...]:
+    """Answer, disturb, and return what is not as it was before, by kind; a damaged model is given up.
+
+    Another order of the same parameters is told, and no damage. `again` asks for another answer.
+    """
     plain = subject.plain
     disturb()
-    left = _left(subject)
-    breach = _changed(subject, before) or left
-    if breach is None and not plain.error:
-        again = subject.ask()
-        breach = again.error and f"it can no longer answer: {again.error}"
-        if not breach and not _agree(plain.numbers, again.numbers, subject.model.card.dtype):
-            breach = "its next answer differs from the one before"
-    if breach:
+    found = _changed(before, subject.corrupted)
+    if left := _left(subject):
+        found["engine"] = left
+    if again and not found.keys() - {ORDER} and not plain.error:
+        later = subject.ask()
+        if later.error:
+            found["answer"] = f"it can no longer answer: {later.error}"
+        elif not _agree(plain.numbers, later.numbers, subject.model.card.dtype):
+            found["answer"] = "its next answer differs from the one before"
+    if found.keys() - {ORDER}:
         subject.discard()
-    return breach
+    return tuple(LawBreach(kind, text, "LAW017" if kind == ORDER else "") for kind, text in found.items())
 
 
-def _changed(subject: EngineUnderTest, before: Fresh) -> str | None:
+def _changed(before: Fresh, ids: tuple[int, ...]) -> dict[str, str]:
+    """Return what is otherwise about the model, by kind; the logits are run where nothing that can be read differs."""
     try:
-        if changed := before.fingerprint.difference(fingerprint(before.model.module)):
-            return changed
-        if not same_bits(before.bare, forward(before.model, subject.corrupted)):
-            return "a bare run of the model gives other logits than before"
+        found = before.fingerprint.differences(fingerprint(before.model.module))
+        if not found.keys() - {ORDER} and not same_bits(before.bare, forward(before.model, ids)):
+            found["logits"] = "a bare run of the model gives other logits than before"
     except Exception as error:  # noqa: BLE001  a model that cannot be read or run any more is the worst breach
-        return f"the model is broken: {described_at(error)}"
-    return None
+        return {"broken": f"the model is broken: {described_at(error)}"}
+    return found
 
 
 def _left(subject: EngineUnderTest) -> str | None:
@@ -94,8 +102,8 @@ def _left(subject: EngineUnderTest) -> str | None:
     return subject.engine.left_behind() if isinstance(subject.engine, ForeignEngine) else None
 
 
-def _agree(one: Mapping[int, Reading], other: Mapping[int, Reading], dtype: str) -> bool:
-    return all(equal_readings(one.get(layer), other.get(layer), Work.SAME, dtype) for layer in {**one, **other})
+def _agree(one: Mapping[Any, Reading], other: Mapping[Any, Reading], dtype: str) -> bool:
+    return all(equal_readings(one.get(place), other.get(place), Work.SAME, dtype) for place in {**one, **other})
 
 
 def _in_the_last_call(subject: EngineUnderTest, act: Callable[[], None]) -> Callable[[], None]:

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.laws.forms import Form
+
 
 @dataclass(frozen=True)
 class LawBreach:
-    """One way in which a law is broken; `kind` is the same wherever the same mistake breaks it."""
+    """One way in which a law is broken; `kind` is the same wherever the same mistake breaks it.
+
+    `code` is that of its finding, where it is not the law's own. `form` is the form it was first seen in, where the law
+    was asked in several.
+    """
 
     kind: str
     text: str
+    code: str = ""
+    form: Form | None = None
 
 
 Seen = str | Sequence[LawBreach] | None

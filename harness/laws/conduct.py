@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from harness.engines import ForeignEngine, answer
-from harness.intercept import output_changed, record
+from harness.engines.roles import CellPlace
+from harness.intercept import forward, output_changed, record
 from harness.intercept.hookpoints import HookPoint, layers_with, resolve
 from harness.laws.answers import needs_whole_runs
-from harness.laws.breach import LawBreach
+from harness.laws.breach import LawBreach, breaches
 from harness.laws.compared import Compared
 from harness.laws.declared import declares_otherwise
-from harness.laws.subject import EngineUnderTest, Outcome
+from harness.laws.subject import EngineUnderTest, Outcome, named
+from harness.metrics import SCORES, host_row
 from harness.metrics.tolerances import Work, equal_readings, recovery_tolerance, same_bits
 from harness.models.architectures import blocks_of
 from harness.vocabulary import METRICS, Sweep
@@ -28,41 +32,94 @@ from harness.vocabulary.errors import DoesNotApply, TapError, Unsupported
 Change = Callable[[mx.array], mx.array]
 
 
-def answers_completely(subject: EngineUnderTest) -> str | None:
-    """A plain question gets a finite number for every layer asked for."""
+def answers_completely(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
+    """A plain question gets a finite number for every cell asked for."""
     try:
         outcome = subject.plain
     except Unsupported as error:
         if said := declares_otherwise(subject):
-            return f"{said}: {error}"
+            return (LawBreach("", f"{said}: {error}"),)
         raise
     if outcome.error:
-        return f"raised {outcome.error}"
+        return (LawBreach("", f"raised {outcome.error}"),)
     if subject.undefined:
-        return None
-    if lacking := [layer for layer in subject.chosen_layers if layer not in outcome.numbers]:
-        return f"layers {lacking} are missing from the result"
-    broken = {layer: reading.state.value for layer, reading in outcome.numbers.items() if not reading.finite}
-    return f"layers {list(broken)} are {', '.join(sorted(set(broken.values())))}" if broken else None
+        return ()
+    found = []
+    if lacking := [place for place in subject.places if place not in outcome.numbers]:
+        found.append(LawBreach("missing", f"{_listed(lacking)} missing from the result"))
+    if broken := {place: reading.state.value for place, reading in outcome.numbers.items() if not reading.finite}:
+        found.append(LawBreach("not finite", f"{_listed(list(broken))} {', '.join(sorted(set(broken.values())))}"))
+    return tuple(found)
 
 
-def patches_where_it_says(subject: EngineUnderTest) -> str | None:
+def _listed(places: Sequence[CellPlace]) -> str:
+    if all(place == CellPlace(place.layer) for place in places):
+        return f"layers {[place.layer for place in places]} are"
+    return f"{len(places)} cells, the first {named(places[0])}, are"
+
+
+def patches_where_it_says(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     """A patch reaches the layer asked for, once: its logits are those of the patch."""
     if isinstance(subject.engine, ForeignEngine):
-        found = answer(subject.engine, subject.model, subject.question()).attribution
-        wrong = next((finding for finding in found if finding.code in ("ATR002", "ATR006")), None)
-        return f"{wrong.site}: {wrong.message}" if wrong else None
+        found = subject.taken_apart.attribution
+        seen = [finding for finding in found if finding.code in ("ATR002", "ATR006")]
+        return tuple(LawBreach(finding.code, f"{finding.site}: {finding.message}") for finding in seen)
     try:
         by_walk, by_step = (
             answer(subject.engine, subject.model, subject.question(strategy=strategy)).curves[0].cells
             for strategy in ("auto", "stepwise")
         )
     except TapError as error:
-        return str(error)
+        return breaches(str(error))
     for one, other in zip(by_walk, by_step, strict=True):
         if not equal_readings(one.oracle, other.oracle, Work.OTHER_BATCH, subject.model.card.dtype):
-            return f"layer {one.layer}: {one.oracle.text('.4f')} % in one pass, {other.oracle.text('.4f')} % stepwise"
-    return None
+            told = f"{one.oracle.text('.4f')} % in one pass, {other.oracle.text('.4f')} % stepwise"
+            return breaches(f"layer {one.layer}: {told}")
+    return ()
+
+
+def numbers_follow_from_the_logits(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
+    """Under every metric a recovery is what float64 makes of the engine's own logits."""
+    if subject.engine.is_native:
+        raise DoesNotApply("the harness's own numbers are made so")
+    known = [(curve, cell) for curve in subject.taken_apart.curves for cell in curve.cells if cell.oracle.finite]
+    if not known:
+        raise DoesNotApply("its own logits were not told apart")
+    found: dict[str, LawBreach] = {}
+    for curve, cell in known:
+        if not equal_readings(cell.recovery, cell.oracle, Work.OTHER_FORMULA, subject.model.card.dtype):
+            said, true = (reading.text(".4f") for reading in (cell.recovery, cell.oracle))
+            text = f"{curve.site(cell)}: {curve.metric} says {said} %, float64 makes {true} % of its own logits"
+            found.setdefault(curve.metric, LawBreach(curve.metric, text))
+    return tuple(found.values())
+
+
+def places_have_one_answer(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
+    """A token of a grid is the list of that token, and the last is the list of its number."""
+    last = len(subject.clean) - 1
+    ways = {
+        name: subject.of(replace(subject.asked, positions=name))
+        for name in subject.declared.positions
+        if name in ("last", "each", (last,))
+    }
+    ways = {name: way for name, way in ways.items() if way.lacking is None and way.refusal is None}
+    if len(ways) < 2:
+        raise DoesNotApply("it declares no two ways to ask for the last token")
+    at_last = {name: _at_last(way, last) for name, way in ways.items()}
+    (first, one), *others = at_last.items()
+    shown = {name: f"positions {name if isinstance(name, str) else list(name)}" for name in at_last}
+    told = {name: _apart(subject, one, other, shown[first], shown[name], Work.OTHER_BATCH) for name, other in others}
+    return tuple(LawBreach(f"{shown[first]} and {shown[name]}", text) for name, text in told.items() if text)
+
+
+def _at_last(way: EngineUnderTest, last: int) -> Outcome:
+    """Return what is said of the last token, under the places of a question about it alone."""
+    numbers = {
+        CellPlace(place.layer, None, place.head): reading
+        for place, reading in way.plain.numbers.items()
+        if place.token in (None, last)
+    }
+    return replace(way.plain, numbers=numbers)
 
 
 def nested_names_agree(subject: EngineUnderTest) -> str | None:
@@ -82,7 +139,7 @@ def names_of_tokens_are_free(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     subject.needs(metric="l2")
     if isinstance(subject.engine, ForeignEngine):
         needs_whole_runs(subject.situation)
-    plain = subject.ask(metric="l2")
+    plain = subject.under("l2").plain
     changes: dict[str, Change] = {
         "vocabulary reversed": lambda logits: logits[..., ::-1],
         "padded with equal columns": lambda logits: mx.concatenate([logits, mx.zeros_like(logits[..., :64])], axis=-1),
@@ -100,13 +157,13 @@ def l2_and_mse_agree(subject: EngineUnderTest) -> str | None:
     """recovery_mse = 1 - (1 - recovery_l2)^2, for any logits."""
     subject.needs(metric="l2")
     subject.needs(metric="mse")
-    l2, mse = subject.ask(metric="l2").finite, subject.ask(metric="mse").finite
+    l2, mse = (subject.under(metric).plain.finite for metric in ("l2", "mse"))
     if not l2.keys() & mse.keys():
         raise DoesNotApply("no layer has a finite recovery under both metrics")
-    for layer in l2.keys() & mse.keys():
-        implied = 100 * (1 - (1 - l2[layer] / 100) ** 2)
-        if abs(implied - mse[layer]) > _near(subject) * max(1.0, 2 * abs(1 - l2[layer] / 100)):
-            return f"layer {layer}: l2 {l2[layer]:.2f} % asks for mse {implied:.2f} %, it says {mse[layer]:.2f} %"
+    for at in l2.keys() & mse.keys():
+        implied = 100 * (1 - (1 - l2[at] / 100) ** 2)
+        if abs(implied - mse[at]) > _near(subject) * max(1.0, 2 * abs(1 - l2[at] / 100)):
+            return f"{named(at)}: l2 {l2[at]:.2f} % asks for mse {implied:.2f} %, it says {mse[at]:.2f} %"
     return None
 
 
@@ -123,16 +180,16 @@ def closed_forms_are_met(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
 
 
 def _off_the_closed_form(subject: EngineUnderTest, metric: str) -> str | None:
-    known, question = subject.model.known, subject.question(metric=metric)
+    known, question = subject.model.known, subject.under(metric).question()
     assert known is not None
     points = known.tolerance(question, metric)
     points = points if subject.engine.is_native else max(points, _near(subject))
-    outcome = subject.ask(metric=metric)
+    outcome = subject.under(metric).plain
     for layer in subject.chosen_layers:
         wanted = known.recovery(question, subject.component, layer, metric)
         if wanted is None or wanted.value is None:
             continue
-        said = outcome.numbers.get(layer)
+        said = outcome.numbers.get(CellPlace(layer))
         if said is None or said.value is None or abs(said.value - wanted.value) > points:
             text = said.text(".4f") if said else outcome.error or "missing"
             return f"{metric} at layer {layer}: {text}, the closed form is {wanted.value:.4f} %"
@@ -144,9 +201,9 @@ def unequal_lengths_are_refused(subject: EngineUnderTest) -> str | None:
     outcome = subject.ask(corrupted=(*subject.corrupted, subject.corrupted[-1]))
     if outcome.error or _news(subject, outcome) or not outcome.finite:
         return None
-    layer, value = next(iter(outcome.finite.items()))
+    at, value = next(iter(outcome.finite.items()))
     lengths = f"{len(subject.clean)} and {len(subject.corrupted) + 1} tokens"
-    return f"prompts of {lengths} are answered without a word: layer {layer} recovers {value:.2f} %"
+    return f"prompts of {lengths} are answered without a word: {named(at)} recovers {value:.2f} %"
 
 
 def unknown_names_are_refused(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
@@ -169,27 +226,35 @@ def _silently(subject: EngineUnderTest, outcome: Outcome) -> str | None:
         return None
     if not outcome.finite:
         return "the answer is empty without a word"
-    layer, value = next(iter(outcome.finite.items()))
-    return f"is answered: layer {layer} recovers {value:.2f} %"
+    at, value = next(iter(outcome.finite.items()))
+    return f"is answered: {named(at)} recovers {value:.2f} %"
 
 
 def undefined_is_never_a_number(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     """NaN and inf in the logits, and equal prompts, leave no recovery; a number there is invented."""
-    known = [metric for metric in METRICS if subject.engine.knows(metric)] or [subject.metric]
-    cases = {("equal prompts", metric): subject.ask(metric=metric, corrupted=subject.clean) for metric in known}
-    for metric in known if subject.undefined else ():
+    cases = {"equal prompts": subject.ask(corrupted=subject.clean)}
+    if subject.undefined and _has_no_value(subject):
         with suppress(Unsupported):
-            cases["logits that are not finite", metric] = subject.ask(metric=metric)
-    found: dict[str, list[tuple[str, Outcome]]] = {}
-    for (what, metric), outcome in cases.items():
-        if outcome.finite:
-            found.setdefault(what, []).append((metric, outcome))
-    return tuple(LawBreach(what, f"{what}: {_invented(said)}") for what, said in found.items())
+            cases["logits that are not finite"] = subject.plain
+    found = {what: next(iter(outcome.finite.items())) for what, outcome in cases.items() if outcome.finite}
+    return tuple(
+        LawBreach(what, f"{what}: {named(at)} is reported to recover {value:.2f} % ({subject.metric})")
+        for what, (at, value) in found.items()
+    )
 
 
-def _invented(said: Sequence[tuple[str, Outcome]]) -> str:
-    layer, value = next(iter(said[0][1].finite.items()))
-    return f"layer {layer} is reported to recover {value:.2f} % ({', '.join(metric for metric, _ in said)})"
+def _has_no_value(subject: EngineUnderTest) -> bool:
+    """Return whether no right number of the form is finite. A score whose own logits are finite has one for those who
+    read no others; of a metric that the harness does not know, nobody can say."""
+    right = {} if subject.lacking else subject.right()
+    if not right or any(reading.finite for reading in right.values()):
+        return False
+    score, answers = SCORES.get(subject.metric), subject.answers
+    if score is None or answers is None:
+        return True
+    with np.errstate(all="ignore"):
+        rows = (host_row(forward(subject.model, ids)) for ids in (subject.clean, subject.corrupted))
+        return not all(np.isfinite(score(row, answers)) for row in rows)
 
 
 # -- common to several -------------------------------------------------------------------------------------------------
@@ -207,11 +272,10 @@ def _apart(
         if outcome.error:
             return f"{name}: raised {outcome.error}"
 
-    def told(apart: list[int]) -> str:
-        layer = min(apart)
-        said = (outcome.numbers.get(layer) for outcome in (one, other))
+    def told(apart: list[CellPlace]) -> str:
+        said = (outcome.numbers.get(apart[0]) for outcome in (one, other))
         a, b = (reading.text(".4f") if reading else "missing" for reading in said)
-        return f"layer {layer} recovers {a} % ({first}) and {b} % ({second})"
+        return f"{named(apart[0])} recovers {a} % ({first}) and {b} % ({second})"
 
     return Compared(one.numbers, other.numbers, told, work, subject.model.card.dtype).breach()
 
@@ -229,13 +293,13 @@ def _nested(subject: EngineUnderTest) -> tuple[str, str]:
     """Return a component and the path of its child that returns the very same array in every layer."""
     model = subject.model
     for outer in ("mlp", "self_attn"):
-        if layers_with(model, outer) != list(range(model.card.layers)) or subject.engine.cannot(model, Sweep((outer,))):
+        if layers_with(model, outer) != list(range(model.card.layers)) or subject.cannot(outer):
             continue
         points = resolve(model, Sweep((outer,)))
         names = [set(_same_output(subject, point)) for point in points]
         common = sorted(set.intersection(*names), key=len) if names else []
         for inner in common:
-            if not subject.engine.cannot(model, Sweep((inner,))):
+            if not subject.cannot(inner):
                 return outer, inner
     raise DoesNotApply("no component here has a child that returns its output")
 

@@ -12,28 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
-from harness.engines import ENGINES, ForeignEngine, answer
-from harness.engines.foreign import hear, mistake_behind
-from harness.intercept.hookpoints import layers_with
+from harness.engines import ForeignEngine
+from harness.engines.foreign import mistake_behind
 from harness.laws.breach import LawBreach
-from harness.laws.forms import Form, components, forms
+from harness.laws.forms import Form, in_common, lists_of
 from harness.laws.stated_baselines import wrong_baselines
 from harness.laws.subject import EngineUnderTest
-from harness.metrics.mistakes import Numbers, Place, Suspicion, mistakes_of, shared_mistake, wrong_places
+from harness.metrics.mistakes import Numbers, Suspicion, mistakes_of, shared_mistake, wrong_places
 from harness.metrics.tolerances import Work, recovery_tolerance
-from harness.vocabulary import (
-    METRICS,
-    AnswerTokens,
-    Curve,
-    Direction,
-    Mistake,
-    Positions,
-    Question,
-    Reading,
-    State,
-    Sweep,
-    Tokens,
-)
+from harness.vocabulary import METRICS, Direction, Mistake, Reading, site_position
 from harness.vocabulary.errors import DoesNotApply, HarnessError, Unsupported
 
 
@@ -41,19 +28,41 @@ def declared_is_right(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
     """Everything the engine declares, metric by component by positions by direction, gets the right numbers."""
     if subject.engine.is_native:
         raise DoesNotApply("the harness's own numbers are what others are held to; their oracle is float64")
-    asked = forms(subject.engine, subject.model)
-    inquiry = _Inquiry(subject)
-    if not subject.answers:
-        asked = [form for form in asked if not METRICS[form.metric].needs_answers]
+    asked = forms_asked(subject)
     if not asked:
         raise DoesNotApply("it declares no metric and component that the harness knows on this model")
+    inquiry = _Inquiry(subject)
     found = [wrong for form in asked if (wrong := inquiry.wrong(form))]
     inquiry.explain(found)
     kinds: dict[str, list[_Wrong]] = {}
     for wrong in found:
         kinds.setdefault(wrong.known.kind, []).append(wrong)
-    told = (LawBreach(kind, _told(wrong, asked)) for kind, wrong in kinds.items())
+    told = (
+        LawBreach(kind, f"{in_common([each.form for each in wrong], asked)}{wrong[0].known}")
+        for kind, wrong in kinds.items()
+    )
     return (*told, *wrong_baselines(subject, inquiry.baselines))
+
+
+def forms_asked(subject: EngineUnderTest) -> list[Form]:
+    """Return the forms of the design that are held against right numbers on this model."""
+    known = [each for each in subject.declared.forms if subject.answers or not METRICS[each.metric].needs_answers]
+    return [form for form in known if why_not_asked(subject, form) is None]
+
+
+def why_not_asked(subject: EngineUnderTest, form: Form) -> str | None:
+    """Return why the model has no answer in a form, or the engine refuses what it does not declare by name; or
+    None."""
+    asked = subject.of(form)
+    return asked.lacking or (None if _declared_by_name(subject, form.component) else asked.refusal)
+
+
+def _declared_by_name(subject: EngineUnderTest, component: str) -> bool:
+    """Return whether the declaration names a component, and does not only take any path."""
+    engine = subject.engine
+    if not isinstance(engine, ForeignEngine):
+        return True
+    return engine.declared.own_name(subject.model, component) in engine.declared.components
 
 
 def declares_otherwise(subject: EngineUnderTest) -> str | None:
@@ -61,24 +70,8 @@ def declares_otherwise(subject: EngineUnderTest) -> str | None:
     engine, model = subject.engine, subject.model
     if isinstance(engine, ForeignEngine) and engine.declared.claims(model):
         return f"refuses {model.card.architecture}, which it declares"
-    inquiry = _Inquiry(subject)
-    answered = next((form for form in forms(engine, model) if not inquiry.refuses(form)), None)
+    answered = next((form for form in subject.declared.forms if subject.of(form).refusal is None), None)
     return f"refuses the plain question, and answers {answered}" if answered else None
-
-
-def _told(wrong: list[_Wrong], asked: Sequence[Form]) -> str:
-    """Return a mistake after the form it was first seen in, and what the forms with it have in common."""
-    first = wrong[0]
-    if len(wrong) == 1:
-        return f"{first.form}: {first.known}"
-    shared = [
-        str(value)
-        for axis, value in vars(first.form).items()
-        if len(wrong) == sum(getattr(form, axis) == value for form in asked) < len(asked)
-        and all(getattr(each.form, axis) == value for each in wrong)
-    ]
-    which = f", those with {' and '.join(shared)} and no other" if shared else ""
-    return f"{len(wrong)} of {len(asked)} forms asked{which}, first {first.form}: {first.known}"
 
 
 UNITS = ("absolute", "percent", "fraction")
@@ -112,8 +105,6 @@ class _Inquiry:
     """An engine's numbers in a form, the right ones, and those of questions it may have mistaken the form for."""
 
     subject: EngineUnderTest
-    known: dict[tuple[Form, str], dict[str, Numbers]] = field(default_factory=dict)
-    """(a form without its metric, what is exchanged) -> metric -> what is right."""
     baselines: dict[str, float] = field(default_factory=dict)
     """What the engine first stated for each metric, denoising."""
     definitions: dict[str, Mistake | None] = field(default_factory=dict)
@@ -125,28 +116,19 @@ class _Inquiry:
 
     def wrong(self, form: Form) -> _Wrong | None:
         """Return both sides of a form that is answered wrongly; None where the answer is right."""
-        right = self._right(form)
+        right = self.subject.of(form).right()
         try:
-            said = self._said(form)
+            outcome = self.subject.of(form).plain
         except Unsupported as error:
-            if not self._declared_by_name(form.component):
-                return None
             return _Wrong(form, {}, right, Mistake("refused", f"it declares this, and refuses it: {error}"))
-        except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
-            return _Wrong(
-                form, {}, right, Mistake(f"raised {type(error).__name__}", f"raised {self.subject.raised(error)}")
-            )
+        if outcome.error:
+            kind = outcome.error.partition(":")[0]
+            return _Wrong(form, {}, right, Mistake(f"raised {kind}", f"raised {outcome.error}"))
+        if outcome.baseline is not None and form.direction == Direction.DENOISING:
+            self.baselines.setdefault(form.metric, outcome.baseline)
+        said = {(layer, self._position(form, token), head): reading
+                for (layer, token, head), reading in outcome.numbers.items()}  # fmt: skip
         return _Wrong(form, said, right) if wrong_places(said, right, self.points) else None
-
-    def refuses(self, form: Form) -> bool:
-        """Return whether the engine's adapter refuses a form."""
-        try:
-            self._said(form)
-        except Unsupported:
-            return True
-        except Exception:  # noqa: BLE001  it tries
-            return False
-        return False
 
     def explain(self, found: Sequence[_Wrong]) -> None:
         """Name the mistake of each form: as few mistakes as explain them all.
@@ -181,7 +163,7 @@ class _Inquiry:
 
     def _in_unit(self, wrong: _Wrong, unit: str, sign: int) -> Numbers:
         """Return the right recoveries as they are read where they are given in another unit than the declared one."""
-        engine, ends = self.subject.engine, self.subject.ends(self._question(wrong.form))
+        engine, ends = self.subject.engine, self.subject.ends(self.subject.of(wrong.form).question())
         assert isinstance(engine, ForeignEngine)
         if ends is None or ends.denominator is None or not ends.denominator.gap:
             return {}
@@ -203,7 +185,7 @@ class _Inquiry:
             return self.definitions.get(form.metric)
         if form.metric not in self.definitions:
             try:
-                made = mistake_behind(self.subject.engine, self.subject.model, self._question(form))
+                made = mistake_behind(self.subject.engine, self.subject.model, self.subject.of(form).question())
             except Exception:  # noqa: BLE001  it answered before; what it raises now explains nothing
                 made = None
             self.definitions[form.metric] = made
@@ -213,59 +195,8 @@ class _Inquiry:
         open_ = [(wrong.said, wrong.right) for wrong in found if wrong.mistake is None]
         return shared_mistake(open_, self.points) if open_ else None
 
-    def _declared_by_name(self, component: str) -> bool:
-        """Return whether the declaration names a component, and does not only take any path."""
-        engine = self.subject.engine
-        assert isinstance(engine, ForeignEngine)
-        return engine.declared.own_name(self.subject.model, component) in engine.declared.components
-
-    # -- the two sides ----------------------------------------------------------------------------------------------
-
-    def _right(self, form: Form, exchanged: str = "") -> Numbers:
-        """Return what is right in a form; `exchanged` are the prompts or the answers, for a suspicion."""
-        key = replace(form, metric=""), exchanged
-        if key not in self.known:
-            question = replace(self._question(form, exchanged), metrics=tuple(self._metrics()))
-            self.known[key] = {
-                curve.metric: _numbers(curve)
-                for curve in answer(ENGINES["native"], self.subject.model, question).curves
-            }
-        return self.known[key][form.metric]
-
-    def _metrics(self) -> list[str]:
-        return [name for name, metric in METRICS.items() if self.subject.answers or not metric.needs_answers]
-
-    def _said(self, form: Form) -> Numbers:
-        engine, question = self.subject.engine, self._question(form)
-        if not isinstance(engine, ForeignEngine):
-            (curve,) = answer(engine, self.subject.model, question).curves
-            return _numbers(curve)
-        heard = hear(engine, self.subject.request(question))
-        if heard.reply.baseline is not None and form.direction == Direction.DENOISING:
-            self.baselines.setdefault(form.metric, heard.reply.baseline)
-        said = self.subject.readings(heard, question).items()
-        return {(layer, self._position(form, token), head): reading for (layer, token, head), reading in said}
-
     def _position(self, form: Form, token: int | None) -> str:
-        shared = ",".join(map(str, self._list())) if form.positions == "list" else form.positions
-        return shared if token is None else str(token)
-
-    def _list(self) -> tuple[int, ...]:
-        """Return the positions of a list: where the prompts first differ, and the last."""
-        pairs = list(zip(self.subject.clean, self.subject.corrupted, strict=True))
-        first = next((at for at, (a, b) in enumerate(pairs) if a != b), 0)
-        return tuple(dict.fromkeys((first, len(pairs) - 2))) if len(pairs) > 2 else (first,)
-
-    def _question(self, form: Form, exchanged: str = "") -> Question:
-        positions: Positions = self._list() if form.positions == "list" else form.positions
-        layers = self.subject.layers or tuple(layers_with(self.subject.model, form.component))
-        prompts = [Tokens(ids, tuple(map(str, ids))) for ids in (self.subject.clean, self.subject.corrupted)]
-        clean, corrupted = reversed(prompts) if exchanged == "prompts" else prompts
-        sweep = Sweep((form.component,), layers, Direction(form.direction), positions)
-        answers = self.subject.answers
-        if answers and exchanged == "answers":
-            answers = AnswerTokens(answers.wrong, answers.answer)
-        return Question(clean, corrupted, sweep, (form.metric,), answers)
+        return site_position(form.positions) if token is None else str(token)
 
     # -- what it may have been mistaken for ---------------------------------------------------------------------------
 
@@ -273,7 +204,7 @@ class _Inquiry:
         """Yield other questions with their answers, under the places of this form."""
         for kind, said, other, exchanged in self._others(form):
             try:
-                numbers = self._right(other, exchanged)
+                numbers = self.subject.of(other).right(exchanged)
             except HarnessError:
                 continue
             yield Suspicion(kind, said, self._placed(numbers, form))
@@ -287,22 +218,21 @@ class _Inquiry:
         yield "prompts exchanged", said, replace(form, direction=other), "prompts"
         yield "answers exchanged", "the answer and the wrong answer are exchanged", form, "answers"
         for axis, values in (
-            ("positions", () if form.positions == "each" else ("all", "last", "list")),
-            ("metric", self._metrics()),
-            ("component", components(self.subject.engine, self.subject.model)),
+            ("positions", () if form.positions == "each" else ("all", "last", *self._lists())),
+            ("metric", METRICS),
+            ("component", self.subject.declared.components),
         ):
             asked = getattr(form, axis)
             for value in values:
                 if value != asked:
-                    yield axis, f"{axis} {value} where {asked} is asked", replace(form, **{axis: value}), ""
+                    other_form = replace(form, **{axis: value})  # type: ignore[arg-type]  # a value of the axis
+                    here, there = (dict(each.axes)[axis] for each in (form, other_form))
+                    yield axis, f"{axis} {there} where {here} is asked", other_form, ""
+
+    def _lists(self) -> list[tuple[int, ...]]:
+        return lists_of(self.subject.clean, self.subject.corrupted)
 
     def _placed(self, numbers: Numbers, form: Form) -> Numbers:
         if form.positions == "each":
             return numbers
         return {(layer, self._position(form, None), head): each for (layer, _, head), each in numbers.items()}
-
-
-def _numbers(curve: Curve) -> dict[Place, Reading]:
-    """Return the recoveries of a curve by place; what rounding alone makes is not held against anybody."""
-    worth = (cell for cell in curve.cells if cell.recovery.state is not State.ILL_CONDITIONED)
-    return {(cell.layer, cell.position, cell.head): cell.recovery for cell in worth}

@@ -97,7 +97,8 @@ def _loaded(add: Add) -> LoadedModel:
 def _question(asked: Question) -> Question:
     """Return what was asked, for the small model: stepwise, because that is where activations are kept."""
     components = tuple(name for name in asked.sweep.components if name in _COMPONENTS) or ("mlp_out",)
-    sweep = Sweep(components, None, asked.sweep.direction, "all", "stepwise")
+    positions = asked.sweep.positions if isinstance(asked.sweep.positions, str) else (0,)
+    sweep = Sweep(components, None, asked.sweep.direction, positions, "stepwise")
     return replace(
         asked, clean=Tokens((1,), ("1",)), corrupted=Tokens((2,), ("2",)), sweep=sweep, answers=AnswerTokens(1, 2)
     )

@@ -26,7 +26,8 @@ def ask_native(model: LoadedModel, question: Question) -> Answer:
 class Situation:
     """A model, a question, the hook points the question resolves to on that model, and the engine that is asked.
 
-    `within` is how many points the caller counts as rounding; a law may know better, but allows no less.
+    `within` is how many points the caller counts as rounding; a law may know better, but allows no less. `grids` says
+    that the model is small enough for a sample of a grid of positions to be one.
     """
 
     model: LoadedModel
@@ -36,6 +37,7 @@ class Situation:
     within: float = 0.0
     bare_row: mx.array | None = None
     """The bare model's logits `[vocab]` of the target prompt, where the caller has them."""
+    grids: bool = False
 
     @property
     def target(self) -> tuple[int, ...]:
@@ -59,9 +61,9 @@ class Situation:
         return tuple(dict.fromkeys((every[0], every[len(every) // 2], every[-1])))
 
     def sample(self, layers: tuple[int, ...]) -> Question:
-        """Return the question for some layers only; a grid of positions becomes all of them at once."""
+        """Return the question for some layers only; on a large model a grid becomes all positions at once."""
         sweep = self.question.sweep
-        positions = "all" if sweep.positions == "each" else sweep.positions
+        positions = "all" if sweep.positions == "each" and not self.grids else sweep.positions
         return replace(self.question, sweep=replace(sweep, layers=layers, positions=positions))
 
     @cached_property

@@ -14,19 +14,21 @@ from functools import cached_property
 import mlx.core as mx
 import numpy as np
 
-from harness.engines import Engine, ForeignEngine, answer
+from harness.engines import ENGINES, Engine, ForeignEngine, answer
 from harness.engines.declaration import Declaration
 from harness.engines.foreign import EngineRequest, Heard, hear
 from harness.engines.roles import CellPlace
 from harness.intercept import forward, resolve
 from harness.intercept.hookpoints import layers_with
 from harness.intercept.observer import ObservedRun
+from harness.laws.forms import Declared, Form, declared
 from harness.laws.situation import Situation
 from harness.metrics import Ends, ends, host_row
 from harness.metrics.layouts import dtype_name
+from harness.metrics.mistakes import Numbers
 from harness.models.fingerprint import Fingerprint, settled
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import METRICS, AnswerTokens, Question, Reading, Sweep, Tokens
+from harness.vocabulary import METRICS, Answer, AnswerTokens, Curve, Question, Reading, State, Sweep, Tokens
 from harness.vocabulary.errors import (
     DoesNotApply,
     HarnessError,
@@ -37,22 +39,21 @@ from harness.vocabulary.errors import (
     traceback_of,
 )
 
-CANDIDATES = ("mlp", "self_attn", "mlp_out", "attn_out", "resid_post")
-"""Components to ask about, the first that every layer and the engine have."""
-
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of asking once: recoveries in percent by layer, or what the engine raised."""
+    """What came of asking once: recoveries in percent by place, or what the engine raised."""
 
-    numbers: Mapping[int, Reading] = field(default_factory=dict)
+    numbers: Mapping[CellPlace, Reading] = field(default_factory=dict)
     error: str | None = None
     warned: tuple[str, ...] = ()
     seen: tuple[ObservedRun, ...] = ()
+    baseline: float | None = None
+    """What a foreign engine states beside its numbers."""
 
     @property
-    def finite(self) -> dict[int, float]:
-        return {layer: reading.value for layer, reading in self.numbers.items() if reading.value is not None}
+    def finite(self) -> dict[CellPlace, float]:
+        return {place: reading.value for place, reading in self.numbers.items() if reading.value is not None}
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,29 @@ class Fresh:
 
 
 @dataclass
+class Shared:
+    """What the laws about one engine on one model know already, in whichever form they are asked."""
+
+    fresh: Fresh | None = None
+    declared: Declared | None = None
+    tokens: list[AnswerTokens | None] = field(default_factory=list)
+    """The answers of the metrics that need some, once they are known."""
+    situations: dict[Form, Situation] = field(default_factory=dict)
+    answers: dict[tuple[Form, tuple[int, ...]], Outcome | Unsupported] = field(default_factory=dict)
+    """The first answer in a form, for some layers, or that the engine refuses it."""
+    apart: dict[tuple[Form, tuple[int, ...]], Answer] = field(default_factory=dict)
+    right: dict[tuple[Form, str], dict[str, Numbers] | HarnessError] = field(default_factory=dict)
+    """(a form without its metric, what is exchanged) -> metric -> what is right, or why nobody can say."""
+    traces: dict[str, str] = field(default_factory=dict)
+    """What the engine raised, as laws say it -> its whole traceback."""
+
+
+@dataclass
 class EngineUnderTest:
-    """An engine, a way to build the model, and two prompts of token ids; `layers` None means all."""
+    """An engine, a way to build the model, and two prompts of token ids; `layers` None means all.
+
+    `form` is how it is asked; None means the plainest form that it declares.
+    """
 
     engine: Engine
     build: Callable[[], LoadedModel]
@@ -75,10 +97,8 @@ class EngineUnderTest:
     layers: tuple[int, ...] | None = None
     undefined: bool = False
     """Whether the model's logits are not finite on purpose."""
-    traces: dict[str, str] = field(default_factory=dict)
-    """What the engine raised, as laws say it -> its whole traceback."""
-    _fresh: Fresh | None = None
-    _situation: Situation | None = None
+    form: Form | None = None
+    shared: Shared = field(default_factory=Shared)
 
     @property
     def model(self) -> LoadedModel:
@@ -87,9 +107,9 @@ class EngineUnderTest:
     @property
     def fresh(self) -> Fresh:
         """The model, and what it was before the engine first saw it."""
-        if self._fresh is None:
-            self._fresh = self._state_of(self.build())
-        return self._fresh
+        if self.shared.fresh is None:
+            self.shared.fresh = self._state_of(self.build())
+        return self.shared.fresh
 
     def state(self) -> Fresh:
         """Return what the model is now."""
@@ -101,27 +121,62 @@ class EngineUnderTest:
 
     def discard(self) -> None:
         """Forget a model that was damaged; the next law gets a new one."""
-        self._fresh = self._situation = None
+        self.shared.fresh = None
+        self.shared.situations.clear()
+
+    # -- how it is asked --------------------------------------------------------------------------------------------
+
+    @property
+    def declared(self) -> Declared:
+        """What the engine can be asked here."""
+        if self.shared.declared is None:
+            self.shared.declared = declared(self.engine, self.model, self.clean, self.corrupted)
+        return self.shared.declared
 
     @cached_property
+    def asked(self) -> Form:
+        """The form that the laws are asked in. Raises DoesNotApply where the engine has none here."""
+        if self.form is not None:
+            return self.form
+        if not self.declared.sample:
+            raise DoesNotApply(self.cannot("resid_post") or "no layer has a component that the engine knows")
+        return self.declared.sample[0]
+
+    def in_forms(self, ways: bool = False) -> list[EngineUnderTest]:
+        """Return the subject in each form of the sample, the plainest first, without those that the model has not.
+
+        `ways` leaves one form of each way to patch: positions and a direction.
+        """
+        if self.form is not None:
+            return [self]
+        first, *others = self.declared.sample or [self.asked]
+        known = [self.of(first), *(asked for form in others if (asked := self.of(form)).lacking is None)]
+        if not ways:
+            return known
+        one_each = {(asked.asked.positions, asked.asked.direction): asked for asked in reversed(known)}
+        return list(one_each.values())[::-1]
+
+    def of(self, form: Form) -> EngineUnderTest:
+        """Return the subject asked in a form."""
+        return replace(self, form=form)
+
+    @property
     def component(self) -> str:
-        """The component that the laws are asked about. Raises DoesNotApply where the engine has none here."""
-        every = list(range(self.model.card.layers))
-        for component in CANDIDATES:
-            if layers_with(self.model, component) == every and not self._cannot(component):
-                return component
-        raise DoesNotApply(self._cannot("resid_post") or "no layer has a component that the engine knows")
+        return self.asked.component
 
-    @cached_property
+    @property
     def metric(self) -> str:
-        """The metric that the laws are asked in: one of the harness's where the engine has any."""
-        own = self.engine.declared.metrics if isinstance(self.engine, ForeignEngine) else ()
-        return next(metric for metric in (*METRICS, *own) if self.engine.knows(metric))
+        return self.asked.metric
 
-    @cached_property
+    @property
     def answers(self) -> AnswerTokens | None:
         """The two ids whose logits move most between the prompts, one towards the clean run and one away; None where
         none does."""
+        if not self.shared.tokens:
+            self.shared.tokens.append(self._answers())
+        return self.shared.tokens[0]
+
+    def _answers(self) -> AnswerTokens | None:
         rows = [host_row(forward(self.model, ids)) for ids in (self.clean, self.corrupted)]
         with np.errstate(invalid="ignore"):
             gap = np.where(np.isfinite(rows[0]) & np.isfinite(rows[1]), rows[0] - rows[1], 0.0)
@@ -130,45 +185,141 @@ class EngineUnderTest:
 
     @cached_property
     def chosen_layers(self) -> tuple[int, ...]:
-        return self.layers or tuple(range(self.model.card.layers))
+        return self._layers_of(self.component)
+
+    def _layers_of(self, component: str) -> tuple[int, ...]:
+        """Return the layers to ask about; all of them where no layer has such a component."""
+        having = tuple(layers_with(self.model, component)) or tuple(range(self.model.card.layers))
+        return tuple(layer for layer in self.layers or having if layer in having) or having
 
     @cached_property
+    def places(self) -> list[CellPlace]:
+        """The cells that a complete answer has."""
+        each = self.asked.positions == "each"
+        tokens = range(len(self.clean)) if each else (None,)
+        points = resolve(self.model, self.question().sweep)
+        return [CellPlace(point.layer, token, point.head) for point in points for token in tokens]
+
+    @property
     def plain(self) -> Outcome:
-        """The answer to the plain question, asked once."""
-        return self.ask()
+        """The answer in this form, asked once. Raises Unsupported where the engine refuses it."""
+        key = self.asked, self.chosen_layers
+        if key not in self.shared.answers:
+            self.shared.answers[key] = self._plain()
+        known = self.shared.answers[key]
+        if isinstance(known, Unsupported):
+            raise known
+        return known
+
+    def _plain(self) -> Outcome | Unsupported:
+        try:
+            outcome = self.ask()
+        except Unsupported as error:
+            return error
+        # The runs of forty forms on a vocabulary of 152,000 take a gigabyte.
+        return outcome if self.asked in self.declared.sample else replace(outcome, seen=())
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the engine refuses this form, which it declares; None where it answers."""
+        try:
+            _ = self.plain
+        except Unsupported as error:
+            return str(error)
+        return None
+
+    @property
+    def taken_apart(self) -> Answer:
+        """The answer in this form under every metric that the harness knows, held against the engine's own logits."""
+        known = tuple(name for name in self.declared.metrics if self.answers or not METRICS[name].needs_answers)
+        if not known:
+            raise DoesNotApply(f"it has no metric that the harness knows: {', '.join(self.declared.own_metrics)}")
+        key = self.asked, self.chosen_layers
+        if key not in self.shared.apart:
+            question = replace(self.under("logit_diff").question(), metrics=known)
+            self.shared.apart[key] = answer(self.engine, self.model, question)
+        return self.shared.apart[key]
+
+    def under(self, metric: str) -> EngineUnderTest:
+        """Return the subject asked under a metric."""
+        return self.of(replace(self.asked, metric=metric))
 
     def needs(self, component: str | None = None, metric: str | None = None) -> None:
         """Raise DoesNotApply, which skips a law, where the engine does not claim to do this."""
-        if component and (reason := self._cannot(component)):
+        if component and (reason := self.cannot(component)):
             raise DoesNotApply(reason)
         if metric and not self.engine.knows(metric):
             raise DoesNotApply(f"{self.engine.name} has no {metric}")
 
-    def _cannot(self, component: str) -> str | None:
-        return self.engine.cannot(self.model, Sweep((component,)))
+    def cannot(self, component: str) -> str | None:
+        """Return why the engine does not claim to do a component in this form; None where it does."""
+        how = {} if self.form is None else {"direction": self.form.direction, "positions": self.form.positions}
+        return self.engine.cannot(self.model, Sweep((component,), **how))  # type: ignore[arg-type]
 
-    def question(self, component: str | None = None, metric: str | None = None, strategy: str = "auto") -> Question:
-        """Return the question in the harness's own terms."""
-        sweep = Sweep((component or self.component,), self.chosen_layers, strategy=strategy)
-        asked = metric or self.metric
+    def question(
+        self, component: str | None = None, metric: str | None = None, strategy: str = "auto", exchanged: str = ""
+    ) -> Question:
+        """Return the question in the harness's own terms; `exchanged` are the prompts or the answers."""
+        form = self.asked
+        name = component or form.component
+        sweep = Sweep((name,), self._layers_of(name), form.direction, form.positions, strategy)
+        asked = metric or form.metric
         answers = self.answers if asked in METRICS and METRICS[asked].needs_answers else None
-        return Question(_tokens(self.clean), _tokens(self.corrupted), sweep, (asked,), answers)
+        if answers and exchanged == "answers":
+            answers = AnswerTokens(answers.wrong, answers.answer)
+        prompts = [_tokens(ids) for ids in (self.clean, self.corrupted)]
+        clean, corrupted = reversed(prompts) if exchanged == "prompts" else prompts
+        return Question(clean, corrupted, sweep, (asked,), answers)
+
+    # -- what is right ------------------------------------------------------------------------------------------------
+
+    def right(self, exchanged: str = "") -> Numbers:
+        """Return what the harness's own patching and float64 make of the form. Raises a HarnessError where the model
+        has no such answer."""
+        key = replace(self.asked, metric=""), exchanged
+        if key not in self.shared.right:
+            self.shared.right[key] = self._right(exchanged)
+        known = self.shared.right[key]
+        if isinstance(known, HarnessError):
+            raise known
+        return known.get(self.metric, {})
+
+    def _right(self, exchanged: str) -> dict[str, Numbers] | HarnessError:
+        known = [name for name, metric in METRICS.items() if self.answers or not metric.needs_answers]
+        question = replace(self.under("logit_diff").question(exchanged=exchanged), metrics=tuple(known))
+        try:
+            curves = answer(ENGINES["native"], self.model, question).curves
+        except HarnessError as error:
+            return error
+        return {curve.metric: _numbers(curve) for curve in curves}
+
+    @cached_property
+    def lacking(self) -> str | None:
+        """Why the model has no answer in this form, whoever is asked; None where it has one."""
+        try:
+            self.right()
+        except HarnessError as error:
+            return str(error)
+        return None
+
+    # -- asking -----------------------------------------------------------------------------------------------------
 
     @property
     def situation(self) -> Situation:
-        """What the laws of `harness.laws.table` are asked about: the plain question, on the model as it is now."""
-        if self._situation is None:
+        """What the laws of `harness.laws.table` are asked about: the question in this form, on the model as it is."""
+        if self.asked not in self.shared.situations:
             if self.metric not in METRICS:
                 raise DoesNotApply(f"{self.metric} is no metric of the harness")
             question = self.question()
             points = tuple(resolve(self.model, question.sweep))
-            self._situation = Situation(self.model, question, points, functools.partial(answer, self.engine))
-        return self._situation
+            ask = functools.partial(answer, self.engine)
+            self.shared.situations[self.asked] = Situation(self.model, question, points, ask, grids=True)
+        return self.shared.situations[self.asked]
 
-    def told(self, law: Callable[[Situation], str | None]) -> str | None:
+    def told(self, law: Callable[[], str | None]) -> str | None:
         """Return what a law about answers says; whatever somebody's engine raises meanwhile is a breach."""
         try:
-            return law(self.situation)
+            return law()
         except HarnessError:
             raise
         except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
@@ -189,7 +340,7 @@ class EngineUnderTest:
             asked,
             clean=_tokens(self.clean if clean is None else clean),
             corrupted=_tokens(self.corrupted if corrupted is None else corrupted),
-            sweep=replace(asked.sweep, layers=layers or self.chosen_layers),
+            sweep=replace(asked.sweep, layers=layers or asked.sweep.layers),
         )
         try:
             return self._heard(asked) if isinstance(self.engine, ForeignEngine) else self._own(asked)
@@ -203,7 +354,7 @@ class EngineUnderTest:
     def raised(self, error: Exception) -> str:
         """Return what an engine raised as laws say it, and keep its traceback."""
         said = described_at(error)
-        self.traces[said] = traceback_of(error)
+        self.shared.traces[said] = traceback_of(error)
         return said
 
     def _declares(self, asked: Question) -> bool:
@@ -216,8 +367,7 @@ class EngineUnderTest:
     def _heard(self, asked: Question) -> Outcome:
         assert isinstance(self.engine, ForeignEngine)
         heard = hear(self.engine, self.request(asked))
-        numbers = {place.layer: reading for place, reading in self.readings(heard, asked).items()}
-        return Outcome(numbers, None, heard.warned, heard.seen)
+        return Outcome(self.readings(heard, asked), None, heard.warned, heard.seen, heard.reply.baseline)
 
     def request(self, asked: Question) -> EngineRequest:
         """Return a question in the words of a foreign engine; a component that it does not know keeps its name."""
@@ -250,7 +400,23 @@ class EngineUnderTest:
 
     def _own(self, asked: Question) -> Outcome:
         (curve,) = answer(self.engine, self.model, asked).curves
-        return Outcome({cell.layer: cell.recovery for cell in curve.cells})
+        each = asked.sweep.positions == "each"
+        return Outcome(
+            {CellPlace(cell.layer, int(cell.position) if each else None, cell.head): cell.recovery
+             for cell in curve.cells}
+        )  # fmt: skip
+
+
+def named(place: CellPlace) -> str:
+    """Return a place as a person reads it."""
+    parts = zip(("layer", "token", "head"), place, strict=True)
+    return ", ".join(f"{name} {number}" for name, number in parts if number is not None)
+
+
+def _numbers(curve: Curve) -> Numbers:
+    """Return the recoveries of a curve by place; what rounding alone makes is not held against anybody."""
+    worth = (cell for cell in curve.cells if cell.recovery.state is not State.ILL_CONDITIONED)
+    return {(cell.layer, cell.position, cell.head): cell.recovery for cell in worth}
 
 
 def _tokens(ids: tuple[int, ...]) -> Tokens:

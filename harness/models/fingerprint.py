@@ -28,6 +28,9 @@ _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A8
 
 _PLAIN = (bool, int, float, complex, str, bytes, mx.Dtype, np.dtype, type(None))
 
+ORDER = "order"
+"""The kind of difference that changes no value: every entry is what it was, at another place."""
+
 _SHOWN = 60
 """Characters of an attribute that a difference shows."""
 
@@ -60,14 +63,20 @@ class Fingerprint:
     parameters."""
 
     def difference(self, later: Fingerprint) -> str | None:
-        """Return what changed, or None. An attribute that is new is no change, since nothing read it before, unless it
-        hides one of the module's class."""
-        return (
-            _entries("parameter", self._still(self.parameters), self._still(later.parameters))
-            or self.class_left(later.classes)
-            or _attributes(self.attributes, later.attributes)
-            or self._hidden(later)
-        )
+        """Return the first thing that changed, what the model computes with before mere order, or None."""
+        return next(iter(self.differences(later).values()), None)
+
+    def differences(self, later: Fingerprint) -> dict[str, str]:
+        """Return what changed, by kind, mere order last. An attribute that is new is no change, since nothing read it
+        before, unless it hides one of the module's class."""
+        was, now = self._still(self.parameters), self._still(later.parameters)
+        found = {
+            "parameters": _entries("parameter", was, now),
+            "classes": self.class_left(later.classes),
+            "attributes": _attributes(self.attributes, later.attributes) or self._hidden(later),
+            ORDER: _order("parameter", was, now) or _order("module class", self.classes, later.classes),
+        }
+        return {kind: text for kind, text in found.items() if text}
 
     def class_left(self, later: Classes) -> str | None:
         """Return which module has another class than it had, or None."""
@@ -95,15 +104,24 @@ class Fingerprint:
 
 
 def _entries(what: str, before: Sequence[tuple[Any, ...]], after: Sequence[tuple[Any, ...]]) -> str | None:
-    if before == after:
+    if before == after or _only_moved(before, after):
         return None
-    if len(before) == len(after) and set(before) == set(after):
-        moved = next(a[0] for b, a in zip(before, after, strict=True) if b != a)
-        return f"the order of the {what} entries changed, from {moved!r} on; every value is what it was"
-    changed = [b[0] for b, a in zip(before, after, strict=False) if b != a]
-    if not changed:
+    now = {entry[0]: entry for entry in after}
+    changed = [entry[0] for entry in before if now.get(entry[0]) != entry]
+    if not changed or len(before) != len(after):
         return f"{len(after)} {what} entries instead of {len(before)}"
     return f"{what} {changed[0]!r} changed ({len(changed)} in all)"
+
+
+def _order(what: str, before: Sequence[tuple[Any, ...]], after: Sequence[tuple[Any, ...]]) -> str | None:
+    if before == after or not _only_moved(before, after):
+        return None
+    moved = next(a[0] for b, a in zip(before, after, strict=True) if b != a)
+    return f"the order of the {what} entries changed, from {moved!r} on; every value is what it was"
+
+
+def _only_moved(before: Sequence[tuple[Any, ...]], after: Sequence[tuple[Any, ...]]) -> bool:
+    return len(before) == len(after) and set(before) == set(after)
 
 
 def _attributes(before: Mapping[str, Held], after: Mapping[str, Held]) -> str | None:

@@ -10,6 +10,7 @@ from harness.casefile import Case, CaseFile
 from harness.intercept.constancy import Constancy
 from harness.jobs import run as jobs
 from harness.jobs.planning import Job
+from harness.jobs.run import ModelCache
 from harness.models.fingerprint import settled
 from harness.models.loaded import LoadedModel
 from harness.models.spec import DialRow
@@ -42,10 +43,9 @@ def codes(result: JobResult) -> set[str]:
     return {finding.code for finding in result.findings}
 
 
-class _OneModel:
-    looked_at = False
-
+class _OneModel(ModelCache):
     def __init__(self, model: LoadedModel):
+        super().__init__()
         self.constancy, self.before = Constancy(model), settled(model.module, lambda: jobs._bare(model))
 
     def take(self, row: Any, allow_code: bool = False) -> Any:

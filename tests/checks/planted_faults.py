@@ -235,11 +235,11 @@ def engine(name: str, **written: Any) -> Callable[[Any], set[str]]:
     return lambda bench: codes(run(miniatures.load("llama"), f"defects:{name}", **{**SIX, **written}))
 
 
-def broken(law: str, name: str) -> Callable[[Any], set[str]]:
-    """Hold a defective engine to one law."""
+def broken(law: str, name: str, zoo: str = "defects") -> Callable[[Any], set[str]]:
+    """Hold a defective engine of a zoo to one law."""
     return lambda bench: {
         LAWS[cell.law].code
-        for cell in row_cells(engine_named(f"defects:{name}", True), architecture("llama"), [LAWS[law]])
+        for cell in row_cells(engine_named(f"{zoo}:{name}", True), architecture("llama"), [LAWS[law]])
         if cell.status == "fail"
     }
 
@@ -322,6 +322,8 @@ FAULTS = (
     fault("LAW014", "a tap undone on success only", broken("after-error", "untidy_on_error")),
     fault("LAW015", "a tap undone after Exceptions only", broken("after-ctrl-c", "untidy_on_interrupt")),
     fault("LAW016", "the next layer's answer", broken("declared", "wrong_layer")),
+    fault("LAW017", "a module put back at the end of its block", engine("reorders")),
+    fault("LAW018", "the token before the last for the last", broken("places", "own_off_at_last", "wide")),
     fault("ATR001", "an interception that rounds", engine("noisy_trace")),
     fault("ATR002", "a hook that never fires", engine("hook_never_fires")),
     fault("ATR002", "the layer after the one asked for", engine("wrong_layer")),

@@ -21,7 +21,7 @@ from harness.vocabulary.errors import UsageError
 
 DOCS = (Path(__file__).parents[2] / "docs" / "engines.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"^```python\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)
-(CASE,) = re.findall(r"^```yaml\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)
+CASE, _ = re.findall(r"^```yaml\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture

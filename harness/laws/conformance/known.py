@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.casefile.known import PLACEHOLDER, Asking, Ended, Ending, Failed, KnownEntry, KnownFailures, known_failures
 from harness.laws import LAWS
-from harness.laws.conformance.matrix import FAIL, KNOWN, NO_ANSWER, PROCESS, SKIP, LawCell
+from harness.laws.conformance.matrix import BROKEN, FAIL, KNOWN, NO_ANSWER, PROCESS, SKIP, WARN, LawCell
 from harness.laws.conformance.report import Conformance
 from harness.laws.conformance.rows import all_rows
 
@@ -36,7 +36,7 @@ def with_known(report: Conformance, known: KnownFailures, expected_rows: Iterabl
 
 def _marked(engine: str, cell: LawCell, known: KnownFailures) -> LawCell:
     # A process that ended said nothing of any law.
-    if cell.status != FAIL or cell.kind == PROCESS:
+    if cell.status not in BROKEN or cell.kind == PROCESS:
         return cell
     reason = known.reason(Asking(engine, cell.law, cell.row), Failed(cell.law, cell.kind))
     return replace(cell, status=KNOWN, known=reason) if reason else cell
@@ -45,7 +45,7 @@ def _marked(engine: str, cell: LawCell, known: KnownFailures) -> LawCell:
 def _ended(report: Conformance, expected_rows: Iterable[str]) -> Iterator[Ended]:
     asked = {(cell.row, cell.law) for cell in report.cells}
     for cell in report.cells:
-        failed = (Failed(cell.law, cell.kind),) if cell.status in (FAIL, KNOWN) and cell.kind != PROCESS else ()
+        failed = (Failed(cell.law, cell.kind),) if cell.status in (*BROKEN, KNOWN) and cell.kind != PROCESS else ()
         moot = Ending.ABSENT if cell.text == NO_ANSWER or cell.kind == PROCESS else Ending.MOOT
         ending = moot if cell.status == SKIP or cell.kind == PROCESS else Ending.ENDED
         yield Ended(Asking(report.engine, cell.law, cell.row), ending, failed)
@@ -54,10 +54,12 @@ def _ended(report: Conformance, expected_rows: Iterable[str]) -> Iterator[Ended]
 
 
 def entries_of(report: Conformance, known: KnownFailures, expected_rows: Iterable[str]) -> list[KnownEntry]:
-    """Return what a file must hold for this matrix to pass: the entries that still serve, and the failures without."""
+    """Return what a file must hold for this matrix to pass: the entries that still serve, and the failures without;
+    warnings, where they fail."""
+    failing = (FAIL, WARN) if report.strict else (FAIL,)
     new = [
         KnownEntry(law=cell.law, row=cell.row, engine=report.engine, kind=cell.kind or None, reason=PLACEHOLDER)
         for cell in report.cells
-        if cell.status == FAIL and cell.kind != PROCESS
+        if cell.status in failing and cell.kind != PROCESS
     ]
     return list(dict.fromkeys([*known.verdict(list(_ended(report, expected_rows))).kept, *new]))

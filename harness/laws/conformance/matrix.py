@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from harness.engines import Engine, engine_named
 from harness.laws import AFTER, FIRST, LAWS, Law
 from harness.laws.breach import breaches
+from harness.laws.conformance.coverage import Coverage, coverage_of
 from harness.laws.conformance.rows import ModelRow, rows_named
 from harness.laws.conformance.smallest import Smallest, smallest
 from harness.laws.grid import processes
 from harness.laws.subject import EngineUnderTest
 from harness.vocabulary.errors import DoesNotApply, EngineUnavailable, HarnessError, ModelUnavailable
+from harness.vocabulary.findings import FINDINGS, Severity
 
-PASS, FAIL, SKIP, KNOWN = "pass", "fail", "skipped", "known"
+PASS, FAIL, WARN, SKIP, KNOWN = "pass", "fail", "warned", "skipped", "known"
+BROKEN = (FAIL, WARN)
 NO_ANSWER = "it does not answer here"
 PROCESS = "the process ended"
 """The kind of a failure that no file of known failures explains: nothing is known of what it would have said."""
@@ -22,9 +25,10 @@ PROCESS = "the process ended"
 
 @dataclass(frozen=True)
 class LawCell:
-    """A law on a model: passed, failed with what was seen, or skipped with the reason.
+    """A law on a model: passed, failed or warned with what was seen, or skipped with the reason.
 
-    A law that is broken by several kinds of mistake has a cell for each.
+    A law that is broken by several kinds of mistake has a cell for each. A cell is a warning where the finding of its
+    code is one. `coverage` is what was asked of the declaration, in the cells of a law that chooses its forms.
     """
 
     row: str
@@ -33,37 +37,56 @@ class LawCell:
     text: str = ""
     smallest: Smallest | None = None
     kind: str = ""
+    code: str = ""
+    """The code of the finding, of a law that is broken."""
     traceback: str = ""
     """The whole of what the engine raised."""
     known: str = ""
     """The reason of the entry of `--known` that a failure is explained by."""
+    coverage: Coverage | None = None
 
 
-Noted = Callable[[LawCell], None]
+Asked = Callable[[ModelRow, Sequence[Law]], list[LawCell]]
+
+
+def asked_of(rows: Sequence[ModelRow], laws: Sequence[Law], ask: Asked) -> Iterator[list[LawCell]]:
+    """Yield the cells of each model in order; a law about the engine is asked until a model has it answered."""
+    open_ = {law.name for law in laws if law.once}
+    for row in rows:
+        cells = ask(row, _still(laws, open_))
+        open_ -= _answered(cells)
+        yield cells
+
+
+def _answered(cells: Sequence[LawCell]) -> set[str]:
+    return {cell.law for cell in cells if cell.status != SKIP}
+
+
+def _still(laws: Sequence[Law], open_: Container[str]) -> list[Law]:
+    return [law for law in laws if not law.once or law.name in open_]
 
 
 def row_cells(engine: Engine, row: ModelRow, laws: Sequence[Law], shrink: bool = True) -> Iterator[LawCell]:
     """Yield the cells of one model, in this process; breaches with the smallest question that shows each, if asked."""
+    if not laws:
+        return
     subject = EngineUnderTest(engine, row.build, row.clean, row.corrupted, row.layers, undefined=row.undefined)
-
-    def cells_of(law: Law) -> list[LawCell]:
-        found = _cells(subject, row, law)
-        return _smallest(subject, row, law, found) if shrink else found
-
-    (answering, *_) = _cells(subject, row, LAWS[FIRST])
-    untidy = answering.status == PASS and _cells(subject, row, LAWS[AFTER])[0].status == FAIL
+    answering = _cells(subject, row, LAWS[FIRST])
+    status = answering[0].status
+    tidy = _cells(subject, row, LAWS[AFTER]) if status == PASS else []
     for law in laws:
-        if untidy:
+        if any(cell.status == FAIL for cell in tidy):
             # What one answer leaves behind must not reach the next law.
             subject.discard()
         if law.name == FIRST:
-            yield from _smallest(subject, row, law, [answering]) if shrink else [answering]
-        elif answering.status != PASS:
-            yield LawCell(row.id, law.name, SKIP, answering.text if answering.status == SKIP else NO_ANSWER)
+            found = answering
+        elif status != PASS:
+            found = [LawCell(row.id, law.name, SKIP, answering[0].text if status == SKIP else NO_ANSWER)]
         elif row.undefined and law.name not in _ON_UNDEFINED:
-            yield LawCell(row.id, law.name, SKIP, "the logits are not finite on purpose")
+            found = [LawCell(row.id, law.name, SKIP, "the logits are not finite on purpose")]
         else:
-            yield from cells_of(law)
+            found = tidy if law.name == AFTER else _cells(subject, row, law)
+        yield from _smallest(subject, row, law, found) if shrink else found
 
 
 _ON_UNDEFINED = ("undefined", "lengths", "names", "after", "after-error", "after-ctrl-c")
@@ -73,42 +96,70 @@ def _cells(subject: EngineUnderTest, row: ModelRow, law: Law) -> list[LawCell]:
     try:
         broken = breaches(law.of_engine(subject))
     except (DoesNotApply, EngineUnavailable, ModelUnavailable) as error:
-        return [LawCell(row.id, law.name, SKIP, str(error))]
+        return [LawCell(row.id, law.name, SKIP, str(error), coverage=_coverage(subject, law))]
     except HarnessError as error:
         broken = breaches(str(error))
+    coverage = _coverage(subject, law)
     if not broken:
-        return [LawCell(row.id, law.name, PASS)]
+        return [LawCell(row.id, law.name, PASS, coverage=coverage)]
     if reason := row.reason(law.name):
         return [LawCell(row.id, law.name, SKIP, reason)]
     return [
-        LawCell(row.id, law.name, FAIL, breach.text, None, breach.kind, traceback=_trace(subject, breach.text))
+        LawCell(
+            row.id, law.name, _status(breach.code or law.code), breach.text, None, breach.kind,
+            breach.code or law.code, _trace(subject, breach.text), coverage=coverage,
+        )
         for breach in broken
-    ]
+    ]  # fmt: skip
+
+
+def _status(code: str) -> str:
+    return FAIL if FINDINGS[code].severity is Severity.ERROR else WARN
+
+
+def _coverage(subject: EngineUnderTest, law: Law) -> Coverage | None:
+    """Return what a law that chooses its forms asked of the declaration; None of the harness's own engine."""
+    return coverage_of(subject) if law.of_forms and not subject.engine.is_native else None
 
 
 def _trace(subject: EngineUnderTest, text: str) -> str:
-    return next((trace for said, trace in subject.traces.items() if said in text), "")
+    return next((trace for said, trace in subject.shared.traces.items() if said in text), "")
 
 
 def _smallest(subject: EngineUnderTest, row: ModelRow, law: Law, cells: list[LawCell]) -> list[LawCell]:
     """Return the cells with the smallest question that shows each breach."""
-    kinds = {cell.kind for cell in cells if cell.status == FAIL}
+    kinds = {cell.kind for cell in cells if cell.status in BROKEN}
     if not kinds:
         return cells
 
     def shown(smaller: ModelRow) -> dict[str, str]:
         seen = row_cells(subject.engine, smaller, [law], shrink=False)
-        return {cell.kind: cell.text for cell in reversed(list(seen)) if cell.status == FAIL}
+        return {cell.kind: cell.text for cell in reversed(list(seen)) if cell.status in BROKEN}
 
     found = smallest(row, subject.model.card.layers, kinds, shown)
-    return [replace(cell, smallest=found.get(cell.kind)) if cell.status == FAIL else cell for cell in cells]
+    return [replace(cell, smallest=found.get(cell.kind)) if cell.status in BROKEN else cell for cell in cells]
 
 
 def in_processes(
     engine: str, allow_code: bool, rows: Sequence[ModelRow], laws: Sequence[Law]
 ) -> Iterator[list[LawCell]]:
-    """Yield the cells of each model in order, each from a process of its own, because some models end theirs."""
+    """Yield the cells of each model in order, each from a process of its own, because some models end theirs.
+
+    The first of them go one by one, until the laws about the engine are answered.
+    """
+    open_, waiting = {law.name for law in laws if law.once}, list(rows)
+    while open_ and waiting:
+        (cells,) = _apart(engine, allow_code, [waiting.pop(0)], _still(laws, open_))
+        open_ -= _answered(cells)
+        yield cells
+    yield from _apart(engine, allow_code, waiting, _still(laws, ()))
+
+
+def _apart(engine: str, allow_code: bool, rows: Sequence[ModelRow], laws: Sequence[Law]) -> Iterator[list[LawCell]]:
     names = [law.name for law in laws]
+    if not names:
+        yield from ([] for _ in rows)
+        return
     answers = processes.in_processes(row_by_name, [(engine, allow_code, row.id, names) for row in rows])
     for row, (cells, seen) in zip(rows, answers, strict=True):
         yield [load_cell(cell) for cell in cells] if cells is not None else _ended(row, names, seen)
@@ -124,7 +175,7 @@ def _ended(row: ModelRow, names: Sequence[str], seen: str) -> list[LawCell]:
     if reason := row.reason("answers"):
         return [LawCell(row.id, name, SKIP, reason) for name in names]
     others = (LawCell(row.id, name, SKIP, seen) for name in names if name != FIRST)
-    return [LawCell(row.id, FIRST, FAIL, seen, kind=PROCESS), *others]
+    return [LawCell(row.id, FIRST, FAIL, seen, None, PROCESS, LAWS[FIRST].code), *others]
 
 
 def dump_cell(cell: LawCell) -> dict[str, object]:
@@ -134,5 +185,9 @@ def dump_cell(cell: LawCell) -> dict[str, object]:
 
 def load_cell(plain: dict[str, object]) -> LawCell:
     """The inverse of `dump_cell`."""
-    small = plain.pop("smallest", None)
-    return LawCell(**plain, smallest=Smallest.of(small) if isinstance(small, dict) else None)  # type: ignore[arg-type]
+    small, asked = plain.pop("smallest", None), plain.pop("coverage", None)
+    return LawCell(
+        **plain,  # type: ignore[arg-type]
+        smallest=Smallest.of(small) if isinstance(small, dict) else None,
+        coverage=Coverage.of(asked) if isinstance(asked, dict) else None,
+    )

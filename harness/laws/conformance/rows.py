@@ -18,9 +18,10 @@ CLEAN, CORRUPTED = (3, 7, 11, 200, 5, 9), (3, 8, 11, 200, 6, 9)
 
 USUAL = (
     "llama", "qwen2", "qwen3", "qwen3_moe", "gpt2", "gpt_neox", "gemma2", "gemma3_text", "phi3", "mixtral", "olmo2",
-    "lfm2", "qwen3_next", "mamba2",
+    "lfm2", "qwen3_next", "mamba2", "olmo_hybrid", "recurrent_gemma", "iquestloopcoder",
 )  # fmt: skip
-"""Architectures of the default set: the families people patch, norms after modules, experts, hybrids, no attention."""
+"""Architectures of the default set: the families people patch, norms after modules, experts, hybrids, no attention,
+blocks of several kinds under one name, modules that run more than once."""
 
 HALVES = ("llama", "qwen3", "gemma2")
 """Architectures also asked about in float16 and bfloat16."""
@@ -60,21 +61,14 @@ class ModelRow:
         return replace(self, clean=clean or self.clean, corrupted=corrupted or self.corrupted, layers=layers or None)
 
     def reason(self, law: str) -> str | None:
-        """Return why a law does not hold here for anybody."""
+        """Return why a law does not hold here for anybody; a reason of another law is none."""
         known = self.exempt or {}
-        for column in ("builds", *_COLUMNS.get(law, ("traced",))):
-            if column in known:
-                return known[column].text
-        return None
+        return next((known[column].text for column in ("builds", law) if column in known and law in _EXCUSED), None)
 
 
-_COLUMNS = {
-    "residual": ("residual",),
-    "self-patch": ("traced", "self-patch"),
-    "taps": ("traced", "stepwise"),
-    "declared": ("traced", "stepwise"),
-}
-"""Law -> the columns of the matrix of architectures whose reasons excuse it."""
+_EXCUSED = ("answers", "residual")
+"""Laws that a reason of the matrix of architectures can excuse: of a model that cannot run here nothing else is asked,
+and the residual stream does not carry everything in every model. All other laws hold for `native` on all of them."""
 
 
 def usual_rows() -> list[ModelRow]:

@@ -1,6 +1,6 @@
 """Findings about the relations that every correct patcher obeys."""
 
-from harness.vocabulary.findings.kind import ENGINE, ERROR, FindingKind
+from harness.vocabulary.findings.kind import ENGINE, ERROR, WARNING, FindingKind
 
 KINDS = (
     FindingKind(
@@ -62,7 +62,7 @@ KINDS = (
     FindingKind(
         "LAW008",
         "laws",
-        ERROR,
+        WARNING,
         ENGINE,
         "a recording changes when the model writes in place",
         "the engine keeps references: `x += y` changes the array that was recorded; keep mx.array(x) instead",
@@ -131,5 +131,22 @@ KINDS = (
         "something that the engine declares is answered wrongly",
         "the message names the mistake that makes its numbers of the right ones; what it does not do, it should not "
         "declare",
+    ),
+    FindingKind(
+        "LAW017",
+        "laws",
+        WARNING,
+        ENGINE,
+        "the order of the model's parameters is another than before",
+        "every value is what it was, but code that goes by the order, as optimizers and files do, meets another "
+        "one; put modules back in the place they had",
+    ),
+    FindingKind(
+        "LAW018",
+        "laws",
+        ERROR,
+        ENGINE,
+        "a token has two answers",
+        "an index is counted otherwise in one form of positions: `last`, a list, or a grid",
     ),
 )

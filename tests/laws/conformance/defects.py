@@ -336,6 +336,41 @@ class LeavesClasses(Engine):
         return super().__call__(model, clean, corrupted, component, layers, metric)
 
 
+class Reorders(Engine):
+    """Takes an entry out of the model and puts the same one in again, at the end: no number changes."""
+
+    def reply(self, baseline, found):
+        block = self.model.layers[0]
+        block["self_attn"] = block.pop("self_attn")
+        return super().reply(baseline, found)
+
+    def __call__(self, model, clean, corrupted, component, layers, metric):
+        self.model = model
+        return super().__call__(model, clean, corrupted, component, layers, metric)
+
+
+class ReordersAndChanges(Reorders):
+    """Puts it in again with another value beside it."""
+
+    def reply(self, baseline, found):
+        self.model.layers[0].planted = mx.ones(1)
+        return super().reply(baseline, found)
+
+
+class LastCallOnly(Engine):
+    """Keeps what a module returned last and puts that in at every call, in models that call it more than once."""
+
+    def put(self, kept, out):
+        return kept[-1]
+
+
+class GuardedZeroAndNan(GuardedZero):
+    """Two guards: one for equal runs, and one for runs that are not finite."""
+
+    def recovery(self, baseline, distance):
+        return 50.0 if not np.isfinite(baseline) else super().recovery(baseline, distance)
+
+
 class ChangesParameter(Engine):
     """Casts a parameter to float32 on the way and forgets to cast it back; the values stay."""
 
@@ -425,6 +460,8 @@ constant_in_metric, first_tokens_only, mse_like_l2 = ConstantInMetric(), FirstTo
 noisy_trace, other_tokens, accepts_unknown_names = NoisyTrace(), OtherTokens(), AcceptsUnknownNames()
 own_idea_of_names, leaves_wrappers, changes_parameter = OwnIdeaOfNames(), LeavesWrappers(), ChangesParameter()
 leaves_classes = LeavesClasses()
+reorders, reorders_and_changes, last_call_only = Reorders(), ReordersAndChanges(), LastCallOnly()
+guarded_zero_and_nan = GuardedZeroAndNan()
 untidy_on_error, untidy_on_interrupt = UntidyOnError(), UntidyOnInterrupt()
 stops_early = StopsEarly()
 raising, warning, unseen, fraction = Raising(), Warns(), Unseen(), Fraction()

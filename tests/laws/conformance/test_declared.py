@@ -11,7 +11,7 @@ import wide
 from harness.engines.function import function_engine
 from harness.laws.conformance.rows import architecture
 from harness.laws.declared import declared_is_right
-from harness.laws.forms import FEW, forms
+from harness.laws.forms import FEW
 from harness.laws.subject import EngineUnderTest
 from harness.vocabulary import METRICS
 
@@ -110,20 +110,29 @@ def test_a_baseline_that_is_stated_is_held_against_float64(name):
 
 
 def test_declared_things_that_can_meet_are_asked_together():
-    subject = asked("sound")
-    product = forms(subject.engine, subject.model)
-    assert len(product) < 60
-    pairs = {(form.metric, form.positions) for form in product}
-    assert len(pairs) == len(METRICS) * 4
-    for axis, values in (("positions", 4), ("direction", 2)):
-        met = {(form.component, getattr(form, axis)) for form in product}
-        assert len(met) == values * len({form.component for form in product})
+    """Positions are all, last, each and two lists: where the prompts differ, and the last token alone."""
+    forms = asked("sound").declared.forms
+    assert len(forms) < 80
+    for axis, values in (("positions", 5), ("direction", 2)):
+        for what in ("component", "metric"):
+            met = {(getattr(form, what), getattr(form, axis)) for form in forms}
+            assert len(met) == values * len({getattr(form, what) for form in forms})
+    assert {form.metric for form in forms} == set(METRICS)
+
+
+def test_every_declared_thing_is_in_the_sample_of_the_other_laws():
+    declared = asked("sound").declared
+    for axis, values in (
+        ("component", declared.components), ("metric", declared.metrics), ("positions", declared.positions),
+        ("direction", declared.directions),
+    ):  # fmt: skip
+        assert {getattr(form, axis) for form in declared.sample} == set(values)
+    assert len(declared.sample) == max(len(declared.components), len(METRICS))
 
 
 def test_a_small_declaration_is_asked_whole():
-    subject = asked("kl_only")
-    product = forms(subject.engine, subject.model)
-    assert {form.metric for form in product} == {"kl_divergence"}
-    assert {form.positions for form in product} == {"last"}
-    assert len(set(product)) == len(product)
+    forms = asked("kl_only").declared.forms
+    assert {form.metric for form in forms} == {"kl_divergence"}
+    assert {form.positions for form in forms} == {"last"}
+    assert len(set(forms)) == len(forms)
     assert FEW >= 1

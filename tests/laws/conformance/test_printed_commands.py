@@ -22,7 +22,8 @@ ROWS = {
     "leaves_classes": "llama", "changes_parameter": "llama", "untidy_on_error": "llama",
     "untidy_on_interrupt": "llama", "raising": "llama", "fraction": "llama", "end_aligned": "llama",
     "hook_fires_twice": "llama", "guarded_zero": "dial-nan-f16", "narrow_subtraction": "dial-extreme-f16",
-    "narrow_sum": "dial-152k-f16",
+    "narrow_sum": "dial-152k-f16", "guarded_zero_and_nan": "dial-nan-f16", "last_call_only": "iquestloopcoder",
+    "reorders": "llama", "reorders_and_changes": "llama",
 }  # fmt: skip
 """Engine of the zoo -> a model on which it breaks a law."""
 QUICK = ("last_position_only", "untidy_on_error")
@@ -47,7 +48,7 @@ def test_a_printed_command_shows_the_same_breach(
     monkeypatch.syspath_prepend(str(ZOO))
     monkeypatch.chdir(tmp_path)
     quick = ["--law", "residual", "--law", "after-error"] if name in QUICK else []
-    words = ["conformance", "-e", f"defects:{name}", "--allow-code", "--row", ROWS[name], *quick]
+    words = ["conformance", "-e", f"defects:{name}", "--allow-code", "--row", ROWS[name], "--strict", *quick]
     assert exit_code_of(words) == 1
     found = printed(capsys.readouterr().out)
     assert found

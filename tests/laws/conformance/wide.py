@@ -317,3 +317,60 @@ drops_a_layer = engine(reply=lambda self, found: dict(list(found.items())[1:]))
 heads_only = declaring(components=["z"], metrics=["l2"], positions=["all", "each"])
 grid_without_tokens = engine(reply=lambda self, found: {k if isinstance(k, int) else k[0]: v for k, v in found.items()})
 float16_sums = only("l2", lambda ids: lambda a, x: float(mx.sum(mx.square(mx.array(a - x).astype(mx.float16))) ** 0.5))
+
+
+class InNoising(Wide):
+    """Right, and in noising every answer is a little larger than the one before."""
+
+    asked = 0
+
+    def __call__(self, model, clean, corrupted, component, layers, metric, positions, direction, answers):
+        found = super().__call__(model, clean, corrupted, component, layers, metric, positions, direction, answers)
+        self.asked += direction == "noising"
+        drift = 0.05 * self.asked if direction == "noising" else 0.0
+        return {key: value if value is None else value + drift for key, value in found.items()}
+
+
+class Own(declaring(metrics=["probability"]).__class__):
+    """Declares a metric that the harness does not know, and no other."""
+
+    def check(self, model, clean, corrupted, layers, metric):
+        if metric != "probability":
+            raise ValueError(f"unknown metric {metric}")
+        super().check(model, clean, corrupted, layers, "l2")
+
+    def measure(self, metric, answers):
+        return lambda clean, x: np.exp(log_softmax(x))[3]
+
+
+class OwnWithoutGuard(Own):
+    """Says 0 % where the prompts are equal."""
+
+    def recovery(self, clean, corrupted, patched):
+        return super().recovery(clean, corrupted, patched) if clean != corrupted else 0.0
+
+
+class OwnOffAtLast(Own):
+    """Patches the token before the last where `last` is asked."""
+
+    def positioned(self, new, old, where):
+        return super().positioned(new, old, [-2] if where == "last" else where)
+
+
+drifting_in_noising, own_metric, own_unguarded = InNoising(), Own(), OwnWithoutGuard()
+own_off_at_last = OwnOffAtLast()
+
+
+def _two_mistakes(self, metric, answers):
+    self.fraction = metric == "l2"
+    return Wide.measure(self, "l2" if metric == "mse" else metric, answers)
+
+
+two_mistakes = engine(
+    measure=_two_mistakes, recovery=lambda self, *ends: Wide.recovery(self, *ends) / (100 if self.fraction else 1)
+)
+cosine_guard = engine(
+    measure=lambda self, name, answers: setattr(self, "name", name) or Wide.measure(self, name, answers),
+    recovery=lambda self, a, b, x: 0.0 if self.name == "cosine" and a == b else Wide.recovery(self, a, b, x),
+)
+nowhere = declaring(components=["no_such_module"])
