@@ -122,7 +122,7 @@ def test_the_saved_case_of_a_function_is_run_with_its_permission(folder, capsys)
     written(folder, "mypatch.py", PYTHON[0].replace("return float(np", "return 1.5 + float(np"))
     assert exit_code_of(diagnosing(*OWN, "--save-case", "c.case.yaml")) == 1
     out = capsys.readouterr().out
-    assert "DIA404" in out
+    assert "DIA408" in out
     command = "harness run c.case.yaml --allow-code"
     assert f"{command} --engine mypatch:patch  fails, and with --engine native it passes" in out
     for engine, code in (("mypatch:patch", 1), ("native", 0)):

@@ -19,7 +19,7 @@ from harness.vocabulary.errors import UsageError
 from harness.vocabulary.findings import FINDINGS
 from harness.vocabulary.visible import visible
 
-_ENGINES = ("DIA401", "DIA402", "DIA403", "DIA404", "DIA502")
+_ENGINES = ("DIA306", "DIA401", "DIA402", "DIA403", "DIA404", "DIA408", "DIA502")
 """Codes whose remedy is another engine."""
 _DTYPES = ("DIA104", "DIA203", "DIA204", "DIA207", "DIA212", "DIA214", "DIA303")
 """Codes whose remedy is a wider dtype, where one is wide enough."""
