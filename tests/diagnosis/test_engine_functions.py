@@ -36,6 +36,8 @@ WRONG = {
     "half the vocabulary": (defects.FirstTokensOnly, "DIA404"),
     "an epsilon": (defects.ConstantInMetric, "DIA408"),
     "the next layer": (defects.WrongLayer, "DIA306"),
+    "other tokens": (defects.OtherTokens, "DIA306"),
+    "a layer left out": (defects.MissingLayer, "DIA306"),
     "fractions": (defects.Fraction, "DIA408"),
 }
 

@@ -59,16 +59,21 @@ def about_the_passes(question: Question, asked: Asked) -> list[PlacedFinding]:
     return found or list(islice(_elsewhere(asked), 1))
 
 
+_ELSEWHERE = {"ATR003": PROVEN, "ATR002": PROVEN, "ATR004": PROVEN, "ATR006": SUSPECTED}
+"""What is said of an engine's runs and cells where they are not those of the patch."""
+
+
 def _elsewhere(asked: Asked) -> Iterator[PlacedFinding]:
-    """Yield that the engine's patched runs, or the numbers behind which no run was seen, are not those of the patch."""
-    for each in asked.answer.attribution:
-        if each.code in ("ATR002", "ATR006") and each.site is not None:
-            known = each.code == "ATR002" or "mistake" in each.evidence
+    """Yield that the engine's runs are not those of the patch: other tokens or another place, cells that are missing,
+    or wrong numbers behind which no run was seen."""
+    for code, confidence in _ELSEWHERE.items():
+        for each in (found for found in asked.answer.attribution if found.code == code):
+            component, layer = (each.site.component, each.site.layer) if each.site else (asked.curve.component, None)
             yield PlacedFinding.of(
                 "DIA306",
                 f"{asked.name}: {each.message}",
-                Place("patched", "patched", each.site.component, each.site.layer),
-                PROVEN if known else SUSPECTED,
+                Place("patched", "patched", component, layer),
+                PROVEN if "mistake" in each.evidence else confidence,
                 each.site,
                 engine=asked.name,
                 **each.evidence,
