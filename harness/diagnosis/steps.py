@@ -360,7 +360,8 @@ def _metric(so_far: Examination) -> bool:
 
 def _recovery(so_far: Examination) -> bool:
     asked = so_far.asked
-    found = [*recovery_step.examine(asked), *recovery_step.wide_bars(so_far.question, asked)]
+    found = [*patched_step.missing(asked), *recovery_step.examine(asked)]
+    found += recovery_step.wide_bars(so_far.question, asked)
     if so_far.is_native and not so_far.broken and not so_far.log.findings and not found:
         found += recovery_step.error_bars(so_far.model, so_far.question, asked)
     cells = asked.curve.cells

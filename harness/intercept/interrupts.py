@@ -71,14 +71,16 @@ def _exchanging(frame: FrameType | None) -> bool:
     """Return whether a stack is inside the code that exchanges classes: an exception there could leave one behind."""
     while frame is not None:
         code = frame.f_code
-        if code.co_name in ("__enter__", "__exit__") or (code.co_filename in _OURS and code.co_name != "__call__"):
+        if code.co_name in ("__enter__", "__exit__") or (code.co_filename in _OURS and code.co_name not in _PASSING):
             return True
         frame = frame.f_back
     return False
 
 
 _OURS = (__file__, str(Path(__file__).with_name("swap.py")), contextlib.__file__)
-"""The files of that code. A tapped module's `__call__` in one of them only passes the call on."""
+"""The files of that code."""
+_PASSING = ("__call__", "intercepted")
+"""The functions of a tapped module in them, which only pass a call on."""
 
 
 class _Held:

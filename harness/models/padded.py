@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from harness.models.sources.weights import EMBEDDING, HEAD
 
@@ -18,7 +19,7 @@ def zero_row(module: Any, token: int) -> str | None:
         if (
             layer.weight.ndim == 2
             and token < layer.weight.shape[0]
-            and not bool(mx.any(_row(layer, token) != 0).item())
+            and not np.array(_row(layer, token).astype(mx.float32)).any()
         ):
             return name
     return None

@@ -111,7 +111,7 @@ def _healing(facts: Facts) -> Tap:
             if times[0] != kept.time or not isinstance(out, mx.array):
                 return None
             times[0] += 1
-            return mx.where(mx.isfinite(out), out, mx.array(1, out.dtype))
+            return mx.where(out - out == 0, out, mx.array(1, out.dtype))  # inf - inf is none either
 
         with watching(note), uncompiled():
             return inner(*args, **kwargs)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
-
-import mlx.core as mx
 
 from harness.diagnosis.causes.arithmetic import ADDS, DEEP, DIVIDES, INVALID, lost_scalar, size_of, unrounded
 from harness.diagnosis.causes.evidence import placed
@@ -129,7 +128,7 @@ def _is_rounding(facts: Facts) -> bool:
     assert facts.origin is not None
     try:
         value = unrounded(facts.replay, facts.origin.operation).reshape(-1)[facts.origin.element]
-        return bool(mx.isfinite(value).item())
+        return math.isfinite(value.item())
     except (ValueError, RuntimeError, TypeError, IndexError):
         return False
 

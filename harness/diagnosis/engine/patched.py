@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -56,17 +56,23 @@ def about_the_passes(question: Question, asked: Asked) -> list[PlacedFinding]:
         # Where no run is known as a patched one, the engine may make those by itself.
         *(_never_fired(asked.name, question, own, target) if asked.answer.patched else ()),
     ]
-    return found or list(islice(_elsewhere(asked), 1))
+    return found or list(islice(_attributed(asked, _ELSEWHERE), 1))
 
 
-_ELSEWHERE = {"ATR003": PROVEN, "ATR002": PROVEN, "ATR004": PROVEN, "ATR006": SUSPECTED}
-"""What is said of an engine's runs and cells where they are not those of the patch."""
+_ELSEWHERE = {"ATR003": PROVEN, "ATR002": PROVEN, "ATR006": SUSPECTED}
+"""What is said of an engine's runs where they are not those of the patch."""
+_MISSING = {"ATR004": PROVEN}
 
 
-def _elsewhere(asked: Asked) -> Iterator[PlacedFinding]:
-    """Yield that the engine's runs are not those of the patch: other tokens or another place, cells that are missing,
-    or wrong numbers behind which no run was seen."""
-    for code, confidence in _ELSEWHERE.items():
+def missing(asked: Asked) -> list[PlacedFinding]:
+    """Return that cells asked for are not in the engine's answer."""
+    return list(_attributed(asked, _MISSING))
+
+
+def _attributed(asked: Asked, codes: Mapping[str, str]) -> Iterator[PlacedFinding]:
+    """Yield what is attributed to the engine: other tokens or another place, missing cells, or wrong numbers behind
+    which no run was seen."""
+    for code, confidence in codes.items():
         for each in (found for found in asked.answer.attribution if found.code == code):
             component, layer = (each.site.component, each.site.layer) if each.site else (asked.curve.component, None)
             yield PlacedFinding.of(
