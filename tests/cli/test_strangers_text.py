@@ -295,14 +295,14 @@ def test_no_text_of_a_case_acts_under_pytest(project: Project, capfd: Any, name:
 @pytest.mark.parametrize("workers", ["0", "1"])
 @pytest.mark.parametrize("door", ["run", "pytest"])
 def test_no_text_of_an_engine_acts(project: Project, capfd: Any, door: str, workers: str) -> None:
-    project.write("mine.py", ENGINE)
-    project.case("c", engines="'mine:patch'", more="metrics: [l2]\n")
+    project.write("strange.py", ENGINE)
+    project.case("c", engines="'strange:patch'", more="metrics: [l2]\n")
     if door == "run":
         said = ended(capfd, "run", "--models", "m.yaml", "--allow-code", "-v", "-n", workers)
     else:
         got = project.pytest_inside("--harness-allow-code", "-n", workers)
         said = got.out + got.err
-    assert "owned" in said
+    assert "owned" in said, said
     assert_inert(said)
 
 
@@ -333,7 +333,7 @@ def test_no_text_of_a_model_table_acts(project: Project, capfd: Any) -> None:
     for words in ("models list --json", "validate", "show c", "run -v", "models fetch h", "models fetch p"):
         said += ended(capfd, *words.split(), "--models", "t.yaml")
     assert_inert(said)
-    assert "owned" in said
+    assert "owned" in said, said
 
 
 @pytest.mark.parametrize("key", [QUOTED, "paths", "workers", "results"])
