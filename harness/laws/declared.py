@@ -181,11 +181,13 @@ class _Inquiry:
 
     def _definition(self, form: Form) -> Mistake | None:
         """Return the definition that the engine has of a metric, whose logits are asked for once."""
-        if not isinstance(self.subject.engine, ForeignEngine) or form.positions == "each":
-            return self.definitions.get(form.metric)
+        if not isinstance(self.subject.engine, ForeignEngine):
+            return None
         if form.metric not in self.definitions:
+            # The runs of the plainest form are told apart best: heads of a layer differ in no stage of a run.
+            plainest = self.subject.of(replace(self.subject.declared.forms[0], metric=form.metric))
             try:
-                made = mistake_behind(self.subject.engine, self.subject.model, self.subject.of(form).question())
+                made = mistake_behind(self.subject.engine, self.subject.model, plainest.question())
             except Exception:  # noqa: BLE001  it answered before; what it raises now explains nothing
                 made = None
             self.definitions[form.metric] = made

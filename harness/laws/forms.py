@@ -111,9 +111,10 @@ CANDIDATES = ("mlp", "self_attn", "mlp_out", "attn_out", "resid_post")
 
 
 def components(engine: Engine, model: LoadedModel, sweep: Sweep, ids: Sequence[int]) -> Iterator[str]:
-    """Yield the components that an engine declares and the model has, each module once; a module that is never called
-    on these ids is none."""
+    """Yield the components that an engine declares and the model has: those of a name of their own in the declaration,
+    and of those that are only paths each module once. A module that is never called on these ids is none."""
     every, seen = list(range(model.card.layers)), set()
+    named = engine.declared.components if isinstance(engine, ForeignEngine) else ()
     names = {name: tuple(layers_with(model, name)) for name in (*CANDIDATES, *COMPONENTS)}
     for name in sorted(names, key=lambda name: names[name] != tuple(every)):
         having = names[name]
@@ -123,7 +124,7 @@ def components(engine: Engine, model: LoadedModel, sweep: Sweep, ids: Sequence[i
         try:
             points = resolve(model, asked)
             modules = tuple((id(point.module), point.is_input, point.head) for point in points)
-            if modules not in seen:
+            if modules not in seen or name in named:
                 record(model, tuple(ids), points)
                 yield name
             seen.add(modules)

@@ -235,6 +235,7 @@ fraction_for_absolute = engine(
     recovery=lambda self, c, x, p: (p - x) / (c - x) if c != x else None,
 )
 gap_baseline = with_baseline(lambda clean, corrupted: clean - corrupted)
+gap_of_scores = with_baseline(lambda clean, corrupted: clean - corrupted if clean else corrupted)
 corrupted_baseline = with_baseline(lambda clean, corrupted: corrupted)
 wrong_baseline = with_baseline(lambda clean, corrupted: 1.5 * corrupted)
 other_baseline = with_baseline(lambda clean, corrupted: corrupted, baseline="gap")
