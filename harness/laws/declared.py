@@ -175,9 +175,11 @@ class _Inquiry:
         shared = self._shared([each for each in found if each.form.metric == wrong.form.metric])
         suspects = partial(self._suspicions, wrong.form)
         possible = [*([shared] if shared else []), *mistakes_of(wrong.said, wrong.right, self.points, suspects)]
+        defined = self._definition(wrong.form)
         if any(mistake.is_rule for mistake in possible):
-            return possible
-        return [defined] if (defined := self._definition(wrong.form)) else possible
+            # A rule may fit a few cells by chance; what explains the other forms of the metric as well is chosen.
+            return [*possible, defined] if defined else possible
+        return [defined] if defined else possible
 
     def _definition(self, form: Form) -> Mistake | None:
         """Return the definition that the engine has of a metric, whose logits are asked for once."""
