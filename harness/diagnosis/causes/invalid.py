@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import cmath
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -128,7 +128,7 @@ def _is_rounding(facts: Facts) -> bool:
     assert facts.origin is not None
     try:
         value = unrounded(facts.replay, facts.origin.operation).reshape(-1)[facts.origin.element]
-        return math.isfinite(value.item())
+        return cmath.isfinite(value.item())
     except (ValueError, RuntimeError, TypeError, IndexError):
         return False
 
