@@ -116,7 +116,7 @@ def components(engine: Engine, model: LoadedModel, sweep: Sweep, ids: Sequence[i
     every, seen = list(range(model.card.layers)), set()
     named = engine.declared.components if isinstance(engine, ForeignEngine) else ()
     names = {name: tuple(layers_with(model, name)) for name in (*CANDIDATES, *COMPONENTS)}
-    for name in sorted(names, key=lambda name: names[name] != tuple(every)):
+    for name in sorted(names, key=lambda name: (names[name] != tuple(every), name not in named)):
         having = names[name]
         asked = Sweep((name,), having, sweep.direction, sweep.positions)
         if not having or engine.cannot(model, asked):
