@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from harness.engines import Engine, ForeignEngine
 from harness.intercept import record, resolve
-from harness.intercept.hookpoints import layers_with
+from harness.intercept.hookpoints import HookPoint, layers_with
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import COMPONENTS, METRICS, Direction, Positions, Sweep, site_position
 from harness.vocabulary.errors import HarnessError
@@ -113,23 +114,27 @@ CANDIDATES = ("mlp", "self_attn", "mlp_out", "attn_out", "resid_post")
 def components(engine: Engine, model: LoadedModel, sweep: Sweep, ids: Sequence[int]) -> Iterator[str]:
     """Yield the components that an engine declares and the model has: those of a name of their own in the declaration,
     and of those that are only paths each module once. A module that is never called on these ids is none."""
-    every, seen = list(range(model.card.layers)), set()
+    every, seen = list(range(model.card.layers)), set[_Modules]()
     named = engine.declared.components if isinstance(engine, ForeignEngine) else ()
     names = {name: tuple(layers_with(model, name)) for name in (*CANDIDATES, *COMPONENTS)}
-    for name in sorted(names, key=lambda name: (names[name] != tuple(every), name not in named)):
-        having = names[name]
-        asked = Sweep((name,), having, sweep.direction, sweep.positions)
-        if not having or engine.cannot(model, asked):
+    found: dict[str, tuple[list[HookPoint], _Modules]] = {}
+    for name in sorted(names, key=lambda name: names[name] != tuple(every)):
+        asked = Sweep((name,), names[name], sweep.direction, sweep.positions)
+        if names[name] and not engine.cannot(model, asked):
+            with suppress(HarnessError):
+                points = list(resolve(model, asked))
+                found[name] = points, tuple((id(point.module), point.is_input, point.head) for point in points)
+    own = {modules for name, (_, modules) in found.items() if name in named}
+    for name, (points, modules) in found.items():
+        if name not in named and (modules in own or modules in seen):
             continue
-        try:
-            points = resolve(model, asked)
-            modules = tuple((id(point.module), point.is_input, point.head) for point in points)
-            if modules not in seen or name in named:
-                record(model, tuple(ids), points)
-                yield name
-            seen.add(modules)
-        except HarnessError:
-            continue
+        seen.add(modules)
+        with suppress(HarnessError):
+            record(model, tuple(ids), points)
+            yield name
+
+
+_Modules = tuple[tuple[int, bool, int | None], ...]
 
 
 def _ways(engine: Engine) -> tuple[list[str], list[Direction]]:
