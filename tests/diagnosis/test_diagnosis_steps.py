@@ -506,3 +506,33 @@ def test_a_model_that_returns_no_logits_is_told_what_is_needed():
 
     with pytest.raises(UsageError, match=r"returned a dict; logits \[batch, tokens, vocab\] are needed"):
         diagnose(Named(), prompt=(1, 2))
+
+
+def test_a_step_that_sees_no_number_is_not_ok():
+    found = diagnose("dial-nan-f16", clean=[0], corrupted=[1], engine="legacy")
+    step = next(step for step in found.steps if step.name == "recovery")
+    assert (step.state, "recoveries are" in step.summary) == ("fault", True)
+    rows = np.zeros((2, 64), np.float32)
+    rows[0, 7] = np.nan
+    step = diagnose(logits=tuple(rows)).steps[2]
+    assert (step.name, step.state) == ("forward", "fault")
+    assert "1 nan" in step.summary.lower()
+    assert "corrupted [1, 64], finite" in step.summary
+
+
+def test_every_phase_says_how_far_it_is():
+    def told(model, **prompts):
+        seen = []
+        diagnose(model, progress=lambda *phase: seen.append(phase), **prompts)
+        return {what: (done, total) for what, done, total in seen if what != "weights"}
+
+    assert told(build(dtype="float32"), clean=CLEAN, corrupted=CORRUPTED) == {
+        "forward pass": (2, 2), "patching of mlp_out": (1, 1),
+    }  # fmt: skip
+    model = build(dtype="float16")
+    for name in ("gate_proj", "up_proj"):
+        module = module_of(model, f"model.layers.1.mlp.{name}")
+        module.weight = module.weight * 300
+    phases = told(model, clean=CLEAN, corrupted=CORRUPTED)
+    assert phases["run in a wider dtype"] == (2, 2)
+    assert phases["search for the blocks that need it"][1] == 0

@@ -33,6 +33,7 @@ def test_each_fact_stands_once_in_the_paragraph():
     for fact in ("**m**", "llama, float16", f"`{NAME}`", "token 2, dimension 91", "DIA204, F09, proven", "25536"):
         assert text.count(fact) == 1, fact
     assert text.count("**Remedy:**") == 1
+    assert f"in the clean run, `{NAME}`, token 2, dimension 91: the operands reach 25536" in text
     assert "\n" not in text
 
 
