@@ -509,9 +509,11 @@ def test_a_model_that_returns_no_logits_is_told_what_is_needed():
 
 
 def test_a_step_that_sees_no_number_is_not_ok():
-    found = diagnose("dial-nan-f16", clean=[0], corrupted=[1], engine="legacy")
+    # An engine that honestly says of no layer what it recovers is blamed for nothing, and its step saw no number.
+    found = diagnose("dial-nan-f16", clean=[0], corrupted=[1], component="mlp", engine=defects.Engine())
     step = next(step for step in found.steps if step.name == "recovery")
     assert (step.state, "recoveries are" in step.summary) == ("fault", True)
+    assert not [each for each in found.findings if each.place.step == "recovery"]
     rows = np.zeros((2, 64), np.float32)
     rows[0, 7] = np.nan
     step = diagnose(logits=tuple(rows)).steps[2]
