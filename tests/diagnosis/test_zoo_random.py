@@ -134,3 +134,9 @@ def test_injections_reach_weights_and_outputs_of_both_runs_with_every_value():
     assert {each.dtype for each in drawn} == {"float16", "bfloat16", "float32"}
     values = {"huge" if each.is_huge else str(each.value) for each in drawn}
     assert values == {"nan", "inf", "-inf", "huge"}
+
+
+def test_a_norm_that_swallows_an_overflow_in_float32_is_not_to_be_run_in_float32():
+    (cause, *_) = diagnose(**inject(11).arguments).findings
+    assert (cause.code, cause.evidence["limit"]) == ("DIA214", pytest.approx(2.0**128, rel=1e-6))
+    assert "float32" not in cause.hint

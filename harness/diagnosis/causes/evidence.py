@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -51,8 +50,8 @@ def placed(
     """Return a finding about the suspect of some facts, at its place and with its counts as evidence."""
     evidence |= evidence_of(facts.trail, facts.suspect, facts.guilty)
     place = place_of(facts.trail, facts.suspect)
-    found = PlacedFinding.of(code, f"{at(facts.suspect)}: {said}", place, confidence, **evidence)
-    return replace(found, remedy=remedy)
+    evidence |= {"remedy": remedy} if remedy else {}
+    return PlacedFinding.of(code, f"{at(facts.suspect)}: {said}", place, confidence, **evidence)
 
 
 def elements_of(root: Any, trail: Trail, suspect: Suspect) -> list[tuple[int | None, int | None, str]]:

@@ -80,8 +80,6 @@ class PlacedFinding(Finding):
     confidence: str = field(kw_only=True, default=PROVEN)
     fault: str | None = field(kw_only=True, default=None)
     """An id of the fault zoo (`harness zoo list`), or None for a cause that is not in it."""
-    remedy: str | None = field(kw_only=True, default=None)
-    """What to do about this one, where its numbers say more than its kind does."""
 
     @classmethod
     def of(
@@ -90,10 +88,6 @@ class PlacedFinding(Finding):
         """Return the finding with the fault that its code stands for; `site` is the cell of a sweep it is about."""
         fault = FAULT_OF.get(code)
         return cls(code, message, site, evidence=evidence, place=place, confidence=confidence, fault=fault)
-
-    @property
-    def hint(self) -> str:
-        return self.remedy or super().hint
 
     def __str__(self) -> str:
         return f"{self.code} {self.place}: {self.message}; {self.hint}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -110,7 +109,9 @@ def _swallowed(name: str, x: mx.array, out: mx.array, run: str) -> Iterator[Plac
         squares = (values**2).sum(axis=-1)
     for row in np.flatnonzero((squares >= limit) & np.isfinite(squares) & (got == 0).all(axis=-1))[:1]:
         said = f"the squares of {np.abs(values[row]).max():.4g} and others sum to {squares[row]:,.6g}"
-        found = PlacedFinding.of(
+        # Only float16 has a wider dtype, whose range holds the squares of what it can hold.
+        remedy: dict[str, Any] = {} if dtype_name(x) == "float16" else {"remedy": _TOO_LARGE}
+        yield PlacedFinding.of(
             "DIA214",
             f"{name}: overflow inside, and its output is 0: {said}, beyond {dtype_name(x)}'s {limit:,.6g}, and what is "
             "divided by an infinite root is 0",
@@ -118,9 +119,8 @@ def _swallowed(name: str, x: mx.array, out: mx.array, run: str) -> Iterator[Plac
             PROVEN,
             value=float(squares[row]),
             limit=limit,
+            **remedy,
         )
-        # Only float16 has a wider dtype, whose range holds the squares of what it can hold.
-        yield found if dtype_name(x) == "float16" else replace(found, remedy=_TOO_LARGE)
 
 
 _TOO_LARGE = "no dtype holds the squares of what comes in: look at the module that makes it"
