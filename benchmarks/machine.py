@@ -18,11 +18,12 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from harness.environment.doctor import blas, gflops
+from harness.environment.doctor import gflops
 from harness.models import LoadedModel
 from harness.models.architectures import blocks_of
+from harness.support import blas
 
-THREAD_VARIABLES = ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "LD_PRELOAD")
+THREAD_VARIABLES = ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "LD_PRELOAD", blas.VARIABLE)
 BASE_ROWS = 2
 """The clean and the corrupted run, which every walk carries."""
 
@@ -43,7 +44,7 @@ def examine(seconds: float) -> Machine:
     settings = {name: Path(value).name for name in THREAD_VARIABLES if (value := os.environ.get(name))}
     # An optimised BLAS peaks on large products, the reference one on those that stay in the cache.
     peak = max(gflops(rows, width, seconds / 3) for rows, width in ((512, 1024), (128, 512), (64, 128)))
-    return Machine(blas(), peak, bandwidth(seconds), settings, os.getloadavg())
+    return Machine(blas.in_use(), peak, bandwidth(seconds), settings, os.getloadavg())
 
 
 def bandwidth(seconds: float) -> float:

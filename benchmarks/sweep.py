@@ -22,6 +22,9 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import harness  # noqa: F401  # it loads the BLAS, which must come before MLX
+
+# isort: split
 from contenders import Absent, Run, difference, prepare, question, recoveries
 from machine import Machine, Timing, examine, product_seconds, roofline, timed
 from settings import Setting, settings

@@ -9,10 +9,13 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from harness.support import blas
 from harness.support.version import VERSION
 
-# M5 GPUs multiply float32 at about 11 bits unless told otherwise, and MLX reads this once, when it starts.
+# Both must come before MLX is imported. M5 GPUs multiply float32 at about 11 bits unless told otherwise, and MLX reads
+# this once, when it starts.
 os.environ.setdefault("MLX_ENABLE_TF32", "0")
+blas.prefer_optimised()
 
 if TYPE_CHECKING:
     from harness.api import InterpretableModel, PatchingResult, activation_patching, recommend_metric

@@ -10,8 +10,6 @@ BLAS, 20 to 80 times slower than what the same processor can do.
 from __future__ import annotations
 
 import os
-import platform
-import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from pathlib import Path
 
 from harness.environment import known_bad
 from harness.environment.facts import environment
+from harness.support import blas
 
 SLOW_GFLOPS = 20.0
 """Float32 GFLOP/s below which one core is held back by its BLAS: the reference one reaches 0.5 to 3 on processors
@@ -66,7 +65,6 @@ def examine(folder: Path | None = None) -> MachineReport:
         "memory": memory(),
         **env.packages,
         "MLX_ENABLE_TF32": os.environ.get("MLX_ENABLE_TF32", "unset"),
-        "BLAS": blas(),
         "float32 GFLOP/s": f"{speed:.3g}",
     }
     advice = faster_blas(speed, env.backend)
@@ -102,49 +100,14 @@ def gflops(rows: int = 128, width: int = 512, seconds: float = 0.2) -> float:
     return 2 * rows * width * width / best / 1e9
 
 
-def blas() -> str:
-    """Return the file of the BLAS that this process multiplies with on the CPU, as far as the system tells."""
-    if sys.platform == "darwin":
-        return "Accelerate"
-    loaded = _loaded_libraries()
-    for sign in ("libmkl_rt", "libopenblas", "libblis"):
-        # A library that NumPy keeps in a folder of its own answers to names of its own, and MLX never calls it.
-        found = [file for file in loaded if file.name.startswith(sign) and ".libs" not in str(file.parent)]
-        if found:
-            return f"{found[0].name} (preloaded)"
-    bundled = [file.name for file in loaded if file.name.startswith("libblas")]
-    return f"{bundled[0]} (the reference one)" if bundled else "unknown"
-
-
 def faster_blas(speed: float, backend: str) -> str | None:
-    """Return one line that says how to preload an optimised BLAS, or None where it would not help.
+    """Return one line that says how to get an optimised BLAS, or None where it would not help.
 
     Only the CPU backend on Linux calls a BLAS that can be replaced from outside.
     """
     if speed >= SLOW_GFLOPS or not backend.startswith("cpu") or sys.platform != "linux":
         return None
-    return f"{speed:.2g} GFLOP/s is a slow BLAS; to multiply 20 times faster or more: {preload_line()}"
-
-
-def preload_line() -> str:
-    """Return the shell line after which new processes use an optimised BLAS.
-
-    One thread: the products of a sweep are small, and pytest-xdist already uses the other cores.
-    """
-    if platform.machine() not in ("x86_64", "AMD64"):
-        # MKL exists for x86 only. The dynamic linker finds a library of the system by its name.
-        return "apt-get install libopenblas0 && export OPENBLAS_NUM_THREADS=1 LD_PRELOAD=libopenblas.so.0"
-    folder = shlex.quote(str(Path(sys.prefix, "lib")))
-    pip = f"{shlex.quote(sys.executable)} -m pip"
-    return f"{pip} install mkl && export MKL_NUM_THREADS=1 LD_PRELOAD=$(ls {folder}/libmkl_rt.so.*)"
-
-
-def _loaded_libraries() -> list[Path]:
-    try:
-        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    return [Path(path) for path in dict.fromkeys(line.split(maxsplit=5)[-1] for line in lines) if path.startswith("/")]
+    return f"{speed:.2g} GFLOP/s is a slow BLAS; to multiply 20 times faster or more: {blas.advice()}"
 
 
 def _detector() -> Probe:

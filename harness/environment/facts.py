@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 from functools import cache
 
+from harness.support import blas
 from harness.support.version import VERSION
 from harness.vocabulary import Environment
 from harness.vocabulary.errors import UsageError
@@ -22,7 +23,11 @@ def environment() -> Environment:
         platform=platform.platform(terse=True) + " " + platform.machine(),
         backend=backend(),
         device=_device_name(),
-        packages={name: version for name in _PACKAGES if (version := package_version(name))},
+        packages={
+            **{name: version for name in _PACKAGES if (version := package_version(name))},
+            # The backend was asked for above, so that MLX and its BLAS are loaded.
+            "BLAS": blas.in_use(),
+        },
     )
 
 

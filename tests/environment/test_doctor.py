@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import platform
-import re
-import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +13,7 @@ from harness.environment import doctor
 from harness.environment.doctor import examine
 from harness.environment.facts import environment
 from harness.metrics import measure, summarize
+from harness.support import blas
 from harness.vocabulary import Reading
 
 
@@ -104,13 +99,13 @@ def test_the_speed_is_work_over_time(monkeypatch):
         (2.5, "cuda", "linux", False),
     ],
 )
-def test_a_faster_blas_is_advised_where_one_can_be_preloaded(monkeypatch, speed, backend, system, advised):
+def test_a_faster_blas_is_advised_where_one_can_take_its_place(monkeypatch, speed, backend, system, advised):
     monkeypatch.setattr(sys, "platform", system)
     line = doctor.faster_blas(speed, backend)
     assert (line is not None) == advised
     if line:
         assert line.startswith(f"{speed:.2g} GFLOP/s is a slow BLAS")
-        assert "LD_PRELOAD=" in line
+        assert line.endswith(blas.advice())
         assert "\n" not in line
 
 
@@ -120,57 +115,3 @@ def test_a_slow_machine_is_told_and_still_fit(monkeypatch):
     report = examine()
     assert report.notes[-1] == f"1.25 on {environment().backend}"
     assert report.fit
-
-
-def test_what_is_advised_depends_on_the_processor(monkeypatch):
-    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    assert "pip install mkl" in doctor.preload_line()
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    assert "mkl" not in doctor.preload_line()
-    assert "LD_PRELOAD=libopenblas.so.0" in doctor.preload_line()
-
-
-@pytest.mark.parametrize(
-    ("files", "shown"),
-    [
-        (["/v/mlx_cpu.libs/libblas-1.so.3", "/v/lib/libmkl_rt.so.3"], "libmkl_rt.so.3 (preloaded)"),
-        (["/v/mlx_cpu.libs/libblas-1.so.3", "/usr/lib/libopenblas.so.0"], "libopenblas.so.0 (preloaded)"),
-        (["/v/numpy.libs/libopenblas64_-1.so", "/v/mlx_cpu.libs/libblas-1.so.3"], "libblas-1.so.3 (the reference one)"),
-        ([], "unknown"),
-    ],
-    ids=["mkl", "openblas", "NumPy's own is not MLX's", "nothing to see"],
-)
-def test_the_blas_is_named(monkeypatch, files, shown):
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(doctor, "_loaded_libraries", lambda: [Path(file) for file in files])
-    assert doctor.blas() == shown
-
-
-def mkl_missing() -> str | None:
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        return "MKL can be preloaded on Linux on x86 only"
-    if not list(Path(sys.prefix, "lib").glob("libmkl_rt.so.*")):
-        return "mkl is not installed in this environment (pip install mkl)"
-    return "pip is not installed" if importlib.util.find_spec("pip") is None else None
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(bool(mkl_missing()), reason=str(mkl_missing()))
-def test_the_line_it_prints_makes_the_products_faster():
-    """The advice is followed to the letter, in a shell of its own."""
-    bare = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "MKL_NUM_THREADS")}
-    show = f"{sys.executable} -m harness doctor"
-
-    def speed(script: str) -> tuple[float, str]:
-        done = subprocess.run(["bash", "-ec", script], env=bare, capture_output=True, text=True, timeout=120)
-        found = re.search(r"float32 GFLOP/s +([\d.]+)", done.stdout)
-        assert found, done.stdout + done.stderr
-        return float(found[1]), done.stdout
-
-    before, told = speed(show)
-    advice = re.search(r"to multiply 20 times faster or more: (.+)", told)
-    assert advice, told
-    after, told = speed(f"{advice[1]} && {show}")
-    assert "libmkl_rt.so" in told
-    assert "is a slow BLAS" not in told
-    assert after > 5 * before
