@@ -31,6 +31,7 @@ from harness.models.loaded import LoadedModel
 from harness.models.remarks import remarks
 from harness.models.tokens import AnswerText, read_prompts
 from harness.patching import check_question
+from harness.results.axes import axis_tokens
 from harness.vocabulary import (
     COMPONENTS,
     METRICS,
@@ -71,6 +72,8 @@ class PatchingResult(Mapping[Key, float]):
     curve: Curve
     strategy: str
     answers: AnswerTokens | None = None
+    tokens: tuple[str, ...] = ()
+    """The text at each position, `clean/corrupted` where the prompts differ; nothing without a tokenizer."""
 
     @property
     def baseline(self) -> float:
@@ -112,6 +115,24 @@ class PatchingResult(Mapping[Key, float]):
         shown = ", ".join(f"{self.curve.key(cell)}: {cell.recovery.text('.1f')}" for cell in self.curve.cells)
         return f"PatchingResult({self.component}, {self.metric}, baseline {self.curve.baseline.text()}, {{{shown}}})"
 
+    def top(self, count: int = 3) -> dict[Key, float]:
+        """Return the cells that move most, the largest move first: from 0 % in either direction."""
+        return dict(sorted(self.items(), key=lambda item: -abs(item[1]))[:count])
+
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame with a row a cell. Raises UsageError without pandas."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise UsageError("to_frame needs pandas: pip install pandas") from error
+        return pandas.DataFrame(self.to_dict()["recoveries"])
+
+    def _repr_html_(self) -> str:
+        """Return the picture that a notebook shows: bars over layers or a map, as in the HTML report."""
+        from harness.results.reports.html import in_a_notebook
+
+        return in_a_notebook(self.curve, self.tokens)
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types; an undefined recovery is null beside its state."""
         return {
@@ -131,7 +152,7 @@ class PatchingResult(Mapping[Key, float]):
         """Draw the recoveries and return the matplotlib figure; written to `file` if one is given."""
         from harness.results.plots import draw
 
-        return draw([self.curve], file=file, figsize=figsize, cmap=cmap)
+        return draw([self.curve], file=file, figsize=figsize, cmap=cmap, tokens=self.tokens, keep=file is None)
 
 
 class UndefinedRecovery(UsageError, KeyError):
@@ -213,11 +234,12 @@ class InterpretableModel:
 
             colours(cmap)
         given = self._constant(question, lambda: answer(engine_named("native"), model, question))
-        result = PatchingResult(_usable(question, given), given.strategy, given.answers)
+        tokens = axis_tokens(question.clean, question.corrupted)
+        result = PatchingResult(_usable(question, given), given.strategy, given.answers, tokens)
         for finding in doubtful(question, given):
             warnings.warn(str(finding), stacklevel=2)
         if plot:
-            show([result.curve], figsize, cmap)
+            show([result.curve], figsize, cmap, tokens)
         return result
 
     def _constant(self, question: Question, sweep: Callable[[], Answer]) -> Answer:

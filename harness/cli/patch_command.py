@@ -79,6 +79,7 @@ def command(**given: Any) -> int:
 
     engine = _engine(given)
     if given["plot"]:
+        from harness.results.axes import axis_tokens
         from harness.results.plots import colours, draw
 
         colours("RdBu_r")  # matplotlib is there, before the model is loaded
@@ -93,7 +94,8 @@ def command(**given: Any) -> int:
     result = _answered(engine, model, question, given)
     code = _show(question, result, given)
     if given["plot"]:
-        draw(result.curves, file=given["plot"], title=f"{given['name']}, {given['direction']}")
+        tokens = axis_tokens(question.clean, question.corrupted)
+        draw(result.curves, file=given["plot"], title=f"{given['name']}, {given['direction']}", tokens=tokens)
         click.echo(f"drawn: {given['plot']}")
     return code
 
@@ -146,10 +148,14 @@ def _finding(error: BaseException, given: dict[str, Any]) -> FindingError:
 def _show(question: Question, result: Any, given: dict[str, Any]) -> int:
     """Print a sweep and what was found of it, and return the exit code."""
     from harness.checks import of_sweep
+    from harness.results.axes import axis_tokens
+    from harness.results.reports.recoveries import tables
     from harness.results.reports.terminal import console
     from harness.vocabulary.verdict import fails
 
-    console().print(_table(result.curves))
+    screen = console()
+    for table in tables(result.curves, axis_tokens(question.clean, question.corrupted), screen.width):
+        screen.print(table)
     _print_concordances(result.curves)
     click.echo(_how(result))
     for each in result.unanswered:
@@ -237,30 +243,6 @@ def _question(model: Any, prompts: Prompts, given: dict[str, Any], memory: int |
 
 def _how(result: Any) -> str:
     return f"{result.strategy}, because one-pass cannot: {result.fallback}" if result.fallback else str(result.strategy)
-
-
-def _table(curves: Any) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="recovery (%)", title_justify="left")
-    table.add_column("layer", justify="right")
-    grid = any(curve.is_grid for curve in curves)
-    if grid:
-        table.add_column("head" if any(curve.component == "z" for curve in curves) else "position", justify="right")
-    for curve in curves:
-        table.add_column(f"{curve.component} {curve.metric}", justify="right")
-    cells = [{(cell.layer, cell.head, cell.position): cell for cell in curve.cells} for curve in curves]
-    by_position = len({place[2] for each in cells for place in each}) > 1
-    for place in dict.fromkeys(place for each in cells for place in each):
-        layer, head, position = place
-        within = [".".join(map(str, [head] * (head is not None) + [position] * by_position))] if grid else []
-        # A sweep that ended early lacks cells.
-        shown = (each[place].recovery.text(".1f") if place in each else "" for each in cells)
-        table.add_row(str(layer), *within, *shown)
-    table.add_section()
-    table.add_row("baseline", *([""] if grid else []), *(curve.baseline.text(".6g") for curve in curves))
-    return table
 
 
 def _print_concordances(curves: Any) -> None:

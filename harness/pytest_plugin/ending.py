@@ -101,6 +101,7 @@ class SessionEnding:
     def _verdict(self, broken: bool) -> RunResult:
         from harness.environment.facts import environment
         from harness.results.shards import held_to_plan, left_out, with_floor
+        from harness.support.checkout import project_text
         from harness.vocabulary import RunResult, Status
 
         seen, known = self.gathering, self._known()
@@ -125,6 +126,7 @@ class SessionEnding:
             planned=self.selecting.planned,
             plan=self.selecting.plan,
             notes=(*self._notes(), *known.stale, *known.notes, *seen.notes, *missing, *left_out(jobs)),
+            project=project_text(self.config.invocation_params.dir),
         )
         return with_floor(run, self.config.getoption("harness_min_jobs"))
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.vocabulary import Curve
+from harness.results.axes import grid_of, reach
+from harness.vocabulary import Curve, Reading
 from harness.vocabulary.errors import UsageError
 
 
@@ -18,22 +19,24 @@ def draw(
     cmap: str = "RdBu_r",
     title: str | None = None,
     keep: bool = False,
+    tokens: Sequence[str] = (),
 ) -> Any:
     """Return a figure with one panel a curve: a bar a layer, or a heat map of a layer x position grid.
 
     Where there is no number stands the name of the state. A recovery with an error bar gets it, except in a heat map.
 
-    Colours are centred on 0 %, so that a colour means the same in every panel. Raises UsageError without matplotlib,
+    `tokens` are the texts at the positions of a grid. Colours are centred on 0 % and reach as far as the largest move,
+    so that a colour means the same in every panel. Raises UsageError without matplotlib,
     for a colour map it does not have, and for a file it cannot write. `keep` leaves the figure open in pyplot.
     """
     scale = colours(cmap)
     figure, axes = _pyplot().subplots(len(curves), 1, figsize=figsize, squeeze=False, layout="constrained")
-    reach = max([abs(cell.recovery.value or 0.0) for curve in curves for cell in curve.cells] + [100.0])
+    most = reach(cell.recovery for curve in curves for cell in curve.cells)
     for axis, curve in zip(axes[:, 0], curves, strict=True):
         if curve.is_grid:
-            _grid(figure, axis, curve, scale, reach)
+            _grid(figure, axis, curve, scale, most, tokens)
         else:
-            _panel(axis, curve, lambda value: scale(0.5 + value / (2 * reach)))
+            _panel(axis, curve, lambda value: scale(0.5 + value / (2 * most)))
         axis.set_title(f"{curve.component}, {curve.metric}: baseline {curve.baseline.text('.6g')} {curve.unit}")
     if title:
         figure.suptitle(title)
@@ -53,13 +56,13 @@ def colours(cmap: str) -> Any:
         raise UsageError(f"{cmap!r} is not a colour map of matplotlib") from error
 
 
-def show(curves: Sequence[Curve], figsize: tuple[float, float], cmap: str) -> None:
-    """Draw curves and show them, where there is a screen or a notebook to show them in."""
+def show(curves: Sequence[Curve], figsize: tuple[float, float], cmap: str, tokens: Sequence[str] = ()) -> None:
+    """Draw curves and show them, where there is a screen or a notebook for it; elsewhere a script may save them."""
     pyplot = _pyplot()
-    figure = draw(curves, figsize=figsize, cmap=cmap, keep=True)
+    figure = draw(curves, figsize=figsize, cmap=cmap, keep=True, tokens=tokens)
     if pyplot.get_backend().lower() not in ("agg", "pdf", "svg", "ps", "cairo", "template"):
         pyplot.show()
-    pyplot.close(figure)
+        pyplot.close(figure)
 
 
 def _panel(axis: Any, curve: Curve, colour: Callable[[float], Any]) -> None:
@@ -93,29 +96,29 @@ def _error_bars(axis: Any, curve: Curve) -> None:
         axis.errorbar(layers, values, [cell.precision for cell in barred], fmt="none", ecolor="0.25", capsize=2)
 
 
-def _grid(figure: Any, axis: Any, curve: Curve, scale: Any, reach: float) -> None:
-    """Layers down, heads or positions across; a cell without a number is blank and names its state."""
-    keys = {curve.key(cell): cell.recovery for cell in curve.cells}
-    rows = sorted({key[0] for key in keys if isinstance(key, tuple)})
-    columns = sorted({key[1:] for key in keys if isinstance(key, tuple)})
-    shown = [[_or_nan(keys[layer, *column].value) for column in columns] for layer in rows]
-    image = axis.imshow(shown, cmap=scale, vmin=-reach, vmax=reach, aspect="auto", origin="lower")
-    for y, layer in enumerate(rows):
-        for x, column in enumerate(columns):
-            recovery = keys[layer, *column]
-            if not recovery.finite:
+def _grid(figure: Any, axis: Any, curve: Curve, scale: Any, most: float, tokens: Sequence[str]) -> None:
+    """Layers up, heads or tokens across; a cell without a number is grey and names its state."""
+    grid = grid_of(curve, tokens)
+    shown = [[_or_nan(each) for each in row] for row in grid.cells]
+    axis.set_facecolor("0.8")
+    image = axis.imshow(shown, cmap=scale, vmin=-most, vmax=most, aspect="auto", origin="lower")
+    for y, row in enumerate(grid.cells):
+        for x, recovery in enumerate(row):
+            if recovery is not None and not recovery.finite:
                 axis.text(x, y, recovery.state.value, ha="center", va="center", color="crimson")
-    axis.set_xticks(range(len(columns)), [".".join(map(str, column)) for column in columns])
-    axis.set_yticks(range(len(rows)), rows)
-    by_head = curve.cells[0].head is not None
-    axis.set_xlabel(("head.position" if len(columns[0]) > 1 else "head") if by_head else "position")
+    upright = max(map(len, grid.columns), default=0) > 4
+    # A token may hold a $, which matplotlib reads as mathematics.
+    names = [name.replace("$", r"\$") for name in grid.columns]
+    axis.set_xticks(range(len(names)), names, rotation=90 if upright else 0)
+    axis.set_yticks(range(len(grid.layers)), grid.layers)
+    axis.set_xlabel(grid.across)
     axis.set_ylabel("layer")
     figure.colorbar(image, ax=axis, label="recovery (%)")
 
 
-def _or_nan(value: float | None) -> float:
+def _or_nan(recovery: Reading | None) -> float:
     # A picture, unlike a result, has no other way to leave a cell blank.
-    return float("nan") if value is None else value
+    return float("nan") if recovery is None or recovery.value is None else recovery.value
 
 
 def _save(figure: Any, file: Path) -> None:

@@ -110,6 +110,7 @@ def merged(parts: Sequence[Part]) -> RunResult:
         duration_s=round(sum(run.duration_s for run in runs), 3),
         planned=planned,
         notes=tuple(_notes(runs, missing)),
+        project=runs[0].project,
     )
 
 

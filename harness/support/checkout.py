@@ -32,6 +32,13 @@ def origin_of(module: ModuleType | None) -> Origin:
     return Origin(version if isinstance(version, str) else noted.version, revision or noted.revision, branch)
 
 
+def project_text(folder: Path) -> str:
+    """Return a folder's name with the commit and the branch of its checkout: `mylib at 2935fbf12345 (main)`."""
+    revision, branch = _checked_out(folder / "any")
+    at = f" at {revision[:12]}" if revision else ""
+    return f"{folder.resolve().name}{at}" + (f" ({branch})" if branch else "")
+
+
 def _noted_by_pip(name: str) -> Origin:
     try:
         package = importlib.metadata.distribution(name)

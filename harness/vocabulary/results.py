@@ -107,6 +107,7 @@ class RunResult:
 
     `planned` are the ids of all jobs selected, those of other shards and those never reached among them; `plan` holds,
     in a shard, a digest of what each of them asks. `notes` are what a reader of the verdict must know besides the jobs.
+    `project` names the folder that the run was started in, with the commit and the branch of its checkout.
     """
 
     verdict: Status
@@ -119,4 +120,5 @@ class RunResult:
     planned: tuple[str, ...] = ()
     plan: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    project: str = ""
     schema: str = RESULT_SCHEMA

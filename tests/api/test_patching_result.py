@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import signal
 from dataclasses import replace
@@ -10,9 +11,10 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
+from example_results import curve, grid
 
 import harness
-from harness import InterpretableModel, models
+from harness import InterpretableModel, PatchingResult, models
 from harness.models.fingerprint import fingerprint, settled
 from harness.models.spec import DialRow
 from harness.vocabulary import State
@@ -275,3 +277,25 @@ def test_the_model_is_afterwards_what_it_was(overflowing, end, sigint):
     overflowing.layers[1].mlp.__class__ = nn.Identity
     assert before.difference(fingerprint(overflowing)) is None
     assert np.array(overflowing(mx.array([[0]]))).tobytes() == bare
+
+
+def test_the_cells_that_move_most_come_first_in_either_direction():
+    result = PatchingResult(curve(5.0, -40.0, "nan", 20.0), "one-pass")
+    assert list(result.top(2).items()) == [(1, -40.0), (3, 20.0)]
+    assert len(result.top()) == 3
+
+
+def test_a_notebook_shows_a_table_with_every_cell_and_nothing_of_a_token_acts():
+    shown = PatchingResult(grid([[1.0, "nan"]]), "one-pass", tokens=("The", "<b>"))._repr_html_()
+    assert "<th>1 &lt;b&gt;</th>" in shown
+    assert "<td>1.0</td><td>nan</td>" in shown
+    assert "<b>" not in shown
+
+
+def test_a_frame_has_a_row_a_cell_or_says_what_it_needs():
+    result = PatchingResult(curve(5.0, "nan"), "one-pass")
+    if importlib.util.find_spec("pandas") is None:
+        with pytest.raises(UsageError, match="pip install pandas"):
+            result.to_frame()
+    else:
+        assert list(result.to_frame()["state"]) == ["finite", "nan"]

@@ -56,14 +56,15 @@ def relative(path: str) -> str:
 
 
 def strongest(job: JobResult, curve: Curve) -> str:
-    """Return the cell that matters most: restoring most when denoising, harming most when noising; or what hides it."""
+    """Return the cell that moves most from the run that is patched, 0 % or, when noising, 100 %; or what hides it."""
     finite = [cell for cell in curve.cells if cell.recovery.finite]
     if not finite:
         return ", ".join(sorted({cell.recovery.state.value for cell in curve.cells}))
-    noising = job.sweep is not None and job.sweep.direction is Direction.NOISING
-    best = (min if noising else max)(finite, key=lambda cell: cell.recovery.value or 0.0)
+    start = 100.0 if job.sweep is not None and job.sweep.direction is Direction.NOISING else 0.0
+    best = max(finite, key=lambda cell: abs((cell.recovery.value or 0.0) - start))
     site = curve.site(best if curve.is_grid else replace(best, position="all"))
-    return f"{best.recovery.text('.1f')} % {curve.component} {str(site).replace(f' {curve.component}', '')}"
+    moved = f"{'100 to ' if start else ''}{best.recovery.text('.1f')} %"
+    return f"{moved} {curve.component} {str(site).replace(f' {curve.component}', '')}"
 
 
 def counted(jobs: Sequence[JobResult]) -> str:

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.results.reports.engines import engines_table, print_engine_output
+from harness.results.reports.recoveries import bars
 from harness.results.reports.summary import counted, counts, strongest
 from harness.support.screen import Screen, Styled
 from harness.vocabulary import Finding, JobResult, RunResult, Status
@@ -84,6 +85,8 @@ def print_run(
     _print_failures(bad, console, strict, verbosity, again)
     if verbosity >= 0:
         _print_jobs(run.jobs, console, everything=verbosity > 0)
+        if verbosity > 0:
+            _print_recoveries(run.jobs, console)
         if (table := engines_table(run.jobs)) is not None:
             console.print(table)
         _print_warnings(run.jobs, console, everything=verbosity > 0)
@@ -112,6 +115,18 @@ def jobs_table(jobs: Sequence[JobResult]) -> Table:
             _status(job),
         )  # fmt: skip
     return table
+
+
+def _print_recoveries(jobs: Sequence[JobResult], console: Console) -> None:
+    """Print the recoveries of each job as bars over the layers, with their range."""
+    for job in jobs:
+        curves = [curve for curve in job.curves if curve.cells and not curve.is_grid]
+        if curves:
+            console.print(Text(job.id, style="bold"), soft_wrap=True)
+        for curve in curves:
+            known = [cell.recovery.value for cell in curve.cells if cell.recovery.value is not None]
+            span = f"{min(known):.1f} to {max(known):.1f} %" if known else "no number"
+            console.print(Text(f"  {bars(curve)} {span} {curve.component} {curve.metric}"), soft_wrap=True)
 
 
 def verdict_line(run: RunResult) -> Text:

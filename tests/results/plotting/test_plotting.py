@@ -74,7 +74,7 @@ def test_a_colour_means_the_same_in_every_panel():
 def test_the_colour_map_and_the_size_are_the_callers():
     figure = draw([curve(50.0)], figsize=(4, 3), cmap="viridis")
     assert tuple(figure.get_size_inches()) == (4, 3)
-    assert figure.axes[0].patches[0].get_facecolor() == pyplot.get_cmap("viridis")(0.75)
+    assert figure.axes[0].patches[0].get_facecolor() == pyplot.get_cmap("viridis")(1.0)
 
 
 def test_many_layers_get_few_ticks_and_all_their_bars():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -113,3 +114,37 @@ def test_a_link_from_outside_opens_its_job(browser: Browser, file: Path) -> None
     page.goto(f"{file.as_uri()}#job-1")
     assert page.locator("#job-1 svg[role=img]").first.is_visible()
     page.close()
+
+
+def test_the_value_under_the_pointer_is_named(page: Page) -> None:
+    page.locator("#job-0 > summary").scroll_into_view_if_needed()
+    map_ = page.locator("#job-0 svg[aria-label^='Heat map of recoveries, 2 by 3']")
+    map_.scroll_into_view_if_needed()
+    box = map_.bounding_box()
+    assert box is not None
+    seen = json.loads(map_.get_attribute("data-seen") or "")
+    scale = box["width"] / 640
+    x = box["x"] + (seen["x"] + 1.5 * seen["w"]) * scale
+    below = box["y"] + (seen["y"] + 1.5 * seen["h"]) * scale
+    page.mouse.move(x, below)
+    assert page.locator("#seen").inner_text() == "0, 1/: -2.00 %".replace("1/", seen["columns"][1])
+    page.mouse.move(x, below - seen["h"] * scale)
+    assert page.locator("#seen").inner_text().endswith("55.00 %")
+    page.mouse.move(1, 1)
+    assert page.locator("#seen").is_hidden()
+
+
+def test_a_command_can_be_copied(browser: Browser, file: Path) -> None:
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(file.as_uri())
+    page.locator(".failed .copy").first.click()
+    page.get_by_role("button", name="copied").first.wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.locator(".failed pre code").first.inner_text()
+    context.close()
+
+
+def test_a_code_leads_to_what_it_means(page: Page) -> None:
+    page.locator("#jobs a", has_text="FIN004").first.click()
+    assert page.locator("#FIN004 h3", has_text="Fix").is_visible()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -13,7 +15,7 @@ from hostile import hostile
 
 from harness.results.reports.html import charts, render
 from harness.results.reports.html.scales import STEPS, Scale, step
-from harness.vocabulary import Status
+from harness.vocabulary import Finding, Status, Tokens
 
 SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
 
@@ -44,12 +46,70 @@ def test_only_our_own_script_is_there() -> None:
     assert [tag for tag, _ in Tags(page).seen].count("script") == 1
 
 
-def test_every_link_leads_to_a_job() -> None:
+def test_every_link_leads_to_a_job_or_to_what_a_code_means() -> None:
     seen = Tags(render(hostile())).seen
     ids = {attributes["id"] for _, attributes in seen if "id" in attributes}
     targets = {(attributes["href"] or "")[1:] for _, attributes in seen if attributes.get("href")}
     assert targets <= ids
-    assert {f"job-{i}" for i in range(4)} == targets
+    assert {f"job-{i}" for i in range(4)} | {"FIN004", "FIN005", "SNP002"} == targets
+
+
+def test_a_code_of_another_version_has_no_page_and_no_link() -> None:
+    page = render(run(job(findings=(Finding("NEW123", "x"), Finding("FIN004", "y")))))
+    assert 'href="#FIN004"' in page
+    assert 'href="#NEW123"' not in page
+    assert "NEW123" in page
+
+
+def test_the_head_says_which_project_and_which_version() -> None:
+    head = render(run(job(), project="mylib at 2935fbf12345 (main)")).partition("</header>")[0]
+    assert "mylib at 2935fbf12345 (main); mlx-patch-harness 0.1.0, cpu, a processor" in head
+
+
+def test_many_jobs_that_passed_are_folded_and_the_others_are_not() -> None:
+    good = [job(model=f"m{i}") for i in range(3)]
+    page = render(run(*good, job(model="bad", status=Status.FAILED)))
+    cell = page.partition("<tbody>")[2].partition("</td>")[0]
+    assert "3 passed</summary>" in cell
+    assert cell.index("bad") < cell.index("<details")
+    assert cell.index("<details") < cell.index("m0")
+    assert "<details" not in render(run(*good[:2])).partition("<tbody>")[2].partition("</td>")[0]
+
+
+@pytest.mark.parametrize(("ratio", "words"), [(0.5, "overflows: 2 x too large"), (1.5, "1.5 x room"), (2e5, "ample")])
+def test_headroom_is_said_in_words(ratio: float, words: str) -> None:
+    one = replace(curve(1.0), headroom=ratio)
+    assert f"<td>{words}</td>" in render(run(job(curves=(one,))))
+
+
+PROMPTS = {
+    "clean": Tokens((1, 2, 3), ("The", " <b>", " is")),
+    "corrupted": Tokens((1, 4, 3), ("The", " Italy", " is")),
+}
+
+
+def test_a_map_has_the_tokens_across_a_scale_and_every_value() -> None:
+    one = grid([[1.0, -40.0, "nan"], [0.0, 25.0, 10.0]])
+    page = render(run(job(curves=(one,), **PROMPTS)))
+    picture, legend = _map_and_legend(page)
+    assert re.findall(r"rotate\(-90\)\">([^<]*)<", picture) == ["0 The", "1 &lt;b&gt;/Italy", "2 is"]
+    assert re.findall(r">(-?[\d.]+(?: %)?)</text>", legend) == ["-40", "0", "40 %"]
+    seen = json.loads(html.unescape(re.findall(r'data-seen="([^"]*)"', picture)[0]))
+    assert seen["cells"] == [["1.00 %", "-40.00 %", "nan"], ["0.00 %", "25.00 %", "10.00 %"]]
+    assert seen["columns"][1] == "1 <b>/Italy"
+
+
+def test_the_colours_reach_as_far_as_the_data() -> None:
+    small = shapes(_map_and_legend(render(run(job(curves=(grid([[0.5, -0.1], [0.0, 0.2]]),)))))[0])
+    large = shapes(_map_and_legend(render(run(job(curves=(grid([[500.0, -100.0], [0.0, 200.0]]),)))))[0])
+    assert small == large
+    assert small["q5"] == 1
+
+
+def _map_and_legend(page: str) -> tuple[str, str]:
+    pictures = SVG.findall(page)
+    at = next(i for i, each in enumerate(pictures) if "Heat map" in each)
+    return pictures[at], pictures[at + 1]
 
 
 def test_pictures_are_well_formed_and_say_in_words_what_they_show() -> None:
@@ -77,7 +137,7 @@ def test_bars_up_and_down_and_no_number_differ_in_shape() -> None:
 
 def test_a_bar_is_as_high_as_its_number() -> None:
     svg = charts.bars(curve(50.0, 100.0, -50.0))
-    scale = Scale.around([50.0, 100.0, -50.0], charts.TOP, 170 - charts.TOP - charts.BOTTOM)
+    scale = Scale.around([50.0, 100.0, -50.0], charts.TOP, 184 - charts.TOP - charts.BOTTOM)
     (up,) = [path.get("d", "") for path in ET.fromstring(svg).iter("path") if path.get("class") == "pos"]
     heights = [int(zero) - int(top) for zero, top in re.findall(r"M\d+ (\d+)V(\d+)h", up)]
     assert heights == pytest.approx([scale.y(0) - scale.y(50), scale.y(0) - scale.y(100)], abs=1)
@@ -90,7 +150,7 @@ def test_an_error_bar_reaches_as_far_as_the_error() -> None:
     svg = charts.bars(replace(plain, cells=cells))
     (line,) = [path.get("d", "") for path in ET.fromstring(svg).iter("path") if path.get("class") == "error"]
     ((low, high),) = re.findall(r"M\d+ (\d+)V(\d+)", line)
-    scale = Scale.around([100.0], charts.TOP, 170 - charts.TOP - charts.BOTTOM)
+    scale = Scale.around([100.0], charts.TOP, 184 - charts.TOP - charts.BOTTOM)
     assert int(low) - int(high) == pytest.approx(scale.y(30) - scale.y(70), abs=1)
 
 

@@ -4,6 +4,7 @@
 script lie beside them. Jinja2 escapes everything that comes from a case file or a model.
 """
 
+from harness.results.reports.html.notebook import in_a_notebook
 from harness.results.reports.html.page import render
 
-__all__ = ["render"]
+__all__ = ["in_a_notebook", "render"]

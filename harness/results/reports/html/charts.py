@@ -7,6 +7,7 @@ see it, what it shows; the table beside it has the numbers.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
@@ -20,12 +21,16 @@ from harness.vocabulary.visible import visible
 WIDTH = 640
 LONGEST = 28
 """Characters of a row's name in a heat map; a dotted path may be longer than the picture is wide."""
-LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 20
+LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 34
+LEGEND = 30
+"""Pixels below a heat map that the scale of its colours takes."""
+
+Cells = Sequence[Sequence[Reading | None]]
 
 
 def bars(curve: Curve) -> Markup:
     """Return a bar for each layer; layers whose recovery is no number are crossed out and named."""
-    height = 170
+    height = 184
     known = [(cell.recovery.value, cell.precision or 0.0) for cell in curve.cells if cell.recovery.value is not None]
     ends = [value + sign * error for value, error in known for sign in (-1, 1)]
     scale = Scale.around(ends, TOP, height - TOP - BOTTOM)
@@ -42,17 +47,25 @@ def bars(curve: Curve) -> Markup:
     body = _frame(scale) + _paths(shapes)
     body += _layer_ticks([cell.layer for cell in curve.cells], slot, height)
     body += _named_states(curve.cells, slot, height)
-    return _svg(height, _bars_in_words(curve), body)
+    seen = {"x": LEFT, "w": slot, "y": 0, "h": height, "rows": [""], "columns": _layers(curve.cells), "down": False}
+    return _svg(
+        height, _bars_in_words(curve), body, _hover(seen | {"cells": [[_said(c.recovery) for c in curve.cells]]})
+    )
 
 
-def heat(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[Reading | None]]) -> Markup:
-    """Return a heat map of recoveries `[rows, columns]` in percent, first row at the bottom; None leaves a gap."""
+def heat(rows: Sequence[str], columns: Sequence[str], cells: Cells, most: float, across: str = "layer") -> Markup:
+    """Return a heat map of recoveries `[rows, columns]` in percent, first row at the bottom; None leaves a gap.
+
+    `most` is the percentage at both ends of the colours, and `across` says what the columns are. Long names of columns
+    stand upright. The scale is drawn below.
+    """
     rows = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in rows]
     left, size = 12 + 7 * max(map(len, rows), default=1), 14 if len(rows) > 12 else 20
     wide = min(40.0, (WIDTH - left - RIGHT) / max(len(columns), 1))
-    height = TOP + size * len(rows) + BOTTOM
-    known = [each.value for row in cells for each in row if each and each.value is not None]
-    reach = max([100.0, *map(abs, known)])
+    longest = max(map(len, columns), default=1)
+    upright = longest > 4 or wide < 7 * longest
+    ends = TOP + size * len(rows)
+    below = ends + (8 + 6 * min(longest, 2 * LONGEST) if upright else BOTTOM)
     shapes: dict[str, str] = {f"q{k}": "" for k in range(-STEPS, STEPS + 1)} | {"neg hatch": "", "undef": ""}
     for i, row in enumerate(cells):
         y = TOP + size * (len(rows) - 1 - i)
@@ -63,18 +76,49 @@ def heat(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[R
             if reading.value is None:
                 shapes["undef"] += _crossed(x + 1, y + 1, wide - 2, size - 2)
                 continue
-            shapes[f"q{step(reading.value, reach)}"] += _box(x, y, wide, size)
+            shapes[f"q{step(reading.value, most)}"] += _box(x, y, wide, size)
             if reading.value < 0:
                 shapes["neg hatch"] += _box(x, y, wide, size)
     middle = TOP + size * (len(rows) - 0.5) + 4
     body = _column(left - 5, [(middle - size * i, name) for i, name in _some(rows, 28)])
-    body += _row(height - 5, [(left + wide * (j + 0.5), name) for j, name in _some(columns, 20)])
-    return _svg(height, _heat_in_words(rows, columns, cells), _paths(shapes) + body)
+    if upright:
+        fitting = int((WIDTH - left - RIGHT) / 13)
+        body += _standing(ends + 6, [(left + wide * (j + 0.5), name) for j, name in _some(columns, fitting)])
+    else:
+        body += _row(below - 5, [(left + wide * (j + 0.5), name) for j, name in _some(columns, 20)])
+    seen = {
+        "x": left, "w": wide, "y": TOP, "h": size, "rows": rows, "columns": columns, "down": True,
+        "cells": [[_said(each) for each in row] for row in cells],
+    }  # fmt: skip
+    picture = _svg(below, _heat_in_words(rows, columns, cells), _paths(shapes) + body, _hover(seen))
+    return picture + _legend(left, most, across)
+
+
+def _legend(left: float, most: float, across: str) -> Markup:
+    """Return the colours from one end of the scale over 0 to the other, and what the columns are."""
+    wide, y = 14, 2
+    boxes = {f"q{k}": _box(left + wide * (k + STEPS), y, wide, 9) for k in range(-STEPS, STEPS + 1)}
+    boxes["neg hatch"] = "".join(_box(left + wide * k, y, wide, 9) for k in range(STEPS))
+    marks = [(0.5, f"{-most:.3g}"), (STEPS + 0.5, "0"), (2 * STEPS + 0.5, f"{most:.3g} %")]
+    words = _row(y + 22, [(left + wide * at, word) for at, word in marks])
+    words += _row(y + 9, [(left + wide * (2 * STEPS + 3) + 30, f"across: {across}")])
+    return Markup(f'<svg viewBox="0 0 {WIDTH} {LEGEND}" aria-hidden="true">{_paths(boxes)}{words}</svg>')
+
+
+def _hover(seen: dict[str, object]) -> str:
+    """Return the attribute by which the page's script names the value under the pointer."""
+    return f' data-seen="{escaped(json.dumps(seen, ensure_ascii=False, separators=(",", ":")))}"'
+
+
+def _said(reading: Reading | None) -> str:
+    if reading is None:
+        return ""
+    return f"{reading.value:.2f} %" if reading.value is not None else visible(reading.state.value)
 
 
 def lines(curves: Sequence[Curve]) -> Markup:
     """Return the recoveries of several metrics over the same layers, each with a dash of its own."""
-    height = 190
+    height = 204
     values = [cell.recovery.value for curve in curves for cell in curve.cells if cell.recovery.value is not None]
     scale = Scale.around(values, TOP, height - TOP - BOTTOM)
     slot = (WIDTH - LEFT - RIGHT) / max(len(curves[0].cells), 1)
@@ -113,7 +157,7 @@ def _bars_in_words(curve: Curve) -> str:
     return words
 
 
-def _heat_in_words(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[Reading | None]]) -> str:
+def _heat_in_words(rows: Sequence[str], columns: Sequence[str], cells: Cells) -> str:
     known = [
         (each.value, rows[i], columns[j])
         for i, row in enumerate(cells)
@@ -132,9 +176,13 @@ def _shown(words: str) -> Markup:
     return escaped(visible(words))
 
 
-def _svg(height: float, words: str, body: str) -> Markup:
+def _svg(height: float, words: str, body: str, hover: str = "") -> Markup:
     label = _shown(words)
-    return Markup(f'<svg viewBox="0 0 {WIDTH} {number(height)}" role="img" aria-label="{label}">{body}</svg>')
+    return Markup(f'<svg viewBox="0 0 {WIDTH} {number(height)}" role="img" aria-label="{label}"{hover}>{body}</svg>')
+
+
+def _layers(cells: Sequence[Cell]) -> list[str]:
+    return [f"layer {cell.layer}" for cell in cells]
 
 
 def _frame(scale: Scale) -> str:
@@ -145,7 +193,8 @@ def _frame(scale: Scale) -> str:
 
 
 def _layer_ticks(layers: Sequence[int], slot: float, height: float) -> str:
-    return _row(height - 5, [(LEFT + slot * (i + 0.5), layer) for i, layer in _some(layers, 13)])
+    ticks = _row(height - 19, [(LEFT + slot * (i + 0.5), layer) for i, layer in _some(layers, 13)])
+    return ticks + _row(height - 4, [((LEFT + WIDTH - RIGHT) / 2, "layer")])
 
 
 def _named_states(cells: Sequence[Cell], slot: float, height: float) -> str:
@@ -192,6 +241,15 @@ def _row(y: float, words: Iterable[tuple[float, str]]) -> str:
     """Return words side by side; the group holds what they share, since labels are most of a picture's size."""
     body = "".join(f'<text x="{number(x)}">{_shown(word)}</text>' for x, word in words)
     return f'<g transform="translate(0 {number(y)})">{body}</g>'
+
+
+def _standing(y: float, words: Iterable[tuple[float, str]]) -> str:
+    """Return words that are read upwards, each ending at `y`."""
+    turned = "".join(
+        f'<text transform="translate({number(x + 4)} {number(y)}) rotate(-90)">{_shown(word)}</text>'
+        for x, word in words
+    )
+    return f'<g class="end">{turned}</g>'
 
 
 def _column(x: float, words: Iterable[tuple[float, str]]) -> str:

@@ -6,15 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import zip_longest
+from itertools import chain, zip_longest
 
 from jinja2 import Environment, StrictUndefined, Template
+from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from harness.results.axes import axis_tokens, grid_of, reach
 from harness.results.reports.html import charts
 from harness.results.reports.marks import SIGN, sign_of
 from harness.results.reports.summary import BAD, again, counts, failures, relative, strongest
 from harness.vocabulary import Curve, JobResult, Reading, RunResult, Tokens, site_position
+from harness.vocabulary.findings import FINDINGS
+from harness.vocabulary.findings.pages import page
 from harness.vocabulary.verdict import fails
 from harness.vocabulary.visible import visible
 
@@ -38,6 +42,15 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Explained:
+    """A finding's code, its title and its page, as markup of ours."""
+
+    code: str
+    title: str
+    page: Markup
+
+
+@dataclass(frozen=True)
 class JobView:
     """One job as the page shows it."""
 
@@ -48,9 +61,10 @@ class JobView:
     grave: bool
 
     @property
-    def codes(self) -> list[str]:
-        """The codes found, each once; expected ones in brackets."""
-        return sorted({f"({each.code})" if each.expected else each.code for each in self.job.findings})
+    def codes(self) -> list[tuple[str, bool]]:
+        """The codes found, each once, and whether all of it was expected."""
+        unexpected = {each.code for each in self.job.findings if not each.expected}
+        return [(code, code not in unexpected) for code in sorted({each.code for each in self.job.findings})]
 
     @property
     def pieces(self) -> list[Piece]:
@@ -62,7 +76,7 @@ class JobView:
 
     @property
     def figures(self) -> list[Figure]:
-        return list(_figures(self.job.curves))
+        return list(_figures(self.job.curves, axis_tokens(self.job.clean, self.job.corrupted)))
 
     @property
     def agreement(self) -> list[tuple[str, str, str]]:
@@ -90,6 +104,7 @@ class JobView:
 
 def render(run: RunResult) -> str:
     """Return the whole page."""
+    explained = _explained(run)
     views = [JobView(f"job-{i}", job, _effect(job), again(job), job.status in BAD) for i, job in enumerate(run.jobs)]
     found = {each.job.id: each for each in failures(run)}
     return _template().render(
@@ -99,6 +114,9 @@ def render(run: RunResult) -> str:
         matrix=_matrix(views),
         engines=list(dict.fromkeys(job.engine for job in run.jobs)),
         counts=counts(run),
+        explained=explained,
+        known_codes={each.code for each in explained},
+        headroom=_headroom,
         sign=SIGN,
         sign_of=sign_of,
         fails=fails,
@@ -135,6 +153,25 @@ def _matrix(views: Sequence[JobView]) -> dict[str, dict[str, list[JobView]]]:
     return matrix
 
 
+def _explained(run: RunResult) -> list[Explained]:
+    """Return the pages of the codes that the run found, so that a report can be read where no documentation is."""
+    codes = sorted({finding.code for job in run.jobs for finding in job.findings} & FINDINGS.keys())
+    markdown = MarkdownIt("commonmark", {"html": False}).disable(["link", "image", "autolink"])
+    return [Explained(code, FINDINGS[code].title, Markup(markdown.render(_body(code)))) for code in codes]
+
+
+def _body(code: str) -> str:
+    """Return a page without its heading, its sections a level lower."""
+    return page(code).text.partition("\n")[2].replace("\n## ", "\n### ")
+
+
+def _headroom(ratio: float) -> str:
+    """Return in words how near a norm is to what its dtype can hold."""
+    if ratio < 1:
+        return f"overflows: {1 / ratio:.2g} x too large"
+    return f"{ratio:.3g} x room" if ratio < 1000 else "ample"
+
+
 def _effect(job: JobResult) -> str:
     return strongest(job, job.curves[0]) if job.curves else job.reason or ""
 
@@ -143,13 +180,13 @@ def _tokens(tokens: Tokens) -> list[tuple[int | None, str]]:
     return list(zip(tokens.ids, tokens.texts or ("",) * len(tokens.ids), strict=True))
 
 
-def _figures(curves: Sequence[Curve]) -> Iterator[Figure]:
+def _figures(curves: Sequence[Curve], tokens: Sequence[str]) -> Iterator[Figure]:
     plain = [curve for curve in curves if not curve.is_grid]
     for curve in curves:
-        if curve.is_grid or _stands_alone(curve, plain):
-            caption = f"{curve.component}, {curve.metric}: baseline {curve.baseline.text('.6g')} {curve.unit}"
-            picture = _grid(curve) if curve.is_grid else charts.bars(curve)
-            yield Figure(f"{caption}; recovery (%) over {_across(curve)}", picture)
+        if curve.is_grid:
+            yield _grid(curve, tokens)
+        elif _stands_alone(curve, plain):
+            yield Figure(f"{_baseline(curve)}; recovery (%) over layers", charts.bars(curve))
     components = list(dict.fromkeys(curve.component for curve in plain))
     if len(components) > 1:
         yield _components([curve for curve in plain if curve.metric == plain[0].metric])
@@ -174,23 +211,16 @@ def _components(curves: Sequence[Curve]) -> Figure:
     found = {(curve.component, cell.layer): cell.recovery for curve in curves for cell in curve.cells}
     names = [curve.component for curve in curves]
     cells = [[found.get((name, layer)) for layer in layers] for name in names]
-    svg = charts.heat(names, [str(layer) for layer in layers], cells)
+    svg = charts.heat(names, [str(layer) for layer in layers], cells, reach(chain(*cells)))
     return Figure(f"{curves[0].metric}: recovery (%) over components and layers", svg)
 
 
-def _grid(curve: Curve) -> Markup:
-    """Layers up, heads or positions across."""
-    found = {key: cell.recovery for cell in curve.cells if isinstance(key := curve.key(cell), tuple)}
-    layers = sorted({key[0] for key in found})
-    columns = sorted({key[1:] for key in found})
-    cells = [[found.get((layer, *column)) for column in columns] for layer in layers]
-    return charts.heat([str(each) for each in layers], [".".join(map(str, each)) for each in columns], cells)
+def _grid(curve: Curve, tokens: Sequence[str]) -> Figure:
+    grid = grid_of(curve, tokens)
+    most = reach(chain(*grid.cells))
+    svg = charts.heat([str(layer) for layer in grid.layers], grid.columns, grid.cells, most, grid.across)
+    return Figure(f"{_baseline(curve)}; recovery (%), layers up, {grid.across} across", svg)
 
 
-def _across(curve: Curve) -> str:
-    if not curve.is_grid:
-        return "layers"
-    key = curve.key(curve.cells[0])
-    by_both = isinstance(key, tuple) and len(key) > 2
-    by_head = "heads" if curve.cells[0].head is not None else "positions"
-    return f"layers and {'heads.positions' if by_both else by_head}"
+def _baseline(curve: Curve) -> str:
+    return f"{curve.component}, {curve.metric}: baseline {curve.baseline.text('.6g')} {curve.unit}"

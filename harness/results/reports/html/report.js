@@ -43,13 +43,50 @@
   filter();
 
   function open() {
-    const job = details.get(location.hash.slice(1));
-    if (job) {
-      job.hidden = false;
-      job.open = true;
-      job.scrollIntoView();
+    const target = document.getElementById(location.hash.slice(1));
+    if (target instanceof HTMLDetailsElement) {
+      target.hidden = false;
+      target.open = true;
+      target.scrollIntoView();
     }
   }
   addEventListener("hashchange", open);
   open();
+
+  // A button that copies each command.
+  for (const code of document.querySelectorAll("pre code, dd code")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copy";
+    button.textContent = "copy";
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "copied";
+      setTimeout(() => { button.textContent = "copy"; }, 1500);
+    });
+    code.after(button);
+  }
+
+  // The value under the pointer. Rows of a heat map are counted from below.
+  const seen = document.createElement("div");
+  seen.id = "seen";
+  seen.hidden = true;
+  document.body.append(seen);
+  for (const svg of document.querySelectorAll("svg[data-seen]")) {
+    const map = JSON.parse(svg.dataset.seen);
+    svg.addEventListener("pointermove", (event) => {
+      const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+      const column = Math.floor((at.x - map.x) / map.w);
+      const below = Math.floor((at.y - map.y) / map.h);
+      const row = map.down ? map.rows.length - 1 - below : below;
+      const value = map.cells[row]?.[column];
+      seen.hidden = !value;
+      if (!value) return;
+      const place = map.down ? `${map.rows[row]}, ${map.columns[column]}` : map.columns[column];
+      seen.textContent = `${place}: ${value}`;
+      seen.style.left = `${Math.min(event.clientX + 12, innerWidth - seen.offsetWidth - 4)}px`;
+      seen.style.top = `${event.clientY + 16}px`;
+    });
+    svg.addEventListener("pointerleave", () => { seen.hidden = true; });
+  }
 })();
