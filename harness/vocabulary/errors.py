@@ -234,10 +234,17 @@ def _near(file: str) -> str:
     return file if near.startswith(os.pardir) else near
 
 
+_MANY = 24
+"""Names that are listed where none is near what was typed; of more, three."""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return `did you mean 'x'?` for the nearest known name, or the list of all of them when none is near."""
+    """Return `did you mean 'x'?` for the nearest known name; when none is near, all of them, or three where many are."""
     options = sorted({*map(str, known)} - {name})
     near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]!r}?"
+    if len(options) > _MANY:
+        nearest = difflib.get_close_matches(name, options, n=3, cutoff=0.0)
+        return f"there are {len(options)}, such as {', '.join(nearest)}"
     return f"known: {', '.join(options)}" if options else "there are none"

@@ -62,3 +62,16 @@ def test_it_needs_neither_mlx_nor_pydantic() -> None:
     code = "import sys; from harness.cli import exit_code_of; exit_code_of(['explain', 'FIN001']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"mlx", "mlx_lm", "pydantic", "numpy"} & {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_the_likeliest_code_comes_first_and_its_page_is_the_next_command(project: Project) -> None:
+    got = project.inside("explain", "all recoveries nan")
+    assert [line.split()[0] for line in got.out.splitlines()][:2] == ["FIN005", "FIN004"]
+    assert got.err.strip() == "harness explain FIN005"
+
+
+def test_a_code_that_is_near_none_gets_three_and_not_all(project: Project) -> None:
+    got = project.inside("explain", "XQZ999")
+    assert got.code == 4
+    assert got.err.count(",") == 3
+    assert f"there are {len(FINDINGS)}, such as " in got.err

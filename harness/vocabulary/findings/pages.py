@@ -50,16 +50,23 @@ def page(code: str) -> Page:
 
 
 def search(seen: str, codes: Iterable[str]) -> list[Page]:
-    """Return the pages among those of `codes` that fit what was seen, in their order.
+    """Return the pages among those of `codes` that fit what was seen, the most likely first.
 
     A page fits whose symptom holds the words as they are; if none does, those that hold them anywhere; if none does,
-    those that hold each of them.
+    those that hold each of them. The likeliest has them in its title, then earliest in its symptom.
     """
     wanted, pages = _plain(seen), [page(code) for code in codes]
     in_symptom = [each for each in pages if wanted in _plain(each.sections.get("Symptom", ""))]
     anywhere = [each for each in pages if wanted in _plain(each.text)]
     words = wanted.split()
-    return in_symptom or anywhere or [each for each in pages if all(word in _plain(each.text) for word in words)]
+    found = in_symptom or anywhere or [each for each in pages if all(word in _plain(each.text) for word in words)]
+    return sorted(found, key=lambda each: _rank(each, wanted))
+
+
+def _rank(page: Page, wanted: str) -> tuple[bool, float]:
+    symptom = _plain(page.sections.get("Symptom", ""))
+    at = symptom.find(wanted)
+    return wanted not in _plain(page.title), at / len(symptom) if at >= 0 else 1.0
 
 
 def _plain(text: str) -> str:
