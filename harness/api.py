@@ -25,6 +25,7 @@ from harness.intercept.constancy import Constancy
 from harness.intercept.inconstancy import finding_of
 from harness.metrics import recommend_metric as recommend_metric
 from harness.metrics.layouts import dtype_name
+from harness.models import load
 from harness.models.architectures import blocks_of
 from harness.models.kept import KeptState
 from harness.models.loaded import LoadedModel
@@ -167,9 +168,15 @@ class UndefinedRecovery(UsageError, KeyError):
 
 
 class InterpretableModel:
-    """A model with its tokenizer, ready to be patched. Any `nn.Module` with `.layers` that returns logits will do."""
+    """A model with its tokenizer, ready to be patched. Any `nn.Module` with `.layers` that returns logits will do.
+
+    A string is the id of a bundled model, an mlx-lm folder, or a repository of the hub, which is fetched if need be.
+    """
 
     def __init__(self, base_model: Any, tokenizer: Any = None):
+        if isinstance(base_model, str | Path):
+            given = load(base_model, download=True)
+            base_model, tokenizer = given.module, tokenizer or given.tokenizer
         self.base_model, self.tokenizer = base_model, tokenizer
         kept = KeptState(base_model)
         self._loaded = _wrapped(base_model, tokenizer)

@@ -14,7 +14,7 @@ from harness.cli.output import complain
 from harness.cli.parameters import OutputFile, whole_numbers
 from harness.cli.selection import allow_code_option, configured, tables_option
 from harness.vocabulary import bytes_of
-from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError, suggest
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
 from harness.vocabulary.visible import visible
 
 if TYPE_CHECKING:
@@ -173,17 +173,12 @@ def _amount(text: str | None) -> int | None:
 
 
 def _load(name: str, tables: tuple[str, ...], download: bool, allow_code: bool) -> Any:
-    from harness.models import load, load_table
-    from harness.models.spec import PathRow
+    from harness.models import load, load_table, row_named
     from harness.support.progress import say
 
-    table = load_table(Path(each) for each in tables)
+    row = row_named(name, load_table(Path(each) for each in tables))
     say(f"loading {name}")
-    if name in table:
-        return load(table[name], download=download, allow_code=allow_code)
-    if Path(name).is_dir():
-        return load(PathRow(id="folder", source="path", path=str(Path(name).resolve())))
-    raise UsageError(f"{name!r} is neither a model nor a folder; {suggest(name, table)}")
+    return load(row, download=download, allow_code=allow_code)
 
 
 def _prompts(given: dict[str, Any]) -> Prompts:

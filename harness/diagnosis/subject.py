@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from harness.casefile import Prompts
 from harness.intercept.outputs import activation_of
 from harness.models.loaded import LoadedModel
 from harness.models.sources.folder import card_of, problem
-from harness.models.spec import HubRow, PathRow
+from harness.models.spec import PathRow
 from harness.models.tokens import read, read_prompts
 from harness.vocabulary import AnswerTokens, ModelCard, Tokens
 from harness.vocabulary.errors import PromptError, UsageError, suggest
@@ -60,19 +59,11 @@ def subject_of(model: Any, tokenizer: Any, dtype: str | None) -> ModelUnderTest:
 
 
 def _named(name: str, dtype: str | None) -> ModelUnderTest:
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if (folder / "config.json").is_file() and (reason := problem(folder)):
-            raise UsageError(reason)
-        return ModelUnderTest(
-            name, folder.resolve(), PathRow(id="folder", source="path", path=str(folder.resolve())), None, dtype
-        )
-    table = models.bundled()
-    if name in table:
-        return ModelUnderTest(name, None, table[name], None, dtype)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not folder.parent.is_dir():
-        return ModelUnderTest(name, None, HubRow(id="hub", source="hub", repo=name, revision="main"), None, dtype)
-    raise UsageError(f"{name!r} is neither a folder nor a model of the table; {suggest(name, table)}")
+    row = models.row_named(name)
+    folder = Path(row.path) if isinstance(row, PathRow) else None
+    if folder and (folder / "config.json").is_file() and (reason := problem(folder)):
+        raise UsageError(reason)
+    return ModelUnderTest(name, folder, row, None, dtype)
 
 
 def _wrapped(module: Any, tokenizer: Any) -> LoadedModel:

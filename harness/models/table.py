@@ -6,7 +6,8 @@ the same id is an error and never replaces the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from harness.casefile import load_yaml_as
-from harness.models.spec import ModelRow, PathRow
-from harness.vocabulary.errors import UsageError
+from harness.models.spec import HubRow, ModelRow, PathRow
+from harness.vocabulary.errors import UsageError, suggest
 
 BUNDLED = Path(__file__).with_name("table.yaml")
 
@@ -26,6 +27,9 @@ class ModelTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     models: tuple[ModelRow, ...] = Field(min_length=1)
+
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load_table(paths: Iterable[Path] = ()) -> dict[str, ModelRow]:
@@ -42,6 +46,22 @@ def load_table(paths: Iterable[Path] = ()) -> dict[str, ModelRow]:
 def bundled() -> dict[str, ModelRow]:
     """Return id -> row of the table that comes with the harness."""
     return dict(_bundled())
+
+
+def row_named(name: str, table: Mapping[str, ModelRow] | None = None) -> ModelRow:
+    """Return the row of a model as people name it: an id of a table, an mlx-lm folder, or a repository of the hub.
+
+    Without a table it is the bundled one. Raises UsageError for a name that is none of them.
+    """
+    rows = bundled() if table is None else table
+    if name in rows:
+        return rows[name]
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return PathRow(id="folder", source="path", path=str(folder.resolve()))
+    if _REPOSITORY.fullmatch(name) and not folder.parent.is_dir():
+        return HubRow(id="hub", source="hub", repo=name, revision="main")
+    raise UsageError(f"{name!r} is neither a model, a folder nor a repository `org/name`; {suggest(name, rows)}")
 
 
 @cache

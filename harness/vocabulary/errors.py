@@ -239,7 +239,7 @@ _MANY = 24
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return `did you mean 'x'?` for the nearest known name; when none is near, all of them, or three where many are."""
+    """Return `did you mean 'x'?` for the nearest known name; when none is near, all of them or, of many, three."""
     options = sorted({*map(str, known)} - {name})
     near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
     if near:

@@ -433,7 +433,7 @@ def test_the_blocks_after_an_overflow_of_the_stream_need_the_wider_dtype():
     ("arguments", "error", "said"),
     [
         ({}, UsageError, "give a model, or logits"),
-        ({"model": "no-such-model", "prompt": CLEAN}, UsageError, "neither a folder nor a model"),
+        ({"model": "no-such-model", "prompt": CLEAN}, UsageError, "neither a model, a folder nor a repository"),
         ({"model": "qwen3-152k-f61", "prompt": CLEAN}, UsageError, "did you mean 'qwen3-152k-f16'"),
         ({"model": 3, "prompt": CLEAN}, UsageError, "int is not a model"),
         ({"model": "dial-152k-f32", "clean": CLEAN}, UsageError, "clean and corrupted come together"),
