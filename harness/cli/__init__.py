@@ -27,27 +27,38 @@ from harness.vocabulary.errors import (
     suggest,
 )
 
-COMMANDS = {
-    "run": "Run case files and give a verdict.",
-    "list": "List the jobs that `run` would run.",
-    "show": "Show a case resolved: jobs, tokens, sites, snapshots.",
-    "validate": "Check case files without loading a model.",
-    "diagnose": "Say where a NaN, an inf or a silent mistake comes from.",
-    "schema": "Print the JSON Schema of cases, model tables or results.",
-    "merge": "Put the results of shards together.",
-    "snapshots": "Show, review, update or prune the stored numbers.",
-    "patch": "Run one sweep and print its table.",
-    "explain": "Explain a finding code, or find the codes behind what was seen.",
-    "conformance": "Hold an engine to the laws of patching.",
-    "models": "List models, fetch them, or check every architecture.",
-    "report": "Render a result file as HTML, Markdown or annotations.",
-    "compare": "Show what differs between two result files.",
-    "replay": "Check published or recorded numbers without a model.",
-    "init": "Write a first case, configuration and a CI workflow.",
-    "zoo": "Plant known faults and see whether `diagnose` names them.",
-    "doctor": "Show versions and device, and test the detectors.",
-    "completion": "Print the completion script of a shell.",
+SECTIONS = {
+    "Everyday": {
+        "run": "Run case files and give a verdict.",
+        "diagnose": "Say where a NaN, an inf or a silent mistake comes from.",
+        "patch": "Run one sweep and print its table.",
+        "explain": "Explain a finding code, or find the codes behind what was seen.",
+    },
+    "Cases": {
+        "init": "Write a first case, configuration and a CI workflow.",
+        "list": "List the jobs that `run` would run.",
+        "show": "Show a case resolved: jobs, tokens, sites, snapshots.",
+        "validate": "Check case files without loading a model.",
+        "snapshots": "Show, review, update or prune the stored numbers.",
+    },
+    "Engines and models": {
+        "conformance": "Hold an engine to the laws of patching.",
+        "replay": "Check published or recorded numbers without a model.",
+        "models": "List models, fetch them, or check every architecture.",
+        "zoo": "Plant known faults and see whether `diagnose` names them.",
+    },
+    "Results": {
+        "compare": "Show what differs between two result files.",
+        "report": "Render a result file as HTML, Markdown or annotations.",
+        "merge": "Put the results of shards together.",
+    },
+    "About": {
+        "doctor": "Show versions and device, and test the detectors.",
+        "schema": "Print the JSON Schema of cases, model tables or results.",
+        "completion": "Print the completion script of a shell.",
+    },
 }
+COMMANDS = {name: about for section in SECTIONS.values() for name, about in section.items()}
 
 
 COMPLETION = "_HARNESS_COMPLETE"
@@ -74,8 +85,10 @@ class _Lazy(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), about) for name, about in commands.items()])
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
