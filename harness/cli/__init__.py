@@ -49,7 +49,7 @@ SECTIONS = {
     },
     "Results": {
         "compare": "Show what differs between two result files.",
-        "report": "Render a result file as HTML, Markdown or annotations.",
+        "report": "Render a result file as HTML, Markdown, JUnit or annotations.",
         "merge": "Put the results of shards together.",
     },
     "About": {

@@ -7,27 +7,38 @@ from pathlib import Path
 import click
 
 from harness.cli.parameters import OutputFile
+from harness.results.reports.outputs import BY_KIND, write
 
 
 @click.command("merge")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--json", "json_file", type=OutputFile("result"), help="Write the result here.")
+@click.option("--json", "json_file", type=OutputFile("result"), help="Write the result here.")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    type=OutputFile(*BY_KIND),
+    help="Write a report; the suffix chooses: .html, .md, .xml (JUnit), .json.",
+)
 @click.option("--min-jobs", type=click.IntRange(min=1), metavar="N", help="Fail if fewer jobs ran, in all shards.")
-def command(files: tuple[Path, ...], json_file: Path | None, min_jobs: int | None) -> int:
+def command(files: tuple[Path, ...], json_file: Path | None, outputs: tuple[Path, ...], min_jobs: int | None) -> int:
     """Put the results of shards together.
 
     FILES are the results of `harness run --shard 1/N --json FILE` to `--shard N/N`. The verdict and the exit code are
     those of the whole run. A shard that is missing, given twice or cut from another run is refused.
     """
-    from harness.results.json import read, write
+    from harness.results.json import read
     from harness.results.reports.terminal import console, print_run
     from harness.results.shards import merged, with_floor
     from harness.vocabulary.errors import UsageError
 
-    if json_file and json_file.resolve() in {file.resolve() for file in files}:
-        raise UsageError(f"{json_file} is the result of a shard; give the merged result another name")
+    outputs = (*filter(None, [json_file]), *outputs)
+    shards = {file.resolve() for file in files}
+    if taken := [file for file in outputs if file.resolve() in shards]:
+        raise UsageError(f"{taken[0]} is the result of a shard; give the merged result another name")
     run = with_floor(merged([(str(file), read(file)) for file in files]), min_jobs)
-    if json_file:
-        write(run, json_file)
+    for file in outputs:
+        write(run, file)
     print_run(run, console())
     return run.exit_code

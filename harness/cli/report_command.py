@@ -9,7 +9,7 @@ import click
 from harness.cli.output import print_commands
 from harness.cli.parameters import OutputFile
 from harness.results.json import read
-from harness.results.reports.outputs import REPORTS, write
+from harness.results.reports.outputs import BY_KIND, REPORTS, write
 from harness.results.reports.terminal import console, print_run
 from harness.vocabulary.errors import UsageError
 
@@ -21,12 +21,12 @@ from harness.vocabulary.errors import UsageError
     "--output",
     "outputs",
     multiple=True,
-    type=OutputFile("html", "markdown", "result"),
-    help="Write a report; the suffix chooses: .html, .md, .json.",
+    type=OutputFile(*BY_KIND),
+    help="Write a report; the suffix chooses: .html, .md, .xml (JUnit), .json.",
 )
 @click.option("--to", "kind", type=click.Choice([*REPORTS, "terminal"]), help="Print a report instead.")
 def command(result: Path, outputs: tuple[Path, ...], kind: str | None) -> None:  # fmt: skip
-    """Render a result file as HTML, Markdown or annotations.
+    """Render a result file as HTML, Markdown, JUnit or annotations.
 
     RESULT is a file that `harness run --json` wrote.
 

@@ -35,13 +35,20 @@ def _annotations(run: RunResult) -> str:
     return render(run)
 
 
+def _junit(run: RunResult) -> str:
+    from harness.results.reports.junit import render
+
+    return render(run)
+
+
 REPORTS: Mapping[str, Callable[[RunResult], str]] = {
     "json": _json,
     "html": _html,
     "markdown": _markdown,
+    "junit": _junit,
     "annotations": _annotations,
 }
-BY_KIND = {"result": "json", "html": "html", "markdown": "markdown"}
+BY_KIND = {"result": "json", "html": "html", "markdown": "markdown", "junit": "junit"}
 """Kind of output -> the report that makes it."""
 
 
