@@ -37,6 +37,15 @@ def use_device(name: str) -> None:
     environment.cache_clear()
 
 
+def settle_device() -> None:
+    """Wait for the device, so that an evaluation that failed says so now and not to whoever comes next."""
+    import mlx.core as mx
+
+    mx.synchronize()
+    for _ in range(2):  # what a command buffer had to say is raised by a later evaluation
+        mx.eval(mx.zeros(1) + 1)
+
+
 def backend() -> str:
     """Return the name snapshots are kept under: `cpu`, `cpu-arm64`, `metal` or `cuda`, as MLX's default device says.
 
