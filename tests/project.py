@@ -14,8 +14,14 @@ from typing import Any
 import pytest
 
 from harness.cli import exit_code_of
+from harness.environment import facts
 from harness.results.json import dump_job, read
 from harness.vocabulary import RunResult
+from harness.vocabulary.backends import BACKENDS
+
+HERE = facts.backend()
+"""The backend of this process and of those that it starts."""
+ELSEWHERE = next(name for name in BACKENDS if name != HERE)
 
 # wide has the report's own distance: rms 0.805 over 151,936 logits is an L2 of 313.8, above the 255.97 of float16.
 MODELS = """\
@@ -151,7 +157,7 @@ class Project:
         files = sorted(file for file in (self.folder / "snapshots").rglob("*") if file.is_file())
         return {str(file.relative_to(self.folder)): (file.read_bytes(), file.stat().st_mtime_ns) for file in files}
 
-    def snapshot(self, job: str = "native@good", case: str = "good", backend: str = "cpu") -> Path:
+    def snapshot(self, job: str = "native@good", case: str = "good", backend: str = HERE) -> Path:
         return self.folder / "snapshots" / case / f"{job}.{backend}.json"
 
     def stored(self, **names: str) -> Any:

@@ -8,6 +8,7 @@ from functools import cache
 
 from harness.support.version import VERSION
 from harness.vocabulary import Environment
+from harness.vocabulary.backends import CPU, CPU_ARM64, CUDA, METAL
 from harness.vocabulary.errors import UsageError
 
 _PACKAGES = ("mlx", "mlx-lm", "numpy", "pytest", "pytest-xdist", "syrupy", "transformers", "tokenizers")
@@ -54,8 +55,8 @@ def backend() -> str:
     import mlx.core as mx
 
     if mx.default_device() == mx.cpu:
-        return "cpu-arm64" if platform.machine().lower() in ("arm64", "aarch64") else "cpu"
-    return "metal" if mx.metal.is_available() else "cuda"
+        return CPU_ARM64 if platform.machine().lower() in ("arm64", "aarch64") else CPU
+    return METAL if mx.metal.is_available() else CUDA
 
 
 def package_version(name: str) -> str | None:

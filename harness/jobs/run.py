@@ -28,6 +28,7 @@ from harness.snapshots import SnapshotPlace
 from harness.support import progress
 from harness.support.user_code import CodeRaised
 from harness.vocabulary import Finding, JobResult, Question, Status, prediction
+from harness.vocabulary.backends import is_meant
 from harness.vocabulary.errors import (
     EngineUnavailable,
     HarnessError,
@@ -48,6 +49,7 @@ from harness.vocabulary.raised import (
     refuse_device_failure,
     suppressed,
 )
+from harness.vocabulary.results import NO_SNAPSHOT
 from harness.vocabulary.verdict import expect_failure, judge
 
 ONCE = {"LAW017", *(law.code for law in LAWS.values() if law.once)}
@@ -156,7 +158,7 @@ def overdue(job: Job, limit: float, strict: bool = False) -> JobResult:
 def exemption(job: Job, entries: Iterable[E]) -> E | None:
     """Return the first `skip` or `xfail` entry that means a job here, or None."""
     for entry in entries:
-        here = entry.backend is None or entry.backend == environment().backend
+        here = entry.backend is None or is_meant(entry.backend, environment().backend)
         if here and entry.meant(job.engine, job.row.id):
             return entry
     return None
@@ -210,6 +212,8 @@ class _Run:
         if snapshot and self.job.has_snapshot and status is Status.PASSED and result.curves and not result.partial:
             findings += snapshot(self.job, replace(result, status=status, findings=marked))
             status, marked = judge(findings, must, may, strict)
+        if result.curves and self.job.is_guest:
+            self.left_out.append(f"{NO_SNAPSHOT}: {self.job.engine} is not an engine of the case")
         return replace(result, status=status, findings=marked, not_compared=tuple(self.left_out), timings=self.timings)
 
     def _answered(self, constancy: Constancy, metrics: Sequence[str]) -> tuple[JobResult, list[Finding]]:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from harness.results.reports.html import charts
 from harness.results.reports.marks import SIGN, sign_of
-from harness.results.reports.summary import BAD, again, counts, failures, relative, strongest
+from harness.results.reports.summary import BAD, again, counts, duration, failures, relative, strongest
 from harness.vocabulary import Curve, JobResult, Reading, RunResult, Tokens, site_position
 from harness.vocabulary.verdict import fails
 from harness.vocabulary.visible import visible
@@ -99,6 +99,7 @@ def render(run: RunResult) -> str:
         matrix=_matrix(views),
         engines=list(dict.fromkeys(job.engine for job in run.jobs)),
         counts=counts(run),
+        duration=duration(run),
         sign=SIGN,
         sign_of=sign_of,
         fails=fails,
