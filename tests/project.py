@@ -178,6 +178,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Pro
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HARNESS_DEVICE", "")
     # `harness run` changes these for its own process; here that process is the test's.
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTEST_ADDOPTS", "")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.output import complain, print_commands
-from harness.cli.parameters import OutputFile, known_option
+from harness.cli.parameters import OutputFile, device_option, known_option
 from harness.cli.run_conditions import LAST, failed_in_last, refuse_other_device, remember
 from harness.cli.selection import configuration, selection_options, words_of
 from harness.jobs.selection import PlannedRun, Selection
@@ -38,7 +38,6 @@ class RunOptions:
     marks: str | None = None
     shard: str | None = None
     min_jobs: int | None = None
-    device: str | None = None
     require_device: str | None = None
     workers: str = "0"
     job_timeout: float | None = None
@@ -98,7 +97,7 @@ class RunOptions:
 @click.option("--failed-in", type=click.Path(path_type=Path), metavar="FILE", help="The same, of this result file.")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts; `harness merge` puts their results together.")
 @click.option("--min-jobs", type=click.IntRange(min=1), metavar="N", help="Fail if fewer jobs ran.")
-@click.option("--device", type=click.Choice(["cpu", "gpu"]), help="Compute on this device, not on MLX's own choice.")
+@device_option
 @click.option("--require-device", metavar="NAME", help="Refuse to run but on: cpu, gpu, or a device's name.")
 @click.option("-n", "--workers", default="0", help="Worker processes; each loads a model once. `auto`: one a core.")
 @click.option(
@@ -185,7 +184,7 @@ def _refuse_impossible(selection: Selection, options: RunOptions) -> None:
     from harness.jobs.case_files import refuse_installed
     from harness.jobs.known import read_known
 
-    refuse_other_device(options.require_device, options.device)
+    refuse_other_device(options.require_device)
     read_known(options.known)
     if options.snapshot_update:
         refuse_installed(selection.paths)
@@ -227,7 +226,7 @@ _FIXED = (
 _PASSED_ON = {
     "exitfirst": "-x", "keyword": "-k", "marks": "-m", "snapshot_update": "--snapshot-update",
     "junit_file": "--junit-xml", "json_file": "--harness-json", "strict": "--harness-strict",
-    "device": "--harness-device", "memory": "--harness-memory", "download": "--harness-download",
+    "memory": "--harness-memory", "download": "--harness-download",
     "require_models": "--harness-require-models", "shard": "--harness-shard", "min_jobs": "--harness-min-jobs",
     "results": "--harness-results", "job_timeout": "--harness-job-timeout", "known": "--harness-known",
 }  # fmt: skip

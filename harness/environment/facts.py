@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 from functools import cache
 
@@ -27,15 +28,34 @@ def environment() -> Environment:
     )
 
 
-def use_device(name: str) -> None:
-    """Let MLX compute on `cpu` or `gpu` from now on. Raises UsageError where there is no such device."""
+DEVICES = ("cpu", "gpu")
+VARIABLE = "HARNESS_DEVICE"
+"""What names the device in place of `--device`, here and in every process that this one starts."""
+
+
+def use_device(name: str, said: str = "--device ") -> None:
+    """Let MLX compute on `cpu` or `gpu` from now on, in this process and in those that it starts.
+
+    `said` is how the device was asked for. Raises UsageError where there is no such device.
+    """
     import mlx.core as mx
 
+    if name not in DEVICES:
+        raise UsageError(f"{said}{name}: expected {' or '.join(DEVICES)}")
     device = {"cpu": mx.cpu, "gpu": mx.gpu}[name]
     if not mx.is_available(device):
-        raise UsageError(f"--device {name}: MLX has no {name} here")
+        raise UsageError(f"{said}{name}: MLX has no {name} here")
     mx.set_default_device(device)
+    os.environ[VARIABLE] = name
     environment.cache_clear()
+
+
+def use_wanted_device(name: str | None = None) -> None:
+    """Use a device, or else the one that the environment names, if any. Raises UsageError as `use_device` does."""
+    if name:
+        use_device(name)
+    elif name := os.environ.get(VARIABLE):
+        use_device(name, f"{VARIABLE}=")
 
 
 def settle_device() -> None:
