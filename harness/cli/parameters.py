@@ -56,3 +56,8 @@ device_option = click.option(
     help="Compute on this device, not on MLX's own choice; HARNESS_DEVICE says the same.",
 )  # fmt: skip
 """For every command that runs a model: the device is in use before the command begins."""
+
+workers_option = click.option(
+    "-n", "--workers",
+    help="Worker processes; each loads a model once. `auto`: one a core. Without it none, and one on a GPU.",
+)  # fmt: skip

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.output import print_json
-from harness.cli.parameters import device_option
+from harness.cli.parameters import device_option, workers_option
 from harness.cli.selection import selection_options, words_of
 from harness.jobs.selection import Selection
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, UsageError
@@ -111,7 +111,7 @@ def _print_rows(rows: list[dict[str, str]], selection: Selection) -> None:
 @selection_options()
 @click.option("--missing", is_flag=True, help="Only jobs whose snapshot is missing or stale.")
 @device_option
-@click.option("-n", "--workers", default="0", help="Worker processes, as for `run`.")
+@workers_option
 @click.option("--download", is_flag=True, help="Fetch models that are not on this machine.")
 @_RESULTS
 def update(selection: Selection, missing: bool, **options: Any) -> Any:
