@@ -51,7 +51,7 @@ from harness.vocabulary import (
 )
 from harness.vocabulary.errors import PromptError, UnknownName, UsageError
 from harness.vocabulary.findings import Severity
-from harness.vocabulary.raised import BaselineError, InconstantModelError
+from harness.vocabulary.raised import BaselineError, InconstantModelError, refuse_device_failure
 
 Prompt = str | Sequence[int] | Mapping[str, Any]
 AnswerToken = str | int | Mapping[str, Any]
@@ -274,7 +274,8 @@ def activation_patching(
 def _refuse_inconstant(constancy: Constancy, question: Question) -> None:
     try:
         found = constancy.asked(question.target, question.source)
-    except Exception:  # noqa: BLE001  a model that cannot be run has said so in the sweep
+    except Exception as error:  # noqa: BLE001  a model that cannot be run has said so in the sweep
+        refuse_device_failure(error)
         return
     if found is not None and found.is_the_models:
         raise InconstantModelError(finding_of(found))

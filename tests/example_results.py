@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.vocabulary import Cell, Curve, Environment, JobResult, Reading, RunResult, State, Status
+from harness.vocabulary.backends import CPU
 
-HERE = Environment("0.1.0", "3.11", "Linux", "cpu", "a processor", {"mlx": "0.32.4"})
+HERE = Environment("0.1.0", "3.11", "Linux", CPU, "a processor", {"mlx": "0.32.4"})
 
 
 def reading(value: float | str) -> Reading:
@@ -40,6 +41,6 @@ def job(case: str = "case", engine: str = "native", model: str = "tiny", **more:
 
 
 def run(*jobs: JobResult, packages: Mapping[str, str] | None = None, **more: Any) -> RunResult:
-    environment = HERE if packages is None else Environment("0.1.0", "3.11", "Linux", "cpu", "a processor", packages)
+    environment = HERE if packages is None else Environment("0.1.0", "3.11", "Linux", CPU, "a processor", packages)
     fields = {"verdict": Status.PASSED, "exit_code": 0, "started": "2026-01-01T00:00:00+00:00", "duration_s": 12.34}
     return RunResult(environment=environment, jobs=jobs, **{**fields, **more})

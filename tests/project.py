@@ -14,8 +14,14 @@ from typing import Any
 import pytest
 
 from harness.cli import exit_code_of
+from harness.environment import facts
 from harness.results.json import dump_job, read
 from harness.vocabulary import RunResult
+from harness.vocabulary.backends import BACKENDS
+
+HERE = facts.backend()
+"""The backend of this process and of those that it starts."""
+ELSEWHERE = next(name for name in BACKENDS if name != HERE)
 
 # wide has the report's own distance: rms 0.805 over 151,936 logits is an L2 of 313.8, above the 255.97 of float16.
 MODELS = """\
@@ -112,8 +118,9 @@ class Project:
         return Outcome(code, shown.out, shown.err, self.result())
 
     def run_inside(self, *args: str | Path) -> Outcome:
-        """`harness run` with the table and a result, in this process."""
-        return self.inside(*self.command("run", *args)[3:])
+        """`harness run` with the table and a result, in this process: on a GPU it would start a worker unasked."""
+        here = () if "-n" in args else ("-n", "0")
+        return self.inside(*self.command("run", *here, *args)[3:])
 
     def pytest_inside(self, *args: str | Path, where: Sequence[str] = ("cases",)) -> Outcome:
         """`pytest cases` with the table and a result, in this process."""
@@ -151,7 +158,7 @@ class Project:
         files = sorted(file for file in (self.folder / "snapshots").rglob("*") if file.is_file())
         return {str(file.relative_to(self.folder)): (file.read_bytes(), file.stat().st_mtime_ns) for file in files}
 
-    def snapshot(self, job: str = "native@good", case: str = "good", backend: str = "cpu") -> Path:
+    def snapshot(self, job: str = "native@good", case: str = "good", backend: str = HERE) -> Path:
         return self.folder / "snapshots" / case / f"{job}.{backend}.json"
 
     def stored(self, **names: str) -> Any:
@@ -172,6 +179,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Pro
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HARNESS_DEVICE", "")
     # `harness run` changes these for its own process; here that process is the test's.
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTEST_ADDOPTS", "")

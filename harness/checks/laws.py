@@ -15,6 +15,7 @@ from harness.laws import LAWS, Situation
 from harness.patching import check_question
 from harness.vocabulary import Finding
 from harness.vocabulary.errors import DoesNotApply, EngineUnavailable, HarnessError, TapError, described_at
+from harness.vocabulary.raised import refuse_device_failure
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -35,6 +36,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         except HarnessError:
             raise
         except Exception as error:
+            refuse_device_failure(error)
             if not isinstance(evidence.engine, ForeignEngine):
                 raise
             breach = f"raised {described_at(error)}"

@@ -15,7 +15,7 @@ from harness.engines import Engine, answer, engine_named
 from harness.metrics.mistakes import Pairs, mistake_in
 from harness.vocabulary import Answer, Cell, Curve, Finding, Reading, State
 from harness.vocabulary.errors import HarnessError, TapError, described_at
-from harness.vocabulary.raised import FindingError
+from harness.vocabulary.raised import DeviceFailed, FindingError, refuse_device_failure
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -46,11 +46,14 @@ def _asked(evidence: Evidence, reference: Engine, metrics: tuple[str, ...]) -> A
     question = replace(evidence.question, metrics=metrics, answers=evidence.answer.answers)
     try:
         return answer(reference, evidence.model, question)
+    except DeviceFailed:
+        raise
     except (FindingError, TapError) as error:
         return Finding("ENG001", f"as the reference, {reference.name} could not answer: {error}")
     except HarnessError:
         raise
     except Exception as error:  # noqa: BLE001  whatever somebody's engine raises is a finding about that engine
+        refuse_device_failure(error)
         said = described_at(error)
         return Finding("ENG001", f"as the reference, {reference.name} could not answer: {said}")
 

@@ -17,6 +17,7 @@ from harness.cli.output import complain
 from harness.cli.streams import lost, standing_output
 from harness.support.version import VERSION
 from harness.vocabulary.errors import (
+    EXIT_FINDINGS,
     EXIT_INTERNAL,
     EXIT_INTERRUPTED,
     EXIT_PASSED,
@@ -24,6 +25,7 @@ from harness.vocabulary.errors import (
     CaseFileError,
     HarnessError,
     described,
+    device_failure,
     suggest,
 )
 
@@ -161,19 +163,27 @@ def exit_code_of(args: Sequence[str] | None = None) -> int:
             raise
         complain(f"somebody's code ended the process: SystemExit({end.code!r})")
         return EXIT_INTERNAL
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
-            click.echo(f"harness: {error.filename or 'a file'} cannot be written: {error.strerror}", err=True)
-            return EXIT_USAGE
-        if os.environ.get("HARNESS_TRACEBACK"):
-            raise
-        # A folder that may not be looked into, wherever a path is asked for what it is; or the current one is gone.
-        if isinstance(error, OSError) and (error.filename is not None or isinstance(error, FileNotFoundError)):
-            complain(f"{error.filename or 'the current folder'}: {error.strerror}")
-            return EXIT_USAGE
-        complain(f"internal error: {described(error)}")
-        complain("set HARNESS_TRACEBACK=1 for the traceback, and please report it")
-        return EXIT_INTERNAL
+    except Exception as error:  # noqa: BLE001  every error ends as one message
+        return _told(error)
+
+
+def _told(error: Exception) -> int:
+    """Say what nobody raised on purpose, and return the exit code."""
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        click.echo(f"harness: {error.filename or 'a file'} cannot be written: {error.strerror}", err=True)
+        return EXIT_USAGE
+    if os.environ.get("HARNESS_TRACEBACK"):
+        raise error
+    if failed := device_failure(error):
+        complain(f"the device failed: {failed}")
+        return EXIT_FINDINGS
+    # A folder that may not be looked into, wherever a path is asked for what it is; or the current one is gone.
+    if isinstance(error, OSError) and (error.filename is not None or isinstance(error, FileNotFoundError)):
+        complain(f"{error.filename or 'the current folder'}: {error.strerror}")
+        return EXIT_USAGE
+    complain(f"internal error: {described(error)}")
+    complain("set HARNESS_TRACEBACK=1 for the traceback, and please report it")
+    return EXIT_INTERNAL
 
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)

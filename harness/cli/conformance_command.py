@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile, known_option, whole_numbers
+from harness.cli.parameters import OutputFile, device_option, known_option, whole_numbers
 from harness.cli.selection import configured
 from harness.vocabulary.errors import EXIT_USAGE, UnknownName, UsageError
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--json", "json_file", type=OutputFile("conformance"), help="Write the matrix here.")
 @click.option("--junit", type=OutputFile("junit"), help="Write a JUnit report here.")
 @click.option("-o", "--output", type=OutputFile("markdown"), help="Write it as Markdown here.")
+@device_option
 @click.option("--strict", is_flag=True, help="Warnings fail as well.")
 @known_option
 @click.option(

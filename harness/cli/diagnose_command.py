@@ -12,7 +12,7 @@ import click
 
 from harness.cli import completers
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile, whole_numbers
+from harness.cli.parameters import OutputFile, device_option, whole_numbers
 from harness.cli.selection import allow_code_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
 from harness.vocabulary.visible import json_text
@@ -58,6 +58,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     shell_complete=completers.engines,
     help="Whose numbers are asked about: an engine of the harness, mlxterp, or module:function of your own.",
 )
+@device_option
 @allow_code_option
 @click.option("--dtype", help="Cast the model to float32, float16 or bfloat16.")
 @click.option("--before", metavar="FOLDER", help="The weights that the model was quantised or cast from.")

@@ -10,7 +10,7 @@ import click
 
 from harness.cli import completers
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile
+from harness.cli.parameters import OutputFile, device_option
 from harness.cli.selection import configured, tables_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UnknownName, UsageError, suggest
 
@@ -75,6 +75,7 @@ write_option = click.option("--write", "file", type=OutputFile("page"), help="Wr
 
 
 @command.command("architectures")
+@device_option
 @only_option
 @write_option
 def check_architectures(only: tuple[str, ...], file: Path | None) -> int:
@@ -86,6 +87,7 @@ def check_architectures(only: tuple[str, ...], file: Path | None) -> int:
 
 
 @command.command("equality")
+@device_option
 @only_option
 @click.option("--dtype", "dtypes", multiple=True, help="float32, float16 or bfloat16; all three without it.")
 @write_option
@@ -100,6 +102,7 @@ def check_equality(only: tuple[str, ...], dtypes: tuple[str, ...], file: Path | 
 
 
 @command.command("reference")
+@device_option
 @only_option
 @write_option
 def check_reference(only: tuple[str, ...], file: Path | None) -> int:

@@ -41,3 +41,23 @@ known_option = click.option(
     "--known", type=click.Path(path_type=Path), metavar="FILE",
     help="Failures known of an engine: they pass, and fail where one is mended.",
 )  # fmt: skip
+
+
+def _use_device(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    from harness.environment.facts import use_wanted_device
+
+    if not context.resilient_parsing:
+        use_wanted_device(name)
+    return name
+
+
+device_option = click.option(
+    "--device", type=click.Choice(["cpu", "gpu"]), callback=_use_device, expose_value=False,
+    help="Compute on this device, not on MLX's own choice; HARNESS_DEVICE says the same.",
+)  # fmt: skip
+"""For every command that runs a model: the device is in use before the command begins."""
+
+workers_option = click.option(
+    "-n", "--workers",
+    help="Worker processes; each loads a model once. `auto`: one a core. Without it none, and one on a GPU.",
+)  # fmt: skip

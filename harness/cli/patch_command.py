@@ -11,7 +11,7 @@ import click
 
 from harness.cli import completers
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile, whole_numbers
+from harness.cli.parameters import OutputFile, device_option, whole_numbers
 from harness.cli.selection import allow_code_option, configured, tables_option
 from harness.vocabulary import bytes_of
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
@@ -61,6 +61,7 @@ _TIE = 0.05
 @click.option("--wrong", help="The wrong answer, likewise.")
 @click.option("--first-token", is_flag=True, help="Of answers of several tokens, take the first.")
 @click.option("-e", "--engine", default="native", show_default=True, shell_complete=completers.engines)
+@device_option
 @allow_code_option
 @tables_option
 @click.option("--download", is_flag=True, help="Fetch the model if it is not on this machine.")

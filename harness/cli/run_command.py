@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.output import complain, print_commands
-from harness.cli.parameters import OutputFile, known_option
+from harness.cli.parameters import OutputFile, device_option, known_option, workers_option
 from harness.cli.run_conditions import LAST, failed_in_last, refuse_other_device, remember
 from harness.cli.selection import configuration, selection_options, words_of
 from harness.jobs.selection import PlannedRun, Selection
@@ -38,9 +38,8 @@ class RunOptions:
     marks: str | None = None
     shard: str | None = None
     min_jobs: int | None = None
-    device: str | None = None
     require_device: str | None = None
-    workers: str = "0"
+    workers: str | None = None
     job_timeout: float | None = None
     exitfirst: bool = False
     strict: bool = False
@@ -58,7 +57,8 @@ class RunOptions:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        _refuse_workers(self.workers)
+        if self.workers is not None:
+            _refuse_workers(self.workers)
         if self.job_timeout is not None and not 0 < self.job_timeout < math.inf:
             raise UsageError(f"--job-timeout {self.job_timeout:g}: expected a number of seconds above 0")
         if self.memory is not None:
@@ -98,9 +98,9 @@ class RunOptions:
 @click.option("--failed-in", type=click.Path(path_type=Path), metavar="FILE", help="The same, of this result file.")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts; `harness merge` puts their results together.")
 @click.option("--min-jobs", type=click.IntRange(min=1), metavar="N", help="Fail if fewer jobs ran.")
-@click.option("--device", type=click.Choice(["cpu", "gpu"]), help="Compute on this device, not on MLX's own choice.")
+@device_option
 @click.option("--require-device", metavar="NAME", help="Refuse to run but on: cpu, gpu, or a device's name.")
-@click.option("-n", "--workers", default="0", help="Worker processes; each loads a model once. `auto`: one a core.")
+@workers_option
 @click.option(
     "--job-timeout", type=float, metavar="SECONDS", help="End a job that takes longer, if its case has no `timeout`."
 )
@@ -185,7 +185,7 @@ def _refuse_impossible(selection: Selection, options: RunOptions) -> None:
     from harness.jobs.case_files import refuse_installed
     from harness.jobs.known import read_known
 
-    refuse_other_device(options.require_device, options.device)
+    refuse_other_device(options.require_device)
     read_known(options.known)
     if options.snapshot_update:
         refuse_installed(selection.paths)
@@ -227,7 +227,7 @@ _FIXED = (
 _PASSED_ON = {
     "exitfirst": "-x", "keyword": "-k", "marks": "-m", "snapshot_update": "--snapshot-update",
     "junit_file": "--junit-xml", "json_file": "--harness-json", "strict": "--harness-strict",
-    "device": "--harness-device", "memory": "--harness-memory", "download": "--harness-download",
+    "memory": "--harness-memory", "download": "--harness-download",
     "require_models": "--harness-require-models", "shard": "--harness-shard", "min_jobs": "--harness-min-jobs",
     "results": "--harness-results", "job_timeout": "--harness-job-timeout", "known": "--harness-known",
 }  # fmt: skip
@@ -245,8 +245,13 @@ def _arguments(run: PlannedRun, options: RunOptions) -> Iterator[str]:
 
 
 def _workers(run: PlannedRun, options: RunOptions) -> str:
-    """Return how many worker processes are used: one at least where a job may hang, or end its process."""
+    """Return how many worker processes are used: one at least where a job may hang, or end its process, and one where
+    nobody says how many and a GPU computes, whose kernels may end it as well."""
+    from harness.environment.facts import backend
+
     alone = not (options.job_timeout or any(job.case.timeout or job.runs_code for job in run.chosen))
+    if options.workers is None:
+        return "0" if alone and backend().startswith("cpu") else "1"
     return options.workers if alone or options.workers.strip("0") else "1"
 
 

@@ -75,15 +75,10 @@ def remember(run: RunResult, results: Path, kept: Sequence[JobResult] = ()) -> N
         complain(f"{results / LAST} cannot be written, so --failed will not know this run: {error}")
 
 
-def refuse_other_device(wanted: str | None, asked: str | None = None) -> None:
-    """Use the device that was asked for, UsageError if there is none.
+def refuse_other_device(wanted: str | None) -> None:
+    """Raise DeviceUnavailable unless MLX runs on `cpu`, any `gpu`, or a device or backend with that name in it."""
+    from harness.environment.facts import environment
 
-    Raises DeviceUnavailable unless MLX then runs on `cpu`, any `gpu`, or a device or backend with that name in it.
-    """
-    from harness.environment.facts import environment, use_device
-
-    if asked is not None:
-        use_device(asked)
     if wanted is None:
         return
     here = environment()

@@ -12,6 +12,7 @@ import click
 
 from harness.cli import completers
 from harness.cli.output import print_json
+from harness.cli.parameters import device_option
 from harness.cli.selection import selection_options
 from harness.jobs.selection import Selection
 from harness.vocabulary.errors import UnknownName
@@ -28,6 +29,7 @@ Resolved = Mapping[str, Any]
 @click.command("show")
 @click.argument("case", shell_complete=completers.cases)
 @selection_options("models", "engines", "tables", "allow_code")
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, with every site.")
 def command(case: str, selection: Selection, as_json: bool) -> None:
     """Show a case resolved: jobs, tokens, sites, snapshots.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.output import print_json
+from harness.cli.parameters import device_option, workers_option
 from harness.cli.selection import selection_options, words_of
 from harness.jobs.selection import Selection
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, UsageError
@@ -29,6 +30,7 @@ def command() -> None:
 
 @command.command("status")
 @selection_options()
+@device_option
 @_RESULTS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(selection: Selection, results: str, as_json: bool) -> int:
@@ -108,7 +110,8 @@ def _print_rows(rows: list[dict[str, str]], selection: Selection) -> None:
 @command.command("update")
 @selection_options()
 @click.option("--missing", is_flag=True, help="Only jobs whose snapshot is missing or stale.")
-@click.option("-n", "--workers", default="0", help="Worker processes, as for `run`.")
+@device_option
+@workers_option
 @click.option("--download", is_flag=True, help="Fetch models that are not on this machine.")
 @_RESULTS
 def update(selection: Selection, missing: bool, **options: Any) -> Any:
@@ -181,6 +184,7 @@ def _refuse_unknown_models(orphans: Iterable[Path], selection: Selection, gone: 
 
 @command.command("review")
 @selection_options()
+@device_option
 @_RESULTS
 @click.option("--accept-all", is_flag=True, help="Store every candidate without asking.")
 def review(selection: Selection, results: str, accept_all: bool) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile
+from harness.cli.parameters import OutputFile, device_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def list_faults(only: tuple[str, ...]) -> None:
 
 
 @command.command("run")
+@device_option
 @_only
 @click.option("--clean", is_flag=True, help="Diagnose the models without a fault too (some minutes).")
 @click.option("--json", "json_file", type=OutputFile("zoo"), help="Write what was said of every planting here.")

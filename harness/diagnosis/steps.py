@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,7 +39,7 @@ from harness.models.loaded import LoadedModel
 from harness.models.padded import said_of, zero_row
 from harness.vocabulary import COMPONENTS, METRICS, Direction, Positions, Question, Sweep, Tokens
 from harness.vocabulary.errors import HarnessError, TapError, UnknownName, UsageError, described
-from harness.vocabulary.raised import FindingError
+from harness.vocabulary.raised import FindingError, refuse_device_failure, suppressed
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def _other_ids(so_far: Examination) -> Sequence[int]:
 def _run_another(so_far: Examination) -> None:
     """Run a prompt between two runs of the one that is asked, where there is none yet."""
     if "corrupted" not in so_far.trails:
-        with suppress(Exception):  # whether it can be run is no question of the prompt that is asked
+        with suppressed():  # whether it can be run is no question of the prompt that is asked
             forward(so_far.model, _other_ids(so_far))
 
 
@@ -399,6 +399,7 @@ def _trail(model: LoadedModel, tokens: Tokens, run: str) -> Trail:
     except HarnessError:
         raise
     except Exception as error:
+        refuse_device_failure(error)
         raise UsageError(f"the model cannot run the {run} prompt: {described(error)}") from error
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 from functools import cache
 
 from harness.support import blas
 from harness.support.version import VERSION
 from harness.vocabulary import Environment
+from harness.vocabulary.backends import CPU, CPU_ARM64, CUDA, METAL
 from harness.vocabulary.errors import UsageError
 
 _PACKAGES = ("mlx", "mlx-lm", "numpy", "pytest", "pytest-xdist", "syrupy", "transformers", "tokenizers")
@@ -31,15 +33,43 @@ def environment() -> Environment:
     )
 
 
-def use_device(name: str) -> None:
-    """Let MLX compute on `cpu` or `gpu` from now on. Raises UsageError where there is no such device."""
+DEVICES = ("cpu", "gpu")
+VARIABLE = "HARNESS_DEVICE"
+"""What names the device in place of `--device`, here and in every process that this one starts."""
+
+
+def use_device(name: str, said: str = "--device ") -> None:
+    """Let MLX compute on `cpu` or `gpu` from now on, in this process and in those that it starts.
+
+    `said` is how the device was asked for. Raises UsageError where there is no such device.
+    """
     import mlx.core as mx
 
+    if name not in DEVICES:
+        raise UsageError(f"{said}{name}: expected {' or '.join(DEVICES)}")
     device = {"cpu": mx.cpu, "gpu": mx.gpu}[name]
     if not mx.is_available(device):
-        raise UsageError(f"--device {name}: MLX has no {name} here")
+        raise UsageError(f"{said}{name}: MLX has no {name} here")
     mx.set_default_device(device)
+    os.environ[VARIABLE] = name
     environment.cache_clear()
+
+
+def use_wanted_device(name: str | None = None) -> None:
+    """Use a device, or else the one that the environment names, if any. Raises UsageError as `use_device` does."""
+    if name:
+        use_device(name)
+    elif name := os.environ.get(VARIABLE):
+        use_device(name, f"{VARIABLE}=")
+
+
+def settle_device() -> None:
+    """Wait for the device, so that an evaluation that failed says so now and not to whoever comes next."""
+    import mlx.core as mx
+
+    mx.synchronize()
+    for _ in range(2):  # what a command buffer had to say is raised by a later evaluation
+        mx.eval(mx.zeros(1) + 1)
 
 
 def backend() -> str:
@@ -50,8 +80,8 @@ def backend() -> str:
     import mlx.core as mx
 
     if mx.default_device() == mx.cpu:
-        return "cpu-arm64" if platform.machine().lower() in ("arm64", "aarch64") else "cpu"
-    return "metal" if mx.metal.is_available() else "cuda"
+        return CPU_ARM64 if platform.machine().lower() in ("arm64", "aarch64") else CPU
+    return METAL if mx.metal.is_available() else CUDA
 
 
 def package_version(name: str) -> str | None:

@@ -8,7 +8,6 @@ alike, and then it is proven.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import mlx.core as mx
@@ -20,6 +19,7 @@ from harness.intercept.inquiry import Inquiry
 from harness.metrics.tolerances import same_bits
 from harness.models.kept import KeptState
 from harness.models.loaded import LoadedModel
+from harness.vocabulary.raised import refuse_device_failure, suppressed
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Constancy:
     def asked(self, a: Sequence[int], b: Sequence[int]) -> Inconstancy | None:
         """Ask A, B, A, and return what is wrong. Raises what the model raises on A the first time."""
         first = forward(self.model, a)
-        with suppress(Exception):  # whether B can be run at all is another question
+        with suppressed():  # whether B can be run at all is another question
             forward(self.model, b)
         return self.judged(first, a, b)
 
@@ -68,6 +68,7 @@ class Constancy:
             try:
                 again = forward(self.model, a)
             except Exception as error:  # noqa: BLE001  it could be run before
+                refuse_device_failure(error)
                 return inquiry.broken(error)
         doubtful = thoroughly or self.drawn != generators.states() or not same_bits(first, again)
         if doubtful and (found := inquiry.explained(*(() if watched else (first, again)))):

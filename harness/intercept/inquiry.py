@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from harness.metrics.tolerances import Work, relative_difference, row_tolerance,
 from harness.models.kept import KeptState
 from harness.models.loaded import LoadedModel
 from harness.vocabulary.errors import described
+from harness.vocabulary.raised import refuse_device_failure, suppressed
 
 Ids = Sequence[int]
 
@@ -68,6 +69,7 @@ class Inquiry:
             try:
                 rows = (*rows, *self._first_of_all(), *(self._after_b() for _ in range(TIMES)))
             except Exception as error:  # noqa: BLE001  it could be run before
+                refuse_device_failure(error)
                 return self.broken(error)
             if generators.states() != drawn and _all_alike(rows):
                 rows = (*rows, *(self._after_b() for _ in range(3 * TIMES)))
@@ -178,7 +180,7 @@ class Inquiry:
         """Return whether A is answered alike without a possible cause, as often as chance has to be ruled out."""
         rows = []
         for _ in range(TIMES):
-            with suppress(Exception):
+            with suppressed():
                 forward(self.model, self.b)
             with without():
                 rows.append(forward(self.model, self.a))
@@ -192,24 +194,25 @@ class Inquiry:
     def _fresh(self, *prompts: Ids) -> ObservedRun | Exception:
         """Run prompts one after the other, as on a model that was never run, and return the run of the last one."""
         self.kept.put_back()
-        with suppress(Exception):
+        with suppressed():
             for prompt in prompts[:-1]:
                 forward(self.model, prompt)
         try:
             return bare(self.model.module, prompts[-1])
         except Exception as error:  # noqa: BLE001  that it raises is the answer
+            refuse_device_failure(error)
             return error
 
     def _first_of_all(self) -> Iterator[mx.array]:
         """Run A on the model as it was before its first run, and leave it as it is now."""
         now = KeptState(self.model.module)
         self.kept.put_back()
-        with suppress(Exception):
+        with suppressed():
             yield forward(self.model, self.a)
         now.put_back()
 
     def _after_b(self) -> mx.array:
-        with suppress(Exception):
+        with suppressed():
             forward(self.model, self.b)
         return forward(self.model, self.a)
 

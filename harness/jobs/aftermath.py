@@ -19,6 +19,7 @@ from harness.models.fingerprint import ORDER, Fingerprint, fingerprint
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Finding, Question, is_code
 from harness.vocabulary.errors import described
+from harness.vocabulary.raised import refuse_device_failure
 
 
 def is_foreign(engine: Engine, case: Case) -> bool:
@@ -46,6 +47,7 @@ class BareRow:
                 return None
             again = forward(self.model, self.question.target)
         except Exception as error:  # noqa: BLE001  a model that cannot be run any more is the worst change
+            refuse_device_failure(error)
             return f"the model is broken: {described(error)}"
         rounding = not same_bits(now, again) and equal(self.row, now, Work.SAME)
         return None if rounding else "a bare run of the model gives other logits than before"

@@ -8,7 +8,6 @@ model that has answered A, B, A alike, because what it finds afterwards is held 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +20,7 @@ from harness.laws.compared import Compared
 from harness.laws.own_taps import OwnTaps
 from harness.vocabulary import Finding, Question
 from harness.vocabulary.findings import Severity, Subject, kind_of
+from harness.vocabulary.raised import suppressed
 
 
 @dataclass
@@ -38,11 +38,11 @@ class ConstancyOfJob:
     def before(self) -> bool:
         """Ask A and, where that cannot wait, B and A; return whether the model is no function of its input."""
         self.constancy.watch()
-        with suppress(Exception):  # a model that cannot run says so in the sweep
+        with suppressed():  # a model that cannot run says so in the sweep
             self.bare = forward(self.constancy.model, self.question.target)
         if self.bare is None or not self.foreign:
             return False
-        with suppress(Exception):
+        with suppressed():
             forward(self.constancy.model, self.question.source)
         return self._is_inconstant()
 

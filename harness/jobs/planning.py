@@ -64,6 +64,11 @@ class Job:
         return any(is_code(name) or name in INSTALLED for name in named)
 
     @property
+    def is_guest(self) -> bool:
+        """Whether the engine is asked although the case does not name it: then no numbers of it are stored."""
+        return self.engine not in self.case.engines
+
+    @property
     def has_snapshot(self) -> bool:
         """Whether its numbers are stored: not those of a job that must fail a check, which are known to be wrong."""
         return "snapshot" in self.case.checks and not self.case.must_fail(self.engine)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -13,7 +12,7 @@ from harness.casefile import ALWAYS_ON, Case, Exemption, KnownFailure, exemption
 from harness.checks import CHECKS, Evidence, gather
 from harness.checks.left_out import stated_of, without_answer, without_metric
 from harness.engines import Engine, answer, engine_named
-from harness.environment.facts import environment
+from harness.environment.facts import environment, settle_device
 from harness.intercept import forward
 from harness.intercept.constancy import Constancy
 from harness.jobs.aftermath import BareRow, change, is_foreign
@@ -29,6 +28,7 @@ from harness.snapshots import SnapshotPlace
 from harness.support import progress
 from harness.support.user_code import CodeRaised
 from harness.vocabulary import Finding, JobResult, Question, Status, prediction
+from harness.vocabulary.backends import is_meant
 from harness.vocabulary.errors import (
     EngineUnavailable,
     HarnessError,
@@ -38,9 +38,18 @@ from harness.vocabulary.errors import (
     UsageError,
     described,
     described_at,
+    device_failure,
     traceback_of,
 )
-from harness.vocabulary.raised import FindingError, JobInterrupted, SweepFailed, SweepInterrupted
+from harness.vocabulary.raised import (
+    FindingError,
+    JobInterrupted,
+    SweepFailed,
+    SweepInterrupted,
+    refuse_device_failure,
+    suppressed,
+)
+from harness.vocabulary.results import NO_SNAPSHOT
 from harness.vocabulary.verdict import expect_failure, judge
 
 ONCE = {"LAW017", *(law.code for law in LAWS.values() if law.once)}
@@ -90,7 +99,7 @@ class ModelCache:
 
 
 def _bare(model: LoadedModel) -> None:
-    with suppress(Exception):  # a model that cannot run says so in its jobs
+    with suppressed():  # a model that cannot run says so in its jobs
         forward(model, [0])
 
 
@@ -126,9 +135,17 @@ def run(
     except KeyboardInterrupt as stop:
         raise JobInterrupted(replace(blank, status=Status.INTERRUPTED, reason="interrupted")) from stop
     except BaseException as error:  # noqa: BLE001  a run of hundreds of jobs survives a defect in one of them
+        if failed := device_failure(error):
+            return _failed_by_device(job, blank, failed, strict)
         if isinstance(error, OSError) and error.filename is not None:  # a folder that may not be looked into
             return replace(blank, status=Status.REFUSED, reason=f"{error.filename}: {error.strerror}")
         return replace(blank, status=Status.CRASHED, reason=described(error))
+
+
+def _failed_by_device(job: Job, blank: JobResult, said: str, strict: bool) -> JobResult:
+    """Return the result of a job during which the device failed: no number, and no finding about anybody else."""
+    status, findings = judge([Finding("ENG003", said)], (), (), strict)
+    return replace(blank, status=status, findings=findings)
 
 
 def overdue(job: Job, limit: float, strict: bool = False) -> JobResult:
@@ -141,7 +158,7 @@ def overdue(job: Job, limit: float, strict: bool = False) -> JobResult:
 def exemption(job: Job, entries: Iterable[E]) -> E | None:
     """Return the first `skip` or `xfail` entry that means a job here, or None."""
     for entry in entries:
-        here = entry.backend is None or entry.backend == environment().backend
+        here = entry.backend is None or is_meant(entry.backend, environment().backend)
         if here and entry.meant(job.engine, job.row.id):
             return entry
     return None
@@ -176,6 +193,7 @@ class _Run:
         self.left_out = [*without_metric(case, self.engine, self.job.allow_code)]
         try:
             result, findings = self._answered(constancy, metrics)
+            settle_device()
             if not result.curves or result.partial:
                 self.left_out += without_answer(case, self.job.engine, self.job.row.id, findings)
             elif lacking := set(metrics) - {curve.metric for curve in result.curves}:
@@ -194,6 +212,8 @@ class _Run:
         if snapshot and self.job.has_snapshot and status is Status.PASSED and result.curves and not result.partial:
             findings += snapshot(self.job, replace(result, status=status, findings=marked))
             status, marked = judge(findings, must, may, strict)
+        if result.curves and self.job.is_guest:
+            self.left_out.append(f"{NO_SNAPSHOT}: {self.job.engine} is not an engine of the case")
         return replace(result, status=status, findings=marked, not_compared=tuple(self.left_out), timings=self.timings)
 
     def _answered(self, constancy: Constancy, metrics: Sequence[str]) -> tuple[JobResult, list[Finding]]:
@@ -283,7 +303,8 @@ def _checked(evidence: Evidence) -> list[Finding]:
 
 
 def finding_of(error: BaseException) -> Finding:
-    """Return what an engine's error says about it; a fault of the harness or of the request is raised again."""
+    """Return what an engine's error says about it; a fault of the harness, the request or the device is raised."""
+    refuse_device_failure(error)
     if isinstance(error, FindingError):
         return error.finding
     if isinstance(error, TapError):

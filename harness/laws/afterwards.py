@@ -25,6 +25,7 @@ from harness.models.architectures import blocks_of
 from harness.models.fingerprint import ORDER, fingerprint
 from harness.vocabulary import Reading
 from harness.vocabulary.errors import DoesNotApply, described_at
+from harness.vocabulary.raised import refuse_device_failure
 
 
 class Planted(Exception):
@@ -93,6 +94,7 @@ def _changed(before: Fresh, ids: tuple[int, ...]) -> dict[str, str]:
         if not found.keys() - {ORDER} and not same_bits(before.bare, forward(before.model, ids)):
             found["logits"] = "a bare run of the model gives other logits than before"
     except Exception as error:  # noqa: BLE001  a model that cannot be read or run any more is the worst breach
+        refuse_device_failure(error)
         return {"broken": f"the model is broken: {described_at(error)}"}
     return found
 

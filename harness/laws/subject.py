@@ -38,6 +38,7 @@ from harness.vocabulary.errors import (
     described_at,
     traceback_of,
 )
+from harness.vocabulary.raised import refuse_device_failure
 
 
 @dataclass(frozen=True)
@@ -323,6 +324,7 @@ class EngineUnderTest:
         except HarnessError:
             raise
         except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
+            refuse_device_failure(error)
             return f"raised {self.raised(error)}"
 
     def ask(
@@ -349,6 +351,7 @@ class EngineUnderTest:
                 raise
             return Outcome(error=described(error))
         except Exception as error:  # noqa: BLE001  whatever an engine raises is its answer here
+            refuse_device_failure(error)
             return Outcome(error=self.raised(error))
 
     def raised(self, error: Exception) -> str:

@@ -26,17 +26,23 @@ def host_row(logits: Any) -> Row:
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.floating):
         dtype, shape = getattr(logits, "dtype", values.dtype), list(values.shape)
         raise HarnessError(f"logits of dtype {dtype} and shape {shape}; one row [vocab] of a float dtype is needed")
-    return values.astype(np.float64)
+    return _widened(values)
 
 
 def host_values(array: mx.array) -> npt.NDArray[np.float64]:
     """Return an array of any shape as float64, each value exactly as it was."""
-    return _from_device(array).astype(np.float64)
+    return _widened(_from_device(array))
 
 
 def host_bits(array: mx.array) -> Bits:
     """Return the bits of a float array, in its shape and without a copy where none is needed."""
     return np.asarray(array.view(getattr(mx, f"uint{8 * array.dtype.size}")))
+
+
+def _widened(values: npt.NDArray[Any]) -> Row:
+    """Return values as float64. A signalling NaN is a NaN: the processor's flag for it is no warning of NumPy's."""
+    with np.errstate(invalid="ignore"):
+        return values.astype(np.float64)
 
 
 def _from_device(array: mx.array) -> npt.NDArray[Any]:

@@ -21,6 +21,7 @@ from harness.patching.layout import OnePassImpossible, Prefix, layout_of
 from harness.patching.patch import Patch
 from harness.patching.walker import FIRST, TARGET, Walker
 from harness.vocabulary.errors import described
+from harness.vocabulary.raised import refuse_device_failure
 
 
 def one_pass(
@@ -62,6 +63,7 @@ def one_pass(
     except OnePassImpossible:
         raise
     except Exception as error:
+        refuse_device_failure(error)
         # Whatever a model does with a batch it did not expect: stepwise decides whose fault it is.
         raise OnePassImpossible(described(error)) from error
 

@@ -20,6 +20,7 @@ from harness.models.loaded import LoadedModel
 from harness.patching.layout import OnePassImpossible
 from harness.patching.patch import Patch
 from harness.vocabulary.errors import described
+from harness.vocabulary.raised import refuse_device_failure
 
 
 def unproven(model: LoadedModel, patches: Sequence[Patch], shared: int) -> list[Patch]:
@@ -54,6 +55,7 @@ def prove(
         alone, recording = intercept.record(model, source, list(dict.fromkeys(patch.point for patch in rows)))
         together = intercept.replace_each(model, target, list(rows), recording)
     except Exception as error:
+        refuse_device_failure(error)
         # Stepwise goes on, and decides whose fault it is.
         raise OnePassImpossible(f"it cannot be proven: {described(error)}") from error
     wanted = {"the source run": alone, "the target run": together[0]}

@@ -99,12 +99,14 @@ class SessionEnding:
         )
 
     def _verdict(self, broken: bool) -> RunResult:
-        from harness.environment.facts import environment
+        from harness.environment.facts import environment, use_wanted_device
         from harness.results.shards import held_to_plan, left_out, with_floor
         from harness.support.checkout import project_text
         from harness.vocabulary import RunResult, Status
 
         seen, known = self.gathering, self._known()
+        if not self.refusal:
+            use_wanted_device(self.config.getoption("harness_device"))  # where workers ran the jobs, and this one none
         happened = {
             Status.REFUSED: seen.bad_case_file or self.refusal,
             Status.FAILED: known.stale,

@@ -40,14 +40,11 @@ class JobRunning:
         self._models: ModelCache | None = None
 
     def run(self, job: Job, snapshot: Any, item: pytest.Item) -> JobResult:
-        from harness.environment.facts import use_device
         from harness.jobs import run as jobs
         from harness.jobs.known import with_known
         from harness.vocabulary.raised import JobInterrupted
 
         if self._models is None:
-            if device := self.config.getoption("harness_device"):
-                use_device(device)
             self._models = jobs.ModelCache(download=self.config.getoption("harness_download"))
 
         def compare(job: Job, result: JobResult) -> list[Finding]:

@@ -211,6 +211,7 @@ class JobSelecting:
 
 def _refusal(config: pytest.Config, jobs: Collection[Job], selection: Selection) -> str | None:
     """Return why these jobs cannot be run in one session, if they cannot."""
+    from harness.environment.facts import use_wanted_device
     from harness.jobs.planning import refuse_shared_ids
     from harness.results.shards import Shard
     from harness.snapshots import refuse_in_ci, refuse_mixing
@@ -225,6 +226,7 @@ def _refusal(config: pytest.Config, jobs: Collection[Job], selection: Selection)
             refuse_in_ci()
         if shard := config.getoption("harness_shard"):
             Shard.parse(shard)
+        use_wanted_device(config.getoption("harness_device"))
         refuse_shared_ids(jobs)
         for file in {job.case.path for job in jobs}:
             refuse_mixing(Path(config.getoption("harness_results")), file)

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.vocabulary.backends import BACKENDS
 from harness.vocabulary.errors import UsageError
 
 CASE_SUFFIX = ".case.yaml"
-REFERENCE_BACKEND = "cpu"
 
 
 def folder_of(case_file: Path) -> Path:
@@ -59,8 +59,9 @@ class SnapshotPlace:
         return replace(self, backend=backend)
 
     def nearest(self) -> SnapshotPlace | None:
-        """Return the place that new numbers are compared with: this one, else the reference backend's, else None."""
-        return next((each for each in (self, self.on(REFERENCE_BACKEND)) if each.location.exists()), None)
+        """Return the place that new numbers are compared with: this one, else the nearest backend's, else None."""
+        known = dict.fromkeys((self.backend, *BACKENDS, *(each.backend for each in self.everywhere())))
+        return next((each for each in map(self.on, known) if each.location.exists()), None)
 
     def candidate(self, results: Path) -> Path:
         """Return where new numbers wait for a review. A case's id is unique in a run, its file's name need not be.

@@ -22,9 +22,9 @@ def compare(
 ) -> list[Finding]:
     """Compare numbers with their snapshot, or store them when updating, through syrupy's fixture.
 
-    A backend without a snapshot is compared with the reference backend within the tolerance `wide`. There, and where
-    the comparison fails, the numbers are left as a candidate below `results`: new numbers are reviewed before they
-    are believed.
+    A backend without a snapshot is compared with the nearest one that has one, within the tolerance `wide`. There, and
+    where the comparison fails, the numbers are left as a candidate below `results`: new numbers are reviewed before
+    they are believed.
     """
     try:
         dumps(new)  # syrupy keeps to itself what its serializer raises
@@ -76,7 +76,7 @@ def _finding(location: Path, moved: list[Difference], *told: str) -> Finding:
 def compare_part(place: SnapshotPlace, new: Snapshot, wide: SnapshotTolerance) -> list[Finding]:
     """Compare some of a job's metrics and components with the stored numbers of the same; write nothing.
 
-    Where the backend has no snapshot, the reference backend's is compared within the tolerance `wide`.
+    Where the backend has no snapshot, the nearest backend's is compared within the tolerance `wide`.
     """
     nearest = place.nearest()
     if nearest is None:

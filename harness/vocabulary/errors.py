@@ -13,7 +13,8 @@
     │   └── Unsupported                          an adapter's own word: its engine does not do this
     ├── FindingError                exit code 1  the request ran into a finding; `.finding` holds it
     │   ├── AlignmentError                       the prompts differ in token length
-    │   └── BaselineError                        the baseline is zero or not finite: no recovery exists
+    │   ├── BaselineError                        the baseline is zero or not finite: no recovery exists
+    │   └── DeviceFailed                         the device failed, whoever's call it was that raised
     ├── TapError                    exit code 3  an interception did not do what it promised
     ├── SweepFailed                 exit code 3  a forward pass of a sweep raised; holds the cells before it
     └── SnapshotRefused             exit code 1  a value that must never be stored
@@ -180,6 +181,21 @@ def described(error: BaseException) -> str:
     if len(text) > MOST_SAID:
         text = f"{text[:MOST_SAID]} (and {len(text) - MOST_SAID:,} more characters)"
     return f"{name}: {text}" if text else name
+
+
+_LATE = "[METAL]"
+"""How MLX marks an error of Metal's command buffers: `[METAL] Command buffer execution failed: Insufficient Memory`."""
+
+
+def device_failure(error: BaseException) -> str:
+    """Return the text of the device's own failure, where an exception or its innermost cause is one, or nothing.
+
+    Metal fails late: the evaluation at fault returns zeros, and a later call raises the error (ml-explore/mlx#3523).
+    So the code that raised it is not at fault, and numbers from before it may be wrong. `[metal::malloc]` is raised at
+    once, to whoever asked for the memory, and is that caller's own error.
+    """
+    said = [described(each) for each in _chain(error)]
+    return next((text for text in reversed(said) if _LATE in text), "")
 
 
 def described_at(error: BaseException) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from harness.vocabulary.answers import Answer, Finding
-from harness.vocabulary.errors import EXIT_FINDINGS, HarnessError, described
+from harness.vocabulary.errors import EXIT_FINDINGS, HarnessError, described, device_failure
 from harness.vocabulary.results import JobResult
 
 
@@ -27,6 +30,30 @@ class BaselineError(FindingError):
 
 class InconstantModelError(FindingError):
     """The model answers one prompt in two ways: it draws at random, or keeps state from an earlier call."""
+
+
+class DeviceFailed(FindingError):
+    """The device failed, whoever's call it was that raised: no number of this request counts."""
+
+
+def refuse_device_failure(error: BaseException) -> None:
+    """Raise DeviceFailed where an exception is the device's own failure.
+
+    To be called before an exception becomes an answer, a breach of a law or the reason for another way to compute.
+    """
+    if isinstance(error, DeviceFailed):
+        raise error
+    if said := device_failure(error):
+        raise DeviceFailed(Finding("ENG003", said)) from error
+
+
+@contextmanager
+def suppressed() -> Iterator[None]:
+    """Ignore every Exception of the block but the device's own failure. Raises DeviceFailed."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  the caller says why nothing is lost
+        refuse_device_failure(error)
 
 
 class SweepFailed(HarnessError):

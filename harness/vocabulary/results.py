@@ -28,6 +28,10 @@ class Status(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+NO_SNAPSHOT = "any snapshot"
+"""How `not_compared` begins where the numbers of a job are not held against stored ones."""
+
+
 @dataclass(frozen=True)
 class Environment:
     """Where a run happened: compared by `harness compare`, never by a snapshot."""
@@ -91,6 +95,12 @@ class JobResult:
     def known(self) -> bool:
         """Whether it would have failed, and every failure is a known one."""
         return self.status is Status.PASSED and any(each.known for each in self.findings)
+
+    @property
+    def unstored(self) -> bool:
+        """Whether it was to be compared with a snapshot, and there is none on any backend, or it is a guest's job."""
+        guest = any(text.startswith(NO_SNAPSHOT) for text in self.not_compared)
+        return guest or any(each.code == "SNP002" for each in self.findings)
 
     def answered(self, given: Answer) -> JobResult:
         """Return the result with what an answer says: every field that both have."""

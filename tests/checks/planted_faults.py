@@ -14,6 +14,7 @@ import faulty_models as faulty
 import numpy as np
 from bench import codes, dial, run
 from faulty_models import loaded
+from project import HERE
 from toy_tokenizers import VOCAB, toy
 
 import harness.environment.facts
@@ -200,7 +201,7 @@ def snapshot_moved(bench: Any) -> set[str]:
 
 def snapshot_of_another_backend(bench: Any) -> set[str]:
     pytest_codes(bench, "--snapshot-update")
-    stored(bench).rename(stored(bench).with_name("native@tiny.cpu.json"))
+    stored(bench).rename(stored(bench).with_name(f"native@tiny.{HERE}.json"))
     here = replace(harness.environment.facts.environment(), backend="elsewhere")
     bench.monkeypatch.setattr(harness.environment.facts, "environment", lambda: here)
     found = pytest_codes(bench)

@@ -6,6 +6,7 @@ import pytest
 from bench import dial, run
 
 from harness.jobs import run as jobs
+from harness.vocabulary.backends import CPU, CPU_ARM64, CUDA, METAL, is_meant
 
 BROKEN = {"metrics": ("l2",), "expect": {"top_layers": ({"layers": (0,)},)}}
 
@@ -19,18 +20,25 @@ BROKEN = {"metrics": ("l2",), "expect": {"top_layers": ({"layers": (0,)},)}}
         ({"model": "planted"}, True),
         ({"model": "plan*"}, True),
         ({"model": "other"}, False),
-        ({"backend": "cpu"}, True),
-        ({"backend": "metal"}, False),
+        ({"backend": CPU}, True),
+        ({"backend": CPU_ARM64}, True),
+        ({"backend": METAL}, False),
         ({"engine": "native", "model": "other"}, False),
     ],
     ids=str,
 )
 def test_an_entry_means_the_jobs_it_is_narrowed_to(monkeypatch, entry, meant):
-    monkeypatch.setattr(jobs, "environment", lambda: type("Here", (), {"backend": "cpu"}))
+    monkeypatch.setattr(jobs, "environment", lambda: type("Here", (), {"backend": CPU_ARM64}))
     written = ({"reason": "why", **entry},)
     assert run(dial(), skip=written, metrics=("l2",)).status == ("skipped" if meant else "passed")
     assert run(dial(), xfail=written, **BROKEN).status == ("passed" if meant else "failed")
     assert run(dial(), xfail=written, metrics=("l2",)).status == ("failed" if meant else "passed")
+
+
+def test_an_arm_processor_is_meant_by_its_own_name_alone():
+    assert is_meant(CPU, CPU)
+    assert not is_meant(CPU_ARM64, CPU)
+    assert not any(is_meant(CPU, other) for other in (METAL, CUDA))
 
 
 def test_a_skipped_job_says_why_and_loads_no_model():

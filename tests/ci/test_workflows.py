@@ -13,12 +13,16 @@ import yaml
 from workflows import ACTION, ROOT, WORKFLOWS, Step, steps
 
 STEPS = list(steps())
-LABELS = ("ubuntu-24.04", "macos-15", "metal")
+LABELS = ("ubuntu-24.04", "ubuntu-24.04-arm", "macos-15", "metal")
 """Runners that exist, or that we ask the owner of the machine to give; the linter's own list is older."""
 
 ELSEWHERE = {
     "ci.yml:linux:Static checks": "what `make check` does is run beside these tests, not by them",
     "ci.yml:linux:Tests": "these are the tests",
+    "ci.yml:arm:Tests": "these are the tests",
+    "ci.yml:names:Tests": "these are the tests",
+    "ci.yml:lowest:Tests": "these are the tests",
+    "ci.yml:macos:Tests": "these are the tests",
     "release.yml:gate:Static checks and every test": "these are the tests",
     "nightly.yml:metal:Models": "fetches 17 GB from the hub",
     "nightly.yml:metal:Bundled cases": "asks for a GPU and every model",

@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from project import Outcome, Project, project
+from project import HERE, Outcome, Project, project
 
 from harness.models.sources import miniatures
 
@@ -123,7 +123,7 @@ READ = ("list --models m.yaml", "validate --models m.yaml", "run --models m.yaml
 FILES: dict[str, tuple[str, tuple[Mutation, ...], tuple[str, ...]]] = {
     "results": ("base.json", (mutated_json, mutated_json, mutated_bytes), RESULTS),
     "snapshots": (
-        "snapshots/good/native@good.cpu.json", (mutated_json, mutated_bytes),
+        f"snapshots/good/native@good.{HERE}.json", (mutated_json, mutated_bytes),
         ("snapshots status --models m.yaml", "run --models m.yaml", "snapshots prune --yes --models m.yaml",
          "snapshots review --models m.yaml"),
     ),

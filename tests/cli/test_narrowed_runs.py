@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from project import Project
+from project import ELSEWHERE, Project
 
 from harness.environment import facts as environment
 
@@ -70,7 +70,7 @@ def test_another_backend_is_compared_within_the_wide_tolerance(
 ) -> None:
     edit_snapshot(stored, "mse")
     here = environment.environment()
-    monkeypatch.setattr(environment, "environment", lambda: here.__class__(**{**vars(here), "backend": "metal"}))
+    monkeypatch.setattr(environment, "environment", lambda: here.__class__(**{**vars(here), "backend": ELSEWHERE}))
     assert stored.run_inside("--metric", "l2").codes == set()
     assert stored.run_inside("--metric", "mse").codes == {"SNP001"}
     assert not (stored.folder / "results" / "snapshots").exists()

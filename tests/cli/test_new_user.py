@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from project import environment
+from project import HERE, environment
 from wheelhouse import environment_beside, wheel
 
 pytestmark = pytest.mark.slow
@@ -91,7 +91,7 @@ def test_the_first_five_minutes(user: User) -> None:
     assert user.types("harness", "run", "--strict").returncode == 0
     assert set(user.tree()) == {
         "pyproject.toml", "cases/first.case.yaml", ".github/workflows/harness.yml",
-        "snapshots/first/native@llama-2k-f32.cpu.json",
+        f"snapshots/first/native@llama-2k-f32.{HERE}.json",
     }  # fmt: skip
     assert user.types("harness", "explain", "SNP002").stdout.startswith("# SNP002: ")
     assert user.types("harness", "show", "first").returncode == 0
@@ -150,7 +150,7 @@ def _change(folder: Path, name: str, value: float) -> None:
 
 
 def test_a_changed_weight_turns_the_run_red_and_says_where(with_model: User) -> None:
-    before = with_model.tree()["snapshots/mine/native@mine.cpu.json"]
+    before = with_model.tree()[f"snapshots/mine/native@mine.{HERE}.json"]
     _change(with_model.folder / "weights", "model.layers.2.mlp.down_proj.weight", 40.0)
     done = with_model.types("harness", "run")
     assert done.returncode == 1
@@ -160,7 +160,7 @@ def test_a_changed_weight_turns_the_run_red_and_says_where(with_model: User) -> 
     assert "mlp_out l2 " in " ".join(lines)
     assert "harness run cases/mine.case.yaml --engine native --model mine -v" in lines
     assert "harness explain SNP001" in lines
-    assert with_model.tree()["snapshots/mine/native@mine.cpu.json"] == before
+    assert with_model.tree()[f"snapshots/mine/native@mine.{HERE}.json"] == before
 
 
 def test_a_nan_in_the_weights_is_told_from_a_fault_of_the_metric(with_model: User) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
-from project import Project
+from project import HERE, Project
 
 GUARDED = """\
 def patch(model, clean, corrupted, component, layers, metric):
@@ -27,7 +27,7 @@ def test_a_guest_answers_every_case_and_has_no_snapshot(project: Project, door: 
     names = ("one[native@good]", "one[published@good]", "two[native@good]", "two[published@good]")
     assert got.statuses == dict.fromkeys(names, "passed")
     stored = {str(file.relative_to(project.folder)) for file in (project.folder / "snapshots").rglob("*.json")}
-    assert stored == {f"snapshots/{name}@good.cpu.json" for name in ("one/native", "two/native", "two/published")}
+    assert stored == {f"snapshots/{name}@good.{HERE}.json" for name in ("one/native", "two/native", "two/published")}
     again = project.run(f"{option}=published", door=door)
     assert again.codes == set()
 

@@ -15,6 +15,7 @@ from harness.environment.facts import environment
 from harness.metrics import measure, summarize
 from harness.support import blas
 from harness.vocabulary import Reading
+from harness.vocabulary.backends import CPU, CUDA, METAL
 
 
 def probe(name: str):
@@ -90,13 +91,13 @@ def test_the_speed_is_work_over_time(monkeypatch):
 @pytest.mark.parametrize(
     ("speed", "backend", "system", "advised"),
     [
-        (2.5, "cpu", "linux", True),
-        (19.9, "cpu", "linux", True),
-        (20.0, "cpu", "linux", False),
-        (160.0, "cpu", "linux", False),
-        (2.5, "metal", "darwin", False),
-        (2.5, "cpu", "darwin", False),
-        (2.5, "cuda", "linux", False),
+        (2.5, CPU, "linux", True),
+        (19.9, CPU, "linux", True),
+        (20.0, CPU, "linux", False),
+        (160.0, CPU, "linux", False),
+        (2.5, METAL, "darwin", False),
+        (2.5, CPU, "darwin", False),
+        (2.5, CUDA, "linux", False),
     ],
 )
 def test_a_faster_blas_is_advised_where_one_can_take_its_place(monkeypatch, speed, backend, system, advised):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from project import Project
+from project import HERE, Project
 
 VARIED = """\
 matrix:
@@ -19,7 +19,7 @@ def test_every_variant_is_a_job_and_has_a_snapshot_of_its_own(project: Project, 
     ids = {f"v.{name}[native@{model}]": "passed" for name in NAMES for model in ("good", "other")}
     stored = project.run("--snapshot-update", door=door)
     assert (stored.code, stored.statuses) == (0, ids)
-    files = {f"snapshots/v/{name}~native@{model}.cpu.json" for name in NAMES for model in ("good", "other")}
+    files = {f"snapshots/v/{name}~native@{model}.{HERE}.json" for name in NAMES for model in ("good", "other")}
     assert set(project.snapshots) == files
     again = project.run("-n", workers, door=door)
     assert (again.code, again.statuses, again.codes) == (0, ids, set())
@@ -28,8 +28,8 @@ def test_every_variant_is_a_job_and_has_a_snapshot_of_its_own(project: Project, 
 def test_a_variant_that_moves_is_the_one_that_is_named(project: Project) -> None:
     project.case("v", more=VARIED)
     assert project.run_inside("--snapshot-update").code == 0
-    file = project.folder / "snapshots" / "v" / "noising.two~native@good.cpu.json"
-    (project.folder / "snapshots" / "v" / "noising.one~native@good.cpu.json").replace(file)
+    file = project.folder / "snapshots" / "v" / f"noising.two~native@good.{HERE}.json"
+    (project.folder / "snapshots" / "v" / f"noising.one~native@good.{HERE}.json").replace(file)
     got = project.run_inside()
     assert got.code == 1
     assert got.statuses["v.noising.two[native@good]"] == "failed"

@@ -10,6 +10,7 @@ from project import Outcome, Project
 
 from harness.environment import facts as environment
 from harness.results.json import dump_job, read
+from harness.vocabulary.backends import CPU, CPU_ARM64, CUDA, METAL
 
 
 @pytest.fixture
@@ -244,15 +245,15 @@ def test_fewer_jobs_than_required_fail(project: Project, door: str, least: int, 
 @pytest.mark.parametrize(
     ("backend", "wanted", "code"),
     [
-        ("cpu", "cpu", 0),
-        ("cpu-arm64", "cpu", 0),
-        ("cpu", "gpu", 5),
-        ("metal", "gpu", 0),
-        ("metal", "cpu", 5),
-        ("metal", "metal", 0),
-        ("metal", "apple m3", 0),
-        ("metal", "M5", 5),
-        ("cuda", "metal", 5),
+        (CPU, "cpu", 0),
+        (CPU_ARM64, "cpu", 0),
+        (CPU, "gpu", 5),
+        (METAL, "gpu", 0),
+        (METAL, "cpu", 5),
+        (METAL, "metal", 0),
+        (METAL, "apple m3", 0),
+        (METAL, "M5", 5),
+        (CUDA, "metal", 5),
     ],
 )
 def test_a_required_device(

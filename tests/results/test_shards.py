@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from harness.results.shards import Shard, Task, members, merged, with_floor
 from harness.vocabulary import Environment, JobResult, RunResult, Status
+from harness.vocabulary.backends import CPU
 from harness.vocabulary.errors import UsageError
 
 TASKS = st.lists(
@@ -72,7 +73,7 @@ def test_a_shard_reads_as_it_is_written():
     assert str(Shard.parse("3/8")) == "3/8"
 
 
-HERE = Environment("0.1.0", "3.11", "Linux", "cpu", "a processor", {"mlx": "0.32.4"})
+HERE = Environment("0.1.0", "3.11", "Linux", CPU, "a processor", {"mlx": "0.32.4"})
 PLAN = ("a", "b", "c", "d")
 
 

@@ -1,4 +1,4 @@
-"""A backend without a snapshot is compared with the one of the CPU, and its numbers wait outside snapshots/."""
+"""A backend without a snapshot is compared with the nearest one, and its numbers wait outside snapshots/."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from pathlib import Path
 
 import mlx.core as mx
 import pytest
-from project import Project
+from project import ELSEWHERE, HERE, Project
 
 from harness.environment import facts as environment
+from harness.snapshots import SnapshotPlace
+from harness.vocabulary.backends import BACKENDS, CPU, CPU_ARM64, CUDA, METAL
 
 UPDATE = "--snapshot-update"
 
 
 @pytest.fixture
-def on_metal(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    """The case `good` stored on the CPU; from now on this process says it is another backend."""
+def moved(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """The case `good` stored on this backend; from now on this process says it is another backend."""
     project.case("good")
     assert project.run_inside(UPDATE).code == 0
-    monkeypatch.setattr(environment, "backend", lambda: "metal")
+    monkeypatch.setattr(environment, "backend", lambda: ELSEWHERE)
     environment.environment.cache_clear()
     yield project
     environment.environment.cache_clear()
@@ -33,47 +35,47 @@ def move(project: Project, old: str, new: str) -> None:
 
 
 def candidate(project: Project, results: str = "results") -> Path:
-    return project.folder / results / "snapshots" / "good" / "native@good.metal.json"
+    return project.folder / results / "snapshots" / "good" / f"native@good.{ELSEWHERE}.json"
 
 
 @pytest.mark.parametrize("recovery", ["50.0", "54.9"], ids=["equal", "4.9 points of 5"])
-def test_within_the_wider_tolerance_it_warns_and_leaves_a_candidate(on_metal: Project, recovery: str) -> None:
-    move(on_metal, '"value": 50.0', f'"value": {recovery}')
-    before = on_metal.snapshots
-    got = on_metal.run_inside("--strict")
+def test_within_the_wider_tolerance_it_warns_and_leaves_a_candidate(moved: Project, recovery: str) -> None:
+    move(moved, '"value": 50.0', f'"value": {recovery}')
+    before = moved.snapshots
+    got = moved.run_inside("--strict")
     assert (got.code, got.codes) == (0, {"SNP003"})
-    assert on_metal.snapshots == before
-    assert '"backend": "metal"' in candidate(on_metal).read_text(encoding="utf-8")
-    assert '"value": 50.0' in candidate(on_metal).read_text(encoding="utf-8")
+    assert moved.snapshots == before
+    assert f'"backend": "{ELSEWHERE}"' in candidate(moved).read_text(encoding="utf-8")
+    assert '"value": 50.0' in candidate(moved).read_text(encoding="utf-8")
 
 
-def test_beyond_it_the_job_fails(on_metal: Project) -> None:
-    move(on_metal, '"value": 50.0', '"value": 55.2')
-    got = on_metal.run_inside("--results", "elsewhere")
+def test_beyond_it_the_job_fails(moved: Project) -> None:
+    move(moved, '"value": 50.0', '"value": 55.2')
+    got = moved.run_inside("--results", "elsewhere")
     assert (got.code, got.codes) == (1, {"SNP001", "SNP003"})
-    assert candidate(on_metal, "elsewhere").exists()
+    assert candidate(moved, "elsewhere").exists()
 
 
-def test_its_own_snapshot_is_compared_closely(on_metal: Project) -> None:
-    on_metal.run_inside(UPDATE)
-    assert len(on_metal.snapshots) == 2
-    assert on_metal.run_inside("--strict").code == 0
-    file = on_metal.snapshot(backend="metal")
+def test_its_own_snapshot_is_compared_closely(moved: Project) -> None:
+    moved.run_inside(UPDATE)
+    assert len(moved.snapshots) == 2
+    assert moved.run_inside("--strict").code == 0
+    file = moved.snapshot(backend=ELSEWHERE)
     file.write_text(file.read_text(encoding="utf-8").replace('"value": 50.0', '"value": 50.2'), encoding="utf-8")
-    assert on_metal.run_inside().codes == {"SNP001"}
+    assert moved.run_inside().codes == {"SNP001"}
 
 
-def test_a_case_that_allows_more_on_one_backend_allows_no_less_between_two(on_metal: Project) -> None:
-    on_metal.case("good", more="tolerance: {recovery_points: 10, baseline_relative: 0.3}\n")
-    move(on_metal, '"value": 50.0', '"value": 59.9')
-    move(on_metal, '"value": 7.416198', '"value": 9.5')
-    assert on_metal.run_inside().codes == {"SNP003"}
-    move(on_metal, '"value": 59.9', '"value": 60.1')
-    assert on_metal.run_inside().codes == {"SNP001", "SNP003"}
+def test_a_case_that_allows_more_on_one_backend_allows_no_less_between_two(moved: Project) -> None:
+    moved.case("good", more="tolerance: {recovery_points: 10, baseline_relative: 0.3}\n")
+    move(moved, '"value": 50.0', '"value": 59.9')
+    move(moved, '"value": 7.416198', '"value": 9.5')
+    assert moved.run_inside().codes == {"SNP003"}
+    move(moved, '"value": 59.9', '"value": 60.1')
+    assert moved.run_inside().codes == {"SNP001", "SNP003"}
 
 
 @pytest.mark.parametrize(
-    ("machine", "name"), [("x86_64", "cpu"), ("AMD64", "cpu"), ("arm64", "cpu-arm64"), ("aarch64", "cpu-arm64")]
+    ("machine", "name"), [("x86_64", CPU), ("AMD64", CPU), ("arm64", CPU_ARM64), ("aarch64", CPU_ARM64)]
 )
 def test_an_arm_processor_is_a_backend_of_its_own(monkeypatch: pytest.MonkeyPatch, machine: str, name: str) -> None:
     monkeypatch.setattr(environment.platform, "machine", lambda: machine)
@@ -81,14 +83,72 @@ def test_an_arm_processor_is_a_backend_of_its_own(monkeypatch: pytest.MonkeyPatc
         assert environment.backend() == name
 
 
-def test_no_snapshot_anywhere(on_metal: Project) -> None:
-    on_metal.snapshot().unlink()
-    assert on_metal.run_inside().codes == {"SNP002"}
-    assert not candidate(on_metal).exists()
+def test_no_snapshot_anywhere(moved: Project) -> None:
+    moved.snapshot().unlink()
+    assert moved.run_inside().codes == {"SNP002"}
+    assert not candidate(moved).exists()
 
 
-def test_a_candidate_that_cannot_be_written_is_no_crash(on_metal: Project) -> None:
-    on_metal.write("taken", "a file where the folder should be")
-    got = on_metal.run_inside("--results", "taken")
+def test_a_candidate_that_cannot_be_written_is_no_crash(moved: Project) -> None:
+    moved.write("taken", "a file where the folder should be")
+    got = moved.run_inside("--results", "taken")
     assert (got.code, got.codes) == (0, {"SNP003"})
     assert "candidate: none" in " ".join(got.out.split())
+
+
+NEAREST = {CPU: CPU_ARM64, CPU_ARM64: CPU, METAL: CPU, CUDA: CPU}
+
+
+@pytest.mark.parametrize("here", BACKENDS)
+def test_a_snapshot_of_any_backend_counts_and_the_nearest_first(tmp_path: Path, here: str) -> None:
+    def left(place: SnapshotPlace, *names: str) -> str | None:
+        for file in place.location.parent.glob("*"):
+            file.unlink()
+        for name in names:
+            place.on(name).location.write_text("{}", encoding="utf-8")
+        found = place.nearest()
+        return found and found.backend
+
+    place = SnapshotPlace("c", tmp_path / "c.case.yaml", "native@m", "native", "m", here)
+    place.location.parent.mkdir(parents=True)
+    assert left(place) is None
+    assert left(place, "npu") == "npu"
+    assert all(left(place, name) == name for name in BACKENDS)
+    assert left(place, *(name for name in BACKENDS if name != here)) == NEAREST[here]
+    assert left(place, *BACKENDS) == here
+
+
+def stored_elsewhere(project: Project, value: str) -> None:
+    """Let the snapshot of `good` be another backend's, with this recovery in place of 50."""
+    project.case("good")
+    project.run_inside(UPDATE)
+    text = project.snapshot().read_text(encoding="utf-8").replace(f'"backend": "{HERE}"', f'"backend": "{ELSEWHERE}"')
+    project.snapshot().unlink()
+    project.snapshot(backend=ELSEWHERE).write_text(text.replace('"value": 50.0', f'"value": {value}'), encoding="utf-8")
+
+
+@pytest.mark.parametrize("door", ["run", "pytest"])
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_numbers_stored_elsewhere_and_edited_fail_through_both_doors(
+    project: Project, door: str, workers: tuple[str, ...]
+) -> None:
+    stored_elsewhere(project, "80.0")
+    got = project.run(*workers, door=door)
+    assert (got.code, got.codes) == (1, {"SNP001", "SNP003"})
+    assert got.result is not None
+    (said,) = (each.message for each in got.result.jobs[0].findings if each.code == "SNP003")
+    assert said.startswith(f"compared with native@good.{ELSEWHERE}.json")
+
+
+def test_what_is_compared_with_nothing_is_counted(project: Project) -> None:
+    stored_elsewhere(project, "50.0")
+    assert "no snapshot" not in project.run_inside("--strict").out.splitlines()[-1]
+    project.case("new", models="good, other")
+    got = project.run_inside("--with-engine", "published")
+    said = got.out.splitlines()
+    assert said[-1].endswith("s, 5 jobs were compared with no snapshot (exit code 0)")
+    assert sum("published is not an engine of the case" in line for line in said) == 1
+    strict = project.run_inside("--with-engine", "published", "cases/good.case.yaml", "--strict")
+    assert (strict.code, strict.codes) == (0, {"SNP003"})
+    strict = project.run_inside("--strict")
+    assert (strict.code, strict.codes) == (1, {"SNP002", "SNP003"})

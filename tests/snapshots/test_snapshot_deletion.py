@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from project import Project
+from project import HERE, Project
 
 UPDATE = "--snapshot-update"
 ORDINARY = """\
@@ -23,7 +23,7 @@ def eight(project: Project) -> Project:
     for case in ("a", "b"):
         project.case(case, models="good, other", engines="native, published")
     assert project.run_inside(UPDATE).code == 0
-    project.write("snapshots/a/native@gone.cpu.json", project.snapshot(case="a").read_text(encoding="utf-8"))
+    project.write(f"snapshots/a/native@gone.{HERE}.json", project.snapshot(case="a").read_text(encoding="utf-8"))
     project.write("snapshots/README", "by hand")
     assert len(project.snapshots) == 10
     return project

@@ -25,10 +25,11 @@ from harness.snapshots.document import SnapshotCell
 from harness.snapshots.extension import JobSnapshot
 from harness.snapshots.file import dumps, loads, read
 from harness.vocabulary import Site, State
+from harness.vocabulary.backends import CPU, METAL
 from harness.vocabulary.errors import SnapshotRefused, SnapshotUnreadable
 
 NAN, INF = float("nan"), float("inf")
-FILE = Path("snapshots/c/native@m.cpu.json")
+FILE = Path(f"snapshots/c/native@m.{CPU}.json")
 STORED = sorted((Path(__file__).parents[2] / "snapshots").glob("*/*.json"))
 TEXT = """\
 {
@@ -83,7 +84,7 @@ def cell(layer: int, value: float | None, state: str = "finite", **more: Any) ->
 
 
 def test_the_document_names_what_the_file_holds(snapshot: Snapshot) -> None:
-    assert (snapshot.holds, snapshot.backend, snapshot.tolerance) == ("c native@m", "cpu", SnapshotTolerance(0.5, 0.01))
+    assert (snapshot.holds, snapshot.backend, snapshot.tolerance) == ("c native@m", CPU, SnapshotTolerance(0.5, 0.01))
     assert snapshot.curves[0].key == ("mlp_out", "l2")
     sites = [snapshot.curves[0].site(each) for each in snapshot.curves[0].recoveries]
     assert sites == [Site("mlp_out", 3), Site("mlp_out", 4)]
@@ -172,7 +173,7 @@ UNREADABLE: dict[str, tuple[Callable[[str], str | bytes], str]] = {
 def test_what_is_no_snapshot_is_unreadable_with_its_file_and_reason(tmp_path: Path, kind: str) -> None:
     edit, why = UNREADABLE[kind]
     made = edit(TEXT)
-    file = tmp_path / "native@m.cpu.json"
+    file = tmp_path / f"native@m.{CPU}.json"
     file.write_bytes(made if isinstance(made, bytes) else made.encode())
     with pytest.raises(SnapshotUnreadable) as error:
         read(file)
@@ -198,10 +199,10 @@ def test_an_unreadable_file_is_not_replaced_and_one_of_another_version_is() -> N
 
 
 def test_two_backends_stand_side_by_side() -> None:
-    places = [SnapshotPlace("c", Path("/c.case.yaml"), "native@m", "native", "m", name) for name in ("cpu", "metal")]
+    places = [SnapshotPlace("c", Path("/c.case.yaml"), "native@m", "native", "m", name) for name in (CPU, METAL)]
     made = [JobSnapshot(place.location) for place in places]
     locations = [each.get_location(test_location=None, index=0) for each in made]
-    assert locations == ["/snapshots/c/native@m.cpu.json", "/snapshots/c/native@m.metal.json"]
+    assert locations == [f"/snapshots/c/native@m.{name}.json" for name in (CPU, METAL)]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +225,7 @@ def test_two_backends_stand_side_by_side() -> None:
         (("tolerance", "recovery_points"), 5.0, "tolerance"),
         (("engine",), "legacy", "engine"),
         (("tokens", "clean"), (3,), "tokens"),
-        (("provenance", "backend"), "metal", None),
+        (("provenance", "backend"), METAL, None),
         (("verdict", "status"), "failed", None),
     ],
 )
@@ -292,8 +293,8 @@ def test_snapshots_live_beside_the_cases(tmp_path: Path, file: str, folder: str)
 
 
 def test_the_file_of_a_job(tmp_path: Path) -> None:
-    file = location_of(tmp_path / "cases" / "a.case.yaml", "mine.engine:run@tiny", "metal")
-    assert file == tmp_path / "snapshots" / "a" / "mine.engine+run@tiny.metal.json"
+    file = location_of(tmp_path / "cases" / "a.case.yaml", "mine.engine:run@tiny", METAL)
+    assert file == tmp_path / "snapshots" / "a" / f"mine.engine+run@tiny.{METAL}.json"
 
 
 def test_one_reading_a_line(snapshot: Snapshot) -> None:

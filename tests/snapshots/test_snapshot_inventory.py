@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from project import Outcome, Project
+from project import ELSEWHERE, HERE, Outcome, Project
 
 from harness.environment import facts as environment
 from harness.jobs import case_files
@@ -52,7 +52,8 @@ def test_the_variants_of_a_case_are_stored(project: Project) -> None:
     project.case("v", more=VARIED)
     assert project.run_inside(UPDATE).code == 0
     assert states(project) == (0, {"v.denoising[native@good]": "stored", "v.noising[native@good]": "stored"})
-    files = [project.folder / "snapshots" / "v" / f"{name}~native@good.cpu.json" for name in ("denoising", "noising")]
+    names = ("denoising", "noising")
+    files = [project.folder / "snapshots" / "v" / f"{name}~native@good.{HERE}.json" for name in names]
     files[0].replace(files[1])
     assert states(project)[1] == {"v.denoising[native@good]": "missing", "v.noising[native@good]": "stale"}
 
@@ -111,7 +112,7 @@ def test_a_waiting_candidate(stored: Project) -> None:
 
 
 def test_a_backend_that_is_compared_with_another_is_in_order(stored: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "backend", lambda: "metal")
+    monkeypatch.setattr(environment, "backend", lambda: ELSEWHERE)
     assert states(stored) == (0, {"good[native@good]": "elsewhere"})
 
 
@@ -121,7 +122,7 @@ def test_update_runs_what_stores_numbers_and_nothing_else(stored: Project) -> No
     got = snapshots(stored, "update")
     assert got.code == 0
     assert "2 passed" in got.out
-    assert list(stored.snapshots) == ["snapshots/good/native@good.cpu.json", "snapshots/good/native@other.cpu.json"]
+    assert list(stored.snapshots) == [f"snapshots/good/native@{model}.{HERE}.json" for model in ("good", "other")]
     assert snapshots(stored, "update", "cases/fails.case.yaml").code == 5
 
 
@@ -141,7 +142,7 @@ def test_update_keeps_to_the_selection(stored: Project) -> None:
     assert len(stored.snapshots) == 2
 
 
-STRAY = "snapshots/good/native@gone.cpu.json"
+STRAY = f"snapshots/good/native@gone.{HERE}.json"
 
 
 @pytest.fixture
@@ -149,13 +150,13 @@ def strays(stored: Project) -> Project:
     """Beside a stored job: a snapshot without a job, a killed writer's leftover, and files that are not ours."""
     text = stored.snapshot().read_text(encoding="utf-8")
     stored.write(STRAY, text)
-    stored.write("snapshots/gone-case/native@good.cpu.json", text)
-    leftover = stored.write("snapshots/good/.native@good.cpu.json.a1b2c3d4", "half")
+    stored.write(f"snapshots/gone-case/native@good.{HERE}.json", text)
+    leftover = stored.write(f"snapshots/good/.native@good.{HERE}.json.a1b2c3d4", "half")
     os.utime(leftover, (time.time() - 7200,) * 2)
     for name in KEPT:
         stored.write(name, "{}")
-    stored.write("snapshots/good/native@good.metal.json", text)
-    (stored.folder / "snapshots" / "good" / "native@link.cpu.json").symlink_to(stored.snapshot())
+    stored.write(f"snapshots/good/native@good.{ELSEWHERE}.json", text)
+    (stored.folder / "snapshots" / "good" / f"native@link.{HERE}.json").symlink_to(stored.snapshot())
     return stored
 
 
@@ -164,12 +165,12 @@ KEPT = (
     "snapshots/good/README.json",
     "snapshots/good/notes",
     "snapshots/good/native@gone.json",
-    "snapshots/good/native@handmade.cpu.json",
-    "snapshots/good/.native@good.cpu.json.e5f6a7b8",
-    "snapshots/good/deeper/native@gone.cpu.json",
-    "elsewhere/snapshots/good/native@gone.cpu.json",
+    f"snapshots/good/native@handmade.{HERE}.json",
+    f"snapshots/good/.native@good.{HERE}.json.e5f6a7b8",
+    f"snapshots/good/deeper/native@gone.{HERE}.json",
+    f"elsewhere/snapshots/good/native@gone.{HERE}.json",
 )
-ORPHANS = {STRAY, "snapshots/gone-case/native@good.cpu.json", "snapshots/good/.native@good.cpu.json.a1b2c3d4"}
+ORPHANS = {STRAY, f"snapshots/gone-case/native@good.{HERE}.json", f"snapshots/good/.native@good.{HERE}.json.a1b2c3d4"}
 
 
 def files(project: Project) -> set[str]:
@@ -258,7 +259,7 @@ def test_prune_refuses_what_a_forgotten_table_may_account_for(project: Project) 
         assert "--gone other" in got.err
     assert project.inside("snapshots", "prune", "--yes", "--gone", "wide").code == 4
     assert project.inside("snapshots", "prune", "--yes", "--gone", "other").code == 0
-    assert files(project) == {"snapshots/good/native@dial-tiny-f32.cpu.json"}
+    assert files(project) == {f"snapshots/good/native@dial-tiny-f32.{HERE}.json"}
 
 
 @pytest.mark.parametrize("linked", ["snapshots", "snapshots/good"])
@@ -270,7 +271,7 @@ def test_prune_never_follows_a_link_out_of_the_project(strays: Project, linked: 
     assert snapshots(strays, "prune", "--yes").code == 0
     assert sorted(outside.rglob("*")) == before
     assert {Path(row["file"]).name for row in json.loads(snapshots(strays, "status", "--json").out)} == {
-        "native@good.cpu.json"
+        f"native@good.{HERE}.json"
     }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from project import Outcome, Project, environment
+from project import ELSEWHERE, HERE, Outcome, Project, environment
 
 UPDATE = "--snapshot-update"
 JOBS = ("native@good", "published@good")
@@ -33,7 +33,7 @@ def moved(project: Project) -> Project:
     return project
 
 
-def candidate(project: Project, job: str = JOBS[0], backend: str = "cpu") -> Path:
+def candidate(project: Project, job: str = JOBS[0], backend: str = HERE) -> Path:
     return project.folder / "results" / "snapshots" / "good" / f"{job}.{backend}.json"
 
 
@@ -100,7 +100,7 @@ def test_accept_all_asks_nothing(moved: Project, monkeypatch: pytest.MonkeyPatch
 def test_a_variant_of_a_case_is_reviewed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.case("v", more="matrix: {direction: [denoising, noising]}\n")
     assert project.run_inside(UPDATE).code == 0
-    file = project.folder / "snapshots" / "v" / "noising~native@good.cpu.json"
+    file = project.folder / "snapshots" / "v" / f"noising~native@good.{HERE}.json"
     right = file.read_text(encoding="utf-8")
     file.write_text(right.replace('"value": 50.0', '"value": 53.0'), encoding="utf-8")
     assert project.run_inside().codes == {"SNP001"}
@@ -142,7 +142,7 @@ def test_a_run_that_agrees_withdraws_the_candidate(moved: Project) -> None:
     ("old", "new", "said"),
     [
         ('"model": "good"', '"model": "other"', "is not a candidate of this job"),
-        ('"backend": "cpu"', '"backend": "metal"', "is not a candidate of this job"),
+        (f'"backend": "{HERE}"', f'"backend": "{ELSEWHERE}"', "is not a candidate of this job"),
         ('"value": 50.0', '"value": NaN', "cannot be read as a snapshot"),
         ("{", "", "cannot be read as a snapshot"),
         ('"curves"', '"lines"', "cannot be read as a snapshot"),
@@ -174,13 +174,13 @@ def test_a_stored_file_that_cannot_be_read_is_replaced_by_a_decision_only(
 def test_a_candidate_of_another_machine(moved: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """As from the artefacts of a run on Metal: it is compared with the CPU's, more widely, and stored apart."""
     for job in JOBS:
-        text = candidate(moved, job).read_text(encoding="utf-8").replace('"backend": "cpu"', '"backend": "metal"')
+        text = candidate(moved, job).read_text(encoding="utf-8").replace(HERE, ELSEWHERE)
         candidate(moved, job).unlink()
-        candidate(moved, job, "metal").write_text(text, encoding="utf-8")
+        candidate(moved, job, ELSEWHERE).write_text(text, encoding="utf-8")
     got = review(moved, "--accept-all", monkeypatch=monkeypatch)
     assert got.code == 0
-    assert "within the tolerance of native@good.cpu.json (5 points, baselines 5 %)" in got.out
-    assert [value(moved.snapshot(job, backend="metal")) for job in JOBS] == ["new", "new"]
+    assert f"within the tolerance of native@good.{HERE}.json (5 points, baselines 5 %)" in got.out
+    assert [value(moved.snapshot(job, backend=ELSEWHERE)) for job in JOBS] == ["new", "new"]
     assert [value(moved.snapshot(job)) for job in JOBS] == ["old", "old"]
 
 

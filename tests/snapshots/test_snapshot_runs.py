@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from project import Project
+from project import HERE, Project
 
 UPDATE = "--snapshot-update"
 UNIT = '"unit": "logits"'
@@ -38,7 +38,7 @@ def test_without_a_snapshot_a_run_warns_and_writes_none(project: Project) -> Non
 
 def test_update_stores_and_the_next_run_passes_untouched(stored: Project) -> None:
     before = stored.snapshots
-    assert list(before) == ["snapshots/good/native@good.cpu.json"]
+    assert list(before) == [f"snapshots/good/native@good.{HERE}.json"]
     got = stored.run_inside("--strict")
     assert (got.code, got.codes) == (0, set())
     assert stored.snapshots == before
@@ -180,7 +180,7 @@ def test_nothing_that_is_not_finite_is_stored(project: Project) -> None:
 def test_a_failing_job_is_not_stored(project: Project) -> None:
     project.case("c", models="wide", engines="legacy, native")
     assert project.run_inside(UPDATE).code == 1
-    assert list(project.snapshots) == ["snapshots/c/native@wide.cpu.json"]
+    assert list(project.snapshots) == [f"snapshots/c/native@wide.{HERE}.json"]
 
 
 @pytest.mark.parametrize(("door", "workers"), [("run", "0"), ("run", "2"), ("pytest", "0"), ("pytest", "2")])

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from project import Project, project
+from project import HERE, Project, project
 
 __all__ = ["project"]
 
@@ -19,7 +19,7 @@ VICTIMS = {
     "lock.xml": "<project><version>1</version></project>",
     "index.html": "<!doctype html><title>mine</title>",
     "README.md": "# Mine\n\nThis is about the harness.\n",
-    "snapshots/good/native@good.cpu.json": '{"schema": "mlx-patch-harness/snapshot/1"}',
+    f"snapshots/good/native@good.{HERE}.json": '{"schema": "mlx-patch-harness/snapshot/1"}',
     "photo.png": "\x89PNG of somebody's",
 }
 

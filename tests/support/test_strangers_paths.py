@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from project import Project, project
+from project import HERE, Project, project
 
 from harness.support.configuration import KEYS
 
 __all__ = ["project"]
 
 OUTSIDE = ("../victim", "{there}", "sub/../../victim", "link", "link/inside", "~")
+
+
+STORED = f"snapshots/good/native@good.{HERE}.json"
 
 
 @pytest.fixture
@@ -72,12 +75,12 @@ def test_one_that_is_typed_may_be_elsewhere(project: Project, victim: Path) -> N
     assert "last.json" in contents(victim)
 
 
-@pytest.mark.parametrize("link", ["last.json", "snapshots", "snapshots/good", "snapshots/good/native@good.cpu.json"])
+@pytest.mark.parametrize("link", ["last.json", "snapshots", "snapshots/good", STORED])
 def test_no_link_in_the_results_folder_is_written_or_deleted_through(project: Project, victim: Path, link: str) -> None:
     project.run_inside("-q", "--snapshot-update")
     stored = project.snapshot()
     stored.write_text(stored.read_text().replace("50.0", "49.0", 1))  # so that the next run leaves a candidate
-    for name in ("good/native@good.cpu.json", "native@good.cpu.json", "new"):
+    for name in (f"good/native@good.{HERE}.json", f"native@good.{HERE}.json", "new"):
         (victim / name).parent.mkdir(exist_ok=True)
         (victim / name).write_text("precious")
     place = project.folder / "results" / link
@@ -91,7 +94,7 @@ def test_no_link_in_the_results_folder_is_written_or_deleted_through(project: Pr
         assert contents(victim) == before
 
 
-@pytest.mark.parametrize("link", ["snapshots", "snapshots/good", "snapshots/good/native@good.cpu.json"])
+@pytest.mark.parametrize("link", ["snapshots", "snapshots/good", STORED])
 def test_no_snapshot_is_stored_through_a_link_elsewhere(project: Project, victim: Path, link: str) -> None:
     place = project.folder / link
     place.parent.mkdir(parents=True, exist_ok=True)

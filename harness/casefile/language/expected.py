@@ -30,11 +30,11 @@ from harness.casefile.language.fields import (
     refuse,
 )
 from harness.vocabulary import METRICS, Finding
+from harness.vocabulary.backends import BACKENDS
 from harness.vocabulary.findings import FINDINGS
 
 # An expectation about expectations would be circular.
 EXPECTABLE = tuple(code for code, kind in FINDINGS.items() if kind.check != "expectation" and "/" not in kind.check)
-BACKENDS = ("cpu", "metal", "cuda")
 
 MetricName = Annotated[str, NameOf("a metric", tuple(METRICS), or_code=True)]
 FindingCode = Annotated[str, NameOf("a finding to expect", EXPECTABLE)]

@@ -13,6 +13,7 @@ from harness.engines.foreign import EngineRequest, ObservedRuns, Reply, answer_a
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Answer, Curve, Mistake, Question
 from harness.vocabulary.errors import EngineUnavailable, UnknownName, described_at
+from harness.vocabulary.raised import refuse_device_failure
 
 
 class EngineRaised(Exception):
@@ -72,6 +73,7 @@ def _blamed(engine: ForeignEngine) -> ForeignEngine:
         except EngineUnavailable:
             raise
         except Exception as error:
+            refuse_device_failure(error)
             raise EngineRaised(described_at(error)) from error
 
     return replace(engine, ask=ask_it)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-import mlx.core as mx
-
+from harness.environment.facts import VARIABLE, use_device
 from harness.laws.grid.processes import in_processes
 from harness.laws.grid.table import GridCell, GridTable, Texts, numbered
 from harness.results.reports.markdown import text
@@ -28,8 +28,8 @@ def faults_of(texts: Texts) -> list[str]:
 
 
 def on_cpu(module: str, function: str, *arguments: str) -> Any:
-    """Call a function of a module with MLX on the CPU, in a process of its own."""
-    mx.set_default_device(mx.cpu)
+    """Call a function of a module with MLX on the CPU unless another device is asked for, in a process of its own."""
+    use_device(os.environ.get(VARIABLE) or "cpu")
     return getattr(import_module(module), function)(*arguments)
 
 

@@ -11,6 +11,8 @@ import threading
 import time
 from importlib import import_module
 
+from harness.environment.facts import use_wanted_device
+
 
 def _end_with(parent: int) -> None:
     """End this process and all that it started when nobody waits for the answer any more."""
@@ -26,6 +28,7 @@ def main(memory: str, module: str, function: str, arguments: str) -> None:
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         limit = int(memory) if hard == resource.RLIM_INFINITY else min(int(memory), hard)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+        use_wanted_device()
         json.dump(getattr(import_module(module), function)(*json.loads(arguments)), answer)
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from harness.results.reports.marks import SIGN, sign_of
-from harness.results.reports.summary import counts, failures, strongest, unexpected
+from harness.results.reports.summary import counts, duration, failures, strongest, unexpected
 from harness.vocabulary import Environment, JobResult, RunResult
 from harness.vocabulary.visible import visible
 
@@ -55,7 +55,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str
 def _verdict(run: RunResult) -> Iterator[str]:
     yield f"## {SIGN[run.verdict]} harness: {run.verdict.value.upper()}"
     yield ""
-    yield f"{counts(run)} in {run.duration_s:.1f} s, exit code {run.exit_code}."
+    yield f"{counts(run)} {duration(run)}, exit code {run.exit_code}."
     known = dict.fromkeys(f"known: {each.code} {each.known}" for job in run.jobs for each in job.findings if each.known)
     for note in (*run.notes, *known):
         yield ""

@@ -78,3 +78,10 @@ def counted(jobs: Sequence[JobResult]) -> str:
 def counts(run: RunResult) -> str:
     """Return how many jobs ended how, and what made a verdict that they alone do not make."""
     return "; ".join(filter(None, (counted(run.jobs) or "nothing ran", besides(run))))
+
+
+def duration(run: RunResult) -> str:
+    """Return `in 12.3 s`, and after it how many jobs were held against no stored numbers, if any."""
+    bare = sum(job.unstored for job in run.jobs)
+    said = f", {bare} {'jobs were' if bare > 1 else 'job was'} compared with no snapshot" if bare else ""
+    return f"in {run.duration_s:.1f} s{said}"

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from harness.results.reports.engines import engines_table, print_engine_output
 from harness.results.reports.recoveries import bars
-from harness.results.reports.summary import counted, counts, strongest
+from harness.results.reports.summary import counted, counts, duration, strongest
 from harness.support.screen import Screen, Styled
 from harness.vocabulary import Finding, JobResult, RunResult, Status
 from harness.vocabulary.verdict import causes
@@ -131,7 +131,7 @@ def _print_recoveries(jobs: Sequence[JobResult], console: Console) -> None:
 
 def verdict_line(run: RunResult) -> Text:
     """`FAILED: 2 failed, 30 passed, 1 skipped in 12.3 s (exit code 1)`."""
-    text = f"{run.verdict.value.upper()}: {counts(run)} in {run.duration_s:.1f} s (exit code {run.exit_code})"
+    text = f"{run.verdict.value.upper()}: {counts(run)} {duration(run)} (exit code {run.exit_code})"
     return Text(text, style=_STYLE[run.verdict])
 
 

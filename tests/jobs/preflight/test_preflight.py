@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from project import Project, environment, project  # noqa: F401
+from project import ELSEWHERE, Project, environment, project  # noqa: F401
 
 from harness.casefile import find_cases
 from harness.jobs.planning import jobs_in
@@ -131,7 +131,7 @@ def test_token_ids_need_no_tokenizer(said: Callable[..., CaseReport]) -> None:
 
 def test_jobs_without_a_snapshot_are_named(said: Callable[..., CaseReport], tmp_path: Path) -> None:
     assert said("", "small, deep").without_snapshot == ("x[native@small]", "x[native@deep]")
-    stored = tmp_path / "snapshots" / "x" / "native@deep.metal.json"
+    stored = tmp_path / "snapshots" / "x" / f"native@deep.{ELSEWHERE}.json"
     stored.parent.mkdir(parents=True)
     stored.touch()
     assert said("", "small, deep").without_snapshot == ("x[native@small]",)

@@ -10,9 +10,10 @@ from rich.console import Console
 
 from harness.results.reports.terminal import console, finding_text, print_run, verdict_line
 from harness.vocabulary import Cell, Curve, Environment, Finding, JobResult, Reading, RunResult, Site, State, Status
+from harness.vocabulary.backends import CPU
 from harness.vocabulary.verdict import graver, of_run
 
-HERE = Environment("0.1.0", "3.11", "Linux", "cpu", "a processor")
+HERE = Environment("0.1.0", "3.11", "Linux", CPU, "a processor")
 
 
 def job(name: str = "case", status: Status = Status.PASSED, **more: object) -> JobResult:

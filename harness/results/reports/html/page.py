@@ -15,7 +15,7 @@ from markupsafe import Markup
 from harness.results.axes import axis_tokens, grid_of, reach
 from harness.results.reports.html import charts
 from harness.results.reports.marks import SIGN, sign_of
-from harness.results.reports.summary import BAD, again, counts, failures, relative, strongest
+from harness.results.reports.summary import BAD, again, counts, duration, failures, relative, strongest
 from harness.vocabulary import Curve, JobResult, Reading, RunResult, Tokens, site_position
 from harness.vocabulary.findings import FINDINGS
 from harness.vocabulary.findings.pages import page
@@ -117,6 +117,7 @@ def render(run: RunResult) -> str:
         explained=explained,
         known_codes={each.code for each in explained},
         headroom=_headroom,
+        duration=duration(run),
         sign=SIGN,
         sign_of=sign_of,
         fails=fails,
