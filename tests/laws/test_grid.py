@@ -130,8 +130,6 @@ def test_the_laws_and_the_longest_row_fit_into_80_columns_and_no_reason_reads_as
     longest = max((row.id for row in usual_rows()), key=len)
     marks = [GridCell(reason=f"reason {at}") if at < 9 else GridCell("✓") for at in range(len(LAWS))]
     cells = {longest: dict(zip(LAWS, marks, strict=True))}
-        longest: {law: GridCell(reason=f"reason {at}") if at < 9 else GridCell("✓") for at, law in enumerate(LAWS)}
-    }
     wide = GridTable(cells, {law: law for law in LAWS}, numbered(cells.values()), dense=True)
     file = StringIO()
     console(file, width=80).print(*on_screen([wide], wide.numbers))
