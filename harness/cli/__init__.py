@@ -15,6 +15,7 @@ import click
 
 from harness.cli.output import complain
 from harness.cli.streams import lost, standing_output
+from harness.support.ctrl_c import CtrlC, told_apart
 from harness.support.version import VERSION
 from harness.vocabulary.errors import (
     EXIT_FINDINGS,
@@ -106,7 +107,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with the exit code that the help text promises."""
     _never_pass_unasked()
     _end_as_ctrl_c_does()
-    with standing_output() as sinks:
+    with standing_output() as sinks, told_apart():
         code = exit_code_of(args)
     if problem := lost(sinks):
         complain(problem)
@@ -136,7 +137,7 @@ def _end_as_ctrl_c_does() -> None:
     def stop(signum: int, frame: FrameType | None) -> None:
         ctrl_c = signal.getsignal(signal.SIGINT)
         if not callable(ctrl_c):  # ignored, as in a shell's background
-            raise KeyboardInterrupt
+            raise CtrlC
         ctrl_c(signal.SIGINT, frame)
 
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:

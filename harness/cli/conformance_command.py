@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -188,11 +188,12 @@ def _ask(
 def _print(report: Conformance, verbose: bool, code: int) -> None:
     from rich.text import Text
 
-    from harness.laws.conformance.report import issue, known_lines, reasons_of, reproduction, seen_of
+    from harness.laws.conformance.report import issue, known_lines, reproduction, seen_of
+    from harness.laws.grid.table import on_screen
     from harness.results.reports.terminal import console
     from harness.vocabulary.findings import FINDINGS
 
-    screen, reasons = console(), reasons_of(report)
+    screen, grid = console(), report.grid
     for cell, rows in report.breaches + report.warnings:
         more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
         finding, warns = FINDINGS[cell.code], cell.status == "warned"
@@ -206,29 +207,10 @@ def _print(report: Conformance, verbose: bool, code: int) -> None:
     for text, style in known_lines(report):
         screen.print(Text(text, style=style))
     if verbose:
-        screen.print(_grid(report))
-        screen.print(", ".join(f"{number} {law}" for number, law in enumerate(report.laws, 1)))
-        for text, letter in reasons.items():
-            screen.print(Text(f"({letter}) {text}"))
+        for part in on_screen([grid], grid.numbers):
+            screen.print(part)
         for cell, _ in report.breaches:
             console(keep="\n").print(Text("\n".join(["", *issue(report, cell)])), soft_wrap=True)
     for text in report.not_asked:
         screen.print(Text(f"not asked: {text}"))
     screen.print(Text(report.verdict(code)))
-
-
-def _grid(report: Conformance) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    from harness.laws.conformance.report import mark, reasons_of
-
-    reasons = reasons_of(report)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("model", no_wrap=True)
-    for number, _ in enumerate(report.laws, 1):
-        table.add_column(f"{number}", justify="center", no_wrap=True)
-    for row, cells in report.rows.items():
-        table.add_row(row, *(Text(mark(cells.get(law), reasons)) for law in report.laws))
-    return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,6 @@ from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASS
 
 if TYPE_CHECKING:
     from harness.laws.architectures.kind import GridKind
-    from harness.laws.grid.table import GridTable
     from harness.models import ModelRow
 
 
@@ -129,7 +128,8 @@ def _checked(
     last: Sequence[str] = (),
 ) -> int:  # fmt: skip
     """Fill a grid over architectures, print it, write its page with some last lines, and return the exit code."""
-    from harness.laws.grid.table import versions
+    from harness.laws.grid.table import on_screen, versions
+    from harness.results.reports.terminal import console
     from harness.support.files import write_text
 
     _refuse_unknown("model architecture", only, known)
@@ -138,7 +138,9 @@ def _checked(
         texts[architecture] = row
         click.echo(f"{len(texts)}/{len(chosen)} {architecture}", err=True)
     tables, reasons = grid.shown(texts)
-    _print(tables, reasons)
+    screen = console()
+    for part in on_screen(tables, reasons):
+        screen.print(part)
     if file:
         write_text(file, grid.page(texts, versions(*grid.packages), *last))
     faults = grid.faults(texts)
@@ -147,17 +149,6 @@ def _checked(
     if faults:
         return EXIT_FINDINGS
     return EXIT_PASSED if any(table.ran for table in tables) else EXIT_NOTHING_RAN
-
-
-def _print(tables: Sequence[GridTable], reasons: Mapping[str, int]) -> None:
-    """Print the tables, and below them each reason once."""
-    from harness.results.reports.terminal import console
-
-    screen = console()
-    for table in tables:
-        screen.print(table.screen())
-    for text, number in reasons.items():
-        screen.print(f"[{number}] {text}", markup=False, highlight=False)
 
 
 def _plain(row: ModelRow, ready: bool, why: str) -> dict[str, Any]:

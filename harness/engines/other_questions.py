@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from harness.vocabulary import AnswerTokens, Direction, Question
+from harness.vocabulary import AnswerTokens, Direction, Positions, Question, positions_text
 
 
 class OtherQuestion(NamedTuple):
@@ -17,10 +17,12 @@ class OtherQuestion(NamedTuple):
     question: Question
 
 
-def other_questions(asked: Question, components: Sequence[str], metrics: Sequence[str]) -> Iterator[OtherQuestion]:
+def other_questions(
+    asked: Question, components: Iterable[str], metrics: Iterable[str], lists: Iterable[Positions] = ()
+) -> Iterator[OtherQuestion]:
     """Yield what a question about one component under one metric may have been mistaken for.
 
-    `components` and `metrics` are those that the engine knows besides.
+    `components` and `metrics` are those that the engine knows besides, `lists` the token indices that it was asked for.
     """
     sweep = asked.sweep
     (component,), (metric,) = sweep.components, asked.metrics
@@ -33,9 +35,9 @@ def other_questions(asked: Question, components: Sequence[str], metrics: Sequenc
     if ids := asked.answers:
         turned = replace(asked, answers=AnswerTokens(ids.wrong, ids.answer))
         yield OtherQuestion("answers exchanged", "the answer and the wrong answer are exchanged", turned)
-    for positions in ("all", "last") if sweep.positions != "each" else ():
+    for positions in ("all", "last", *lists) if sweep.positions != "each" else ():
         if positions != sweep.positions:
-            said = f"positions {positions} where {_shown(sweep.positions)} is asked"
+            said = f"positions {positions_text(positions)} where {positions_text(sweep.positions)} is asked"
             yield OtherQuestion("positions", said, replace(asked, sweep=replace(sweep, positions=positions)))
     for name in components:
         if name != component:
@@ -48,7 +50,3 @@ def other_questions(asked: Question, components: Sequence[str], metrics: Sequenc
 
 def _exchanged(asked: Question) -> Question:
     return replace(asked, clean=asked.corrupted, corrupted=asked.clean)
-
-
-def _shown(positions: object) -> str:
-    return positions if isinstance(positions, str) else "a list"

@@ -26,6 +26,7 @@ from harness.models.tokens import read_prompts
 from harness.patching import forecast
 from harness.snapshots import SnapshotPlace
 from harness.support import progress
+from harness.support.ctrl_c import is_of_code
 from harness.support.user_code import CodeRaised
 from harness.vocabulary import Finding, JobResult, Question, Status, prediction
 from harness.vocabulary.backends import is_meant
@@ -129,11 +130,13 @@ def run(
         return replace(blank, status=Status.SKIPPED, reason=str(error))
     except UsageError as error:
         return replace(blank, status=Status.REFUSED, reason=f"{job.case.path}: {error}")
-    except SweepInterrupted as stop:
+    except KeyboardInterrupt as stop:
+        if is_of_code(stop):  # of a metric of the user's own: an engine's is a finding
+            return replace(blank, status=Status.CRASHED, reason=described(stop.__cause__ or stop))
+        if not isinstance(stop, SweepInterrupted):
+            raise JobInterrupted(replace(blank, status=Status.INTERRUPTED, reason="interrupted")) from stop
         done = replace(blank.answered(stop.answer), status=Status.INTERRUPTED, reason=str(stop), partial=True)
         raise JobInterrupted(done) from stop
-    except KeyboardInterrupt as stop:
-        raise JobInterrupted(replace(blank, status=Status.INTERRUPTED, reason="interrupted")) from stop
     except BaseException as error:  # noqa: BLE001  a run of hundreds of jobs survives a defect in one of them
         if failed := device_failure(error):
             return _failed_by_device(job, blank, failed, strict)

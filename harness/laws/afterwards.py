@@ -23,6 +23,7 @@ from harness.laws.subject import EngineUnderTest, Fresh
 from harness.metrics.tolerances import Work, equal_readings, same_bits
 from harness.models.architectures import blocks_of
 from harness.models.fingerprint import ORDER, fingerprint
+from harness.support.ctrl_c import raise_ctrl_c
 from harness.vocabulary import Reading
 from harness.vocabulary.errors import DoesNotApply, described_at
 from harness.vocabulary.raised import refuse_device_failure
@@ -136,7 +137,7 @@ def _ask_telling(subject: EngineUnderTest, tell: Callable[[int], None]) -> None:
 
 @contextmanager
 def _python_handles_sigint() -> Iterator[None]:
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    previous = signal.signal(signal.SIGINT, raise_ctrl_c)
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ from functools import cached_property, partial
 
 from harness.engines import ForeignEngine
 from harness.engines.foreign import mistake_behind
+from harness.engines.other_questions import other_questions
 from harness.laws.breach import LawBreach
 from harness.laws.forms import Form, in_common, lists_of
 from harness.laws.stated_baselines import wrong_baselines
@@ -206,35 +207,15 @@ class _Inquiry:
 
     def _suspicions(self, form: Form) -> Iterator[Suspicion]:
         """Yield other questions with their answers, under the places of this form."""
-        for kind, said, other, exchanged in self._others(form):
+        subject = self.subject
+        lists = lists_of(subject.clean, subject.corrupted)
+        others = other_questions(subject.of(form).question(), subject.declared.components, METRICS, lists)
+        for kind, said, other in others:
             try:
-                numbers = self.subject.of(other).right(exchanged)
+                numbers = subject.right_of(other)
             except HarnessError:
                 continue
             yield Suspicion(kind, said, self._placed(numbers, form))
-
-    def _others(self, form: Form) -> Iterator[tuple[str, str, Form, str]]:
-        other = next(each for each in Direction if each != form.direction)
-        said = f"{other} is answered where {form.direction} is asked"
-        yield "direction", said, replace(form, direction=other), ""
-        yield "prompts exchanged", "clean and corrupted are exchanged", form, "prompts"
-        said = "the metric's clean and corrupted runs are exchanged"
-        yield "prompts exchanged", said, replace(form, direction=other), "prompts"
-        yield "answers exchanged", "the answer and the wrong answer are exchanged", form, "answers"
-        for axis, values in (
-            ("positions", () if form.positions == "each" else ("all", "last", *self._lists())),
-            ("metric", METRICS),
-            ("component", self.subject.declared.components),
-        ):
-            asked = getattr(form, axis)
-            for value in values:
-                if value != asked:
-                    other_form = replace(form, **{axis: value})  # type: ignore[arg-type]  # a value of the axis
-                    here, there = (dict(each.axes)[axis] for each in (form, other_form))
-                    yield axis, f"{axis} {there} where {here} is asked", other_form, ""
-
-    def _lists(self) -> list[tuple[int, ...]]:
-        return lists_of(self.subject.clean, self.subject.corrupted)
 
     def _placed(self, numbers: Numbers, form: Form) -> Numbers:
         if form.positions == "each":

@@ -18,7 +18,7 @@ from harness.engines import Engine, ForeignEngine
 from harness.intercept import record, resolve
 from harness.intercept.hookpoints import HookPoint, layers_with
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import COMPONENTS, METRICS, Direction, Positions, Sweep, site_position
+from harness.vocabulary import COMPONENTS, METRICS, Direction, Positions, Sweep, positions_text
 from harness.vocabulary.errors import HarnessError
 
 FEW = 8
@@ -37,9 +37,8 @@ class Form:
     @property
     def axes(self) -> tuple[tuple[str, str], ...]:
         """Each axis of the design with the value in this form, as a person reads it."""
-        listed = self.positions if isinstance(self.positions, str) else f"[{site_position(self.positions)}]"
         return (
-            ("component", self.component), ("metric", self.metric), ("positions", listed),
+            ("component", self.component), ("metric", self.metric), ("positions", positions_text(self.positions)),
             ("direction", str(self.direction)),
         )  # fmt: skip
 

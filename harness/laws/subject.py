@@ -78,8 +78,8 @@ class Shared:
     answers: dict[tuple[Form, tuple[int, ...]], Outcome | Unsupported] = field(default_factory=dict)
     """The first answer in a form, for some layers, or that the engine refuses it."""
     apart: dict[tuple[Form, tuple[int, ...]], Answer] = field(default_factory=dict)
-    right: dict[tuple[Form, str], dict[str, Numbers] | HarnessError] = field(default_factory=dict)
-    """(a form without its metric, what is exchanged) -> metric -> what is right, or why nobody can say."""
+    right: dict[Question, dict[str, Numbers] | HarnessError] = field(default_factory=dict)
+    """A question under every metric -> metric -> what is right, or why nobody can say."""
     traces: dict[str, str] = field(default_factory=dict)
     """What the engine raised, as laws say it -> its whole traceback."""
 
@@ -257,37 +257,36 @@ class EngineUnderTest:
         how = {} if self.form is None else {"direction": self.form.direction, "positions": self.form.positions}
         return self.engine.cannot(self.model, Sweep((component,), **how))  # type: ignore[arg-type]
 
-    def question(
-        self, component: str | None = None, metric: str | None = None, strategy: str = "auto", exchanged: str = ""
-    ) -> Question:
-        """Return the question in the harness's own terms; `exchanged` are the prompts or the answers."""
+    def question(self, component: str | None = None, metric: str | None = None, strategy: str = "auto") -> Question:
+        """Return the question in the harness's own terms."""
         form = self.asked
         name = component or form.component
         sweep = Sweep((name,), self._layers_of(name), form.direction, form.positions, strategy)
         asked = metric or form.metric
         answers = self.answers if asked in METRICS and METRICS[asked].needs_answers else None
-        if answers and exchanged == "answers":
-            answers = AnswerTokens(answers.wrong, answers.answer)
-        prompts = [_tokens(ids) for ids in (self.clean, self.corrupted)]
-        clean, corrupted = reversed(prompts) if exchanged == "prompts" else prompts
-        return Question(clean, corrupted, sweep, (asked,), answers)
+        return Question(_tokens(self.clean), _tokens(self.corrupted), sweep, (asked,), answers)
 
     # -- what is right ------------------------------------------------------------------------------------------------
 
-    def right(self, exchanged: str = "") -> Numbers:
+    def right(self) -> Numbers:
         """Return what the harness's own patching and float64 make of the form. Raises a HarnessError where the model
         has no such answer."""
-        key = replace(self.asked, metric=""), exchanged
-        if key not in self.shared.right:
-            self.shared.right[key] = self._right(exchanged)
-        known = self.shared.right[key]
-        if isinstance(known, HarnessError):
-            raise known
-        return known.get(self.metric, {})
+        return self.right_of(self.question())
 
-    def _right(self, exchanged: str) -> dict[str, Numbers] | HarnessError:
-        known = [name for name, metric in METRICS.items() if self.answers or not metric.needs_answers]
-        question = replace(self.under("logit_diff").question(exchanged=exchanged), metrics=tuple(known))
+    def right_of(self, question: Question) -> Numbers:
+        """Return the same of a question about one component under one metric, on all layers that have it."""
+        (component,), (metric,) = question.sweep.components, question.metrics
+        known = tuple(name for name in METRICS if self.answers or not METRICS[name].needs_answers)
+        sweep = replace(question.sweep, layers=self._layers_of(component))
+        asked = replace(question, sweep=sweep, metrics=known, answers=question.answers or self.answers)
+        if asked not in self.shared.right:
+            self.shared.right[asked] = self._right(asked)
+        right = self.shared.right[asked]
+        if isinstance(right, HarnessError):
+            raise right
+        return right.get(metric, {})
+
+    def _right(self, question: Question) -> dict[str, Numbers] | HarnessError:
         try:
             curves = answer(ENGINES["native"], self.model, question).curves
         except HarnessError as error:

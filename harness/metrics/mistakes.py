@@ -154,6 +154,10 @@ FACTORS: tuple[tuple[float, str, str], ...] = (
 
 _RELATIVE = 2e-3
 
+_ROUNDING = 0.02
+"""Share of the points that two equal recoveries may differ by which rounding scatters the cells by, whatever they show:
+a few cells may lie on a line by chance."""
+
 
 def _columns(said: Numbers, right: Numbers) -> tuple[Floats, Floats]:
     """Return what was said and what is right as arrays `[cells]`, of the cells where both have a number."""
@@ -179,7 +183,7 @@ def _by_arithmetic(said: Floats, right: Floats, points: float) -> Iterator[Mista
 
 def _by_formula(said: Floats, right: Floats, points: float) -> Iterator[Mistake]:
     for factor, what, remedy in FACTORS:
-        if _fits(said, factor * right, abs(factor) * points):
+        if _fits(said, factor * right, abs(factor) * points) and _is_factor(said, right, factor, points):
             yield Mistake(f"factor {factor:.4g}", f"{what}: every recovery is {factor:.4g} times the right one", remedy)
     for kind, text, made, remedy in _FORMULAS:
         if _fits(said, made(right), points):
@@ -188,8 +192,8 @@ def _by_formula(said: Floats, right: Floats, points: float) -> Iterator[Mistake]
 
 def _by_line(said: Floats, right: Floats, points: float) -> Iterator[Mistake]:
     """Yield a factor, an offset or both that no usual reason is known for; at least three right numbers differ."""
-    factor = float(said @ right / (right @ right))
-    if abs(factor) > _RELATIVE and _fits(said, factor * right, min(1.0, abs(factor)) * points):
+    factor = _factor(said, right)
+    if abs(factor) > _RELATIVE and _fits(said, factor * right, abs(factor) * points):
         text = f"every recovery is {factor:.4g} times the right one"
         yield Mistake(f"factor {factor:.3g}", text, "the baseline that it is divided by is another one")
     offset = float(np.median(said - right))
@@ -198,6 +202,20 @@ def _by_line(said: Floats, right: Floats, points: float) -> Iterator[Mistake]:
     slope, offset = map(float, np.polyfit(right, said, 1))
     if abs(slope) > _RELATIVE and _fits(said, slope * right + offset, min(1.0, abs(slope)) * points):
         yield Mistake("linear", f"every recovery is {slope:.4g} times the right one, {offset:+.4g} points")
+
+
+def _factor(said: Floats, right: Floats) -> float:
+    """Return the factor that makes most of the cells, by least squares."""
+    return float(said @ right / (right @ right))
+
+
+def _is_factor(said: Floats, right: Floats, factor: float, points: float) -> bool:
+    """Return whether the cells have this very factor, up to three standard errors of the one that they show: 0.7 is
+    not the logarithm of 2."""
+    shown = _factor(said, right)
+    scatter = float(np.linalg.norm(said - shown * right)) / math.sqrt(len(said) - 1)
+    error = max(scatter, abs(factor) * _ROUNDING * points) / float(np.linalg.norm(right))
+    return abs(shown - factor) <= _RELATIVE * abs(factor) + 3 * error
 
 
 def _fits(said: Floats, made: Floats, points: float) -> bool:

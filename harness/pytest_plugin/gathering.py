@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,10 @@ class ResultGathering:
         self.config, self.selecting, self.limits = config, selecting, limits
         self._results: dict[str, JobResult] = {}
         self._times: Counter[str] = Counter()
+        self.unreported: JobResult | None = None
+        """The result of this process that pytest has made no report of yet."""
+        self._heard: dict[int, pytest.TestReport] = {}
+        """Reports of workers that xdist has not handed on yet, by their identity."""
         self.bad_case_file = False
         self.interrupted = False
         self.ordinary_tests_ran = False
@@ -43,6 +48,15 @@ class ResultGathering:
             self._results[ended.id] = ended
         elif report.when == "call" and not report.skipped and not names_of(report.nodeid):
             self.ordinary_tests_ran = True
+        self._heard.pop(id(report), None)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_from_serializable(self) -> Generator[None, object, object]:
+        """Note a report where it arrives, in xdist's own thread: Ctrl-C may come before xdist hands it on."""
+        report = yield
+        if isinstance(report, pytest.TestReport):
+            self._heard[id(report)] = report
+        return report
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
@@ -63,6 +77,10 @@ class ResultGathering:
 
         # pytest's own way to stop after a fault in collecting is a KeyboardInterrupt of another type.
         self.interrupted = self.interrupted or excinfo.type in (KeyboardInterrupt, JobInterrupted)
+        for report in list(self._heard.values()):
+            self.pytest_runtest_logreport(report)
+        if self.unreported:
+            self.add(self.unreported)
         for nodeid in sorted(self.limits.running):
             if job := self.selecting.job_named(nodeid):
                 self._results.setdefault(job.id, blank_result(job, Status.INTERRUPTED, "interrupted"))
@@ -80,6 +98,7 @@ class ResultGathering:
     def add(self, result: JobResult) -> None:
         self._times[result.id] += 1
         self._results[result.id] = result
+        self.unreported = None
 
     def _ended_without(self, report: pytest.TestReport) -> JobResult:
         """Return the result of a job that sent none: its item or its worker broke, it took too long, or was skipped."""

@@ -24,6 +24,10 @@ _UNSEEN = 5.0
 """Seconds after which a dead worker is given up whose pipe a child of it holds open."""
 
 
+_LAST_WORDS = 1.0
+"""Seconds to wait for the end of what a dead worker has sent, whose pipe a child of it may hold open."""
+
+
 class JobLimits:
     """The jobs that workers run now, until when they may, and which were ended."""
 
@@ -60,10 +64,10 @@ class JobLimits:
         if is_worker(self.config):
             return
         limit = self.limit_of(nodeid)
+        self.running.add(nodeid)
         if not self.config.getoption("numprocesses", None):
             self.unkept = self.unkept or limit is not None
             return
-        self.running.add(nodeid)
         if limit is None:
             return
         with self._changed:
@@ -82,10 +86,14 @@ class JobLimits:
         with self._changed:
             self._due.pop(nodeid, None)
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:
-        """End the workers: xdist waits ten seconds for one that is busy, and Ctrl-C has been pressed already."""
+        """End the workers, and read what they have sent: xdist waits ten seconds for one that is busy, and Ctrl-C has
+        been pressed already."""
         for node in self.nodes:
             _kill(node)
+        for node in self.nodes:
+            node.gateway.join(_LAST_WORDS)
 
     def _end_what_is_due(self) -> None:
         while True:

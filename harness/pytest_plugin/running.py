@@ -42,6 +42,7 @@ class JobRunning:
     def run(self, job: Job, snapshot: Any, item: pytest.Item) -> JobResult:
         from harness.jobs import run as jobs
         from harness.jobs.known import with_known
+        from harness.support.ctrl_c import told_apart
         from harness.vocabulary.raised import JobInterrupted
 
         if self._models is None:
@@ -52,12 +53,14 @@ class JobRunning:
 
         strict = self.config.getoption("harness_strict")
         try:
-            result = _required(jobs.run(self._within(job), self._models, compare, strict, self._say), self.config)
+            with told_apart():
+                done = jobs.run(self._within(job), self._models, compare, strict, self._say)
+            result = _required(done, self.config)
             result = with_known(result, self.known, strict) if self.known else result
         except JobInterrupted as stop:
             self.gathering.add(stop.result)  # pytest makes no report of an item that is interrupted
             raise
-        item.stash[_RESULT] = result
+        item.stash[_RESULT] = self.gathering.unreported = result
         return result
 
     def _within(self, job: Job) -> Job:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from harness.support.ctrl_c import is_of_code
 from harness.vocabulary.errors import UsageError, described, described_at
 
 
@@ -41,7 +42,8 @@ def function_named(name: str, kind: str) -> Callable[..., Any]:
 
 
 class CodeRaised(Exception):
-    """Somebody's code raised what is no Exception (SystemExit, pytest's skip), or has no text; it is the cause."""
+    """Somebody's code raised what is no Exception (SystemExit, KeyboardInterrupt, pytest's skip), or has no text; it is
+    the cause."""
 
 
 def contained(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,9 +53,9 @@ def contained(function: Callable[..., Any]) -> Callable[..., Any]:
     def called(*args: Any, **named: Any) -> Any:
         try:
             return function(*args, **named)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not is_of_code(error):
+                raise
             if isinstance(error, Exception) and _has_text(error):
                 raise
             raise CodeRaised(described(error)) from error

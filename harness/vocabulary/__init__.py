@@ -29,6 +29,7 @@ from harness.vocabulary.questions import (
     code_refusal,
     is_code,
     metric_named,
+    positions_text,
     site_position,
 )
 from harness.vocabulary.readings import Denominator, Reading, State
@@ -69,6 +70,7 @@ __all__ = [
     "code_refusal",
     "is_code",
     "metric_named",
+    "positions_text",
     "prediction",
     "site_position",
     "size_text",

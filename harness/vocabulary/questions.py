@@ -91,6 +91,11 @@ def site_position(positions: Positions) -> str:
     return positions if isinstance(positions, str) else ",".join(map(str, positions))
 
 
+def positions_text(positions: Positions) -> str:
+    """Return how a person reads them: `all`, `last`, `each`, or the indices in brackets."""
+    return positions if isinstance(positions, str) else f"[{site_position(positions)}]"
+
+
 @dataclass(frozen=True)
 class Tokens:
     """A prompt as the model reads it: ids, and one piece of text for each or none at all. Raises ValueError."""

@@ -8,11 +8,14 @@ import sys
 import time
 from io import StringIO
 from pathlib import Path
+from string import ascii_letters
 
 import pytest
 
+from harness.laws import LAWS
+from harness.laws.conformance.rows import usual_rows
 from harness.laws.grid.processes import in_processes
-from harness.laws.grid.table import GridCell, GridTable, numbered
+from harness.laws.grid.table import GridCell, GridTable, numbered, on_screen
 from harness.results.reports.terminal import console
 
 TICKING = "import sys, time\nwhile True:\n    open(sys.argv[1], 'ab').write(b'.')\n    time.sleep(0.1)"
@@ -112,7 +115,7 @@ def test_markdown_numbers_each_reason_once_and_counts_what_holds() -> None:
 
 def test_the_terminal_shows_the_same_cells() -> None:
     file = StringIO()
-    console(file, width=60).print(table().screen())
+    console(file, width=60).print(*table().screen())
     lines = [line.split() for line in file.getvalue().splitlines() if line.strip(" ─")]
     assert lines == [
         ["architecture", "first", "second"],
@@ -121,3 +124,17 @@ def test_the_terminal_shows_the_same_cells() -> None:
         ["three", "[2]", "-"],
         ["of", "2", "1", "0"],
     ]
+
+
+def test_the_laws_and_the_longest_row_fit_into_80_columns_and_no_reason_reads_as_a_column() -> None:
+    longest = max((row.id for row in usual_rows()), key=len)
+    marks = [GridCell(reason=f"reason {at}") if at < 9 else GridCell("✓") for at in range(len(LAWS))]
+    cells = {longest: dict(zip(LAWS, marks, strict=True))}
+    wide = GridTable(cells, {law: law for law in LAWS}, numbered(cells.values()), dense=True)
+    file = StringIO()
+    console(file, width=80).print(*on_screen([wide], wide.numbers))
+    heading, _, shown, *below = [line for line in file.getvalue().splitlines() if line.strip()]
+    assert shown.split() == [longest, *map(str, range(1, 10)), *"✓" * (len(LAWS) - 9)]
+    assert heading.split() == ["architecture", *ascii_letters[: len(LAWS)]]
+    assert " ".join(below).split("  ")[0].startswith("a=answers, b=declared, ")
+    assert "[9] reason 8" in " ".join(below)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
-from harness.metrics.mistakes import UNEXPLAINED, Suspicion, mistakes_of, shared_mistake
+from harness.metrics.mistakes import FACTORS, UNEXPLAINED, Suspicion, mistakes_of, shared_mistake
+from harness.metrics.tolerances import Work, recovery_tolerance
 from harness.vocabulary import Reading, State
 
 RIGHT = {0: 73.0, 1: 0.5, 2: -12.0, 3: 31.0, 4: 104.0}
@@ -46,6 +48,54 @@ def made(change):
 )
 def test_the_pattern_is_named_first(change, kind):
     assert kinds(made(change))[0] == kind
+
+
+def wide_range(seed, dtype):
+    """Right recoveries of 12 cells, and how those scatter that are computed in a dtype."""
+    draw = np.random.default_rng(seed)
+    right = np.append(draw.uniform(-40, 110, 11), 100.0)
+    # What two batches of a small model are apart by, in points: DESIGN's facts and the tolerance of POINTS.
+    noise = {"float32": 0.001, "float16": 0.1}[dtype]
+    return right, lambda said: (said * (1 + draw.normal(0, noise / 100, 12))).astype(dtype)
+
+
+def points_of(dtype):
+    return max(recovery_tolerance(work, dtype) for work in (Work.OTHER_FORMULA, Work.OTHER_BATCH))
+
+
+def named(said, right, points):
+    pair = (dict(enumerate(map(float, each))) for each in (said, right))
+    found = mistakes_of(*map(numbers, pair), points)
+    return found[0].kind, found[0].said
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(("factor", "words"), [(factor, words) for factor, words, _ in FACTORS])
+def test_an_exact_factor_keeps_its_name(factor, words, dtype):
+    for seed in range(20):
+        right, computed = wide_range(seed, dtype)
+        kind, said = named(computed(factor * right), right, points_of(dtype))
+        assert kind == f"factor {factor:.4g}"
+        assert said.startswith(words)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("factor", [0.7, 1.45, 99.0, 101.0, 0.0101, -1.01, -0.0099, 2.02, 0.505])
+def test_a_factor_beside_a_usual_one_is_named_by_its_number(factor, dtype):
+    for seed in range(20):
+        right, computed = wide_range(seed, dtype)
+        kind, said = named(computed(factor * right), right, points_of(dtype))
+        assert kind.startswith("factor "), (kind, said)
+        assert float(kind.removeprefix("factor ")) == pytest.approx(factor, rel=3e-3)
+        assert said.startswith("every recovery is")
+
+
+@pytest.mark.parametrize(("scatter", "known"), [(0.05, False), (1.5, True)])
+def test_a_factor_is_as_near_to_a_usual_one_as_the_cells_scatter(scatter, known):
+    right, _ = wide_range(0, "float32")
+    said = 0.7 * right + scatter * np.array([1, -1] * 6)
+    kind, _ = named(said, right, 3.0)
+    assert (kind == "factor 0.6931") is known
 
 
 def test_what_is_right_within_the_tolerance_is_no_mistake():

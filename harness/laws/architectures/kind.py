@@ -10,8 +10,7 @@ from typing import Any
 
 from harness.environment.facts import VARIABLE, use_device
 from harness.laws.grid.processes import in_processes
-from harness.laws.grid.table import GridCell, GridTable, Texts, numbered
-from harness.results.reports.markdown import text
+from harness.laws.grid.table import GridCell, GridTable, Texts, numbered, reasons_below
 
 FAIL = "FAIL: "
 SECONDS = 300
@@ -74,5 +73,5 @@ class GridKind:
         for table in tables:
             lines += ["", f"## {table.title}"] if table.title else []
             lines += ["", *table.markdown()]
-        lines += ["", *self.notes(texts), *(f"{number}. {text(reason)}" for reason, number in numbers.items()), ""]
+        lines += ["", *self.notes(texts), *reasons_below(numbers), ""]
         return "\n".join([*lines, *last])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from string import ascii_lowercase
 from typing import Any
 from xml.etree import ElementTree
 
 from harness.laws import LAWS
 from harness.laws.conformance.matrix import FAIL, KNOWN, PASS, SKIP, WARN, LawCell, dump_cell
+from harness.laws.grid.table import GridCell, GridTable, numbered, reasons_below
 from harness.results.reports.markdown import text
 from harness.support.version import VERSION
 from harness.vocabulary import Status, is_code
@@ -47,6 +47,13 @@ class Conformance:
         for cell in sorted(self.cells, key=lambda cell: _GRAVITY.index(cell.status)):
             found.setdefault(cell.row, {}).setdefault(cell.law, cell)
         return {row: found[row] for row in dict.fromkeys(cell.row for cell in self.cells)}
+
+    @property
+    def grid(self) -> GridTable:
+        """The matrix as a table of laws and models."""
+        rows = {row: {law: _shown(cell) for law, cell in cells.items()} for row, cells in self.rows.items()}
+        headings = {law: law for law in self.laws}
+        return GridTable(rows, headings, numbered(rows.values()), "model", dense=True)
 
     @property
     def breaches(self) -> list[tuple[LawCell, list[str]]]:
@@ -116,22 +123,11 @@ def skipped_everywhere(cells: Sequence[LawCell]) -> dict[str, list[str]]:
     return {law: reasons[law] for law in reasons if all(cell.status == SKIP for cell in cells if cell.law == law)}
 
 
-def mark(cell: LawCell | None, reasons: dict[str, str]) -> str:
-    """Return a cell as a table shows it: a mark, or the number of the reason why it was skipped."""
-    if cell is None:
-        return ""
-    return _MARK.get(cell.status) or reasons[cell.text]
-
-
-def reasons_of(report: Conformance) -> dict[str, str]:
-    """Return reason -> letters, a to z and then aa, as the table shows them: its columns have numbers."""
-    texts = dict.fromkeys(cell.text for cell in report.cells if cell.status == SKIP)
-    return {text: _letters(number) for number, text in enumerate(texts)}
-
-
-def _letters(number: int) -> str:
-    more, last = divmod(number, len(ascii_lowercase))
-    return (_letters(more - 1) if more else "") + ascii_lowercase[last]
+def _shown(cell: LawCell) -> GridCell:
+    """Return a cell as the table shows it; a law that was skipped by its reason."""
+    if cell.status == SKIP:
+        return GridCell(reason=cell.text)
+    return GridCell(_MARK[cell.status], holds=cell.status == PASS, apart=cell.status == FAIL)
 
 
 def seen_of(cell: LawCell) -> str:
@@ -208,7 +204,7 @@ def as_junit(report: Conformance) -> str:
 
 def as_markdown(report: Conformance) -> str:
     """Return the matrix as a comment for a pull request: what is broken first, then the table."""
-    reasons = reasons_of(report)
+    grid = report.grid
     lines = [f"## Conformance of {text(report.name)}", "", text(report.verdict()), ""]
     lines += [f"- {text(said)}" for said in notes_of(report)] + [""]
     if told := report.breaches + report.warnings:
@@ -219,11 +215,7 @@ def as_markdown(report: Conformance) -> str:
         lines += ["<details><summary>Ready to paste</summary>", "", *issue(report, cell), "", "</details>", ""]
     if report.not_asked:
         lines += ["Not asked:", "", *(f"- {text(each)}" for each in report.not_asked), ""]
-    lines += ["<details><summary>All cells</summary>", "", f"| | {' | '.join(report.laws)} |"]
-    lines.append("|---" * (len(report.laws) + 1) + "|")
-    for row, cells in report.rows.items():
-        lines.append(f"| {row} | {' | '.join(mark(cells.get(law), reasons) for law in report.laws)} |")
-    lines += ["", *(f"- ({letter}) {text(why)}" for why, letter in reasons.items()), ""]
+    lines += ["<details><summary>All cells</summary>", "", *grid.markdown(), "", *reasons_below(grid.numbers), ""]
     known = dict.fromkeys((cell.law, cell.known) for cell in report.cells if cell.status == KNOWN)
     lines += [*(f"- † {law}: {text(why)}" for law, why in known), "", "</details>", ""]
     lines += [f"- **{law}**: {LAWS[law].about}" for law in report.laws]

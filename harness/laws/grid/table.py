@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
+from string import ascii_letters
 from typing import TYPE_CHECKING
 
-from harness.results.reports.markdown import table
+from harness.results.reports.markdown import table, text
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 Texts = Mapping[str, Mapping[str, str]]
 """Row -> column -> the text of the cell, as a process computed it."""
@@ -30,7 +32,10 @@ class GridCell:
 
 @dataclass(frozen=True)
 class GridTable:
-    """A table of cells: `columns` are column -> heading, `numbers` reason -> number, `of` the rows that are counted."""
+    """A table of cells: `columns` are column -> heading, `numbers` reason -> number, `of` the rows that are counted.
+
+    `dense` is a table of so many columns that a terminal shows letters for the headings and reasons without brackets.
+    """
 
     rows: Mapping[str, Mapping[str, GridCell]]
     columns: Mapping[str, str]
@@ -38,6 +43,7 @@ class GridTable:
     corner: str = "architecture"
     title: str = ""
     of: int | None = None
+    dense: bool = False
 
     def markdown(self) -> Iterator[str]:
         """Yield the lines of the table, how many cells hold in the last one."""
@@ -46,23 +52,29 @@ class GridTable:
         if self.of is not None:
             yield f"| **of {self.of}** | {' | '.join(f'**{count}**' for count in self.counts)} |"
 
-    def screen(self) -> Table:
-        """Return the table for a terminal."""
+    def screen(self) -> Iterator[Table | Text]:
+        """Yield the table for a terminal, and what its letters stand for."""
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
-        shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=self.title or None)
+        gap = 0 if self.dense else 1
+        shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, gap, 0, 0), title=self.title or None)
         shown.add_column(self.corner, no_wrap=True)
-        for heading in self.columns.values():
-            shown.add_column(heading)
+        for at, heading in enumerate(self.columns.values()):
+            shown.add_column(ascii_letters[at] if self.dense else heading)
         for name in self.rows:
-            cells = [Text(self._mark(cell), "bold" if cell.apart else "") for cell in self._cells(name)]
+            cells = [
+                Text(self._mark(cell, "{}" if self.dense else "[{}]"), "bold" if cell.apart else "")
+                for cell in self._cells(name)
+            ]
             shown.add_row(Text(name), *cells)
         if self.of is not None:
             shown.add_section()
             shown.add_row(f"of {self.of}", *map(str, self.counts))
-        return shown
+        yield shown
+        if self.dense:
+            yield Text(", ".join(map("=".join, zip(ascii_letters, self.columns.values(), strict=False))))
 
     @property
     def ran(self) -> bool:
@@ -77,8 +89,8 @@ class GridTable:
     def _cells(self, name: str) -> Iterator[GridCell]:
         return (self.rows[name].get(column, GridCell()) for column in self.columns)
 
-    def _mark(self, cell: GridCell) -> str:
-        return f"[{self.numbers[cell.reason]}]" if cell.reason else cell.mark
+    def _mark(self, cell: GridCell, reason: str = "[{}]") -> str:
+        return reason.format(self.numbers[cell.reason]) if cell.reason else cell.mark
 
     def _bold(self, cell: GridCell) -> str:
         return f"**{cell.mark}**" if cell.apart else self._mark(cell)
@@ -88,6 +100,20 @@ def numbered(rows: Iterable[Mapping[str, GridCell]]) -> dict[str, int]:
     """Return reason -> number, in the order in which a table shows them."""
     reasons = dict.fromkeys(cell.reason for cells in rows for cell in cells.values() if cell.reason)
     return {reason: number for number, reason in enumerate(reasons, 1)}
+
+
+def on_screen(tables: Iterable[GridTable], numbers: Mapping[str, int]) -> Iterator[Table | Text]:
+    """Yield tables for a terminal, and below them each reason once."""
+    from rich.text import Text
+
+    for each in tables:
+        yield from each.screen()
+    yield from (Text(f"[{number}] {reason}") for reason, number in numbers.items())
+
+
+def reasons_below(numbers: Mapping[str, int]) -> Iterator[str]:
+    """Yield each reason once, as the lines below a table in Markdown."""
+    return (f"{number}. {text(reason)}" for reason, number in numbers.items())
 
 
 def versions(*packages: str) -> str:

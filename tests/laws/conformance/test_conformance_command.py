@@ -38,7 +38,7 @@ def test_all_three_reports_say_the_same(tmp_path, capsys):
     assert "LAW003" in suite.find("testcase/failure").get("message")
     text = files[2].read_text()
     assert "| residual | LAW003 | llama |" in text
-    assert "- (a) nothing is known of this model beforehand" in text
+    assert "1. nothing is known of this model beforehand" in text
     out = capsys.readouterr().out
     again = "harness conformance --engine defects:last_position_only --allow-code --row llama --law residual"
     assert again in out
