@@ -8,6 +8,7 @@ from typing import Any
 from harness.casefile import Case
 from harness.engines import Engine
 from harness.engines.error_bars import with_error_bars
+from harness.metrics.tolerances import stored_tolerance
 from harness.models.loaded import LoadedModel
 from harness.results.ranks import concordances
 from harness.vocabulary import Answer, Question
@@ -26,6 +27,11 @@ class Evidence:
     """Whether a reference engine may be code of the user's own."""
     bare: Any = None
     """The bare model's logits `[vocab]` of the prompt that is patched, from before the sweep, where it could be run."""
+
+    @property
+    def points(self) -> float:
+        """How many points between two recoveries the case counts as rounding."""
+        return stored_tolerance(self.case.tolerance, self.model.card.dtype)[0]
 
 
 def gather(
@@ -46,5 +52,5 @@ def gather(
     question = replace(question, sweep=sweep, metrics=tuple(metric for metric in question.metrics if metric in asked))
     if case.precision:
         answer = with_error_bars(model, question, answer)
-    answer = replace(answer, concordances=concordances(answer.curves, case.tolerance.recovery_points))
-    return Evidence(case, model, engine, question, answer, allow_code, bare)
+    evidence = Evidence(case, model, engine, question, answer, allow_code, bare)
+    return replace(evidence, answer=replace(answer, concordances=concordances(answer.curves, evidence.points)))

@@ -51,6 +51,6 @@ def situation_of(evidence: Evidence) -> Situation:
         evidence.question,
         tuple(check_question(evidence.model, evidence.question)),
         lambda model, question: answer(evidence.engine, model, question),
-        evidence.case.tolerance.recovery_points,
+        evidence.points,
         evidence.bare,
     )

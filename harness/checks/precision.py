@@ -21,7 +21,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     for curve in evidence.answer.curves:
         barred = [cell for cell in curve.cells if cell.precision is not None]
         ranked = sorted(barred, key=_recovery, reverse=not noising)
-        if _open(ranked, evidence.case.tolerance.recovery_points):
+        if _open(ranked, evidence.points):
             yield _finding(curve, ranked)
 
 

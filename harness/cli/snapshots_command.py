@@ -241,7 +241,7 @@ def _expected(job: Job, place: SnapshotPlace) -> Any:
 def _tolerances(job: Job) -> tuple[SnapshotTolerance, SnapshotTolerance]:
     from harness.jobs.planning import tolerances
 
-    return tolerances(job.case)
+    return tolerances(job)
 
 
 def _orphans(jobs: Iterable[Job], selection: Selection) -> list[Path]:

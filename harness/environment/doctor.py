@@ -1,7 +1,8 @@
-"""Self-test: is this machine fit to judge? Its versions, its releases known to be bad, its detectors and metrics.
+"""Self-test: is this machine fit to judge? Its versions, its releases known to be bad, detectors, metrics, products.
 
 `detectors.py` shows planted values to everything that looks for NaN and infinity; a build on which a primitive misses
-one is not fit, and the probe says which numbers need that primitive.
+one is not fit, and the probe says which numbers need that primitive. `products.py` asks whether float32 is multiplied
+as float32.
 
 How fast the machine multiplies is measured too. A sweep is matrix products, and MLX's Linux wheel brings the reference
 BLAS, 20 to 80 times slower than what the same processor can do.
@@ -69,7 +70,7 @@ def examine(folder: Path | None = None) -> MachineReport:
     }
     advice = faster_blas(speed, env.backend)
     known = tuple(f"known bad release: {row}" for row, _ in known_bad.installed())
-    probes = [_detector(), _metrics(), *([_config(folder)] if folder else [])]
+    probes = [_detector(), _metrics(), _products(), *([_config(folder)] if folder else [])]
     return MachineReport(facts, tuple(probes), (*known, *_notes(early), *([advice] if advice else [])))
 
 
@@ -129,6 +130,13 @@ def _metrics() -> Probe:
     wanted = step * width**0.5
     error = abs(l2 - wanted) / wanted
     return Probe("float64 metrics", error < 1e-12, f"l2 of {width:,} x {step}: {l2:.10g}, closed form {wanted:.10g}")
+
+
+def _products() -> Probe:
+    from harness.environment import products
+
+    kept = products.examine()
+    return Probe("float32 products", kept.whole, str(kept))
 
 
 def _config(folder: Path) -> Probe:

@@ -12,7 +12,7 @@ from typing import Any
 from harness.casefile import Case, Names, OfJobs, load_cases
 from harness.engines import ENGINES, INSTALLED, NAMES, engine_named
 from harness.models.spec import ModelRow
-from harness.snapshots import SnapshotTolerance
+from harness.snapshots import Quantity, SnapshotTolerance, WidenedTolerance
 from harness.support.user_code import search
 from harness.vocabulary import JobResult, Status, is_code
 from harness.vocabulary.errors import CaseFileError, EngineUnavailable, Problem, UsageError
@@ -178,12 +178,29 @@ def metrics_of(job: Job) -> tuple[str, ...]:
     return tuple(metric for metric in job.case.metrics if engine.knows(metric))
 
 
-def tolerances(case: Case) -> tuple[SnapshotTolerance, SnapshotTolerance]:
-    """Return how far a case lets stored numbers move on one backend, and between two: there never less."""
-    own = case.tolerance
-    points, relative = own.recovery_points, own.baseline_relative
-    between = max(points, own.cross_backend_points), max(relative, own.cross_backend_relative)
-    return SnapshotTolerance(points, relative), SnapshotTolerance(*between)
+def tolerances(job: Job, result: JobResult | None = None) -> tuple[SnapshotTolerance, SnapshotTolerance]:
+    """Return how far a job's stored numbers may move on one backend, and between two.
+
+    Between two, a recovery may also move by what rounding makes of its denominator in `result`. A model of which no
+    dtype is known before it is loaded is held to the measured float32 tolerance until there is a result.
+    """
+    from harness.metrics.denominators import bar
+    from harness.metrics.tolerances import Work, stored_tolerance
+
+    dtype = result.card.dtype if result and result.card else getattr(job.row, "dtype", None)
+    here, far = (
+        stored_tolerance(job.case.tolerance, dtype or "float32", work) for work in (Work.STORED, Work.STORED_ELSEWHERE)
+    )
+    widened = {}
+    for curve in result.curves if result else ():
+        if curve.denominator and curve.denominator.gap:
+            share = curve.denominator.resolution / abs(curve.denominator.gap)
+            widened[Quantity(curve.component, curve.metric)] = share
+            for cell in curve.cells:
+                if cell.recovery.value is not None:
+                    where = Quantity(curve.component, curve.metric, curve.site(cell))
+                    widened[where] = bar(curve.metric, curve.denominator, cell.recovery.value)
+    return SnapshotTolerance(*here), WidenedTolerance(*far, widened)
 
 
 def refuse_shared_ids(jobs: Iterable[Job]) -> None:

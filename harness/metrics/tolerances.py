@@ -12,12 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
 
 from harness.metrics.host import host_row
 from harness.vocabulary import Reading
+
+if TYPE_CHECKING:
+    from harness.casefile import Tolerance
 
 
 class Work(Enum):
@@ -29,6 +33,8 @@ class Work(Enum):
     OTHER_CODE = "the same weights in another implementation, which computes in float64"
     IN_PIECES = "the same prompt read in pieces through a cache"
     OTHER_ORDER = "the same logits in another order, so that a metric sums them otherwise"
+    STORED = "a snapshot of this backend, perhaps from another processor, BLAS or release"
+    STORED_ELSEWHERE = "a snapshot of another backend: other kernels all the way"
     OTHER_FORMULA = "somebody else's arithmetic, or exact arithmetic: the cases' usual tolerance for the oracle"
 
 
@@ -50,8 +56,19 @@ POINTS: Mapping[Work, Mapping[str, float]] = {
     Work.OTHER_CODE: {"float32": 0.001},
     Work.OTHER_ORDER: {"float32": 0.05, "float16": 0.05, "bfloat16": 0.05},
     Work.OTHER_FORMULA: {"float32": 0.5, "float16": 0.5, "bfloat16": 0.5},
+    # Measured (docs/tolerances.md): another order of summation moves float32 by up to 0.001, products of 11 bits (TF32)
+    # move every float32 sweep by 0.017 or more. The halves of a case that needs more say so in the case.
+    Work.STORED: {"float32": 0.01, "float16": 0.05, "bfloat16": 0.05},
+    Work.STORED_ELSEWHERE: {"float32": 0.01, "float16": 10.0, "bfloat16": 10.0},
 }
 """Percentage points between two recoveries that are the same, by the dtype the model computes in."""
+
+BASELINES: Mapping[Work, Mapping[str, float]] = {
+    # Another order of summation moves float32 by up to 8e-6, TF32 by 4.5e-5 or more.
+    Work.STORED: {"float32": 5e-5, "float16": 1e-4, "bfloat16": 1e-4},
+    Work.STORED_ELSEWHERE: {"float32": 5e-5, "float16": 0.05, "bfloat16": 0.05},
+}
+"""What two baselines that are the same may differ by as a share of the larger, by dtype."""
 
 BASELINE_SHARE = 5e-3
 """Share of itself that a baseline of somebody else's arithmetic may be off by: the cases' usual tolerance."""
@@ -74,6 +91,25 @@ def row_tolerance(work: Work, dtype: mx.Dtype | str) -> float:
 def recovery_tolerance(work: Work, dtype: mx.Dtype | str) -> float:
     """Return what two recoveries may differ by, in percentage points. A dtype of no row counts as float32."""
     return _of_dtype(POINTS[work], dtype)
+
+
+def baseline_tolerance(work: Work, dtype: str) -> float:
+    """Return what two baselines may differ by, as a share of the larger. A dtype of no row counts as float32."""
+    return _of_dtype(BASELINES[work], dtype)
+
+
+def stored_tolerance(stated: Tolerance, dtype: str, work: Work = Work.STORED) -> tuple[float, float]:
+    """Return what a case lets stored recoveries (points) and baselines (share) move by on a model of this dtype.
+
+    That is what the case states, else what was measured; between two backends never less than on one.
+    """
+    points = stated.stated("recovery_points", dtype, recovery_tolerance(Work.STORED, dtype))
+    relative = stated.stated("baseline_relative", dtype, baseline_tolerance(Work.STORED, dtype))
+    if work is Work.STORED:
+        return points, relative
+    far_points = stated.stated("cross_backend_points", dtype, recovery_tolerance(work, dtype))
+    far_relative = stated.stated("cross_backend_relative", dtype, baseline_tolerance(work, dtype))
+    return max(points, far_points), max(relative, far_relative)
 
 
 def _of_dtype(row: Mapping[str, float], dtype: mx.Dtype | str) -> float:

@@ -105,7 +105,7 @@ def _compare_snapshot(job: Job, result: JobResult, syrupy: Any, config: pytest.C
     from harness.jobs.planning import tolerances
     from harness.snapshots import SnapshotPlace, compare, compare_part, snapshot_of
 
-    (within, wide), here = tolerances(job.case), environment()
+    (within, wide), here = tolerances(job, result), environment()
     place = SnapshotPlace(job.case.id, job.case.path, job.name, job.engine, job.row.id, here.backend)
     new = snapshot_of(result, here, within)
     if narrowed:

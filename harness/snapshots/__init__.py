@@ -11,15 +11,17 @@ extension    the syrupy extension that stores one JSON file for each case x mode
 """
 
 from harness.snapshots.comparison import Difference, differences
-from harness.snapshots.document import Snapshot, SnapshotTolerance, snapshot_of
+from harness.snapshots.document import Quantity, Snapshot, SnapshotTolerance, WidenedTolerance, snapshot_of
 from harness.snapshots.places import SnapshotPlace, folder_of, location_of, refuse_in_ci, refuse_mixing
 from harness.snapshots.steps import compare, compare_part
 
 __all__ = [
     "Difference",
+    "Quantity",
     "Snapshot",
     "SnapshotPlace",
     "SnapshotTolerance",
+    "WidenedTolerance",
     "compare",
     "compare_part",
     "differences",

@@ -76,8 +76,8 @@ def _equal(where: Quantity, old: tuple[Reading, str], new: tuple[Reading, str], 
         return was.state == now.state and was.state not in (State.INF, State.NAN)
     away = abs(was.value - now.value)
     if where.is_baseline:
-        return away <= (limits.baseline_relative + 1e-6) * max(abs(was.value), abs(now.value))
-    return away <= limits.recovery_points + 1e-4
+        return away <= (limits.of(where) + 1e-6) * max(abs(was.value), abs(now.value))
+    return away <= limits.of(where) + 1e-4
 
 
 def _shown(number: tuple[Reading, str] | None) -> Any:

@@ -29,6 +29,20 @@ class SnapshotTolerance(_Strict):
     recovery_points: float
     baseline_relative: float
 
+    def of(self, where: Quantity) -> float:
+        """Return what one number may move by, in points or as a share."""
+        return self.baseline_relative if where.is_baseline else self.recovery_points
+
+
+@dataclass(frozen=True)
+class WidenedTolerance(SnapshotTolerance):
+    """A tolerance that some numbers may exceed: those of a denominator so small that rounding moves them further."""
+
+    widened: Mapping[Quantity, float]
+
+    def of(self, where: Quantity) -> float:
+        return max(super().of(where), self.widened.get(replace(where, is_error_bar=False), 0.0))
+
 
 @dataclass(frozen=True)
 class SnapshotTokens(_Strict):

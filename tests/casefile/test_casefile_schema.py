@@ -84,15 +84,16 @@ def test_what_a_case_leaves_out_has_its_default(tmp_path: Path, minimal: str) ->
     assert case.asked_sweep == Sweep(("mlp_out",), None, Direction.DENOISING, "all")
     assert case.metrics == ("l2", "mse", "cosine")
     assert case.checks == CHECKS
-    assert case.tolerance == Tolerance(
-        recovery_points=0.05,
-        baseline_relative=1e-4,
-        cross_backend_points=5.0,
-        cross_backend_relative=0.05,
-        oracle_points=0.5,
-        oracle_relative=0.005,
-    )
+    assert case.tolerance == Tolerance(oracle_points=0.5, oracle_relative=0.005)
+    # What is not stated is measured, by dtype: `harness.metrics.tolerances`.
+    assert case.tolerance.stated("recovery_points", "float16", 0.25) == 0.25
     assert case.expectation("native") == ((), ())
+
+
+def test_a_tolerance_is_one_number_or_one_by_dtype(tmp_path: Path, minimal: str) -> None:
+    case = load(tmp_path, f"{minimal}tolerance: {{recovery_points: {{float16: 2}}, baseline_relative: 0.3}}\n")
+    assert [case.tolerance.stated("recovery_points", each, 0.25) for each in ("float32", "float16")] == [0.25, 2.0]
+    assert [case.tolerance.stated("baseline_relative", each, 0.25) for each in ("float32", "float16")] == [0.3, 0.3]
 
 
 def test_the_checks_of_a_case_are_those_of_the_findings() -> None:
@@ -173,7 +174,13 @@ def test_a_file_name_that_is_no_id_asks_for_one(tmp_path: Path, minimal: str) ->
         ("checks: [oracel]", "5:10: checks[0]: 'oracel' is not a check; did you mean 'oracle'?"),
         ("checks: [engine]", f"5:10: checks[0]: 'engine' is not a check; known: {', '.join(sorted(CHECKS))}"),
         ("tolerance: {recovery_points: '1'}",
-         "5:30: tolerance.recovery_points: expected a number, found the text '1'"),
+         "5:30: tolerance.recovery_points: expected a number, or numbers by dtype as in {float16: 2}, "
+         "found the text '1'"),
+        ("tolerance: {recovery_points: {half: 2}}",
+         "5:31: tolerance.recovery_points.half: 'half' is not a dtype; known: bfloat16, float16, float32"),
+        ("tolerance: {recovery_points: {float16: 101}}",
+         "5:40: tolerance.recovery_points.float16: expected a number of at most 100, found 101"),
+        ("tolerance: {baseline_relative: {}}", "5:32: tolerance.baseline_relative: at least one entry is needed"),
         ("tolerance: {recovery_points: -1}",
          "5:30: tolerance.recovery_points: expected a number of at least 0, found -1"),
         ("tolerance: {recovery_point: 1}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
@@ -25,7 +26,7 @@ def probe(name: str):
 def test_this_machine_is_fit():
     report = examine()
     assert report.fit
-    assert [found.passed for found in report.probes] == [True, True]
+    assert [found.passed for found in report.probes] == [True, True, True]
     # 3 dtypes x 4 faults x (1 + 13 x 3) places
     assert report.probes[0].detail == "480 planted values found, none invented"
 
@@ -67,6 +68,67 @@ def test_a_metric_that_loses_digits_is_not_fit(monkeypatch):
     found = probe("float64 metrics")
     assert not found.passed
     assert f"closed form {0.75 * 151_936**0.5:.10g}" in found.detail
+
+
+def tf32(value: mx.array, bits: int = 11) -> mx.array:
+    """A float32 rounded to a significand of so many bits, as a TF32 unit reads its factors."""
+    dropped = 24 - bits
+    word = value.view(mx.uint32) + (1 << (dropped - 1))
+    return (word & (0xFFFFFFFF - (1 << dropped) + 1)).view(mx.float32)
+
+
+PLAIN = {"matmul": mx.matmul, "addmm": mx.addmm}
+
+
+def shortened(which: str, bits: int, when=lambda left, right: True):
+    """A product of shorter factors, where the shapes call for it."""
+
+    def product(*given: mx.array) -> mx.array:
+        *first, left, right = given
+        if when(left, right):
+            left, right = tf32(left, bits), tf32(right, bits)
+        return PLAIN[which](*first, left, right)
+
+    return product
+
+
+@pytest.mark.parametrize("which", ["matmul", "addmm"])
+@pytest.mark.parametrize("bits", [8, 11, 16, 21])
+def test_a_product_of_shorter_factors_is_not_fit(monkeypatch, which, bits):
+    monkeypatch.setattr(mx, which, shortened(which, bits))
+    found = probe("float32 products")
+    assert not found.passed
+    assert f" keeps {bits} of 24 bits" in found.detail
+    assert (" (TF32)" in found.detail) == (bits == 11)
+    assert found.detail.endswith("set MLX_ENABLE_TF32=0 before MLX is imported")
+
+
+KERNELS = {
+    "a row": lambda left, right: left.shape[-2] == 1,
+    "a few rows": lambda left, right: left.shape[-2] == 4,
+    "many rows": lambda left, right: left.shape[-2] == 128,
+    "a long sum": lambda left, right: left.shape[-1] > 4096,
+    "a batch": lambda left, right: left.ndim > 2,
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_one_kernel_of_shorter_factors_is_named(monkeypatch, name):
+    monkeypatch.setattr(mx, "matmul", shortened("matmul", 11, KERNELS[name]))
+    assert probe("float32 products").detail.startswith(f"{name} [")
+
+
+@pytest.mark.parametrize("pieces", [2, 4, 8])
+def test_another_order_of_summation_loses_no_bit(monkeypatch, pieces):
+    """Split-K and the like: pieces of the sum, added up in the end."""
+
+    def split(left, right):
+        size = left.shape[-1] // pieces
+        cuts = [slice(start, start + size) for start in range(0, left.shape[-1], size)]
+        return sum(PLAIN["matmul"](left[..., cut], right[..., cut, :]) for cut in cuts)
+
+    monkeypatch.setattr(mx, "matmul", split)
+    assert probe("float32 products").detail == "24 of 24 bits kept in products of 5 shapes"
 
 
 def test_it_says_what_a_float16_sum_does_here():

@@ -78,7 +78,9 @@ def compare(model, asked, components, layers, metrics=tuple(plain_patching.DISTA
 @pytest.mark.parametrize(("architecture", "dtype"), BUILDS)
 def test_plain_patching_finds_what_is_known(architecture, dtype, direction, kind):
     model = circuit(architecture, dtype, kind)
-    assert model.known.tolerance(question(), "l2") == POINTS[dtype]
+    # A gate goes through exp, which each backend rounds in its own way.
+    rounded = kind == "gated-circuit" and dtype != "float32"
+    assert model.known.tolerance(question(), "l2") == POINTS[dtype] * (40 if rounded else 1)
     compare(model, question(direction), COMPONENTS, LAYERS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
@@ -10,7 +11,10 @@ import pytest
 from project import ELSEWHERE, HERE, Project
 
 from harness.environment import facts as environment
-from harness.snapshots import SnapshotPlace
+from harness.jobs.planning import blank_result, jobs_in, tolerances
+from harness.models import load_table
+from harness.snapshots import Quantity, SnapshotPlace
+from harness.vocabulary import Cell, Curve, Denominator, Reading, Status
 from harness.vocabulary.backends import BACKENDS, CPU, CPU_ARM64, CUDA, METAL
 
 UPDATE = "--snapshot-update"
@@ -38,7 +42,7 @@ def candidate(project: Project, results: str = "results") -> Path:
     return project.folder / results / "snapshots" / "good" / f"native@good.{ELSEWHERE}.json"
 
 
-@pytest.mark.parametrize("recovery", ["50.0", "54.9"], ids=["equal", "4.9 points of 5"])
+@pytest.mark.parametrize("recovery", ["50.0", "50.009"], ids=["equal", "0.009 points of 0.01"])
 def test_within_the_wider_tolerance_it_warns_and_leaves_a_candidate(moved: Project, recovery: str) -> None:
     move(moved, '"value": 50.0', f'"value": {recovery}')
     before = moved.snapshots
@@ -50,10 +54,27 @@ def test_within_the_wider_tolerance_it_warns_and_leaves_a_candidate(moved: Proje
 
 
 def test_beyond_it_the_job_fails(moved: Project) -> None:
-    move(moved, '"value": 50.0', '"value": 55.2')
+    move(moved, '"value": 50.0', '"value": 50.02')
     got = moved.run_inside("--results", "elsewhere")
     assert (got.code, got.codes) == (1, {"SNP001", "SNP003"})
     assert candidate(moved, "elsewhere").exists()
+
+
+def test_a_denominator_that_rounding_moves_widens_the_comparison(moved: Project) -> None:
+    """logit_diff of the dial: where its gap is a thousand digits of a logit, a recovery moves by tenths of a point."""
+    job = jobs_in(moved.folder / "cases" / "good.case.yaml", load_table([moved.folder / "m.yaml"]))[0]
+    cell = Cell(0, "all", Reading.of(50.0), Reading.of(50.0))
+    zero = Reading.of(1.0)
+    for gap, least in ((1.0, 0.01), (1e-3, 0.5)):
+        ends = Denominator(gap, 0.0, resolution=1e-5)
+        curve = Curve("mlp_out", "logit_diff", "logits", zero, zero, (cell,), denominator=ends)
+        given = replace(blank_result(job, Status.PASSED), curves=(curve,))
+        here, elsewhere = tolerances(job, given)
+        where = Quantity("mlp_out", "logit_diff", curve.site(cell))
+        assert here.of(where) == 0.01
+        assert elsewhere.of(where) == pytest.approx(max(least, 0.01), rel=0.5)
+        assert elsewhere.of(Quantity("mlp_out", "logit_diff")) == pytest.approx(max(1e-5 / gap, 5e-5))
+        assert elsewhere.of(replace(where, is_error_bar=True)) == elsewhere.of(where)
 
 
 def test_its_own_snapshot_is_compared_closely(moved: Project) -> None:

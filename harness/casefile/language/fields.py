@@ -117,7 +117,8 @@ def either(expected: str) -> Discriminator:
 
     Without it a fault inside a list would also be reported as "not text".
     """
-    kinds: dict[type, str] = {str: "text", int: "number", bool: "flag", list: "list", tuple: "list", dict: "mapping"}
+    kinds: dict[type, str] = {str: "text", int: "number", float: "number", bool: "flag", list: "list", tuple: "list"}
+    kinds[dict] = "mapping"
 
     def kind(value: Any) -> str | None:
         return kinds.get(type(value))

@@ -14,6 +14,7 @@ Everything else has a default. `harness.casefile.case` turns this into the `Case
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -26,6 +27,8 @@ from harness.casefile.language.fields import (
     AMOUNT,
     DISTINCT,
     LIST,
+    MAPPING,
+    NUMBER,
     TEXT,
     Component,
     Engine,
@@ -54,6 +57,16 @@ Positions = Annotated[
 ]
 
 
+_BY_DTYPE = either("a number, or numbers by dtype as in {float16: 2}")
+_Dtype = Annotated[str, NameOf("a dtype", ("float32", "float16", "bfloat16"))]
+ManyPoints = Annotated[
+    Annotated[Points, NUMBER] | Annotated[dict[_Dtype, Points], Field(min_length=1), MAPPING], _BY_DTYPE
+]
+ManyShares = Annotated[
+    Annotated[Share, NUMBER] | Annotated[dict[_Dtype, Share], Field(min_length=1), MAPPING], _BY_DTYPE
+]
+
+
 class SweepFields(StrictModel):
     """The grid to walk: components x layers, patched at some positions; negative numbers count from the end."""
 
@@ -76,17 +89,32 @@ class SweepFields(StrictModel):
 class Tolerance(StrictModel):
     """How far numbers may be away: recoveries in percentage points, baselines relative to their size.
 
-    Over 100 points or the whole size, nothing would be compared.
+    Over 100 points or the whole size, nothing would be compared. Rounding depends on the dtype a model computes in: a
+    number holds for all of them, a mapping such as `{float16: 2}` for those it names. For the others, and where nothing
+    is stated, `harness.metrics.tolerances` has what was measured.
     """
 
-    recovery_points: Points = Field(default=0.05, description="a recovery from its snapshot")
-    baseline_relative: Share = Field(default=1e-4, description="a baseline from its snapshot")
-    cross_backend_points: Points = Field(default=5.0, description="a recovery from another backend's snapshot")
-    cross_backend_relative: Share = Field(default=0.05, description="a baseline from another backend's snapshot")
+    recovery_points: ManyPoints | None = Field(
+        default=None, description="a recovery from its snapshot: a number, or one by dtype; measured without it"
+    )
+    baseline_relative: ManyShares | None = Field(default=None, description="a baseline from its snapshot, likewise")
+    cross_backend_points: ManyPoints | None = Field(
+        default=None, description="a recovery from another backend's snapshot, likewise"
+    )
+    cross_backend_relative: ManyShares | None = Field(
+        default=None, description="a baseline from another backend's snapshot, likewise"
+    )
     oracle_points: Points = Field(default=0.5, description="a recovery from float64 on the same logits")
     oracle_relative: Share = Field(default=0.005, description="a baseline from float64 on the same logits")
     reference_points: Points = Field(default=0.5, description="a recovery from the reference engine's")
     reference_relative: Share = Field(default=0.005, description="a baseline from the reference engine's")
+
+    def stated(self, name: str, dtype: str, otherwise: float) -> float:
+        """Return one of the numbers as stated for a dtype, or what holds otherwise."""
+        said = getattr(self, name)
+        if isinstance(said, Mapping):
+            said = said.get(dtype)
+        return otherwise if said is None else float(said)
 
 
 class CaseFile(StrictModel):
