@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, reduce
 from itertools import pairwise
-from math import prod
+from math import gcd, prod
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -178,6 +178,19 @@ def _summed(a: mx.array, b: mx.array, cuts: Pieces, multiply: Op = PLAIN.matmul)
     return reduce(PLAIN.add, (multiply(_cut(a, (..., at)), _cut(b, (..., at, slice(None)))) for at in inner))
 
 
+def _batched(a: mx.array, b: mx.array) -> mx.array:
+    """Return a float32 product whose inner axis is cut in equal parts, as many as the number of rows chooses.
+
+    Without a slice, which a function that is compiled for every shape cannot hold.
+    """
+    parts = gcd(a.shape[-1], 2 ** ((_rows(a) - 1) % 5))
+    a, b = _cast(a, WIDE), _cast(b, WIDE)
+    if parts == 1:
+        return PLAIN.matmul(a, b)
+    left = PLAIN.moveaxis(PLAIN.unflatten(a, -1, (parts, -1)), -2, -3)
+    return PLAIN.sum(PLAIN.matmul(left, PLAIN.unflatten(b, -2, (parts, -1))), axis=-3)
+
+
 def _like(a: Any, b: Any) -> bool:
     return isinstance(b, mx.array) and a.dtype in ULP and a.dtype == b.dtype and min(a.ndim, b.ndim) > 1
 
@@ -185,13 +198,13 @@ def _like(a: Any, b: Any) -> bool:
 def _matmul(a: mx.array, b: Any, **more: Any) -> mx.array | None:
     if more or not _like(a, b):
         return None
-    return _cast(_summed(a, b, pieces(_rows(a), a.shape[-1])), a.dtype)
+    return _cast(_batched(a, b), a.dtype)
 
 
 def _addmm(c: mx.array, a: mx.array, b: mx.array, *more: Any, **named: Any) -> mx.array | None:
     if more or named or not _like(a, b):
         return None
-    return _cast(PLAIN.add(_summed(a, b, pieces(_rows(a), a.shape[-1])), _cast(c, WIDE)), a.dtype)
+    return _cast(PLAIN.add(_batched(a, b), _cast(c, WIDE)), a.dtype)
 
 
 def _gather_mm(a: mx.array, b: mx.array, *more: Any, **named: Any) -> mx.array | None:
