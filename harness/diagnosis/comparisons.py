@@ -21,7 +21,7 @@ from harness.intercept.observer import NotedCalls, ObservedRun, bare, noted_call
 from harness.intercept.outputs import activation_of
 from harness.metrics import summarize
 from harness.metrics.host import host_row
-from harness.metrics.tolerances import Work, equal, relative_difference, row_tolerance, same_bits
+from harness.metrics.tolerances import BEYOND, Work, equal, relative_difference, row_tolerance, same_bits
 from harness.models.loaded import LoadedModel
 from harness.models.prompt_cache import prompt_cache
 from harness.vocabulary.errors import UsageError
@@ -44,9 +44,9 @@ def run(
     if repeat > 1:
         yield _repeated(model.module, ids, repeat)
     if compile:
-        yield _compiled(model.module, ids)
+        yield _compiled(model, ids)
     if device:
-        yield _devices(model.module, ids, device)
+        yield _devices(model, ids, device)
     if lengths:
         yield _lengths(model, ids, *lengths)
 
@@ -67,27 +67,29 @@ def _apart(wanted: mx.array, got: mx.array) -> float:
     return relative_difference(wanted, got, equal_nan=True)
 
 
-def _compiled(root: Any, ids: Sequence[int]) -> Said:
+def _compiled(model: LoadedModel, ids: Sequence[int]) -> Said:
+    root, depth = model.module, model.card.layers
     with uncompiled():
         eager = bare(root, ids)
     as_is = bare(root, ids)
-    if not equal(eager.logits, as_is.logits, Work.OTHER_KERNELS, equal_nan=True):
+    if not equal(eager.logits, as_is.logits, Work.OTHER_KERNELS, equal_nan=True, depth=depth):
         module = first_difference(as_is, eager)
         difference = _apart(eager.logits, as_is.logits)
         text = f"the model compiles parts of itself, and differs from eager by {difference:.3g} of the largest logit"
-        return [_found("DIA602", text, module, difference=difference)], text
+        return [_by_kernel("DIA602", text, module, difference, eager, depth)], text
     try:
         whole = compiled(root, ids)
     except (ValueError, RuntimeError, TypeError) as error:
         return [], f"the model cannot be compiled as a whole ({type(error).__name__})"
-    if not equal(eager.logits, whole.logits, Work.OTHER_KERNELS, equal_nan=True):
+    if not equal(eager.logits, whole.logits, Work.OTHER_KERNELS, equal_nan=True, depth=depth):
         difference = _apart(eager.logits, whole.logits)
         text = f"compiled as a whole, the model differs from eager by {difference:.3g} of the largest logit"
-        return [_found("DIA602", text, first_difference(whole, eager), difference=difference)], text
+        return [_by_kernel("DIA602", text, first_difference(whole, eager), difference, eager, depth)], text
     return [], "compiled and eager agree"
 
 
-def _devices(root: Any, ids: Sequence[int], device: str) -> Said:
+def _devices(model: LoadedModel, ids: Sequence[int], device: str) -> Said:
+    root, depth = model.module, model.card.layers
     kinds = {"cpu": mx.cpu, "gpu": mx.gpu}
     if device not in kinds:
         raise UsageError(f"{device!r} is not a device to compare with; known: cpu, gpu")
@@ -99,10 +101,11 @@ def _devices(root: Any, ids: Sequence[int], device: str) -> Said:
             there = bare(root, ids)
     except (RuntimeError, ValueError) as error:
         return [], f"the {device} is not there ({error})"
-    if equal(here.logits, there.logits, Work.OTHER_KERNELS, equal_nan=True):
+    if equal(here.logits, there.logits, Work.OTHER_KERNELS, equal_nan=True, depth=depth):
         return [], f"the {device} agrees"
-    text = f"the {device} differs by {_apart(here.logits, there.logits):.3g} of the largest logit"
-    return [_found("DIA603", text, first_difference(there, here), device=device)], text
+    difference = _apart(here.logits, there.logits)
+    text = f"the {device} differs by {difference:.3g} of the largest logit"
+    return [_by_kernel("DIA603", text, first_difference(there, here), difference, here, depth, device=device)], text
 
 
 def _lengths(model: LoadedModel, ids: Sequence[int], low: int, high: int) -> Said:
@@ -308,6 +311,15 @@ def compiled(root: Any, ids: Sequence[int]) -> ObservedRun:
 
 def _repeated_ids(ids: Sequence[int], length: int) -> list[int]:
     return [int(i) for i in np.resize(np.array(list(ids)), length)]
+
+
+def _by_kernel(
+    code: str, text: str, module: str | None, difference: float, run: ObservedRun, depth: int, **evidence: Any
+) -> PlacedFinding:
+    """Return what is said of other kernels: they are proven wrong only beyond what any rounding makes of the dtype."""
+    usual = row_tolerance(Work.OTHER_KERNELS, run.logits.dtype, depth)
+    found = _found(code, f"{text}, where rounding makes up to {usual:.2g}", module, difference=difference, **evidence)
+    return found if difference > BEYOND * usual else replace(found, confidence=SUSPECTED)
 
 
 def _found(code: str, text: str, module: str | None, **evidence: Any) -> PlacedFinding:

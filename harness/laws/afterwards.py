@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
@@ -19,12 +19,11 @@ from harness.intercept import forward
 from harness.intercept.interrupts import let_through
 from harness.intercept.swap import exchanged
 from harness.laws.breach import LawBreach
-from harness.laws.subject import EngineUnderTest, Fresh
-from harness.metrics.tolerances import Work, equal_readings, same_bits
+from harness.laws.subject import EngineUnderTest, Fresh, Outcome
+from harness.metrics.tolerances import equal_readings, same_bits, work_between
 from harness.models.architectures import blocks_of
 from harness.models.fingerprint import ORDER, fingerprint
 from harness.support.ctrl_c import raise_ctrl_c
-from harness.vocabulary import Reading
 from harness.vocabulary.errors import DoesNotApply, described_at
 from harness.vocabulary.raised import refuse_device_failure
 
@@ -81,7 +80,7 @@ def _damage(
         later = subject.ask()
         if later.error:
             found["answer"] = f"it can no longer answer: {later.error}"
-        elif not _agree(plain.numbers, later.numbers, subject.model.card.dtype):
+        elif not _agree(plain, later, subject.model.card.dtype):
             found["answer"] = "its next answer differs from the one before"
     if found.keys() - {ORDER}:
         subject.discard()
@@ -105,8 +104,9 @@ def _left(subject: EngineUnderTest) -> str | None:
     return subject.engine.left_behind() if isinstance(subject.engine, ForeignEngine) else None
 
 
-def _agree(one: Mapping[Any, Reading], other: Mapping[Any, Reading], dtype: str) -> bool:
-    return all(equal_readings(one.get(place), other.get(place), Work.SAME, dtype) for place in {**one, **other})
+def _agree(one: Outcome, other: Outcome, dtype: str) -> bool:
+    work, places = work_between(one.strategy, other.strategy), {**one.numbers, **other.numbers}
+    return all(equal_readings(one.numbers.get(at), other.numbers.get(at), work, dtype) for at in places)
 
 
 def _in_the_last_call(subject: EngineUnderTest, act: Callable[[], None]) -> Callable[[], None]:

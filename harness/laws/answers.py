@@ -9,7 +9,7 @@ from dataclasses import replace
 from harness.intercept import output_changed
 from harness.laws.compared import Compared
 from harness.laws.situation import Situation
-from harness.metrics.tolerances import Work
+from harness.metrics.tolerances import Work, work_between
 from harness.vocabulary import Answer, Reading, Site, State
 from harness.vocabulary.errors import DoesNotApply
 
@@ -34,7 +34,8 @@ def scaled_logits_change_no_recovery(situation: Situation) -> str | None:
         scaled = situation.ask(situation.model, question)
     plain = {key: value for key, value in recoveries(situation.sampled).items() if key[1] in metrics}
     what = f"logits x 2^{exponent}"
-    return answers_apart(what, plain, recoveries(scaled), Work.SAME, situation.model.card.dtype)
+    work = work_between(situation.sampled.strategy, scaled.strategy)
+    return answers_apart(what, plain, recoveries(scaled), work, situation.model.card.dtype)
 
 
 def needs_whole_runs(situation: Situation) -> None:

@@ -24,7 +24,7 @@ from harness.laws.compared import Compared
 from harness.laws.declared import declares_otherwise
 from harness.laws.subject import EngineUnderTest, Outcome, named
 from harness.metrics import SCORES, host_row
-from harness.metrics.tolerances import Work, equal_readings, recovery_tolerance, same_bits
+from harness.metrics.tolerances import Work, equal_readings, recovery_tolerance, same_bits, work_between
 from harness.models.architectures import blocks_of
 from harness.vocabulary import METRICS, Sweep
 from harness.vocabulary.errors import DoesNotApply, TapError, Unsupported
@@ -126,12 +126,13 @@ def nested_names_agree(subject: EngineUnderTest) -> str | None:
     """A module and the child whose output it returns are the same place under two names."""
     outer, inner = _nested(subject)
     one, other = subject.ask(outer), subject.ask(inner)
-    return _apart(subject, one, other, outer, inner)
+    return _apart(subject, one, other, outer, inner, Work.OTHER_BATCH)
 
 
 def asked_again_answers_the_same(subject: EngineUnderTest) -> str | None:
     """The same question twice gives the same numbers."""
-    return _apart(subject, subject.plain, subject.ask(), "the first time", "again")
+    one, other = subject.plain, subject.ask()
+    return _apart(subject, one, other, "the first time", "again", work_between(one.strategy, other.strategy))
 
 
 def names_of_tokens_are_free(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
@@ -265,9 +266,7 @@ def _news(subject: EngineUnderTest, outcome: Outcome) -> set[str]:
     return set(outcome.warned) - set(subject.plain.warned)
 
 
-def _apart(
-    subject: EngineUnderTest, one: Outcome, other: Outcome, first: str, second: str, work: Work = Work.SAME
-) -> str | None:
+def _apart(subject: EngineUnderTest, one: Outcome, other: Outcome, first: str, second: str, work: Work) -> str | None:
     for outcome, name in ((one, first), (other, second)):
         if outcome.error:
             return f"{name}: raised {outcome.error}"

@@ -14,7 +14,7 @@ from harness.intercept.observer import ObservedRun
 from harness.laws.compared import Compared
 from harness.laws.own_taps import OwnTaps
 from harness.laws.subject import EngineUnderTest, Outcome, named
-from harness.metrics.tolerances import Work, relative_difference, same_bits
+from harness.metrics.tolerances import Work, recovery_tolerance, relative_difference, same_bits
 from harness.vocabulary import Direction, Reading
 from harness.vocabulary.errors import DoesNotApply
 
@@ -97,7 +97,8 @@ class EngineRuns:
             shown = (f"{named(at)} {got[at].text('.4f') if at in got else 'missing'}" for at in apart)
             return f"resid_post recovers {', '.join(shown)} instead of {all_of_it:g} %"
 
-        return Compared(wanted, got, told, Work.OTHER_FORMULA, subject.model.card.dtype)
+        dtype = subject.model.card.dtype  # of patched rows of a batch beside unpatched ones
+        return Compared(wanted, got, told, Work.OTHER_FORMULA, dtype, recovery_tolerance(Work.OTHER_BATCH, dtype))
 
 
 def _is_whole(place: CellPlace, subject: EngineUnderTest) -> bool:

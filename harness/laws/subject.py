@@ -51,6 +51,8 @@ class Outcome:
     seen: tuple[ObservedRun, ...] = ()
     baseline: float | None = None
     """What a foreign engine states beside its numbers."""
+    strategy: str = ""
+    """How our own patching went about it, once the first answer has proven the faster way."""
 
     @property
     def finite(self) -> dict[CellPlace, float]:
@@ -401,11 +403,13 @@ class EngineUnderTest:
         return ends(metric, clean, corrupted, dtype_name(rows[0]), asked.answers)
 
     def _own(self, asked: Question) -> Outcome:
-        (curve,) = answer(self.engine, self.model, asked).curves
+        given = answer(self.engine, self.model, asked)
+        (curve,) = given.curves
         each = asked.sweep.positions == "each"
         return Outcome(
             {CellPlace(cell.layer, int(cell.position) if each else None, cell.head): cell.recovery
-             for cell in curve.cells}
+             for cell in curve.cells},
+            strategy=given.strategy,
         )  # fmt: skip
 
 
