@@ -162,7 +162,7 @@ FAULTS = (
         "the tensor, how many groups, how far beyond half a step, and what it is instead",
         (
             *(each for mode in MODES for each in
-              on("llama", _converted(_adapted, mode), f"an adapter, {mode}", place=_DOWN, words=("groups", "adapter"),
+              on("llama qwen3", _converted(_adapted, mode), f"an adapter, {mode}", place=_DOWN, words=("groups", "adapter"),
                  without=ITS_OWN)),
             *on("llama qwen3", _converted(_as_it_is, "affine 4", other=True), "unrelated", place={"run": "weights"},
                 words=("nothing of its original",), without=ITS_OWN),
