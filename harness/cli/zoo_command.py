@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,12 @@ from harness.cli.parameters import OutputFile, device_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName
 
 if TYPE_CHECKING:
-    from harness.diagnosis.zoo import PlantedFault
+    from harness.diagnosis.zoo import PlantedFault, Planting
+    from harness.diagnosis.zoo.clean import CleanModel
     from harness.diagnosis.zoo.trial import Trial
+
+Accused = tuple[int, list[str]]
+"""Of how many models without a fault, and what was said against any of them."""
 
 _only = click.option("--only", multiple=True, metavar="FAULT", help="A fault such as F08; may be repeated.")
 
@@ -46,26 +50,46 @@ def list_faults(only: tuple[str, ...]) -> None:
 @device_option
 @_only
 @click.option("--clean", is_flag=True, help="Diagnose the models without a fault too (some minutes).")
+@click.option("--dtypes", is_flag=True, help="In every dtype of two architectures, beside sound models (15 minutes).")
 @click.option("--json", "json_file", type=OutputFile("zoo"), help="Write what was said of every planting here.")
-@click.option("--write", "page_file", type=OutputFile("page"), help="Write zoo and confusion table as Markdown.")
-def run_zoo(only: tuple[str, ...], clean: bool, json_file: Path | None, page_file: Path | None) -> int:
+@click.option("--write", "page_file", type=OutputFile("page"), help="Write it all as Markdown, with --dtypes.")
+def run_zoo(only: tuple[str, ...], clean: bool, dtypes: bool, json_file: Path | None, page_file: Path | None) -> int:
     """Plant every fault, diagnose it, and print the confusion table; exit code 1 if anything is named wrongly."""
+    from harness.cli.zoo_grids import grids
     from harness.diagnosis.zoo import ZOO, page
+    from harness.diagnosis.zoo.clean import subjects
+    from harness.diagnosis.zoo.dtypes import in_dtypes
+    from harness.results.reports.terminal import console
     from harness.support.files import write_text
     from harness.vocabulary.visible import json_text
 
     faults = _chosen(only)
-    trials = _trials(faults)
-    looked, alarms = _false_alarms() if clean else (0, [])
+    trials = _trials(faults, {fault.id: fault.plantings for fault in faults})
     _show(faults, trials)
-    for said in alarms:
-        complain(f"false alarm: {said}")
+    looked, alarms = _accused(subjects()) if clean else (0, [])
     if clean:
-        click.echo(f"models without a fault: {len(alarms)} of {looked} accused")
+        _tell(looked, alarms)
+    tables = []
+    if dtypes or page_file:
+        wide = _trials(faults, {fault.id: [*in_dtypes(fault)] for fault in faults})
+        accused = _accused_in_dtypes()
+        tables = grids(faults, wide, accused)
+        for table in tables:
+            console().print(table.screen())
+            for reason, number in table.numbers.items():
+                click.echo(f"[{number}] {reason}")
+        for each in wide:
+            if not each.right:
+                console().print(str(each), markup=False, highlight=False)
+        for count, said in accused.values():
+            _tell(count, said)
+            alarms += said
+        trials += wide
     if json_file:
-        write_text(json_file, json_text(_document(trials, alarms if clean else None)) + "\n")
+        write_text(json_file, json_text(_document(trials, alarms if clean or tables else None)) + "\n")
     if page_file:
-        write_text(page_file, page.markdown({fault.id: ZOO[fault.id] for fault in faults}, trials))
+        chosen = {fault.id: ZOO[fault.id] for fault in faults}
+        write_text(page_file, page.markdown(chosen, [each for each in trials if not each.planting.dtype], tables))
     return EXIT_PASSED if all(trial.right for trial in trials) and not alarms else EXIT_FINDINGS
 
 
@@ -78,27 +102,44 @@ def _chosen(only: Sequence[str]) -> list[PlantedFault]:
     return [fault for fault in ZOO.values() if not only or fault.id in only]
 
 
-def _trials(faults: Sequence[PlantedFault]) -> list[Trial]:
+def _trials(faults: Sequence[PlantedFault], plantings: Mapping[str, Iterable[Planting]]) -> list[Trial]:
     from harness.diagnosis.zoo.trial import attempt
 
     trials = []
     for fault in faults:
-        trials += [attempt(fault, planting) for planting in fault.plantings]
+        trials += [attempt(fault, planting) for planting in plantings[fault.id]]
         click.echo(f"{fault.id} {fault.title}", err=True)
     return trials
 
 
-def _false_alarms() -> tuple[int, list[str]]:
-    """Return how many clean models were diagnosed, and what was said against any of them."""
+def _accused(models: Sequence[CleanModel]) -> Accused:
+    """Return how many models without a fault were diagnosed, and what was said against any of them."""
     from harness.diagnosis import diagnose
-    from harness.diagnosis.zoo.clean import examine, subjects
+    from harness.diagnosis.zoo.clean import examine
 
-    looked, said = 0, []
-    for subject in subjects():
+    said = []
+    for subject in models:
         click.echo(subject.name, err=True)
-        looked += 1
         said += [alarm] if (alarm := examine(subject, diagnose)) else []
-    return looked, said
+    return len(models), said
+
+
+def _accused_in_dtypes() -> dict[str, Accused]:
+    from harness.diagnosis.zoo.clean import twins
+    from harness.diagnosis.zoo.models import DTYPES, built_in
+
+    found = {}
+    for dtype in DTYPES:
+        with built_in(dtype):
+            looked, said = _accused(twins())
+        found[dtype] = looked, [f"{dtype}, {each}" for each in said]
+    return found
+
+
+def _tell(looked: int, alarms: Sequence[str]) -> None:
+    for said in alarms:
+        complain(f"false alarm: {said}")
+    click.echo(f"models without a fault: {len(alarms)} of {looked} accused")
 
 
 def _show(faults: Sequence[PlantedFault], trials: Sequence[Trial]) -> None:
@@ -127,6 +168,7 @@ def _document(trials: Sequence[Trial], alarms: Sequence[str] | None) -> dict[str
     plantings = [
         {
             "fault": trial.fault, "architecture": trial.planting.architecture, "variant": trial.planting.variant,
+            "dtype": trial.planting.dtype,
             "place": trial.place, "cause": trial.cause, "proven": trial.proven,
             "evidence": trial.evidence, "said": trial.said,
         }

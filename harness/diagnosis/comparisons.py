@@ -12,7 +12,9 @@ import mlx.core as mx
 import numpy as np
 
 from harness.diagnosis.engine.patched import first_difference
+from harness.diagnosis.engine.recovery import can_be_widened
 from harness.diagnosis.outcome.nouns import PROVEN, SUSPECTED, Place, PlacedFinding
+from harness.diagnosis.subject import cast_to
 from harness.diagnosis.trail.flow import trail
 from harness.diagnosis.trail.masks import UNTRACEABLE
 from harness.diagnosis.trail.operations import uncompiled
@@ -113,17 +115,34 @@ def _lengths(model: LoadedModel, ids: Sequence[int], low: int, high: int) -> Sai
     if not 1 <= low <= high:
         raise UsageError(f"lengths {low}..{high}: give the shortest and the longest, from 1")
     pieces = ReadInPieces(model, ids)
+    found = _smallest(pieces, low, high)
+    if not found:
+        return [], f"{low} and {high} tokens pass{pieces.without}"
+    # The halves differ by up to a fifth in what is the same: where float32 fails as well, it says from which length on.
+    if can_be_widened(model):
+        with cast_to(model.module, "float32"):
+            if wide := _smallest(pieces, low, found[0]):
+                return [_too_long(*wide, pieces)], _passes(low, wide[0])
+    return [_too_long(*found, pieces)], _passes(low, found[0])
+
+
+def _passes(low: int, fails: int) -> str:
+    return f"{low} tokens fail already" if fails == low else f"{fails - 1} tokens pass, {fails} fail"
+
+
+def _smallest(pieces: ReadInPieces, low: int, high: int) -> tuple[int, str] | None:
+    """Return the smallest length that fails and why, found by bisection, or None where the longest passes."""
     if reason := pieces.why(low):
-        return [_too_long(low, reason, pieces)], f"{low} tokens fail already"
+        return low, reason
     reason = pieces.why(high)
     if not reason:
-        return [], f"{low} and {high} tokens pass{pieces.without}"
+        return None
     passes, fails = low, high
     while fails - passes > 1:
         middle = (passes + fails) // 2
         found = pieces.why(middle)
         passes, fails, reason = (passes, middle, found) if found else (middle, fails, reason)
-    return [_too_long(fails, reason, pieces)], f"{passes} tokens pass, {fails} fail"
+    return fails, reason
 
 
 def _too_long(length: int, reason: str, pieces: ReadInPieces) -> PlacedFinding:

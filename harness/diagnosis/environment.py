@@ -16,11 +16,11 @@ from harness.environment.facts import environment
 PLACE = Place("environment")
 
 
-def examine() -> tuple[list[PlacedFinding], str]:
-    """Return what is wrong with the environment, and it in one line."""
+def examine() -> tuple[list[PlacedFinding], str, str]:
+    """Return what is wrong with the environment, the environment in one line, and how the detectors did."""
     env, verdict = environment(), detectors.examine()
     facts = f"mlx {env.packages.get('mlx', '?')}, {env.backend}, {env.device}, Python {env.python}"
-    return [*unsafe_detectors(verdict), *known_bad_releases()], f"{facts}; detectors: {verdict}"
+    return [*unsafe_detectors(verdict), *known_bad_releases()], facts, f"detectors: {verdict}"
 
 
 def unsafe_detectors(verdict: DetectorVerdict) -> Iterator[PlacedFinding]:

@@ -137,9 +137,8 @@ class Examination:
 
 
 def _environment(so_far: Examination) -> bool:
-    found, facts = environment_step.examine()
-    so_far.about["versions"] = facts
-    so_far.log.add("environment", found, facts)
+    found, so_far.about["versions"], detectors = environment_step.examine()
+    so_far.log.add("environment", found, detectors)
     return True
 
 
@@ -344,7 +343,9 @@ def _metric(so_far: Examination) -> bool:
     clean, corrupted = (so_far.trails[run].logits[-1] for run in ("clean", "corrupted"))
     found = metric_step.measured(metric, clean, corrupted, asked.answer.answers)
     about_the_rows = [] if so_far.broken else metric_step.about_the_rows(found)
-    formula = metric_step.about_the_formula(found, asked.name, asked.disputed, clean, asked.mistake)
+    # The engine's formula is held against its own logits: by rounding alone they may differ from those of the trail.
+    own = replace(found, true=asked.curve.oracle_baseline)
+    formula = metric_step.about_the_formula(own, asked.name, asked.disputed, clean, asked.mistake)
     if not so_far.broken:
         formula = formula or metric_step.about_the_recoveries(found, asked, asked.mistake)
     wrong = [*about_the_rows, *formula]

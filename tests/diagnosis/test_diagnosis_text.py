@@ -58,7 +58,7 @@ def test_the_screen_tells_only_what_the_paragraph_leaves_out():
     text = str(diagnosis(found(), warning))
     assert text.count("the operands reach 25536") == 1
     assert text.count("model.norm: small") == 1
-    assert "not reached: weights, shadow, patched, metric, recovery (the cause is proven before it)" in " ".join(
+    assert "not reached: weights, shadow, patched, metric, recovery (a fault was found before)" in " ".join(
         text.split()
     )
 

@@ -65,7 +65,7 @@ def told_by_doctor() -> list[str]:
 
 def told_by_diagnose() -> list[str]:
     """Return the sources that `harness diagnose` names."""
-    found, _ = diagnosis_environment.examine()
+    found, *_ = diagnosis_environment.examine()
     return [each.message.rpartition("(")[2].rstrip(")") for each in found if each.code == "DIA002"]
 
 

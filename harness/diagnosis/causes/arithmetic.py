@@ -135,7 +135,7 @@ class Terms:
         if self.name in ("matmul", "rmatmul", "addmm") and len(self.parts) == 2:
             a, b = self.parts
             most = int(np.argmax(np.abs(a * b)))
-            return f"{number(a[most])} x {number(b[most])} summed over {a.size}"
+            return f"{number(a[most])} x {number(b[most])} summed over {a.size:,}"
         if self.name in _SIGNS and len(numbers) == 2 and len(self.parts) == 2:
             return f"{numbers[0]} {_SIGNS[self.name]} {numbers[1]}"
         if len(self.parts) >= 1 and all(part.size == 1 for part in self.parts):

@@ -87,10 +87,9 @@ def residual(facts: Facts) -> PlacedFinding:
 def mlp(facts: Facts) -> PlacedFinding:
     assert facts.guilty is not None
     projected = facts.guilty.name in _PROJECTIONS
-    step = "in a projection, where the product is finite before it" if projected else "in the product itself"
-    where = "its projections before the product are finite" if not projected else _stage(facts.suspect.module)
+    step = f"in the projection {_stage(facts.suspect.module)}" if projected else "in the product itself"
     return placed(
-        facts, "DIA204", f"overflow {step} ({_line(facts.guilty)}): {said(facts)}; {where}",
+        facts, "DIA204", f"overflow {step} ({_line(facts.guilty)}): {said(facts)}",
         remedy=_remedy(facts), stage="projection" if projected else "product", value=facts.verdict.value,
         limit=facts.verdict.limit, operands=[size_of(operand) for operand in facts.guilty.operands],
     )  # fmt: skip

@@ -46,8 +46,8 @@ def diagnose_logits(clean: Any, corrupted: Any, metric: str, answers: tuple[Any,
     """Take the steps that need no model. Raises UsageError for arrays that are no logits, and for answers that are no
     ids of theirs."""
     log = StepLog()
-    found, facts = environment_step.examine()
-    log.add("environment", found, facts)
+    found, facts, detectors = environment_step.examine()
+    log.add("environment", found, detectors)
     log.skip("logits alone were given", "weights", "shadow", "patched", "comparisons")
     runs = _runs(clean, corrupted)
     tokens = _answers(metric, answers, int(runs["clean"].shape[-1]))

@@ -50,16 +50,18 @@ def wide_bars(question: Question, asked: Asked) -> Iterator[PlacedFinding]:
             yield PlacedFinding.of("DIA503", each.message, place, site=each.site, **each.evidence)
 
 
-def error_bars(model: LoadedModel, question: Question, asked: Asked) -> Iterator[PlacedFinding]:
-    """Yield a warning where the same sweep in float32 gives other recoveries: what rounding does to each of them.
-
-    A model of 16-bit weights gets a copy in float32 for it; one that would take more than SHADOW_BYTES is left alone.
-    """
+def can_be_widened(model: LoadedModel) -> bool:
+    """Whether a model has weights of 16 bits, and a copy of it in float32 takes at most SHADOW_BYTES."""
     from mlx.utils import tree_flatten
 
     weights = [array for _, array in tree_flatten(model.module.parameters())]
     narrow = any(str(array.dtype).endswith("float16") for array in weights)
-    if not narrow or 2 * sum(array.nbytes for array in weights) > SHADOW_BYTES:
+    return narrow and 2 * sum(array.nbytes for array in weights) <= SHADOW_BYTES
+
+
+def error_bars(model: LoadedModel, question: Question, asked: Asked) -> Iterator[PlacedFinding]:
+    """Yield a warning where the same sweep in float32 gives other recoveries: what rounding does to each of them."""
+    if not can_be_widened(model):
         return
     wide = in_float32(model, question, asked.answer)
     pairs = [
@@ -73,7 +75,7 @@ def error_bars(model: LoadedModel, question: Question, asked: Asked) -> Iterator
         yield PlacedFinding.of(
             "DIA503",
             f"the recovery of layer {layer} is {here:.1f} % here and {there:.1f} % in float32; "
-            f"{moved} of {len(pairs)} move by more than {TRUSTED_POINTS:g} points",
+            f"{moved} of {len(pairs)} move{'s' if moved == 1 else ''} by more than {TRUSTED_POINTS:g} points",
             Place("recovery", "recovery", layer=layer),
             site=Site(question.sweep.components[0], layer),
             points=abs(here - there),

@@ -103,7 +103,7 @@ class StepLog:
 
     def finished(self, trail: Iterable[Frame], subject: Mapping[str, Any]) -> Diagnosis:
         """Return the diagnosis; a step that was neither taken nor skipped was not reached."""
-        unreached = "the cause is proven before it"
+        unreached = "a fault was found before"
         steps = (self.steps.get(name, StepResult(name, "not reached", unreached)) for name in STEP_NAMES)
         return Diagnosis(tuple(self.findings), tuple(steps), tuple(trail), subject)
 

@@ -85,7 +85,7 @@ def _around(trail: Sequence[Frame], whole: bool) -> Sequence[Frame]:
 Shown = Callable[[Frame], str]
 _COLUMNS: dict[str, Shown] = {
     "run": lambda frame: frame.run,
-    "module": lambda frame: short_name(frame.module) + (f" ({frame.between})" if frame.between else ""),
+    "module": lambda frame: short_name(frame.module) + (f" ({_between(frame.between)})" if frame.between else ""),
     "dtype": lambda frame: frame.dtype,
     "shape": lambda frame: "x".join(map(str, frame.shape)),
     "largest": lambda frame: "" if frame.absmax is None else f"{frame.absmax:.4g}",
@@ -96,7 +96,7 @@ _COLUMNS: dict[str, Shown] = {
 }
 _SAID_ONCE = ("run", "dtype")
 """Columns that go into the title where all frames agree."""
-_NARROW = ("shape",)
+_NARROW = ("shape", "first")
 """Columns that a screen of less than `WIDE` columns has no room for."""
 _RIGHT = ("largest", "headroom")
 
@@ -119,6 +119,10 @@ def _counts(frame: Frame) -> Iterator[str]:
     for count, name in ((frame.nan, "nan"), (frame.pos_inf, "inf"), (frame.neg_inf, "-inf")):
         if count:
             yield f"{count:,} {name}"
+
+
+def _between(names: str) -> str:
+    return " and ".join(map(short_name, names.split(" and ")))
 
 
 def short_name(module: str) -> str:

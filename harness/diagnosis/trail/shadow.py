@@ -71,11 +71,11 @@ def shadow(model: LoadedModel, trail: Trail, progress: Progress) -> Shadow:
         needed = tuple(_needed(model.module, trail.ids, narrow, progress))
     except (ValueError, RuntimeError, UsageError, AttributeError) as error:
         return Shadow(False, f"no wider run could be made ({described(error)})")
-    other = "finite" if wide["bfloat16"] else "not finite"
-    which = f"; {_named(needed)} must be float32, and nothing of it can be left out" if needed else ""
+    said = "float32 and bfloat16 are finite" if wide["bfloat16"] else "float32 is finite, bfloat16 is not"
+    which = f"; {_named(needed)} must run in float32{', all of them' if len(needed) > 1 else ''}" if needed else ""
     return Shadow(
         True,
-        f"float32 is finite, bfloat16 is {other}: {narrow}'s range is the cause{which}",
+        f"{said}: {narrow}'s range is the cause{which}",
         True,
         wide["bfloat16"],
         needed,

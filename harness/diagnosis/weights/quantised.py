@@ -154,7 +154,8 @@ def columns_of(root: Any) -> dict[str, int]:
 
 
 def _affine(scales: Any, biases: Any, levels: int, dtype: str) -> Groups:
-    scale, bias = (each.astype(np.float64)[..., None] for each in (scales, biases))
+    with np.errstate(invalid="ignore"):  # a NaN among them is told elsewhere
+        scale, bias = (each.astype(np.float64)[..., None] for each in (scales, biases))
     layout = LAYOUTS[dtype]
     slack = 2.0**-layout.mantissa * (np.abs(scale) * (levels - 1) + np.abs(bias)) + layout.smallest * levels / 2
     return Groups(scale, np.arange(levels, dtype=np.float64), "affine", bias, slack)

@@ -13,9 +13,10 @@ from typing import Any
 import mlx.core as mx
 
 from harness.diagnosis.outcome.nouns import SUSPECTED
-from harness.diagnosis.zoo.fault import PlantedFault, on
-from harness.diagnosis.zoo.models import BLOCK, DIMENSION, TOKEN, alone, both, build, names_in
+from harness.diagnosis.zoo.fault import ITS_OWN, RANGE, PlantedFault, on
+from harness.diagnosis.zoo.models import BLOCK, DIMENSION, DTYPES, TOKEN, alone, both, build, in_the_asked, names_in
 from harness.diagnosis.zoo.surgery import at, behave, change_output, put
+from harness.models.loaded import LoadedModel
 from harness.models.spec import DType
 
 Arguments = Mapping[str, Any]
@@ -25,14 +26,14 @@ LARGE = 230.0
 """Its square summed over a head's width is no float16; neither is its exponential."""
 
 
-def in_part(part: str, built: DType, call: Callable[..., Any], more: Callable[..., Any] = both, **asked: Any) -> Plant:
+def in_part(part: str, built: DType, call: Callable[..., Any], more: Callable[..., Any] = both) -> Plant:
     """Return a planting that lets `call(own, x, ...)` stand for a part of BLOCK, or of the model."""
 
     @contextmanager
     def plant(architecture: str) -> Iterator[Arguments]:
         model = build(architecture, built)
         behave(at(model.module, names_in(architecture)[part]), call)
-        yield more(model, **asked)
+        yield more(model)
 
     return plant
 
@@ -220,10 +221,24 @@ _DOWN = {"run": "clean", "module": "{down}", "layer": BLOCK}
 _HEAD = {"run": "clean", "module": "{head}", "layer": None, "dimension": DIMENSION}
 _TWO = "llama qwen3"
 
+
+def asking(dtype: DType) -> Callable[[LoadedModel], dict[str, Any]]:
+    """Return the arguments of a diagnosis for which the model is cast."""
+    return lambda model: both(model, dtype=in_the_asked(dtype))
+
+
+WIDEST = dict.fromkeys(("float32", "4bit"), "nothing is wider than its activations")
+
+
+def _but(*dtypes: str) -> Mapping[str, str]:
+    return dict.fromkeys(set(DTYPES) - {*dtypes}, "each dtype has a planting of its own")
+
+
 DRIFT = (
-    *on(_TWO, in_part("block", "float32", widening, dtype="float16"), "a residual", place=_BLOCK, words=("float32",)),
-    *on(_TWO, in_part("attention", "float32", widening, dtype="bfloat16"), "a module", place=_ATTENTION,
-        words=("float32",)),
+    *on(_TWO, in_part("block", "float32", widening, asking("float16")), "a residual", place=_BLOCK, words=("float32",),
+        without=WIDEST),
+    *on(_TWO, in_part("attention", "float32", widening, asking("bfloat16")), "a module", place=_ATTENTION,
+        words=("float32",), without=WIDEST),
 )  # fmt: skip
 """Plantings of F20: a run that does not stay in the dtype that was asked for."""
 
@@ -243,16 +258,16 @@ FAULTS = (
         "overflow: the operands, the true value, the dtype and its limit; a remedy that helps in this dtype",
         (
             *on(_TWO, in_part("attention", "float16", scores(False)), "scores", place=_ATTENTION,
-                words=("overflow", "summed over"), numbers=(65504,)),
-            *on(_TWO, _head, "head", place=_HEAD, words=("overflow", "summed over"), numbers=(65504,)),
+                words=("overflow", "summed over"), numbers=(65504,), without=RANGE),
+            *on(_TWO, _head, "head", place=_HEAD, words=("overflow", "summed over"), numbers=(65504,), without=RANGE),
             *on(_TWO, in_part("mlp", "float16", routed(False)), "router, float16", place=_MLP,
-                words=("overflow", "exp(12)"), numbers=(162754.8, 65504)),
+                words=("overflow", "exp(12)"), numbers=(162754.8, 65504), without=_but("float16")),
             *on(_TWO, in_part("mlp", "bfloat16", routed(False)), "router, bfloat16", place=_MLP,
-                words=("overflow", "exp(100)"), numbers=(2.688e43,)),
+                words=("overflow", "exp(100)"), numbers=(2.688e43,), without=_but("bfloat16")),
             *on(_TWO, in_part("mlp", "float32", routed(False)), "router, float32", place=_MLP,
-                words=("overflow", "exp(100)"), numbers=(2.688e43,)),
+                words=("overflow", "exp(100)"), numbers=(2.688e43,), without=_but("float32", "4bit")),
             *on(_TWO, in_part("attention", "float16", rotated(3e4)), "rotation", place=_ATTENTION,
-                words=("overflow",), numbers=(65504,)),
+                words=("overflow",), numbers=(65504,), without=RANGE),
         ),
     ),
     PlantedFault(
@@ -260,7 +275,7 @@ FAULTS = (
         "where it appears, and what made a number of it",
         (
             *on("gemma2", _tied_cap, "a cap after a tied head", place={"run": "clean", "module": "{embedding}"},
-                words=("as_linear", "tanh"), besides=("F34",)),
+                words=("as_linear", "tanh"), besides=("F34",), without=RANGE),
             *on(_TWO, hiding(lambda gate: gate.astype(mx.int8), float("inf")), "integers", place=_GATE,
                 words=("astype",)),
             *on(_TWO, hiding(lambda gate: mx.clip(gate, -4, 4), float("inf"), "bfloat16"), "clip", place=_GATE,
@@ -283,5 +298,7 @@ FAULTS = (
     ),
 )  # fmt: skip
 
-OVERFLOWING_GROUP = on(_TWO, _group, "beyond the range", place=_DOWN, words=("group 1", "6000", "bias"))
+OVERFLOWING_GROUP = on(
+    _TWO, _group, "beyond the range", place=_DOWN, words=("group 1", "6000", "bias"), without={**RANGE, **ITS_OWN}
+)
 """A planting of F14: a scale that is finite, and too large for the weights that it makes."""

@@ -145,8 +145,8 @@ FAULTS = (
         "the detector is not safe on this build, and which primitive",
         (
             *on("llama qwen3", _blind("max"), "max", place={"step": "environment"}, words=("max",)),
-            *on("llama", _blind("min"), "min", place={"step": "environment"}, words=("min",)),
-            *on("llama", _blind_isnan, "isnan", place={"step": "environment"}, words=("isnan",)),
+            *on("llama qwen3", _blind("min"), "min", place={"step": "environment"}, words=("min",)),
+            *on("llama qwen3", _blind_isnan, "isnan", place={"step": "environment"}, words=("isnan",)),
         ),
     ),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from harness.diagnosis.zoo import constancy
@@ -25,6 +26,9 @@ from harness.models.sources import installed
 from harness.models.sources.miniatures import reasons
 from harness.models.spec import CircuitRow, DialRow, HubRow, ModelRow
 from harness.vocabulary.errors import ModelUnavailable, described
+
+TWO = ("llama", "qwen3")
+_LOOKALIKES = {**LOOKALIKES, **constancy.LOOKALIKES}
 
 SMALL = 10_000
 """A vocabulary below this makes a subject cheap."""
@@ -44,10 +48,28 @@ def subjects() -> list[CleanModel]:
     rows = [_of_row(row) for row in bundled().values() if not isinstance(row, HubRow) and _is_sound(row)]
     halves = [_of_family(name, dtype) for name in HALF.split() for dtype in ("float32", "float16", "bfloat16", "4bit")]
     known = [name for name in installed.architectures() if "builds" not in reasons.REASONS.get(name, {})]
-    near = [_of_twin(name, each) for name in TWINS for each in ("llama", "qwen3")]
+    near = [_of_twin(name, each) for name in TWINS for each in TWO]
     near += [_of_definition(name) for name in AS_DEFINED]
-    near += [_of_planting(name, plant) for name, plant in (*LOOKALIKES.items(), *constancy.LOOKALIKES.items())]
+    near += [_of_planting(name) for name in _LOOKALIKES]
     return [*rows, *halves, *near, *(_of_architecture(name) for name in known if name not in HALF.split())]
+
+
+def twins() -> list[CleanModel]:
+    """Return what comes near a fault, and the models that faults are planted in, of two architectures each."""
+    return [
+        twin
+        for each in TWO
+        for twin in (
+            CleanModel(each, partial(_healthy, each), True),
+            *(_of_twin(name, each) for name in TWINS),
+            *(_of_definition(name, each) for name in AS_DEFINED),
+            *(_of_planting(name, each) for name in _LOOKALIKES),
+        )
+    ]
+
+
+def _healthy(architecture: str) -> dict[str, Any]:
+    return both(build(architecture))
 
 
 def _is_sound(row: ModelRow) -> bool:
@@ -64,10 +86,10 @@ def _of_row(row: ModelRow) -> CleanModel:
     return CleanModel(row.id, lambda: {"model": load(row), **prompts}, getattr(row, "vocab", SMALL) < SMALL)
 
 
-def _of_definition(name: str) -> CleanModel:
+def _of_definition(name: str, architecture: str = TWO[0]) -> CleanModel:
     metric, engine = AS_DEFINED[name]
     more = {"engine": engine, "metric": metric, "component": "mlp_out"}
-    return CleanModel(name, lambda: both(build("llama", "float32"), **more), cheap=True)
+    return CleanModel(name, lambda: both(build(architecture, "float32"), **more), cheap=True)
 
 
 def _of_family(architecture: str, dtype: Any) -> CleanModel:
@@ -100,9 +122,9 @@ def _of_architecture(architecture: str) -> CleanModel:
     return CleanModel(architecture, arguments, False)
 
 
-def _of_planting(name: str, plant: Callable[[str], Any]) -> CleanModel:
+def _of_planting(name: str, architecture: str = TWO[0]) -> CleanModel:
     """Return a look-alike of a fault. What it needs of the disk is kept until the process ends."""
-    return CleanModel(name, lambda: _UNTIL_THE_END.enter_context(plant("llama")), True)
+    return CleanModel(name, lambda: _UNTIL_THE_END.enter_context(_LOOKALIKES[name](architecture)), True)
 
 
 _UNTIL_THE_END = ExitStack()

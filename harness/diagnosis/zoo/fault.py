@@ -49,10 +49,14 @@ class Planting:
     variant: str = ""
     confidence: str = PROVEN
     """What may be claimed of the cause: proven is what was replayed, recomputed or restored."""
+    without: Mapping[str, str] = field(default_factory=dict)
+    """Dtypes of `models.DTYPES` in which the fault has no form -> why."""
+    dtype: str = ""
+    """What its models are built in, where that is not what `plant` asks for."""
 
     @property
     def name(self) -> str:
-        return f"{self.architecture}, {self.variant}" if self.variant else self.architecture
+        return ", ".join(filter(None, (self.architecture, self.variant, self.dtype)))
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,15 @@ class PlantedFault:
     @property
     def architectures(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(planting.architecture for planting in self.plantings))
+
+
+RANGE: Mapping[str, str] = dict.fromkeys(
+    ("float32", "bfloat16", "4bit"), "the values leave float16, and fit in a range of 3.4e38"
+)
+PACKED: Mapping[str, str] = {"4bit": "weights are set that codes of 4 bits do not hold"}
+ITS_OWN: Mapping[str, str] = {"4bit": "the model is quantised in every column, which says what its scales are"}
+FOLDER: Mapping[str, str] = {"4bit": "the fault is in a folder that is not quantised"}
+"""Dtypes without a form of a fault -> why, where several faults share it."""
 
 
 def on(architectures: str, plant: Plant, variant: str = "", **required: Any) -> tuple[Planting, ...]:

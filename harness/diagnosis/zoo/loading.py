@@ -11,7 +11,7 @@ import mlx.nn as nn
 
 from harness.diagnosis.outcome.nouns import SUSPECTED
 from harness.diagnosis.zoo.constancy import lora
-from harness.diagnosis.zoo.fault import PlantedFault, on
+from harness.diagnosis.zoo.fault import FOLDER, ITS_OWN, PACKED, PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, LAYERS, both, build, names_in
 from harness.diagnosis.zoo.surgery import at
 from harness.diagnosis.zoo.weights import NAN_GROUPS, folder_of
@@ -140,19 +140,21 @@ FAULTS = (
         "which tensors are as MLX starts them, where others are not",
         (
             *on("llama qwen3 gpt2", _unloaded(_new("down")), "one", place=_DOWN, words=("{down}.weight",),
-                confidence=SUSPECTED),
+                confidence=SUSPECTED, without=PACKED),
             *on("llama qwen3", _unloaded(_new("head")), "head", place={"module": "{head}.weight"}, words=("uniform",),
-                confidence=SUSPECTED),
+                confidence=SUSPECTED, without=PACKED),
             *on("llama gpt2", _unloaded(_new("embedding")), "embedding", place={"module": "{embedding}.weight"},
-                words=("normal",), confidence=SUSPECTED),
+                words=("normal",), confidence=SUSPECTED, without=PACKED),
             *on("llama gpt2", _unloaded(_MOST), "most layers", place={**_DOWN, "module": "{output}.weight"},
-                words=("3 layers",), confidence=SUSPECTED),
+                words=("3 layers",), confidence=SUSPECTED, without=PACKED),
             *on("llama gpt2", _unloaded(_new("up", blocks=range(LAYERS))), "one projection everywhere",
-                place={"run": "weights", "layer": 0}, words=("4 layers", "uniform"), confidence=SUSPECTED),
+                place={"run": "weights", "layer": 0}, words=("4 layers", "uniform"), confidence=SUSPECTED,
+                without=PACKED),
             *on("llama qwen3", _unloaded(_new("down", blocks=range(LAYERS)), quantize=True), "quantised",
-                place={"run": "weights", "layer": 0}, words=("4 layers", "uniform"), confidence=SUSPECTED),
+                place={"run": "weights", "layer": 0}, words=("4 layers", "uniform"), confidence=SUSPECTED,
+                without=ITS_OWN),
             *on("llama qwen3", _unloaded(_new("norm"), norms=True), "a norm", words=("all 1",), confidence=SUSPECTED,
-                place={**_DOWN, "module": "{norm}.weight"}),
+                place={**_DOWN, "module": "{norm}.weight"}, without=PACKED),
         ),
     ),
     PlantedFault(
@@ -160,14 +162,16 @@ FAULTS = (
         "the tensor, how many groups, how far beyond half a step, and what it is instead",
         (
             *(each for mode in MODES for each in
-              on("llama", _converted(_adapted, mode), f"an adapter, {mode}", place=_DOWN, words=("groups", "adapter"))),
+              on("llama qwen3", _converted(_adapted, mode), f"an adapter, {mode}", place=_DOWN, words=("groups", "adapter"),
+                 without=ITS_OWN)),
             *on("llama qwen3", _converted(_as_it_is, "affine 4", other=True), "unrelated", place={"run": "weights"},
-                words=("nothing of its original",)),
+                words=("nothing of its original",), without=ITS_OWN),
             *on("llama gpt2", _converted(_of_another_layer, "affine 8"), "another layer", place=_DOWN,
-                words=("of the originals",)),
+                words=("of the originals",), without=ITS_OWN),
             *on("llama gpt2", _converted(_transposed, "affine 4"), "transposed",
-                place={**_DOWN, "module": "{output}.weight"}, words=("transposed",)),
-            *on("llama qwen3", _converted(_adapted, None), "not quantised", place=_DOWN, words=("adapter",)),
+                place={**_DOWN, "module": "{output}.weight"}, words=("transposed",), without=ITS_OWN),
+            *on("llama qwen3", _converted(_adapted, None), "not quantised", place=_DOWN, words=("adapter",),
+                without=FOLDER),
         ),
     ),
 )  # fmt: skip

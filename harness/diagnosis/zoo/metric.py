@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from harness.diagnosis.outcome.nouns import SUSPECTED
-from harness.diagnosis.zoo.fault import Plant, PlantedFault, on
+from harness.diagnosis.zoo.fault import PACKED, RANGE, Plant, PlantedFault, on
 from harness.diagnosis.zoo.models import CLEAN, CORRUPTED, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, behave, change_output
 from harness.engines.formula import Engine, Formula
@@ -220,7 +220,7 @@ FAULTS = (
         (
             *on("arrays", _wide_arrays, place=_METRIC, numbers=(LIMIT, RMS * math.sqrt(WIDE)), words=("finite",)),
             *on("dial", _wide_dial, place=_METRIC, numbers=(LIMIT, RMS * math.sqrt(WIDE)), words=("finite",)),
-            *on("llama qwen3", _wide_model, place=_METRIC, numbers=(LIMIT,), words=("finite",)),
+            *on("llama qwen3", _wide_model, place=_METRIC, numbers=(LIMIT,), words=("finite",), without=RANGE),
         ),
     ),
     PlantedFault(
@@ -265,7 +265,8 @@ FAULTS = (
         "the change is a uniform shift, so there is nothing to recover",
         (
             *on("arrays", _shifted_arrays, place=_METRIC, numbers=(5, 5 * math.sqrt(WIDE)), words=("uniform shift",)),
-            *on("llama qwen3", _shifted_model, place=_METRIC, numbers=(5,), words=("uniform shift",)),
+            *on("llama qwen3", _shifted_model, place=_METRIC, numbers=(5,), words=("uniform shift",),
+                without=PACKED),
         ),
     ),
 )  # fmt: skip

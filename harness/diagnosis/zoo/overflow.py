@@ -8,7 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from harness.diagnosis.zoo.fault import PlantedFault, on
+from harness.diagnosis.zoo.fault import RANGE, PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, CLEAN, DIMENSION, TOKEN, alone, both, build, names_in
 from harness.diagnosis.zoo.surgery import answer_with, at, behave, change_output, input_of, put
 
@@ -66,23 +66,25 @@ def _two_infs_embedded(architecture: str) -> Iterator[Arguments]:
     yield alone(model)
 
 
+_FINE = dict.fromkeys(RANGE, "1e-8 is a number in it")
+
 FAULTS = (
     PlantedFault(
         "F06", "epsilon below the smallest float16", "pylate#239; pytorch#192017", "H",
         "the norm, the epsilon, and that it is 0 in float16",
-        on("llama qwen3 gemma2 gpt2", _tiny_epsilon, numbers=(1e-8,), words=("float16",),
+        on("llama qwen3 gemma2 gpt2", _tiny_epsilon, numbers=(1e-8,), words=("float16",), without=_FINE,
            place={"run": "clean", "module": "{first_norm}", "layer": 0, "token": TOKEN, "dimension": 0}),
     ),
     PlantedFault(
         "F08", "residual stream beyond 65,504", "Gemma 3: mlx-lm#28, #102", "H",
         "the first block, token and dimension, the limit, and that bfloat16 is finite",
-        on("llama qwen3 gemma2", _residual_stream, numbers=(65504,), words=("bfloat16",),
+        on("llama qwen3 gemma2", _residual_stream, numbers=(65504,), words=("bfloat16",), without=RANGE,
            place={**_HERE, "module": "{block}", "dimension": DIMENSION}),
     ),
     PlantedFault(
         "F09", "MLP product overflow", "DeepSeek-V3: mlx-examples#1229; llama.cpp#25442", "H",
         "the layer's MLP, and which product",
-        on("llama qwen3 gemma2", _mlp_product, words=("product", "down_proj"),
+        on("llama qwen3 gemma2", _mlp_product, words=("product", "down_proj"), without=RANGE,
            place={**_HERE, "module": "{mlp}", "dimension": DIMENSION}),
     ),
     PlantedFault(

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from harness.diagnosis.zoo.fault import KINDS, PlantedFault
 from harness.diagnosis.zoo.trial import Trial
 
 PARTS = ("place", "cause", "proven", "evidence")
+
+
+class Table(Protocol):
+    """A grid whose cells are figures or numbered reasons."""
+
+    @property
+    def numbers(self) -> Mapping[str, int]:
+        """Reason -> number."""
+
+    def markdown(self) -> Iterable[str]:
+        """Return its lines."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +49,8 @@ def total(table: Sequence[Score], part: str) -> int:
     return sum(bool(row.trials) and all(getattr(each, part) for each in row.trials) for row in table)
 
 
-def markdown(zoo: Mapping[str, PlantedFault], trials: Sequence[Trial]) -> str:
-    """Return the page: what is planted, what must be said, and how many diagnoses said it."""
+def markdown(zoo: Mapping[str, PlantedFault], trials: Sequence[Trial], by_dtype: Sequence[Table] = ()) -> str:
+    """Return the page: what is planted, what must be said, and how many diagnoses said it, in all and by dtype."""
     table = scores(zoo.values(), trials)
     totals = " | ".join(f"**{total(table, part)} of {len(table)}**" for part in PARTS)
     return "\n".join(
@@ -66,8 +78,23 @@ def markdown(zoo: Mapping[str, PlantedFault], trials: Sequence[Trial]) -> str:
             *(_score(row) for row in table),
             f"| **all of it right** | {totals} | |",
             "",
+            *(_by_dtype(by_dtype) if by_dtype else ()),
         ]
     )
+
+
+def _by_dtype(tables: Sequence[Table]) -> Iterator[str]:
+    yield "## By dtype"
+    yield ""
+    yield "Each fault in every dtype in which it has a form, in two architectures, where two have it: in how many of them"
+    yield "place, cause, *proven* and evidence are all right. 4-bit models compute in float32. Faults of arrays and dials have a"
+    yield "dtype of their own. Sound models: the two architectures, and what comes near a fault."
+    for table in tables:
+        yield ""
+        yield from table.markdown()
+        yield from (f"{number}. {reason}" if n else f"\n{number}. {reason}" for n, (reason, number) in
+                    enumerate(table.numbers.items()))  # fmt: skip
+    yield ""
 
 
 def _about(fault: PlantedFault) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from harness.diagnosis.zoo.arithmetic import DRIFT
+from harness.diagnosis.zoo.arithmetic import DRIFT, WIDEST
 from harness.diagnosis.zoo.fault import PlantedFault, on
 from harness.diagnosis.zoo.models import BLOCK, both, build, names_in
 from harness.diagnosis.zoo.surgery import at, behave
@@ -174,7 +174,7 @@ FAULTS = (
         "the dtype drifts to float32; the patch did not fire",
         (
             *on("llama qwen3", _by(saving_float32, "float16"), "promotion", place={**_PATCHED, "layer": 0},
-                words=("float16", "float32")),
+                words=("float32",), without=WIDEST),
             *on("llama gpt2", _by(instance_call, "float32"), "a tap nobody calls", place=_PATCHED, words=("fire",)),
             *on("llama qwen3 gpt2", _bypassed, "a module nobody calls", words=("fire",),
                 place={**_PATCHED, "module": "{mlp}", "layer": BLOCK}),

@@ -13,7 +13,7 @@ from harness import diagnosis
 from harness.diagnosis.outcome.diagnosis import Diagnosis
 from harness.diagnosis.outcome.nouns import PlacedFinding
 from harness.diagnosis.zoo.fault import TOLERANCE, PlantedFault, Planting
-from harness.diagnosis.zoo.models import names_in
+from harness.diagnosis.zoo.models import built_in, names_in
 from harness.vocabulary.errors import described
 from harness.vocabulary.findings import FINDINGS
 from harness.vocabulary.verdict import fails
@@ -53,7 +53,7 @@ def required_place(planting: Planting) -> dict[str, Any]:
 
 def attempt(fault: PlantedFault, planting: Planting, diagnose: Diagnose = diagnosis.diagnose) -> Trial:
     """Plant the fault, diagnose it, and judge; a diagnosis that raises is wrong in everything."""
-    with planting.plant(planting.architecture) as arguments:
+    with built_in(planting.dtype), planting.plant(planting.architecture) as arguments:
         try:
             return judge(fault, planting, diagnose(**arguments))
         except Exception as error:  # noqa: BLE001  one planting that fails must not end the table

@@ -14,8 +14,8 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from harness.diagnosis.zoo.arithmetic import OVERFLOWING_GROUP
-from harness.diagnosis.zoo.fault import PlantedFault, on
-from harness.diagnosis.zoo.models import BLOCK, LAYERS, VOCAB, both, build, names_in
+from harness.diagnosis.zoo.fault import FOLDER, ITS_OWN, PACKED, RANGE, PlantedFault, on
+from harness.diagnosis.zoo.models import BLOCK, LAYERS, VOCAB, both, build, built_in, in_the_asked, names_in
 from harness.diagnosis.zoo.surgery import at
 from harness.models.sources import synthetic
 from harness.models.sources.folder import load_folder
@@ -34,7 +34,7 @@ NAN_GROUPS = {"affine": (32, 4), "mxfp4": (32, 4), "nvfp4": (16, 4), "mxfp8": (3
 def folder_of(architecture: str, dtype: DType, edit: Callable[[Weights], Any]) -> Iterator[Path]:
     """Write a model as an mlx-lm folder, its weights edited in place before."""
     row = SyntheticRow(id="saved", source="synthetic", architecture=architecture, vocab=VOCAB, layers=LAYERS,
-                       logit_scale=4.0, dtype=dtype)  # fmt: skip
+                       logit_scale=4.0, dtype=in_the_asked(dtype))  # fmt: skip
     module, config = synthetic.build(row)
     weights = dict(tree_flatten(module.parameters()))
     edit(weights)
@@ -62,7 +62,7 @@ def _cast(architecture: str) -> Iterator[Arguments]:
         weight[ROW, :3] = 1e5
         weight[ROW + 1, :5] = 1e-9
 
-    with folder_of(architecture, "bfloat16", edit) as folder:
+    with built_in(""), folder_of(architecture, "bfloat16", edit) as folder:
         yield both(folder, dtype="float16")
 
 
@@ -136,19 +136,22 @@ _TENSOR = {"run": "weights", "module": "{down}.weight", "layer": BLOCK}
 _SCALES = {"run": "weights", "module": "{down}.scales", "layer": BLOCK, "token": ROW, "dimension": GROUP}
 _SWALLOWED = {**_TENSOR, "token": ROW, "dimension": COLUMN}
 
+_OF_A_CAST = dict.fromkeys(("float32", *RANGE), "the fault is a cast from bfloat16 to float16")
+
 FAULTS = (
     PlantedFault(
         "F11", "weights trained in bfloat16, cast to float16", "mlx-examples#980 (T5)", "H/S",
         "3 weights over range, 5 flushed to 0, and of which tensor",
-        on("llama qwen3 gpt2", _cast, numbers=(3, 5), words=("{down}.weight",),
+        on("llama qwen3 gpt2", _cast, numbers=(3, 5), words=("{down}.weight",), without=_OF_A_CAST,
            place={**_TENSOR, "token": ROW, "dimension": 0}),
     ),
     PlantedFault(
         "F14", "quantisation scale zero or NaN", "mlx#1028; GPTQModel#1531", "H",
         "the tensor and the group",
         (
-            *on("llama qwen3 gemma2 gpt2", _scale(float("nan")), "NaN", place=_SCALES, words=("{down}.scales",)),
-            *on("llama qwen3", _scale(0.0), "zero", place=_SCALES, words=("{down}.scales",)),
+            *on("llama qwen3 gemma2 gpt2", _scale(float("nan")), "NaN", place=_SCALES, words=("{down}.scales",),
+                without=ITS_OWN),
+            *on("llama qwen3", _scale(0.0), "zero", place=_SCALES, words=("{down}.scales",), without=ITS_OWN),
             *OVERFLOWING_GROUP,
         ),
     ),
@@ -157,18 +160,20 @@ FAULTS = (
         "the weight that was NaN before, while nothing is now",
         (
             *(each for mode in NAN_GROUPS for each in
-              on("llama", _swallowed(mode), mode, place=_SWALLOWED, words=("{down}.weight",))),
-            *on("qwen3 gpt2", _swallowed("affine"), "affine", place=_SWALLOWED, words=("{down}.weight",)),
-            *on("llama qwen3", _swallowed_in_a_folder, "two folders", place=_SWALLOWED, words=("{down}.weight",)),
+              on("llama qwen3", _swallowed(mode), mode, place=_SWALLOWED, words=("{down}.weight",), without=ITS_OWN)),
+            *on("gpt2", _swallowed("affine"), "affine", place=_SWALLOWED, words=("{down}.weight",), without=ITS_OWN),
+            *on("llama qwen3", _swallowed_in_a_folder, "two folders", place=_SWALLOWED,
+                words=("{down}.weight",), without=ITS_OWN),
         ),
     ),
     PlantedFault(
         "F16", "missing, truncated or zero tensors", "BitNet#608; mlx-vlm#1521", "S",
         "the parameter that is zero or missing; the file that ends too early",
         (
-            *on("llama qwen3 gpt2", _zero, "zero", place=_TENSOR, words=("zero",)),
-            *on("llama qwen3 gpt2", _missing, "missing", place=_TENSOR, words=("{down}.weight",)),
-            *on("llama qwen3", _truncated, "truncated", place={"run": "weights"}, words=(FILE,)),
+            *on("llama qwen3 gpt2", _zero, "zero", place=_TENSOR, words=("zero",), without=PACKED),
+            *on("llama qwen3 gpt2", _missing, "missing", place=_TENSOR, words=("{down}.weight",), without=FOLDER),
+            *on("llama qwen3", _truncated, "truncated", place={"run": "weights"}, words=(FILE,),
+                without=FOLDER),
         ),
     ),
 )  # fmt: skip
