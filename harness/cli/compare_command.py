@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.help import Helped
 from harness.cli.output import complain
 from harness.cli.parameters import OutputFile
 from harness.results.compare import DEFAULT, LIMITS, Match, breaches, compare, judge, parse_limits
@@ -21,7 +22,7 @@ _WORDS = "\n\n".join(
 )
 
 
-@click.command("compare", epilog=f"Words of --fail-on:\n\n{_WORDS}\n\nnone: no limit.")
+@click.command("compare", cls=Helped, epilog=f"Words of --fail-on:\n\n{_WORDS}\n\nnone: no limit.")
 @click.argument("base", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--engines", nargs=2, metavar="FIRST SECOND", help="Compare one engine with another one.")

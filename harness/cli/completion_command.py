@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
+from harness.cli.help import Helped
+
 SHELLS = ("bash", "zsh", "fish")
 
 
-@click.command("completion")
+@click.command("completion", cls=Helped)
 @click.argument("shell", type=click.Choice(SHELLS))
 def command(shell: str) -> None:
     """Print the completion script of a shell.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.help import Helped
 from harness.cli.output import complain
 from harness.cli.parameters import OutputFile, device_option, known_option, whole_numbers
 from harness.cli.selection import configured
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from harness.laws.conformance.rows import ModelRow
 
 
-@click.command("conformance")
+@click.command("conformance", cls=Helped)
 @click.option("-e", "--engine", "name", required=True, help="native, mlxterp, or module:function of your own.")
 @click.option("--allow-code", is_flag=True, help="Let the engine be module:function, code of your own.")
 @click.option(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import completers
+from harness.cli.help import Helped
 from harness.cli.output import complain
 from harness.cli.parameters import OutputFile, device_option, whole_numbers
 from harness.cli.selection import allow_code_option
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("diagnose")
+@click.command("diagnose", cls=Helped)
 @click.option("-m", "--model", help="An mlx-lm folder, a model of the tables, or a repository of the hub.")
 @click.option("--prompt", help="One prompt: why does it print `!!!!`?")
 @click.option("--clean", help="The clean prompt of a patching.")

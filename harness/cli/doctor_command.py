@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from harness.cli import completers
+from harness.cli.help import Helped
 from harness.cli.output import print_json
 from harness.cli.parameters import device_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Helped)
 @click.option("-m", "--model", shell_complete=completers.models, help="A folder or a model: is its config.json read?")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.completers import codes
+from harness.cli.help import Helped
 from harness.vocabulary.errors import UnknownName, UsageError
 from harness.vocabulary.findings import FINDINGS
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from harness.vocabulary.findings.pages import Page
 
 
-@click.command("explain")
+@click.command("explain", cls=Helped)
 @click.argument("what", nargs=-1, shell_complete=codes)
 def command(what: tuple[str, ...]) -> None:
     """Explain a finding code, or find the codes behind what was seen.

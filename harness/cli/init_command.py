@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from harness.casefile.language.fields import CODE
+from harness.cli.help import Helped
 from harness.support.configuration import FILE, MOST_BYTES, load
 from harness.support.files import is_below, write_text
 from harness.support.inputs import read_input
@@ -20,7 +21,7 @@ _SCAFFOLD = Path(__file__).with_name("scaffold")
 _CASE, _WORKFLOW = Path("cases/first.case.yaml"), Path(".github/workflows/harness.yml")
 
 
-@click.command("init")
+@click.command("init", cls=Helped)
 @click.argument("folder", default=".", type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--engine", metavar="MODULE:FUNCTION", help="Your patching: an adapter, a case, known failures and CI.")
 def command(folder: Path, engine: str | None) -> None:

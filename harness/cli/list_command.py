@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.help import Helped
 from harness.cli.output import print_json
 from harness.cli.selection import selection_options
 from harness.jobs.selection import Selection
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from harness.jobs.planning import Job
 
 
-@click.command("list")
+@click.command("list", cls=Helped)
 @selection_options()
 @click.option("--json", "as_json", is_flag=True, help="Print the jobs as JSON.")
 def command(selection: Selection, as_json: bool) -> None:

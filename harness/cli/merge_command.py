@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from harness.cli.help import Helped
 from harness.cli.parameters import OutputFile
 from harness.results.reports.outputs import BY_KIND, write
 
 
-@click.command("merge")
+@click.command("merge", cls=Helped)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "json_file", type=OutputFile("result"), help="Write the result here.")
 @click.option(

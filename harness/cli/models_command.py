@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import completers
+from harness.cli.help import Helped
 from harness.cli.output import complain
 from harness.cli.parameters import OutputFile, device_option
 from harness.cli.selection import configured, tables_option
@@ -24,7 +25,7 @@ def command() -> None:
     """List models, fetch them, or check every architecture."""
 
 
-@command.command("list")
+@command.command("list", cls=Helped)
 @tables_option
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 @configured
@@ -50,7 +51,7 @@ def list_models(tables: tuple[str, ...], as_json: bool) -> None:
     console().print(table)
 
 
-@command.command("fetch")
+@command.command("fetch", cls=Helped)
 @tables_option
 @click.argument("ids", nargs=-1, shell_complete=completers.models)
 @configured
@@ -73,7 +74,7 @@ only_option = click.option("--only", multiple=True, metavar="NAME", help="An arc
 write_option = click.option("--write", "file", type=OutputFile("page"), help="Write the table as Markdown.")
 
 
-@command.command("architectures")
+@command.command("architectures", cls=Helped)
 @device_option
 @only_option
 @write_option
@@ -85,7 +86,7 @@ def check_architectures(only: tuple[str, ...], file: Path | None) -> int:
     return _checked(MATRIX, only, architectures(), file)
 
 
-@command.command("equality")
+@command.command("equality", cls=Helped)
 @device_option
 @only_option
 @click.option("--dtype", "dtypes", multiple=True, help="float32, float16 or bfloat16; all three without it.")
@@ -100,7 +101,7 @@ def check_equality(only: tuple[str, ...], dtypes: tuple[str, ...], file: Path | 
     return _checked(EQUALITY, only, architectures(), file, dtypes)
 
 
-@command.command("reference")
+@command.command("reference", cls=Helped)
 @device_option
 @only_option
 @write_option

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import completers
+from harness.cli.help import Helped
 from harness.cli.output import complain
 from harness.cli.parameters import OutputFile, device_option, whole_numbers
 from harness.cli.selection import allow_code_option, configured, tables_option
@@ -26,7 +27,7 @@ _TIE = 0.05
 """Points within which two recoveries are tied in a ranking: what a case counts as equal unless it says otherwise."""
 
 
-@click.command("patch")
+@click.command("patch", cls=Helped)
 @click.option(
     "-m",
     "--model",

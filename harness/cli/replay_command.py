@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.help import Helped
 from harness.vocabulary.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from harness.results.replay import Audit
 
 
-@click.command("replay")
+@click.command("replay", cls=Helped)
 @click.argument("file")
 @click.option(
     "--error",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.help import Helped
 from harness.cli.output import print_commands
 from harness.cli.parameters import OutputFile
 from harness.results.json import read
@@ -14,7 +15,7 @@ from harness.results.reports.terminal import console, print_run
 from harness.vocabulary.errors import UsageError
 
 
-@click.command("report")
+@click.command("report", cls=Helped)
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option(
     "-o",

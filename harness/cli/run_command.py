@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.help import Helped
 from harness.cli.output import complain, print_commands
 from harness.cli.parameters import OutputFile, device_option, known_option, workers_option
 from harness.cli.run_conditions import LAST, failed_in_last, refuse_other_device, remember
@@ -86,7 +87,7 @@ class RunOptions:
         return xml[0] if xml else None
 
 
-@click.command("run")
+@click.command("run", cls=Helped)
 @selection_options(*Selection.__dataclass_fields__)
 @click.option(
     "-k", "keyword", metavar="EXPRESSION", help="Only jobs whose name matches, as in pytest: 'dial and not f16'."

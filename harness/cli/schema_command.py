@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from harness.cli.help import Helped
 from harness.vocabulary.visible import json_text
 
 
@@ -47,7 +48,7 @@ def text_of(name: str) -> str:
     return json_text(SCHEMAS[name]()) + "\n"
 
 
-@click.command("schema")
+@click.command("schema", cls=Helped)
 @click.argument("name", default="case", metavar="[case|defaults|models|result]")
 def command(name: str) -> None:
     """Print the JSON Schema of cases, model tables or results.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import completers
+from harness.cli.help import Helped
 from harness.cli.output import print_json
 from harness.cli.parameters import device_option
 from harness.cli.selection import selection_options
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 Resolved = Mapping[str, Any]
 
 
-@click.command("show")
+@click.command("show", cls=Helped)
 @click.argument("case", shell_complete=completers.cases)
 @selection_options("models", "engines", "tables", "allow_code")
 @device_option

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.help import Helped
 from harness.cli.output import print_json
 from harness.cli.parameters import device_option, workers_option
 from harness.cli.selection import selection_options, words_of
@@ -28,7 +29,7 @@ def command() -> None:
     """Show, review, update or prune the stored numbers."""
 
 
-@command.command("status")
+@command.command("status", cls=Helped)
 @selection_options()
 @device_option
 @_RESULTS
@@ -107,7 +108,7 @@ def _print_rows(rows: list[dict[str, str]], selection: Selection) -> None:
             click.echo(f"{state}: {_remedy(state, selection)}")
 
 
-@command.command("update")
+@command.command("update", cls=Helped)
 @selection_options()
 @click.option("--missing", is_flag=True, help="Only jobs whose snapshot is missing or stale.")
 @device_option
@@ -133,7 +134,7 @@ def update(selection: Selection, missing: bool, **options: Any) -> Any:
     return run_jobs(selection, planned, wanted, how)
 
 
-@command.command("prune")
+@command.command("prune", cls=Helped)
 @selection_options(*_WHOLE_FOLDERS)
 @click.option("--gone", multiple=True, metavar="MODEL", help="This model has left the tables for good.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -182,7 +183,7 @@ def _refuse_unknown_models(orphans: Iterable[Path], selection: Selection, gone: 
         )
 
 
-@command.command("review")
+@command.command("review", cls=Helped)
 @selection_options()
 @device_option
 @_RESULTS

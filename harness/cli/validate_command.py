@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.help import Helped
 from harness.cli.output import print_json
 from harness.cli.selection import selection_options, words_of
 from harness.jobs.selection import Selection
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from harness.jobs.preflight import CaseReport
 
 
-@click.command("validate")
+@click.command("validate", cls=Helped)
 @selection_options("paths", "tables", "allow_code")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(selection: Selection, as_json: bool) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.help import Helped
 from harness.cli.output import complain
 from harness.cli.parameters import OutputFile, device_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName
@@ -28,7 +29,7 @@ def command() -> None:
     """Plant known faults and see whether `diagnose` names them."""
 
 
-@command.command("list")
+@command.command("list", cls=Helped)
 @_only
 def list_faults(only: tuple[str, ...]) -> None:
     """Show every fault: what goes wrong, who reported it, and where it is planted."""
@@ -46,7 +47,7 @@ def list_faults(only: tuple[str, ...]) -> None:
     console().print(table, markup=False)
 
 
-@command.command("run")
+@command.command("run", cls=Helped)
 @device_option
 @_only
 @click.option("--clean", is_flag=True, help="Diagnose the models without a fault too (some minutes).")
