@@ -28,7 +28,7 @@ from harness.vocabulary.errors import CaseFileError, Problem, UsageError, sugges
 from harness.vocabulary.verdict import MENDED
 
 # ENG002 is a job whose process was ended: nothing is known of what it would have said.
-_KNOWABLE = tuple(code for code in FAILING if code != "ENG002")
+KNOWABLE = tuple(code for code in FAILING if code != "ENG002")
 Pattern = Annotated[Text, Field(description="a name, or a pattern such as 'qwen3-*'")]
 
 
@@ -37,7 +37,7 @@ class KnownEntry(StrictModel):
 
     law: Text | None = Field(default=None, description="the law that `harness conformance` finds broken")
     row: Pattern | None = None
-    finding: Annotated[str, NameOf("a finding that can be known", _KNOWABLE)] | None = None
+    finding: Annotated[str, NameOf("a finding that can be known", KNOWABLE)] | None = None
     case: Pattern | None = None
     model: Pattern | None = None
     engine: Engine | None = None
@@ -129,10 +129,14 @@ class KnownFailures:
         """Return why a failure is known, or nothing where it is not."""
         return next((e.reason for e in self.entries if e.speaks_of(place) and e.explains(failure)), "")
 
-    def verdict(self, asked: Sequence[Ended]) -> KnownVerdict:
-        """Return what the questions of a whole run say of the entries."""
+    def verdict(self, asked: Sequence[Ended], of_laws: bool) -> KnownVerdict:
+        """Return what the questions of a whole run say of the entries: of those about laws, or of the others, which
+        are another command's and kept in silence."""
         stale, unasked, kept = [], [], []
         for entry, (line, column) in zip(self.entries, self.places, strict=True):
+            if bool(entry.law) is not of_laws:
+                kept.append(entry)
+                continue
             meant = [each for each in asked if entry.speaks_of(each.place)]
             if any(entry.explains(failure) for each in meant for failure in each.failures):
                 kept.append(entry)
@@ -187,7 +191,7 @@ def _unknown_names(
 
 
 def written(found: Iterable[KnownEntry]) -> str:
-    """Return the text of a file with these entries."""
+    """Return the text of a file with these entries, each once."""
     import json
 
     lines = [
@@ -197,7 +201,7 @@ def written(found: Iterable[KnownEntry]) -> str:
         ", ".join(
             f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in each.model_dump().items() if value
         )
-        for each in found
+        for each in dict.fromkeys(found)
     ]
     return "\n".join([*lines, "known:" if entries else "known: []", *(f"  - {{{entry}}}" for entry in entries)]) + "\n"
 

@@ -12,7 +12,7 @@ import click
 
 from harness.cli.help import Helped
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile, device_option, known_option, whole_numbers
+from harness.cli.parameters import OutputFile, device_option, known_option, whole_numbers, write_known_option
 from harness.cli.selection import configured
 from harness.vocabulary.errors import EXIT_USAGE, UnknownName, UsageError
 
@@ -44,12 +44,7 @@ if TYPE_CHECKING:
 @device_option
 @click.option("--strict", is_flag=True, help="Warnings fail as well.")
 @known_option
-@click.option(
-    "--write-known",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write what fails as known failures here; reasons that --known gives are kept.",
-)
+@write_known_option
 @click.option("-v", "--verbose", is_flag=True, help="Show every cell, and why it was skipped.")
 @configured
 def command(
@@ -92,10 +87,8 @@ def _known(known: Path | None, write_known: Path | None) -> KnownFailures:
 
 def _judged(report: Conformance, known: KnownFailures, every: bool, write_known: Path | None) -> Conformance:
     """Return the matrix with its known failures marked, those just written among them."""
-    from harness.casefile.known import written
-    from harness.laws.conformance.known import entries_of, read_known, with_known
+    from harness.laws.conformance.known import entries_of, rewritten, with_known
     from harness.laws.conformance.rows import all_rows, usual_rows
-    from harness.support.files import write_text
 
     if write_known is None and not known.entries:
         return report
@@ -103,8 +96,7 @@ def _judged(report: Conformance, known: KnownFailures, every: bool, write_known:
     found = with_known(report, known, rows)
     if write_known is None:
         return found
-    write_text(write_known, written(entries_of(found, known, rows)))
-    return with_known(report, read_known(write_known), rows)
+    return with_known(report, rewritten(write_known, entries_of(found, known, rows)), rows)
 
 
 def _chosen_rows(every: bool, names: Sequence[str], left_out: Sequence[str]) -> list[ModelRow]:

@@ -41,6 +41,10 @@ known_option = click.option(
     "--known", type=click.Path(path_type=Path), metavar="FILE",
     help="Failures known of an engine: they pass, and fail where one is mended.",
 )  # fmt: skip
+write_known_option = click.option(
+    "--write-known", type=OutputFile("known"), metavar="FILE",
+    help="Write what fails as known failures here; reasons that --known gives are kept.",
+)  # fmt: skip
 
 
 def _use_device(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:

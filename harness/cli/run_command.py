@@ -15,7 +15,7 @@ import click
 
 from harness.cli.help import Helped
 from harness.cli.output import complain, print_commands
-from harness.cli.parameters import OutputFile, device_option, known_option, workers_option
+from harness.cli.parameters import OutputFile, device_option, known_option, workers_option, write_known_option
 from harness.cli.run_conditions import LAST, failed_in_last, refuse_other_device, remember
 from harness.cli.selection import configuration, selection_options, words_of
 from harness.jobs.selection import PlannedRun, Selection
@@ -52,6 +52,7 @@ class RunOptions:
     junit: Path | None = None
     outputs: tuple[Path, ...] = ()
     known: Path | None = None
+    write_known: Path | None = None
     annotations: bool = False
     results: str = "results"
     verbose: bool = False
@@ -114,6 +115,7 @@ class RunOptions:
 @click.option("--download/--no-download", default=False, help="Fetch models that are not on this machine.")
 @click.option("--require-models/--no-require-models", default=False, help="A job without its model fails, not skips.")
 @known_option
+@write_known_option
 @click.option("--json", "json_file", type=OutputFile("result"), help="Write the result here.")
 @click.option("--junit", type=OutputFile("junit"), help="Write a JUnit report here.")
 @click.option(
@@ -183,10 +185,13 @@ def run_jobs(
 
 def _refuse_impossible(selection: Selection, options: RunOptions) -> None:
     """Raise what makes a run impossible now rather than after an hour of work."""
+    from harness.casefile.known import refuse_to_replace
     from harness.jobs.case_files import refuse_installed
     from harness.jobs.known import read_known
 
     refuse_other_device(options.require_device)
+    if options.write_known:
+        refuse_to_replace(options.write_known, options.known)
     read_known(options.known)
     if options.snapshot_update:
         refuse_installed(selection.paths)
@@ -231,6 +236,7 @@ _PASSED_ON = {
     "memory": "--harness-memory", "download": "--harness-download",
     "require_models": "--harness-require-models", "shard": "--harness-shard", "min_jobs": "--harness-min-jobs",
     "results": "--harness-results", "job_timeout": "--harness-job-timeout", "known": "--harness-known",
+    "write_known": "--harness-write-known",
 }  # fmt: skip
 """Field of RunOptions -> the option of pytest or of the plugin that does it."""
 

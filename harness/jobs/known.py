@@ -7,9 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.casefile.known import Asking, Ended, Ending, Failed, KnownFailures, KnownVerdict
+from harness.casefile.known import (
+    KNOWABLE,
+    PLACEHOLDER,
+    Asking,
+    Ended,
+    Ending,
+    Failed,
+    KnownEntry,
+    KnownFailures,
+    KnownVerdict,
+)
 from harness.vocabulary import Finding, JobResult, Status
-from harness.vocabulary.verdict import known_failure
+from harness.vocabulary.verdict import fails, known_failure
 
 if TYPE_CHECKING:
     from harness.jobs.planning import Job
@@ -37,7 +47,26 @@ def with_known(result: JobResult, known: KnownFailures, strict: bool = False) ->
 
 def verdict_of(known: KnownFailures, results: Iterable[JobResult], jobs: Iterable[Job], narrowed: bool) -> KnownVerdict:
     """Return what a run says of the entries; `jobs` are all of its case files, those that it left out among them."""
-    return known.verdict(list(_ended(list(results), jobs, narrowed)))
+    return known.verdict(list(_ended(list(results), jobs, narrowed)), of_laws=False)
+
+
+def written_known(
+    path: Path, known: KnownFailures, results: list[JobResult], jobs: Iterable[Job], narrowed: bool, strict: bool
+) -> KnownFailures:
+    """Write what fails in a run as known failures, with the entries that still serve, and return the file as read."""
+    from harness.laws.conformance.known import rewritten
+
+    new = (
+        KnownEntry(
+            finding=each.code, case=job.case, model=job.model, engine=job.engine, kind=_failed(each).kind or None,
+            reason=PLACEHOLDER,
+        )
+        for job in results
+        if job.status is Status.FAILED
+        for each in job.findings
+        if fails(each, strict) and each.code in KNOWABLE
+    )  # fmt: skip
+    return rewritten(path, [*verdict_of(known, results, jobs, narrowed).kept, *new])
 
 
 def _ended(results: list[JobResult], jobs: Iterable[Job], narrowed: bool) -> Iterator[Ended]:

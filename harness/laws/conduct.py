@@ -26,7 +26,7 @@ from harness.laws.subject import EngineUnderTest, Outcome, named
 from harness.metrics import SCORES, host_row
 from harness.metrics.tolerances import Work, equal_readings, recovery_tolerance, same_bits, work_between
 from harness.models.architectures import blocks_of
-from harness.vocabulary import METRICS, Sweep
+from harness.vocabulary import METRICS, AnswerTokens, Sweep
 from harness.vocabulary.errors import DoesNotApply, TapError, Unsupported
 
 Change = Callable[[mx.array], mx.array]
@@ -152,6 +152,16 @@ def names_of_tokens_are_free(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
         if breach := _apart(subject, plain, changed, "as it is", name, Work.OTHER_ORDER):
             found.append(LawBreach(name, breach))
     return tuple(found)
+
+
+def exchanged_answers_change_nothing(subject: EngineUnderTest) -> str | None:
+    """The answer and the wrong answer exchanged turn the sign of every logit_diff, and leave its recovery as it is."""
+    subject.needs(metric="logit_diff")
+    asked = subject.under("logit_diff")
+    if asked.answers is None:
+        raise DoesNotApply("no logit moves between the prompts")
+    turned = asked.ask(answers=AnswerTokens(asked.answers.wrong, asked.answers.answer))
+    return _apart(subject, asked.plain, turned, "as it is", "answers exchanged")
 
 
 def l2_and_mse_agree(subject: EngineUnderTest) -> str | None:

@@ -335,6 +335,7 @@ class EngineUnderTest:
         layers: tuple[int, ...] | None = None,
         clean: tuple[int, ...] | None = None,
         corrupted: tuple[int, ...] | None = None,
+        answers: AnswerTokens | None = None,
     ) -> Outcome:
         """Ask the engine, with anything changed that is given. Only Ctrl-C comes through, and Unsupported for what is
         inside the engine's declaration."""
@@ -344,6 +345,7 @@ class EngineUnderTest:
             clean=_tokens(self.clean if clean is None else clean),
             corrupted=_tokens(self.corrupted if corrupted is None else corrupted),
             sweep=replace(asked.sweep, layers=layers or asked.sweep.layers),
+            answers=answers or asked.answers,
         )
         try:
             return self._heard(asked) if isinstance(self.engine, ForeignEngine) else self._own(asked)

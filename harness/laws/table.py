@@ -124,6 +124,7 @@ _ROWS = (
     _of_answers("scale", "LAW006", answers.scaled_logits_change_no_recovery).in_forms(),
     _of_answers("in-place", "LAW008", in_place.writing_in_place_changes_nothing, once=True),
     Law("vocabulary", "LAW011", conduct.names_of_tokens_are_free),
+    Law("exchanged", "LAW016", conduct.exchanged_answers_change_nothing, once=True),
     Law("identity", "AGR001", conduct.l2_and_mse_agree),
     Law("closed-form", "KNO001", conduct.closed_forms_are_met),
     Law("lengths", "LAW012", conduct.unequal_lengths_are_refused, once=True).in_forms(ways=True),

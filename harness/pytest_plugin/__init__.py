@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--harness-with-engine", action="append", default=[], metavar="NAME", help="ask this engine too, in every case"
     )
     group.addoption("--harness-known", metavar="FILE", help="failures known of an engine; strict: a mended one fails")
+    group.addoption("--harness-write-known", metavar="FILE", help="write what fails as known failures here")
     group.addoption("--harness-device", choices=("cpu", "gpu"), help="compute on this device, not on MLX's own choice")
     group.addoption("--harness-strict", action="store_true", help="warnings about the engine or the case fail a job")
     group.addoption("--harness-shard", metavar="I/N", help="only the I-th of N parts of the jobs; see `harness merge`")

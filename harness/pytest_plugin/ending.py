@@ -76,10 +76,10 @@ class SessionEnding:
         assert self.run_result is not None
         if self.run_result.exit_code not in (EXIT_PASSED, EXIT_NOTHING_RAN):
             return False
-        return self.gathering.ordinary_tests_ran or status not in (
-            pytest.ExitCode.OK,
-            pytest.ExitCode.NO_TESTS_COLLECTED,
-        )
+        own = [pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED]
+        if self.config.getoption("harness_write_known"):  # jobs that failed are known by now
+            own.append(pytest.ExitCode.TESTS_FAILED)
+        return self.gathering.ordinary_tests_ran or status not in own
 
     def _write(self, run: RunResult, path: Path, session: pytest.Session) -> None:
         from harness.results.json import write
@@ -133,13 +133,18 @@ class SessionEnding:
         return with_floor(run, self.config.getoption("harness_min_jobs"))
 
     def _known(self) -> KnownVerdict:
-        from harness.casefile.known import KnownVerdict
-        from harness.jobs.known import verdict_of
+        from harness.casefile.known import KnownFailures, KnownVerdict
+        from harness.jobs.known import verdict_of, with_known, written_known
 
+        narrowed, jobs = self.selecting.selection.narrowed, self.selecting.all_jobs
+        if path := self.config.getoption("harness_write_known"):
+            strict = self.config.getoption("harness_strict")
+            known = self.known or KnownFailures()
+            self.known = known = written_known(Path(path), known, self.gathering.results, jobs, narrowed, strict)
+            self.gathering.replace(lambda result: with_known(result, known, strict))
         if self.known is None:
             return KnownVerdict()
-        narrowed = self.selecting.selection.narrowed
-        return verdict_of(self.known, self.gathering.results, self.selecting.all_jobs, narrowed)
+        return verdict_of(self.known, self.gathering.results, jobs, narrowed)
 
     def _notes(self) -> tuple[str, ...]:
         shard, planned, seen = self.config.getoption("harness_shard"), self.selecting.planned, self.gathering

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -94,6 +94,10 @@ class ResultGathering:
     def notes(self) -> tuple[str, ...]:
         """What was run more than once: a plugin or a conftest repeats items."""
         return tuple(f"{name} ran {n} times; its last result counts" for name, n in self._times.items() if n > 1)
+
+    def replace(self, judged: Callable[[JobResult], JobResult]) -> None:
+        """Judge every result again."""
+        self._results = {name: judged(result) for name, result in self._results.items()}
 
     def add(self, result: JobResult) -> None:
         self._times[result.id] += 1

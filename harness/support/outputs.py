@@ -48,6 +48,7 @@ OUTPUTS: Mapping[str, OutputKind] = {
     "page": OutputKind("a page", (".md",), r"This page is written\s+by `harness "),
     "junit": OutputKind("a JUnit report", (".xml",), r"<testsuites?[ >]"),
     "case": OutputKind("a diagnosed case", (".yaml",), r"\Aabout: .*\ntags: \[diagnosed\]"),
+    "known": OutputKind("a file of known failures", (".yaml", ".yml"), r"(?m)^known:"),
     "picture": OutputKind("a picture", _PICTURES, r"Matplotlib|\A\xff\xd8|\ARIFF|\AII\*|\AMM"),
 }
 

@@ -123,6 +123,48 @@ def test_the_configuration_names_the_file_and_the_command_line_wins(project: Pro
     assert project.run_inside(*OPTIONS, "--known", "none.yaml").code == 1
 
 
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)], ids=["alone", "xdist"])
+def test_a_run_writes_what_fails_and_passes_by_it(project: Project, workers: tuple[str, ...]) -> None:
+    wrong(project, cases=("a", "b"))
+    got = project.run_inside(*OPTIONS, *workers, "--write-known", "known.yaml")
+    assert (got.code, "known: 2" in got.out) == (0, True), got.out + got.err
+    assert "have no reason yet" in got.out
+    text = Path("known.yaml").read_text()
+    for case in ("a", "b"):
+        assert f'case: "{case}", model: "good", engine: "mine:patch"' in text
+    assert "native" not in text
+    assert project.run_inside(*OPTIONS, "--known", "known.yaml").code == 0
+    wrong(project, "raise ValueError('planted')")
+    assert project.run_inside(*OPTIONS, "--known", "known.yaml").code == 1
+    assert Path("known.yaml").read_text() == text
+
+
+def test_a_run_writes_over_no_reasons_and_no_other_file(project: Project) -> None:
+    wrong(project)
+    known(project, "finding: KNO001, case: a, reason: mine")
+    before = Path("known.yaml").read_text()
+    for file, said in (
+        ("known.yaml", "give it as --known too"),
+        ("m.yaml", "is no earlier output of this kind"),
+        ("nowhere/known.yaml", "does not exist"),
+    ):
+        got = project.run_inside(*OPTIONS, "--write-known", file)
+        assert (got.code, said in got.err, got.result) == (4, True, None), got.err
+    assert Path("known.yaml").read_text() == before
+    assert Path("m.yaml").exists()
+    assert project.run_inside(*OPTIONS, "--known", "known.yaml", "--write-known", "known.yaml").code == 0
+    assert '"mine"' in Path("known.yaml").read_text()
+
+
+def test_a_mended_entry_is_not_written_again_and_a_crash_is_never_known(project: Project) -> None:
+    wrong(project, "import os; os._exit(9)")
+    project.case("b")
+    option = known(project, "finding: SHF001, case: b, engine: native, reason: old")
+    got = project.run(*OPTIONS, *option, "--write-known", "known.yaml", PYTHONPATH=str(project.folder))
+    assert (got.code, got.statuses["a[mine:patch@good]"]) == (3, "crashed"), got.out + got.err
+    assert Path(project.folder / "known.yaml").read_text().endswith("known: []\n")
+
+
 # -- the file --------------------------------------------------------------------------------------------------------
 
 FAULTS = [
@@ -208,6 +250,21 @@ def test_a_law_that_is_kept_again_fails_the_run(project: Project, laws) -> None:
     assert got.code == 0
     assert "taps" in Path("known.yaml").read_text()
     assert "residual" not in Path("known.yaml").read_text()
+
+
+def test_one_file_serves_both_commands_and_each_leaves_the_other_its_entries(project: Project, laws) -> None:
+    wrong(project)
+    assert laws("defects:last_position_only", "--write-known", "known.yaml").code == 0
+    shared = ("--known", "known.yaml")
+    got = project.run_inside(*OPTIONS, *shared, "--write-known", "known.yaml")
+    assert (got.code, "not asked" in got.out) == (0, False), got.out
+    text = Path("known.yaml").read_text()
+    assert 'law: "residual"' in text
+    assert "finding: " in text
+    got = laws("defects:last_position_only", *shared, "--write-known", "known.yaml")
+    assert (got.code, "known failures not asked here" in got.out) == (0, False), got.out
+    assert Path("known.yaml").read_text() == text
+    assert (project.run_inside(*OPTIONS, *shared).code, laws("defects:last_position_only", *shared).code) == (0, 0)
 
 
 def test_an_entry_for_all_rows_is_mended_only_by_all_rows(project: Project, laws) -> None:

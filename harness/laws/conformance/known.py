@@ -6,11 +6,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from harness.casefile.known import PLACEHOLDER, Asking, Ended, Ending, Failed, KnownEntry, KnownFailures, known_failures
+from harness.casefile.known import (
+    PLACEHOLDER,
+    Asking,
+    Ended,
+    Ending,
+    Failed,
+    KnownEntry,
+    KnownFailures,
+    known_failures,
+    written,
+)
 from harness.laws import LAWS
 from harness.laws.conformance.matrix import BROKEN, FAIL, KNOWN, NO_ANSWER, PROCESS, SKIP, WARN, LawCell
 from harness.laws.conformance.report import Conformance
 from harness.laws.conformance.rows import all_rows
+from harness.support.files import write_text
 
 
 def read_known(path: Path | None) -> KnownFailures:
@@ -27,10 +38,16 @@ class _Rows:
         return (row.id for row in all_rows())
 
 
+def rewritten(path: Path, entries: Iterable[KnownEntry]) -> KnownFailures:
+    """Write a file of known failures, and return it as it is read."""
+    write_text(path, written(entries))
+    return read_known(path)
+
+
 def with_known(report: Conformance, known: KnownFailures, expected_rows: Iterable[str]) -> Conformance:
     """Return the matrix with its known failures marked; `expected_rows` are those of a run that leaves none out."""
     cells = tuple(_marked(report.engine, cell, known) for cell in report.cells)
-    verdict = known.verdict(list(_ended(report, expected_rows)))
+    verdict = known.verdict(list(_ended(report, expected_rows)), of_laws=True)
     return replace(report, cells=cells, stale=verdict.stale, notes=(*report.notes, *verdict.notes))
 
 
@@ -62,4 +79,4 @@ def entries_of(report: Conformance, known: KnownFailures, expected_rows: Iterabl
         for cell in report.cells
         if cell.status in failing and cell.kind != PROCESS
     ]
-    return list(dict.fromkeys([*known.verdict(list(_ended(report, expected_rows))).kept, *new]))
+    return [*known.verdict(list(_ended(report, expected_rows)), of_laws=True).kept, *new]

@@ -181,6 +181,15 @@ class AbsoluteGuard(Formula):
         return 100 * (baseline - distance) / baseline if baseline > 1e-10 else 0.0
 
 
+class PositiveGap(Wide):
+    """Takes a difference of logits that falls from the corrupted to the clean run for none."""
+
+    harness = declaring(metrics=["logit_diff"])
+
+    def recovery(self, clean, corrupted, patched):
+        return 0.0 if clean - corrupted < 1e-8 else super().recovery(clean, corrupted, patched)
+
+
 class HeadsOfTheOutput(Wide):
     """Cuts the output of the attention into heads, where heads are mixed already."""
 
@@ -254,5 +263,6 @@ reordering, positional_only, last_call = Reordering(), PositionalOnly(), LastCal
 own_names_only, zero_where_absent, usual_place_only = OwnNamesOnly(), ZeroWhereAbsent(), UsualPlaceOnly()
 narrow_squares, one_minus_cosine, nan_of_suppressed = NarrowSquares(), OneMinusCosine(), NaNOfSuppressed()
 absolute_guard, clipped, negative_divergence = AbsoluteGuard(), Clipped(), NegativeDivergence()
+positive_gap = PositiveGap()
 heads_of_the_output, heads_everywhere = HeadsOfTheOutput(), HeadsEverywhere()
 residual_never_patched, from_the_end_ignored = ResidualNeverPatched(), FromTheEndIgnored()

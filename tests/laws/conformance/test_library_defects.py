@@ -26,6 +26,7 @@ KNOWN = {
     "equal prompts recover 0 %": ("defects:guarded_zero", "llama", "undefined"),
     "a small baseline is taken for none": ("library:absolute_guard", "dial-tiny-f32", "closed-form"),
     "probabilities are clipped": ("library:clipped", "dial-huge-f32", "declared"),
+    "a negative gap is taken for none": ("library:positive_gap", "llama", "exchanged"),
     "a divergence is called a recovery": ("library:negative_divergence", "llama", "declared"),
     "prompts of unequal length are aligned": ("defects:end_aligned", "llama", "lengths"),
     "experts have another name": ("library:own_names_only", "mixtral", "answers"),
