@@ -161,7 +161,8 @@ def exchanged_answers_change_nothing(subject: EngineUnderTest) -> str | None:
     if asked.answers is None:
         raise DoesNotApply("no logit moves between the prompts")
     turned = asked.ask(answers=AnswerTokens(asked.answers.wrong, asked.answers.answer))
-    return _apart(subject, asked.plain, turned, "as it is", "answers exchanged")
+    work = work_between(asked.plain.strategy, turned.strategy)
+    return _apart(subject, asked.plain, turned, "as it is", "answers exchanged", work)
 
 
 def l2_and_mse_agree(subject: EngineUnderTest) -> str | None:
