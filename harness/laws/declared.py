@@ -158,6 +158,8 @@ class _Inquiry:
             if "absolute" not in (unit, engine.declared.units) or unit == engine.declared.units:
                 continue
             made = [(wrong, self._in_unit(wrong, unit, sign)) for wrong in open_]
+            if not any(abs(each.value or 0.0) > self.points for _, numbers in made for each in numbers.values()):
+                continue  # effects so small that 0 in every cell is near them all
             if all(made and not wrong_places(wrong.said, made, self.points) for wrong, made in made):
                 return _unit_mistake(unit, engine.declared.units, sign)
         return None

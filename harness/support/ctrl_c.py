@@ -21,7 +21,7 @@ def told_apart() -> Iterator[None]:
     """Let SIGINT raise CtrlC. A handler of somebody's own stays, and then nothing is told apart."""
     before = signal.getsignal(signal.SIGINT)
     usual = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
-    told = _TOLD.set(usual or before is signal.SIG_IGN)
+    told = _TOLD.set(usual or before in (signal.SIG_IGN, raise_ctrl_c))
     try:
         if usual:
             signal.signal(signal.SIGINT, raise_ctrl_c)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 from project import Project, project
 
-from harness.support.user_code import function_named
+from harness.support.ctrl_c import CtrlC, told_apart
+from harness.support.user_code import CodeRaised, contained, function_named
 from harness.vocabulary.errors import MOST_SAID, UsageError, described
 
 __all__ = ["project"]
@@ -165,3 +167,16 @@ def test_a_child_process_of_an_engine_ends_as_it_likes(project: Project) -> None
     got = project.run("--with-engine", "forking:patch", "--allow-code", PYTHONPATH=str(project.folder))
     assert "has no argument" in got.err
     assert "ended the process" not in got.err
+
+
+def test_an_interrupt_is_told_from_a_signal_also_inside_of_another_that_tells_them_apart() -> None:
+    def interrupts() -> None:
+        raise KeyboardInterrupt("mine")
+
+    with told_apart(), told_apart():
+        with pytest.raises(CodeRaised, match="mine"):
+            contained(interrupts)()
+        with pytest.raises(CtrlC):
+            contained(signal.raise_signal)(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        contained(interrupts)()

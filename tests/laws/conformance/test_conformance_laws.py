@@ -49,6 +49,7 @@ PLANTED = [
     ("scale", "constant_in_metric", LLAMA),
     ("in-place", "aliasing", LLAMA),
     ("vocabulary", "first_tokens_only", LLAMA),
+    ("exchanged", "library:positive_gap", LLAMA),
     ("identity", "mse_like_l2", LLAMA),
     ("closed-form", "mse_like_l2", DIAL),
     ("answers", "narrow_subtraction", EXTREME),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+import library
 import numpy as np
 import pytest
 import wide
 
 from harness.engines.function import function_engine
-from harness.laws.conformance.rows import architecture
+from harness.laws.conformance.rows import architecture, known
 from harness.laws.declared import declared_is_right
 from harness.laws.forms import FEW
 from harness.laws.subject import EngineUnderTest
@@ -83,6 +84,13 @@ def test_the_mistake_is_named(name):
 @pytest.mark.parametrize("name", quick_or_slow(RIGHT))
 def test_a_right_engine_passes(name):
     assert declared_is_right(asked(name)) == ()
+
+
+def test_zero_in_every_cell_is_no_effect_that_is_small():
+    """The squares of huge logits overflow in float32, and the distance reads 1 in every run."""
+    row = known("dial-huge-bf16")
+    subject = EngineUnderTest(function_engine(library.one_minus_cosine), row.build, row.clean, row.corrupted)
+    assert "constant" in [breach.kind for breach in declared_is_right(subject)]
 
 
 STATED = {

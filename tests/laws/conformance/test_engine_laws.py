@@ -22,7 +22,7 @@ from harness.models.sources.miniatures.reasons import REASONS
 
 LLAMA, LOOPED = architecture("llama"), architecture("iquestloopcoder")
 SHORT = replace(LLAMA, clean=(3, 7, 9), corrupted=(3, 8, 9))
-ONCE = {"in-place", "lengths", "names", "after-error", "after-ctrl-c"}
+ONCE = {"in-place", "exchanged", "lengths", "names", "after-error", "after-ctrl-c"}
 
 
 def cells(engine, row, *laws, of=defects):
