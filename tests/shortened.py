@@ -34,6 +34,19 @@ def shortened(
     return product
 
 
+def _noisy(out: mx.array) -> mx.array:
+    if out.dtype != mx.float32:
+        return out
+    return out * (1 + 2.0**-12 * mx.random.uniform(-1, 1, out.shape, key=mx.random.key(out.size)))
+
+
+def blur_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every product of a model wrong by about 2^-13 of itself, which is the least that TF32 does."""
+    for which, plain in PLAIN.items():
+        monkeypatch.setattr(mx, which, lambda *given, plain=plain: _noisy(plain(*given)))
+    monkeypatch.setattr(mx.array, "__matmul__", lambda a, b: _noisy(_AT(a, b)))
+
+
 def shorten_all(monkeypatch: pytest.MonkeyPatch, bits: int = 11) -> None:
     """Make every product of a model one of shorter factors."""
     for which in PLAIN:
