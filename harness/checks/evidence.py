@@ -31,7 +31,8 @@ class Evidence:
     @property
     def points(self) -> float:
         """How many points between two recoveries the case counts as rounding."""
-        return stored_tolerance(self.case.tolerance, self.model.card.dtype)[0]
+        card = self.model.card
+        return stored_tolerance(self.case.tolerance, card.dtype, quantized=bool(card.quantization))[0]
 
 
 def gather(

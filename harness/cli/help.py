@@ -40,7 +40,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "compare": ("harness compare before.json after.json --fail-on recovery=0.5,status",),
     "report": ("harness report result.json -o report.html",),
     "merge": ("harness merge 1.json 2.json -o report.html",),
-    "doctor": ("harness doctor", "harness doctor -m ./model"),
+    "doctor": ("harness doctor", "harness doctor --report machine.json"),
     "schema": ("harness schema case > case.schema.json",),
     "completion": ('eval "$(harness completion zsh)"',),
 }

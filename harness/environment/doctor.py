@@ -14,38 +14,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from harness.environment import known_bad
 from harness.environment.facts import environment
 from harness.support import blas
+from harness.vocabulary import MachineReport, SelfTest
 
 SLOW_GFLOPS = 20.0
 """Float32 GFLOP/s below which one core is held back by its BLAS: the reference one reaches 0.5 to 3 on processors
 where an optimised one reaches 40 to 160."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """One self-test and how it went."""
-
-    name: str
-    passed: bool
-    detail: str
-
-
-@dataclass(frozen=True)
-class MachineReport:
-    """What `harness doctor` found out."""
-
-    facts: dict[str, str]
-    probes: tuple[Probe, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def fit(self) -> bool:
-        return all(probe.passed for probe in self.probes)
 
 
 def examine(folder: Path | None = None) -> MachineReport:
@@ -111,14 +89,14 @@ def faster_blas(speed: float, backend: str) -> str | None:
     return f"{speed:.2g} GFLOP/s is a slow BLAS; to multiply 20 times faster or more: {blas.advice()}"
 
 
-def _detector() -> Probe:
+def _detector() -> SelfTest:
     from harness.environment import detectors
 
     verdict = detectors.examine()
-    return Probe("finiteness detector", verdict.safe, str(verdict))
+    return SelfTest("finiteness detector", verdict.safe, str(verdict))
 
 
-def _metrics() -> Probe:
+def _metrics() -> SelfTest:
     """Hold l2 and mse against the closed form of a constant difference, at the report's own vocabulary."""
     import numpy as np
 
@@ -129,23 +107,23 @@ def _metrics() -> Probe:
     l2 = measure("l2", clean, clean + step).value or 0.0
     wanted = step * width**0.5
     error = abs(l2 - wanted) / wanted
-    return Probe("float64 metrics", error < 1e-12, f"l2 of {width:,} x {step}: {l2:.10g}, closed form {wanted:.10g}")
+    return SelfTest("float64 metrics", error < 1e-12, f"l2 of {width:,} x {step}: {l2:.10g}, closed form {wanted:.10g}")
 
 
-def _products() -> Probe:
+def _products() -> SelfTest:
     from harness.environment import products
 
     kept = products.examine()
-    return Probe("float32 products", kept.whole, str(kept))
+    return SelfTest("float32 products", kept.whole, str(kept))
 
 
-def _config(folder: Path) -> Probe:
+def _config(folder: Path) -> SelfTest:
     """Look for keys that mlx-lm drops and that change what the model computes."""
     from harness.models.config_keys import ignored_keys
 
     found = ignored_keys(folder)
     detail = "; ".join(map(str, found)) or "no key that changes the arithmetic is ignored"
-    return Probe("config.json", not found, detail)
+    return SelfTest("config.json", not found, detail)
 
 
 def _notes(early: bool) -> Iterator[str]:

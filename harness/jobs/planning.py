@@ -187,9 +187,14 @@ def tolerances(job: Job, result: JobResult | None = None) -> tuple[SnapshotToler
     from harness.metrics.denominators import bar
     from harness.metrics.tolerances import Work, stored_tolerance
 
-    dtype = result.card.dtype if result and result.card else getattr(job.row, "dtype", None)
+    if result and result.card:
+        dtype, quantized = result.card.dtype, bool(result.card.quantization)
+    else:
+        row = job.row
+        dtype = getattr(row, "dtype", None) or "float32"
+        quantized = bool(getattr(row, "quantized", False) or getattr(row, "quantize", None))
     here, far = (
-        stored_tolerance(job.case.tolerance, dtype or "float32", work) for work in (Work.STORED, Work.STORED_ELSEWHERE)
+        stored_tolerance(job.case.tolerance, dtype, work, quantized) for work in (Work.STORED, Work.STORED_ELSEWHERE)
     )
     widened = {}
     for curve in result.curves if result else ():

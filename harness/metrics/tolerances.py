@@ -59,6 +59,9 @@ BEYOND = 8.0
 """How many times a share is beyond any rounding: every operation off by 16 ulp makes 8 of them in the halves and 1.2 in
 float32."""
 
+QUANTIZED = "quantized"
+"""The row of quantized weights with float32 activations: another order moved SmolLM2 in 4 bits by 0.016 points."""
+
 POINTS: Mapping[Work, Mapping[str, float]] = {
     Work.SAME: {"float32": 0.01, "float16": 0.01, "bfloat16": 0.01},
     # The halves: what the bundled cases were seen to need on another machine.
@@ -66,17 +69,17 @@ POINTS: Mapping[Work, Mapping[str, float]] = {
     Work.OTHER_CODE: {"float32": 0.001},
     Work.OTHER_ORDER: {"float32": 0.05, "float16": 0.05, "bfloat16": 0.05},
     Work.OTHER_FORMULA: {"float32": 0.5, "float16": 0.5, "bfloat16": 0.5},
-    # Measured (docs/tolerances.md): another order of summation moves float32 by up to 0.001, products of 11 bits (TF32)
-    # move every float32 sweep by 0.017 or more. The halves of a case that needs more say so in the case.
-    Work.STORED: {"float32": 0.01, "float16": 0.05, "bfloat16": 0.05},
-    Work.STORED_ELSEWHERE: {"float32": 0.01, "float16": 10.0, "bfloat16": 10.0},
+    # Measured (docs/tolerances.md): another order of summation moves float32 by up to 0.001, and products of 11 bits
+    # (TF32) move all float32 sweeps but one by 0.012 or more. The halves of a case that needs more say so in the case.
+    Work.STORED: {"float32": 0.01, QUANTIZED: 0.15, "float16": 0.05, "bfloat16": 0.05},
+    Work.STORED_ELSEWHERE: {"float32": 0.01, QUANTIZED: 0.15, "float16": 10.0, "bfloat16": 10.0},
 }
 """Percentage points between two recoveries that are the same, by the dtype the model computes in."""
 
 BASELINES: Mapping[Work, Mapping[str, float]] = {
-    # Another order of summation moves float32 by up to 8e-6, TF32 by 4.5e-5 or more.
-    Work.STORED: {"float32": 5e-5, "float16": 1e-4, "bfloat16": 1e-4},
-    Work.STORED_ELSEWHERE: {"float32": 5e-5, "float16": 0.05, "bfloat16": 0.05},
+    # Another order of summation moves float32 by up to 4e-6, and on SmolLM2 by 8e-6; TF32 by 4e-5 or more.
+    Work.STORED: {"float32": 2.5e-5, QUANTIZED: 4e-4, "float16": 1e-4, "bfloat16": 1e-4},
+    Work.STORED_ELSEWHERE: {"float32": 2.5e-5, QUANTIZED: 4e-4, "float16": 0.05, "bfloat16": 0.05},
 }
 """What two baselines that are the same may differ by as a share of the larger, by dtype."""
 
@@ -110,17 +113,20 @@ def baseline_tolerance(work: Work, dtype: str) -> float:
     return _of_dtype(BASELINES[work], dtype)
 
 
-def stored_tolerance(stated: Tolerance, dtype: str, work: Work = Work.STORED) -> tuple[float, float]:
+def stored_tolerance(
+    stated: Tolerance, dtype: str, work: Work = Work.STORED, quantized: bool = False
+) -> tuple[float, float]:
     """Return what a case lets stored recoveries (points) and baselines (share) move by on a model of this dtype.
 
     That is what the case states, else what was measured; between two backends never less than on one.
     """
-    points = stated.stated("recovery_points", dtype, recovery_tolerance(Work.STORED, dtype))
-    relative = stated.stated("baseline_relative", dtype, baseline_tolerance(Work.STORED, dtype))
+    measured = QUANTIZED if quantized and dtype == "float32" else dtype
+    points = stated.stated("recovery_points", dtype, recovery_tolerance(Work.STORED, measured))
+    relative = stated.stated("baseline_relative", dtype, baseline_tolerance(Work.STORED, measured))
     if work is Work.STORED:
         return points, relative
-    far_points = stated.stated("cross_backend_points", dtype, recovery_tolerance(work, dtype))
-    far_relative = stated.stated("cross_backend_relative", dtype, baseline_tolerance(work, dtype))
+    far_points = stated.stated("cross_backend_points", dtype, recovery_tolerance(work, measured))
+    far_relative = stated.stated("cross_backend_relative", dtype, baseline_tolerance(work, measured))
     return max(points, far_points), max(relative, far_relative)
 
 

@@ -33,7 +33,18 @@ from harness.vocabulary.questions import (
     site_position,
 )
 from harness.vocabulary.readings import Denominator, Reading, State
-from harness.vocabulary.results import RESULT_SCHEMA, Environment, JobResult, ModelCard, RunResult, Status
+from harness.vocabulary.results import (
+    RESULT_SCHEMA,
+    Drift,
+    Environment,
+    JobResult,
+    MachineReport,
+    ModelCard,
+    RunResult,
+    SelfTest,
+    Speed,
+    Status,
+)
 
 __all__ = [
     "COMPONENTS",
@@ -48,9 +59,11 @@ __all__ = [
     "Curve",
     "Denominator",
     "Direction",
+    "Drift",
     "Environment",
     "Finding",
     "JobResult",
+    "MachineReport",
     "Memory",
     "Metric",
     "Mistake",
@@ -60,7 +73,9 @@ __all__ = [
     "Reading",
     "RowSummary",
     "RunResult",
+    "SelfTest",
     "Site",
+    "Speed",
     "State",
     "Status",
     "Sweep",

@@ -112,12 +112,64 @@ _SHARED = {each.name for each in fields(Answer)} & {each.name for each in fields
 
 
 @dataclass(frozen=True)
+class SelfTest:
+    """One self-test of a machine and how it went."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far the numbers of all jobs of one dtype are from those that are stored.
+
+    `points` is the largest move of a recovery in percentage points and `relative` that of a baseline as a share of
+    itself; `used` is the largest share of its tolerance that any of them takes, above 1 beyond it.
+    """
+
+    dtype: str
+    against: str
+    jobs: int
+    points: float
+    relative: float
+    used: float
+    worst: str
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What one sweep took in seconds, in one walk over the layers and step by step."""
+
+    case: str
+    model: str
+    walk_s: float
+    stepwise_s: float
+
+
+@dataclass(frozen=True)
+class MachineReport:
+    """What `harness doctor` found out of a machine; `drift` and `speeds` where the bundled cases were run on it."""
+
+    facts: Mapping[str, str]
+    probes: tuple[SelfTest, ...]
+    notes: tuple[str, ...]
+    drift: tuple[Drift, ...] = ()
+    speeds: tuple[Speed, ...] = ()
+
+    @property
+    def fit(self) -> bool:
+        return all(probe.passed for probe in self.probes)
+
+
+@dataclass(frozen=True)
 class RunResult:
     """Everything one run produced: the JSON file, and the source of every report.
 
     `planned` are the ids of all jobs selected, those of other shards and those never reached among them; `plan` holds,
     in a shard, a digest of what each of them asks. `notes` are what a reader of the verdict must know besides the jobs.
     `project` names the folder that the run was started in, with the commit and the branch of its checkout.
+    `machine` is there in what `harness doctor --report` writes.
     """
 
     verdict: Status
@@ -131,4 +183,5 @@ class RunResult:
     plan: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     project: str = ""
+    machine: MachineReport | None = None
     schema: str = RESULT_SCHEMA

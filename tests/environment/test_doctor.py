@@ -8,6 +8,7 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 import pytest
+from shortened import PLAIN, shortened
 
 import harness.metrics
 from harness.environment import doctor
@@ -68,28 +69,6 @@ def test_a_metric_that_loses_digits_is_not_fit(monkeypatch):
     found = probe("float64 metrics")
     assert not found.passed
     assert f"closed form {0.75 * 151_936**0.5:.10g}" in found.detail
-
-
-def tf32(value: mx.array, bits: int = 11) -> mx.array:
-    """A float32 rounded to a significand of so many bits, as a TF32 unit reads its factors."""
-    dropped = 24 - bits
-    word = value.view(mx.uint32) + (1 << (dropped - 1))
-    return (word & (0xFFFFFFFF - (1 << dropped) + 1)).view(mx.float32)
-
-
-PLAIN = {"matmul": mx.matmul, "addmm": mx.addmm}
-
-
-def shortened(which: str, bits: int, when=lambda left, right: True):
-    """A product of shorter factors, where the shapes call for it."""
-
-    def product(*given: mx.array) -> mx.array:
-        *first, left, right = given
-        if when(left, right):
-            left, right = tf32(left, bits), tf32(right, bits)
-        return PLAIN[which](*first, left, right)
-
-    return product
 
 
 @pytest.mark.parametrize("which", ["matmul", "addmm"])

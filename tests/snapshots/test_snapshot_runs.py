@@ -88,8 +88,8 @@ def test_a_change_beyond_the_tolerance_is_found_with_the_difference(
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [('"value": 50.0', '"value": 50.04'), ('"value": 7.416198', '"value": 7.4165')],
-    ids=["0.04 points of 0.05", "4e-5 of 1e-4"],
+    [('"value": 50.0', '"value": 50.008'), ('"value": 7.416198', '"value": 7.416346')],
+    ids=["0.008 points of 0.01", "2e-5 of 2.5e-5"],
 )
 def test_update_within_the_tolerance_leaves_the_file_alone(stored: Project, old: str, new: str) -> None:
     change(stored.snapshot(), lambda text: text.replace(old, new))
@@ -100,7 +100,7 @@ def test_update_within_the_tolerance_leaves_the_file_alone(stored: Project, old:
 
 
 def test_just_beyond_the_tolerance_is_a_difference(stored: Project) -> None:
-    change(stored.snapshot(), lambda text: text.replace('"value": 50.0', '"value": 50.06'))
+    change(stored.snapshot(), lambda text: text.replace('"value": 50.0', '"value": 50.012'))
     assert stored.run_inside().codes == {"SNP001"}
 
 
