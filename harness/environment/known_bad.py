@@ -1,7 +1,8 @@
 """Releases that are known to give wrong numbers, each with where that is written down.
 
 `harness doctor` and `harness diagnose` say which of them are installed. A row is a fact about somebody's release, so it
-needs a source that a reader can look at; faults that can be tried on the spot are tried by `detectors.py` instead.
+needs a source that a reader can look at; faults that can be tried on the spot are tried by `detectors.py` instead. Rows
+of releases that pyproject.toml no longer allows stay, for results that come from elsewhere and forced installations.
 """
 
 from __future__ import annotations

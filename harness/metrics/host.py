@@ -26,12 +26,12 @@ def host_row(logits: Any) -> Row:
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.floating):
         dtype, shape = getattr(logits, "dtype", values.dtype), list(values.shape)
         raise HarnessError(f"logits of dtype {dtype} and shape {shape}; one row [vocab] of a float dtype is needed")
-    return _widened(values)
+    return widened(values)
 
 
 def host_values(array: mx.array) -> npt.NDArray[np.float64]:
     """Return an array of any shape as float64, each value exactly as it was."""
-    return _widened(_from_device(array))
+    return widened(_from_device(array))
 
 
 def host_bits(array: mx.array) -> Bits:
@@ -39,7 +39,7 @@ def host_bits(array: mx.array) -> Bits:
     return np.asarray(array.view(getattr(mx, f"uint{8 * array.dtype.size}")))
 
 
-def _widened(values: npt.NDArray[Any]) -> Row:
+def widened(values: npt.NDArray[Any]) -> Row:
     """Return values as float64. A signalling NaN is a NaN: the processor's flag for it is no warning of NumPy's."""
     with np.errstate(invalid="ignore"):
         return values.astype(np.float64)

@@ -88,6 +88,10 @@ def raising(metric: str, clean: Any, x: Any) -> float:
     raise RuntimeError("planted")
 
 
+def failing_device(metric: str, clean: Any, x: Any) -> float:
+    raise RuntimeError("[METAL] Command buffer execution failed: Insufficient Memory")
+
+
 def references_kept(bench: Any) -> set[str]:
     """A recording that is the model's own array, and no copy of it."""
     bench.monkeypatch.setattr(capture, "_unshared", lambda value: value)
@@ -343,6 +347,7 @@ FAULTS = (
     fault("LAW005", "a wrapper left around a block", engine("leaves_wrappers")),
     fault("LAW005", "a parameter left in the model", engine("changes_parameter")),
     fault("ENG001", "a foreign engine that raises", engine("raising")),
+    fault("ENG003", "a device that fails while an engine is asked", formula(failing_device)),
     fault("ENG002", "a job of a millisecond at most", past_its_limit),
     fault("SNP001", "a stored value moved by 0.1 points", snapshot_moved),
     fault("SNP002", "no snapshot stored", pytest_codes),

@@ -250,10 +250,10 @@ def test_fewer_jobs_than_required_fail(project: Project, door: str, least: int, 
         (CPU, "gpu", 5),
         (METAL, "gpu", 0),
         (METAL, "cpu", 5),
-        (METAL, "metal", 0),
+        (METAL, METAL, 0),
         (METAL, "apple m3", 0),
         (METAL, "M5", 5),
-        (CUDA, "metal", 5),
+        (CUDA, METAL, 5),
     ],
 )
 def test_a_required_device(

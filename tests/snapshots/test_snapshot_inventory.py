@@ -42,7 +42,7 @@ def edit(project: Project, old: str, new: str) -> None:
 
 def test_stored(stored: Project) -> None:
     assert states(stored) == (0, {"good[native@good]": "stored"})
-    assert "1 stored (backend cpu)" in snapshots(stored, "status").out
+    assert f"1 stored (backend {HERE})" in snapshots(stored, "status").out
 
 
 VARIED = "matrix: {direction: [denoising, noising]}\n"

@@ -73,7 +73,7 @@ def test_each_decision(
 
 def test_old_new_difference_and_provenance_are_shown(moved: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     got = review(moved, keys="", monkeypatch=monkeypatch)
-    assert "1 of 2: good[native@good] on cpu" in got.out
+    assert f"1 of 2: good[native@good] on {HERE}" in got.out
     (row,) = [line.split() for line in got.out.splitlines() if "mlp l2 layer 0" in line]
     assert row == ["mlp", "l2", "layer", "0", "53", "50", "-3", "points"]
     assert f"  mlx {moved.stored()['provenance']['mlx']}\n" in got.out

@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from math import prod, sqrt
 from typing import Any
 
-import numpy as np
-
 from harness.diagnosis.weights.tensors import Tensor
+from harness.metrics.host import widened
 from harness.metrics.layouts import layout_named
 from harness.vocabulary import RowSummary
 
@@ -37,7 +36,7 @@ def initial(tensor: Tensor, counts: RowSummary) -> str:
     layout = layout_named(tensor.dtype)
     if layout is None or not counts.finite or counts.absmax is None or not is_judged(tensor.name, tensor.shape):
         return ""
-    values = layout.floats(next(tensor.pieces())[1][:SAMPLE]).astype(np.float64)
+    values = widened(layout.floats(next(tensor.pieces())[1][:SAMPLE]))
     if len(tensor.shape) == 1:
         return "all 1" if values.size and (values == 1).all() else ""
     return start_of(tensor.name, tensor.shape, values, counts.absmax)

@@ -17,6 +17,7 @@ from harness.diagnosis.outcome.nouns import SUSPECTED, PlacedFinding
 from harness.diagnosis.weights.naming import listed, place_of, role_of
 from harness.diagnosis.weights.quantised import QuantisedMatrix, Values
 from harness.diagnosis.weights.tensors import Tensor
+from harness.metrics.host import widened
 from harness.metrics.layouts import layout_named
 
 RELATED = 0.5
@@ -179,4 +180,4 @@ def _original(name: str) -> str:
 def _values(tensor: Tensor) -> Any:
     layout = layout_named(tensor.dtype)
     assert layout is not None
-    return layout.floats(tensor.flat()).astype(np.float64)
+    return widened(layout.floats(tensor.flat()))
