@@ -68,7 +68,7 @@ def test_the_screen_tells_only_what_the_paragraph_leaves_out():
 def test_the_trail_fits_80_columns_and_has_no_empty_column():
     trail = [
         frame(0, "model.layers.12.post_attention_layernorm", headroom=1.0),
-        frame(1, NAME, APPEARS, nan=3, pos_inf=771, neg_inf=839, first=(2, 91)),
+        frame(1, NAME, APPEARS, pos_inf=771, neg_inf=839, first=(2, 91), headroom=1.0),
         frame(2, "model.layers.12", PROPAGATES, nan=3, first=(None, 91)),
     ]
     lines = str(diagnosis(found(), trail=trail)).splitlines()[1:]
@@ -77,6 +77,7 @@ def test_the_trail_fits_80_columns_and_has_no_empty_column():
     (head,) = [line.split() for line in lines if line.startswith(" module")]
     assert head == ["module", "largest", "headroom", "not", "finite", "flow"]
     assert any(line.split()[0] == "12.post_attention_layernorm" for line in lines if line.strip())
+    assert any(line.split()[-5:] == ["771", "inf,", "839", "-inf", "appears"] for line in lines)
     assert any("trail in the order of execution, run clean, dtype float16" in line for line in lines)
     finite = str(diagnosis(found(), trail=[frame(1, NAME, APPEARS)]))
     assert "headroom" not in finite

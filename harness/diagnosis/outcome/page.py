@@ -108,7 +108,13 @@ def _trail(frames: Sequence[Frame], without: Sequence[str]) -> Table:
     columns: dict[str, Sequence[Any]] = {name: [shown(frame) for frame in frames] for name, shown in _COLUMNS.items()}
     shared = [name for name in _SAID_ONCE if len({*columns[name]}) == 1]
     title = ", ".join(["trail in the order of execution", *(f"{name} {columns[name][0]}" for name in shared)])
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=Text(title), title_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 0 if without else 1, 0, 0),
+        title=Text(title),
+        title_justify="left",
+    )
     kept = {name: cells for name, cells in columns.items() if name not in (*shared, *without) and any(cells)}
     for name in kept:
         whole = name in _RIGHT or (name == "module" and max(map(len, kept[name])) <= WHOLE)
