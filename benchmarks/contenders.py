@@ -16,9 +16,16 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from harness.diagnosis import diagnose
+from harness.diagnosis.causes.arithmetic import OVERFLOW, verdict_of
+from harness.diagnosis.causes.cause import cause_of
+from harness.diagnosis.causes.origin import origin_of
 from harness.diagnosis.trail.flow import trail
+from harness.diagnosis.trail.operations import replay
 from harness.engines import ENGINES, answer
-from harness.intercept import Tap, resolve, tapped
+from harness.intercept import Tap, forward, resolve, tapped
+from harness.intercept.constancy import Constancy
+from harness.intercept.swap import exchanged
 from harness.metrics import host_row, measure
 from harness.models import LoadedModel
 from harness.patching import walk
@@ -197,6 +204,72 @@ def _trail(loaded: LoadedModel, asked: Question) -> Run:
     return lambda: [trail(loaded.module, asked.clean.ids, "clean").logits[-1]]
 
 
+def _asked_thrice(loaded: LoadedModel, asked: Question) -> Run:
+    """Whether the model is a function of its input: the first A and B are runs that a diagnosis makes anyway."""
+
+    def run() -> Rows:
+        constancy = Constancy(loaded)
+        first = forward(loaded, asked.clean.ids)
+        forward(loaded, asked.corrupted.ids)
+        if constancy.judged(first, asked.clean.ids, asked.corrupted.ids):
+            raise Absent("the model is no function of its input")
+        return [first]
+
+    return run
+
+
+def _overflowing(step: Callable[[LoadedModel, Question], Any], seen: Callable[[Any], bool]) -> Any:
+    """Return what takes a step with a model in the middle of which an exponential leaves the range of every dtype.
+
+    `seen` says whether the step did what is timed. In float32 no wider dtype is tried, and no subset searched for.
+    """
+
+    def prepared(loaded: LoadedModel, asked: Question) -> Run:
+        def scaled(own: Callable[..., mx.array], args: tuple[Any, ...], kwargs: dict[str, Any]) -> mx.array:
+            return own(*args, **kwargs) * mx.exp(mx.array(100.0))
+
+        def run() -> Rows:
+            with exchanged(loaded.module, [(_middle(loaded), scaled)]):
+                found = step(loaded, asked)
+            if not seen(found):
+                raise Absent(f"the overflow was not found: {found}")
+            return None
+
+        return run
+
+    return prepared
+
+
+def _in_float64(loaded: LoadedModel, asked: Question) -> Any:
+    mlp = next(name for name, module in loaded.module.named_modules() if module is _middle(loaded))
+    origin = origin_of(replay(loaded.module, asked.clean.ids, mlp, 1))
+    return verdict_of(origin) if origin else None
+
+
+def _middle(loaded: LoadedModel) -> Any:
+    return loaded.module.layers[loaded.card.layers // 2].mlp
+
+
+def _cause(loaded: LoadedModel, asked: Question) -> Any:
+    """The trail is a part of it: a cause is sought in one."""
+    return cause_of(loaded.module, trail(loaded.module, asked.clean.ids, "clean"))
+
+
+def _diagnosis(loaded: LoadedModel, asked: Question) -> Any:
+    return diagnose(loaded, clean=asked.clean.ids, corrupted=asked.corrupted.ids).cause
+
+
+def _sound(loaded: LoadedModel, asked: Question) -> Run:
+    """A model without a fault: the sweep of the engine is in it."""
+
+    def run() -> Rows:
+        if found := _diagnosis(loaded, asked):
+            raise Absent(f"a sound model was accused: {found}")
+        return None
+
+    return run
+
+
 def _answered(metrics: tuple[str, ...] = ("l2",), components: tuple[str, ...] = ("mlp_out",)) -> Any:
     def prepared(loaded: LoadedModel, asked: Question) -> Run:
         sweep = replace(asked.sweep, components=components, strategy="one-pass")
@@ -223,6 +296,11 @@ CONTENDERS: Mapping[str, Callable[[LoadedModel, Question], Run]] = {
     "grid, cell by cell": _cell_by_cell,
     "forward": _forward,
     "forward with its trail": _trail,
+    "A, B, A": _asked_thrice,
+    "operation in float64": _overflowing(_in_float64, lambda found: bool(found and found.kind == OVERFLOW)),
+    "cause": _overflowing(_cause, lambda found: found.code == "DIA214"),
+    "diagnosis of an overflow": _overflowing(_diagnosis, lambda found: bool(found and found.code == "DIA214")),
+    "diagnosis": _sound,
     "one metric": _answered(),
     "three metrics": _answered(("l2", "mse", "cosine")),
     "one component": _answered(),

@@ -32,7 +32,8 @@ EXPERTS: Mapping[str, Any] = {**NARROW, "num_experts": 8, "num_experts_per_tok":
 SMOLLM2 = WheelRow(id="smollm2-135m-f32", source="wheel", wheel="smollm2-135m", dtype="float32")
 
 STRATEGIES = ("one-pass", "one-pass and its proof", "stepwise")
-TRAIL = ("forward", "forward with its trail")
+TRAIL = ("forward", "forward with its trail", "A, B, A")
+DIAGNOSIS = ("forward", "operation in float64", "cause", "diagnosis of an overflow", "diagnosis")
 EVERYBODY = (*STRATEGIES, "2L+2 forwards", "mlxterp", "torch hooks", "TransformerLens")
 
 
@@ -79,6 +80,7 @@ def _full() -> Iterator[Setting]:
     yield Setting("components-8", narrow, 8, ("one component", "two components"), "components")
     for row, name, tokens in ((qwen3("q"), "qwen3", 8), (qwen3("q"), "qwen3", 64), (SMOLLM2, "smollm2", 20)):
         yield Setting(f"trail-{name}-{tokens}", row, tokens, TRAIL, "trail")
+        yield Setting(f"diagnosis-{name}-{tokens}", row, tokens, DIAGNOSIS, "diagnosis", tokens // 2)
     for layers in (6, 12, 48):
         yield Setting(f"layers-{layers}", qwen3(f"l{layers}", NARROW, layers=layers), 8, STRATEGIES[::2], "growth")
     for tokens in (2, 8, 64):
@@ -96,6 +98,7 @@ def _quick() -> Iterator[Setting]:
     yield Setting("metrics-4", tiny, 4, ("one metric", "three metrics"), "metrics")
     yield Setting("components-4", tiny, 4, ("one component", "two components"), "components")
     yield Setting("trail-4", tiny, 4, TRAIL, "trail")
+    yield Setting("diagnosis-4", tiny, 4, DIAGNOSIS, "diagnosis", 2)
     yield Setting("layers-5", qwen3("l5", {}, layers=5, vocab=512), 4, STRATEGIES[::2], "growth")
 
 

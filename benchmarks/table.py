@@ -67,7 +67,8 @@ def _others(content: Result) -> Iterator[str]:
     for result in results:
         for name, found in result["contenders"].items():
             yield (
-                f"| {result['id']} | {name} | {_seconds(found)} | {found['cpu_median']:.3g} s "
+                f"| {result['id']} | {name} | {_seconds(found)} | {found['cpu_median']:.3g} s, "
+                f"{found['cpu_times_the_first']:.2f} x "
                 f"| {found['times_the_first']:.2f} x | {_gigabytes(found)} |"
             )
     yield ""

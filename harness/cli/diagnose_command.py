@@ -15,6 +15,7 @@ from harness.cli.help import Helped
 from harness.cli.output import complain
 from harness.cli.parameters import OutputFile, device_option, whole_numbers
 from harness.cli.selection import allow_code_option
+from harness.vocabulary import code_refusal, is_code
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
 from harness.vocabulary.visible import json_text
 
@@ -50,7 +51,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--wrong", help="The wrong answer, likewise.")
 @click.option("--answer-ids", metavar="IDS", help="Two token ids in place of --answer and --wrong.")
 @click.option("-c", "--component", help="What is patched; mlp_out without it.")
-@click.option("--metric", help="l2 without it.")
+@click.option("--metric", help="l2 without it; or module:function of your own.")
 @click.option(
     "-e",
     "--engine",
@@ -92,6 +93,7 @@ def command(**given: Any) -> int:
 
         pyplot()  # matplotlib is there, before the model is loaded
     _refuse_case(given)
+    _refuse_metric(given)
     given["answers"] = _answers(given)
     prompts, engine = _prompts(given), engine_named(given["engine"], given["allow_code"])
     with _progress() as progress:
@@ -99,7 +101,7 @@ def command(**given: Any) -> int:
             _model(given),
             **prompts,
             **{name: given[name] for name in ("component", "metric", "dtype", "before", "repeat", "reference")},
-            **{name: given[name] for name in ("compare_compile", "compare_device")},
+            **{name: given[name] for name in ("compare_compile", "compare_device", "allow_code")},
             engine=engine,
             answers=given["answers"],
             logits=_arrays(given["logits"]),
@@ -148,6 +150,11 @@ def _answers(given: dict[str, Any]) -> tuple[str, str] | tuple[int, ...] | None:
     if len(ids) != 2:
         raise UsageError(f"--answer-ids: {given['answer_ids']!r} is not two ids: the answer's and the wrong one's")
     return ids
+
+
+def _refuse_metric(given: dict[str, Any]) -> None:
+    if given["metric"] and is_code(given["metric"]) and not given["allow_code"]:
+        raise UsageError(code_refusal("metric", given["metric"]))
 
 
 def _refuse_case(given: dict[str, Any]) -> None:

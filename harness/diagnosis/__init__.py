@@ -49,7 +49,8 @@ def diagnose(
     hub; `dtype` casts it. Prompts are text or token ids: `prompt` alone asks about one forward pass, `clean` and
     `corrupted` about patching `component` (default `mlp_out`, or `attn_out` where there is none) under `metric`
     (default `l2`) by `engine`: a name, an `Engine`, or a function of your own, called as `docs/engines.md` says and
-    watched while it runs; the name of one, `module:function`, is imported only with `allow_code`. `answers` is
+    watched while it runs; the name of one, `module:function`, is imported only with `allow_code`, and so is that of a
+    metric. `answers` is
     (answer, wrong answer) for `logit_diff` and `log_prob`, each the token after the prompts, as text or as an id.
     `logits` is (clean, corrupted), each `[vocab]` or `[tokens, vocab]`, in place of a model. `before` is a folder
     with the weights that `model` was quantised or cast from.

@@ -34,11 +34,23 @@ from harness.intercept import forward
 from harness.intercept.constancy import Constancy, another
 from harness.intercept.hookpoints import layers_with
 from harness.intercept.observer import watched
+from harness.metrics import function
 from harness.metrics.host import host_values
 from harness.models.loaded import LoadedModel
 from harness.models.padded import said_of, zero_row
-from harness.vocabulary import COMPONENTS, METRICS, Direction, Positions, Question, Sweep, Tokens
-from harness.vocabulary.errors import HarnessError, TapError, UnknownName, UsageError, described
+from harness.vocabulary import (
+    COMPONENTS,
+    METRICS,
+    Direction,
+    Positions,
+    Question,
+    Sweep,
+    Tokens,
+    code_refusal,
+    is_code,
+    metric_named,
+)
+from harness.vocabulary.errors import HarnessError, TapError, UsageError, described
 from harness.vocabulary.raised import FindingError, refuse_device_failure, suppressed
 
 
@@ -91,8 +103,10 @@ def _refuse(request: DiagnosisRequest) -> None:
         raise UsageError("clean and corrupted come together; for one prompt alone use `prompt`")
     if request.prompt is not None and request.clean is not None:
         raise UsageError("give `prompt`, or `clean` and `corrupted`, and not both")
-    if request.metric is not None and request.metric not in METRICS:
-        raise UnknownName("metric", request.metric, METRICS)
+    if request.metric is not None and metric_named(request.metric) and is_code(request.metric):
+        if not request.allow_code:
+            raise UsageError(code_refusal("metric", request.metric, "allow_code=True"))
+        function.load(request.metric)  # what cannot be imported is said before a model is loaded
     if request.answers is not None and request.clean is None and request.logits is None:
         raise UsageError("answers stand after two prompts; give `clean` and `corrupted`")
     if request.repeat < 1:
@@ -328,7 +342,7 @@ def _ask(so_far: Examination) -> Asked | None:
     try:
         return ask(engine, model, question)
     except EngineRaised as error:
-        found = patched_step.engine_raised(engine.name, error)
+        found = patched_step.engine_raised(error)
         so_far.log.add("patched", [found], f"{engine.name} could not patch")
     except TapError as error:
         found = patched_step.never_called(model, question, so_far.trails["corrupted"], str(error))
@@ -350,7 +364,7 @@ def _metric(so_far: Examination) -> bool:
         formula = formula or metric_step.about_the_recoveries(found, asked, asked.mistake)
     wrong = [*about_the_rows, *formula]
     zero = [each for each in wrong if each.place.step == "recovery"]
-    if METRICS[metric].needs_answers and not formula:
+    if metric_named(metric).needs_answers and not formula:
         so_far.log.skip(f"{metric} reads two logits and sums nothing", "metric")
     else:
         so_far.log.add("metric", [each for each in wrong if each not in zero], found.summary)

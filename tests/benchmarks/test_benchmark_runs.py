@@ -46,6 +46,7 @@ def test_every_kind_of_setting_is_measured(measured):
         "metrics",
         "components",
         "trail",
+        "diagnosis",
         "growth",
     }
     for result in content["settings"]:

@@ -11,6 +11,7 @@ import pytest
 from planting import CLEAN, behave, build, module_of, put, returning
 
 from harness.diagnosis import diagnose
+from harness.diagnosis.causes import arithmetic as in_float64
 from harness.diagnosis.causes.arithmetic import INVALID, OVERFLOW, UNEXPLAINED, number, verdict_of
 from harness.diagnosis.causes.cause import RULES
 from harness.diagnosis.causes.facts import facts_of
@@ -18,6 +19,7 @@ from harness.diagnosis.causes.origin import origin_of
 from harness.diagnosis.trail.flow import trail
 from harness.diagnosis.trail.operations import replay
 from harness.diagnosis.zoo import ZOO, arithmetic
+from harness.diagnosis.zoo import models as zoo_models
 from harness.diagnosis.zoo.clean import subjects
 
 MLP, ATTENTION, BLOCK = "model.layers.1.mlp", "model.layers.1.self_attn", "model.layers.1"
@@ -420,3 +422,25 @@ def test_what_hides_a_value_is_named_where_it_is_seen(hide, named):
         found = diagnose(**arguments)
     (hidden,) = {each.message for each in found.findings if each.code == "DIA210" and "clean" in each.message}
     assert f"`{named}`" in hidden if named else "where" not in hidden
+
+
+@pytest.mark.parametrize("quantize", [None, "4bit"])
+def test_a_product_with_gathered_experts_is_repeated_in_float64(quantize):
+    """Every element has the value of MLX's own kernel; with weights beyond the range, what float32 cannot hold."""
+    model = zoo_models.build("qwen3_moe", "float32", **({"quantize": quantize} if quantize else {}))
+    experts = model.module.model.layers[1].mlp.switch_mlp
+    seen = replay(model.module, zoo_models.CLEAN, "model.layers.1.mlp.switch_mlp.up_proj", 1)
+    (product,) = (each for each in seen.operations if each.name.startswith("gather_"))
+    kernel = np.array(product.kept.result).reshape(-1)
+    chosen = np.random.default_rng(0).integers(kernel.size, size=12)
+    np.testing.assert_allclose(
+        [in_float64._wide(product, int(i)) for i in chosen], kernel[chosen], rtol=1e-4, atol=1e-6
+    )
+    for layer, factor in ((experts.up_proj, 1e10), (experts.down_proj, 1e30)):
+        for name in ("scales", "biases") if quantize else ("weight",):
+            layer[name] = layer[name] * factor
+    found = diagnose(**zoo_models.both(model)).cause
+    assert (found.code, found.confidence, found.place.module) == (
+        "DIA204", "proven", "model.layers.1.mlp.switch_mlp.down_proj",
+    )  # fmt: skip
+    assert found.evidence["limit"] < abs(found.evidence["value"]) < 1e42

@@ -11,6 +11,7 @@ import pytest
 from planting import build, put, save_folder
 
 from harness.cli import exit_code_of
+from harness.models import bundled, load
 
 NAN = "model.layers.1.mlp.down_proj.weight"
 
@@ -220,3 +221,57 @@ def test_answers_reach_the_metric_and_the_saved_case(say, tmp_path):
     assert (code, f"baseline {corrupted:.6g}" in out) == (0, True), out
     assert "give their ids" in say("--logits", "a.npy", "b.npy", "--metric", "logit_diff")[2]
     assert "ids 0 to 49" in say("--logits", "a.npy", "b.npy", "--metric", "logit_diff", "--answer-ids", "7,50")[2]
+
+
+METRIC = """import numpy as np
+
+
+def largest(clean, x):
+    return float(np.abs(clean - x).max())
+
+
+def raising(clean, x):
+    raise ZeroDivisionError("planted")
+
+
+def nothing(clean, x):
+    return None
+"""
+
+
+@pytest.fixture
+def own_metric(tmp_path):
+    """Write the module of a user's metrics, and return what a metric of it is called."""
+    name = f"metric_of_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(METRIC)
+    return lambda function: f"{name}:{function}"
+
+
+def test_a_metric_of_the_users_own_is_taken_where_code_is_allowed(say, own_metric, tmp_path):
+    asked = ("--model", "llama-2k-f32", "--clean-ids", "1,2,3", "--corrupted-ids", "1,5,3", "--metric")
+    code, _, err = say(*asked, own_metric("largest"))
+    assert (code, "runs only with --allow-code; nothing was imported" in err) == (4, True)
+    code, out, _ = say(*asked, own_metric("largest"), "--allow-code")
+    clean, corrupted = (
+        np.array(load(bundled()["llama-2k-f32"]).module(mx.array([ids]))[0, -1]) for ids in ([1, 2, 3], [1, 5, 3])
+    )
+    assert code == 0
+    assert f"{own_metric('largest')} in float64 {np.abs(clean - corrupted).max():.6g}" in " ".join(out.split())
+    for name, row in zip("ab", (clean, corrupted), strict=True):
+        np.save(tmp_path / f"{name}.npy", row)
+    code, out, _ = say("--logits", "a.npy", "b.npy", "--metric", own_metric("largest"), "--allow-code")
+    assert (code, f"baseline {np.abs(clean - corrupted).max():.6g}" in out) == (0, True)
+
+
+def test_a_metric_of_the_users_own_is_blamed_for_what_it_raises_and_for_no_value(say, own_metric, tmp_path):
+    asked = ("--model", "llama-2k-f32", "--clean-ids", "1,2,3", "--corrupted-ids", "1,5,3", "--allow-code", "--metric")
+    code, out, _ = say(*asked, own_metric("raising"))
+    assert (code, f"{own_metric('raising')} raised ZeroDivisionError: planted" in out) == (1, True), out
+    code, out, _ = say(*asked, own_metric("nothing"))
+    assert (code, "has no value on these runs" in out, "No fault found" in out) == (1, True, False)
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", np.arange(8, dtype=np.float32))
+    code, _, err = say("--logits", "a.npy", "b.npy", "--metric", own_metric("raising"), "--allow-code")
+    assert (code, "raised ZeroDivisionError: planted" in err) == (4, True), err
+    code, _, err = say(*asked, "no_such_module:f")
+    assert (code, "cannot be imported" in err) == (4, True)

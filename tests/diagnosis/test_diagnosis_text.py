@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 from harness.diagnosis.outcome.diagnosis import Diagnosis, StepLog
 from harness.diagnosis.outcome.nouns import APPEARS, PROPAGATES, Frame, Place, PlacedFinding
 from harness.diagnosis.outcome.page import short_name
+from harness.results.reports.terminal import console
 
 NAME = "model.layers.12.mlp.down_proj"
 ABOUT = {"model": "m", "architecture": "llama", "dtype": "float16", "versions": "mlx 1"}
@@ -66,17 +68,29 @@ def test_the_screen_tells_only_what_the_paragraph_leaves_out():
 def test_the_trail_fits_80_columns_and_has_no_empty_column():
     trail = [
         frame(0, "model.layers.12.post_attention_layernorm", headroom=1.0),
-        frame(1, NAME, APPEARS, nan=3, pos_inf=1, first=(2, 91)),
+        frame(1, NAME, APPEARS, pos_inf=771, neg_inf=839, first=(2, 91), headroom=1.0),
         frame(2, "model.layers.12", PROPAGATES, nan=3, first=(None, 91)),
     ]
     lines = str(diagnosis(found(), trail=trail)).splitlines()[1:]
     assert max(map(len, lines)) <= 80
     assert any(line.split()[:2] == ["12.mlp.down_proj", "6.278e+04"] for line in lines)
     (head,) = [line.split() for line in lines if line.startswith(" module")]
-    assert head == ["module", "largest", "headroom", "not", "finite", "first", "flow"]
+    assert head == ["module", "largest", "headroom", "not", "finite", "flow"]
+    assert any(line.split()[0] == "12.post_attention_layernorm" for line in lines if line.strip())
+    assert any(line.split()[-5:] == ["771", "inf,", "839", "-inf", "appears"] for line in lines)
     assert any("trail in the order of execution, run clean, dtype float16" in line for line in lines)
     finite = str(diagnosis(found(), trail=[frame(1, NAME, APPEARS)]))
     assert "headroom" not in finite
+
+
+def test_a_wide_screen_shows_the_shape_and_the_first_element_too():
+    file = io.StringIO()
+    screen = console(file, 120)
+    between = "model.layers.12.mlp.up_proj and the end"
+    shown = [replace(frame(1, "model.layers.12.mlp", APPEARS, nan=3, first=(2, 91)), between=between)]
+    diagnosis(found(), trail=shown).show(screen)
+    text = file.getvalue()
+    assert ("shape" in text, "2,91" in text, "12.mlp (12.mlp.up_proj and the end)" in text) == (True, True, True)
 
 
 def test_short_names():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 from laws.conformance import defects
@@ -161,3 +163,61 @@ def test_the_model_is_afterwards_what_it_was_whatever_a_function_left():
     asked(defects.LeavesClasses(), model)
     assert [type(module) for _, module in model.module.named_modules()] == before
     assert np.array_equal(np.array(model.module(mx.array([CLEAN]))), logits)
+
+
+def batched(part):
+    """Return an engine that runs both prompts as one batch, and measures a part of the vocabulary, or all of it."""
+
+    @declared
+    def engine(model, clean, corrupted, component, layers, metric):
+        def rows():
+            out = np.array(model(mx.array([clean, corrupted]))[:, -1].astype(mx.float32))
+            return out[:, : int(part * out.shape[-1])]
+
+        def distance(a, b):
+            return float(np.sqrt(np.sum((a - b) ** 2)))
+
+        target, base = rows()
+        baseline, found = distance(target, base), {}
+        for layer in layers:
+            module = dict(model.layers[layer].named_modules())[component]
+            original = type(module)
+
+            def patched(self, *args, original=original, **kwargs):
+                out = original.__call__(self, *args, **kwargs)
+                return mx.concatenate([out[:1], out[:1]])
+
+            module.__class__ = type(original.__name__, (original,), {"__call__": patched})
+            try:
+                found[layer] = 100 * (1 - distance(target, rows()[1]) / baseline)
+            finally:
+                module.__class__ = original
+        return {"baseline": baseline, "recoveries": found}
+
+    return engine
+
+
+@contextmanager
+def rounding_by_the_batch():
+    """Let a matrix product of several rows of a batch round otherwise than one of a single row, as GPU kernels do."""
+    original = nn.Linear.__call__
+
+    def call(self, x):
+        out = original(self, x)
+        return out if len(x) == 1 else (out.astype(mx.float32) * (1 + 2**-8)).astype(out.dtype)
+
+    nn.Linear.__call__ = call
+    try:
+        yield
+    finally:
+        nn.Linear.__call__ = original
+
+
+@pytest.mark.parametrize(("part", "code"), [(1.0, []), (0.5, ["DIA404"])], ids=["right", "half the vocabulary"])
+def test_a_formula_is_held_against_the_logits_of_the_engine_and_not_of_the_trail(part, code):
+    with rounding_by_the_batch():
+        model = build(dtype="bfloat16")
+        one, both = (model.module(mx.array(ids))[:, -1] for ids in ([CLEAN], [CLEAN, CORRUPTED]))
+        assert not mx.array_equal(one[0], both[0])
+        found = asked(batched(part), model, component="mlp")
+    assert [each for each in codes(found) if each in ("DIA401", "DIA404", "DIA406", "DIA408")] == code

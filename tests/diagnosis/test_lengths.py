@@ -12,8 +12,8 @@ from harness.diagnosis.zoo.surgery import at, behave
 MLP, ATTENTION = "model.layers.1.mlp", "model.layers.1.self_attn"
 
 
-def diagnosed(module, call, architecture="llama", longest=40):
-    model = build(architecture, "float32")
+def diagnosed(module, call, architecture="llama", longest=40, dtype="float32"):
+    model = build(architecture, dtype)
     behave(at(model.module, module) if module else model.module, call)
     found = diagnose(model, prompt=CLEAN, lengths=(1, longest))
     return found, next(step.summary for step in found.steps if step.name == "comparisons")
@@ -35,6 +35,22 @@ def test_keys_that_are_not_kept_are_the_caches_fault_and_not_the_whole_runs():
     assert named(found) == ("DIA606", "proven", ATTENTION, 2)
     assert "not the whole run that is patched" in found.cause.message
     assert "kernel" not in found.paragraph
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_what_the_halves_hide_at_two_tokens_float32_tells(dtype):
+    """A fault of the halves alone keeps its length in them; the model is given back in its own dtype."""
+    found, _ = diagnosed(ATTENTION, lambda own, x, mask=None, cache=None: own(x, mask, None), dtype=dtype)
+    assert named(found) == ("DIA606", "proven", ATTENTION, 2)
+
+    def of_this_dtype(own, x):
+        return own(x) * (2 if x.shape[1] >= 7 and str(x.dtype).endswith(dtype) else 1)
+
+    model = build("llama", dtype)
+    behave(at(model.module, MLP), of_this_dtype)
+    own = diagnose(model, prompt=CLEAN, lengths=(1, 40))
+    assert named(own)[::3] == ("DIA601", 7)
+    assert str(model.module.model.norm.weight.dtype).endswith(dtype)
 
 
 def test_attention_that_is_wrong_at_a_size_that_is_no_window_is_suspected_only():

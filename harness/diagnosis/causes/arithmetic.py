@@ -31,6 +31,13 @@ MULTIPLIES = ("mul", "rmul", "imul", "multiply")
 DIVIDES = ("truediv", "rtruediv", "itruediv", "divide", "reciprocal", "rsqrt", "pow", "rpow", "ipow", "power")
 MATMULS = ("matmul", "rmatmul", "imatmul", "addmm", "inner", "einsum", "tensordot", "gather_mm")
 QUANTISED = ("quantized_matmul", "gather_qmm")
+GATHERED = {
+    "gather_mm": ("a", "b", "lhs_indices", "rhs_indices"),
+    "gather_qmm": ("x", "w", "scales", "biases", "lhs_indices", "rhs_indices"),
+}
+"""Products with the matrices of the experts that are chosen -> what their arguments are called."""
+PRODUCTS = ("matmul", "rmatmul", "addmm", *GATHERED)
+"""Products of matrices of which one row and one column are repeated."""
 SUMS = ("sum", "mean", "cumsum", "conv1d", "conv2d", "conv_general", *MATMULS)
 """Sums of products: the sum of the magnitudes of the terms bounds every partial sum."""
 SQUARES = ("var", "std", "norm")
@@ -123,7 +130,7 @@ class Terms:
         values = [*_floats(operation)]
         if operation.name.startswith("r") and operation.name[1:] in _SIGNS and len(values) == 2:
             values.reverse()
-        if operation.name in ("matmul", "rmatmul", "addmm"):
+        if operation.name in PRODUCTS:
             rows = _rows_of_a_product(operation, element)
             return cls(operation.name, rows if rows is not None else ())
         index = np.unravel_index(element, operation.result.shape or (1,))
@@ -132,7 +139,7 @@ class Terms:
     def text(self) -> str:
         """Return such as `226.8 x 227.5 summed over 16`."""
         numbers = [number(float(part.reshape(-1)[0])) for part in self.parts if part.size == 1]
-        if self.name in ("matmul", "rmatmul", "addmm") and len(self.parts) == 2:
+        if self.name in PRODUCTS and len(self.parts) == 2:
             a, b = self.parts
             most = int(np.argmax(np.abs(a * b)))
             return f"{number(a[most])} x {number(b[most])} summed over {a.size:,}"
@@ -156,7 +163,7 @@ class Terms:
         if _SIGNS.get(self.name) in ("/", "x", "+", "-") and len(scalars) == 2:
             sign = _SIGNS[self.name]
             return f"{number(scalars[0])}{sign}{number(scalars[1])}" if sign == "/" else _infinite(scalars, sign)
-        if len(self.parts) == 2 and self.name in ("matmul", "rmatmul", "addmm"):
+        if len(self.parts) == 2 and self.name in PRODUCTS:
             a, b = self.parts
             zero = ((a == 0) & np.isinf(b)) | ((b == 0) & np.isinf(a))
             return "0 x inf" if zero.any() else "inf - inf"
@@ -195,6 +202,8 @@ def _at(values: Values, shape: tuple[int, ...], index: Any) -> Values:
 
 def _rows_of_a_product(operation: Operation, element: int) -> tuple[Values, Values] | None:
     """Return the row and the column whose product is an element of a matrix product."""
+    if operation.name in GATHERED:
+        return _gathered_rows(operation, element)
     arrays = [array for array in operation.kept.arrays() if layout_of(array)]
     a, b = (arrays[1], arrays[2]) if operation.name == "addmm" and len(arrays) == 3 else arrays[:2]
     if operation.name == "rmatmul":
@@ -212,6 +221,26 @@ def _rows_of_a_product(operation: Operation, element: int) -> tuple[Values, Valu
     return host_values(pick(a)[row]), host_values(pick(b)[:, column])
 
 
+def _gathered_rows(operation: Operation, element: int) -> tuple[Values, Values]:
+    """Return the row of the left matrix that is chosen, and the column of the right one."""
+    kept, names = operation.kept, GATHERED[operation.name]
+    named = dict(zip(names, kept.call.args, strict=False)) | kept.call.kwargs
+    *batch, row, column = (int(i) for i in np.unravel_index(element, operation.result.shape))
+    right = named["b"] if operation.name == "gather_mm" else weights_of(operation)[0]
+    if operation.name in QUANTISED and named.get("transpose", True):
+        right = right.swapaxes(-1, -2)
+
+    def chosen(array: Any, indices: mx.array | None) -> Values:
+        matrices = array.reshape(-1, *array.shape[-2:])
+        usual = np.arange(len(matrices)).reshape(array.shape[:-2])
+        numbers = usual if indices is None else np.asarray(indices)
+        picked = matrices[int(np.broadcast_to(numbers, operation.result.shape[:-2])[tuple(batch)])]
+        return host_values(picked) if isinstance(picked, mx.array) else np.asarray(picked)
+
+    left = chosen(named[names[0]], named.get("lhs_indices"))
+    return left[row], chosen(right, named.get("rhs_indices"))[:, column]
+
+
 def _batched(batch: list[int], sizes: tuple[int, ...]) -> list[tuple[int, int]]:
     return list(zip(batch[len(batch) - len(sizes) :], sizes, strict=True))
 
@@ -223,7 +252,7 @@ def _wide(operation: Operation, element: int, change: Callable[[mx.array], mx.ar
     """Return an element of the result with every float operand in float64, or None where they are too many."""
     if operation.name in ("astype", "view"):
         return float(_floats(operation)[0].reshape(-1)[element])
-    if operation.name in ("matmul", "rmatmul", "addmm"):
+    if operation.name in PRODUCTS:
         return _of_rows(operation, element, change)
     if operation.name in _OF_ONE:
         with np.errstate(all="ignore"):
@@ -336,8 +365,6 @@ def _of_quantised(operation: Operation, element: int, change: Callable[[mx.array
     if operation.name == "dequantize":
         return float(weights.reshape(-1)[element])
     kept = operation.kept
-    if operation.name == "gather_qmm":
-        raise ValueError("a product of gathered experts")
     x = host_values(kept.call.args[0])
     index = np.unravel_index(element, operation.result.shape)
     transposed = kept.call.kwargs.get("transpose", True)

@@ -22,6 +22,7 @@ import numpy as np
 
 from harness.diagnosis import environment as environment_step
 from harness.diagnosis.engine import metric as metric_step
+from harness.diagnosis.engine.asked import EngineRaised, blamed
 from harness.diagnosis.outcome.diagnosis import Diagnosis, StepLog
 from harness.diagnosis.outcome.nouns import Place, PlacedFinding
 from harness.diagnosis.trail.flow import ruled_out
@@ -34,7 +35,7 @@ from harness.metrics.layouts import LAYOUTS, dtype_name
 from harness.metrics.tolerances import Work, recovery_tolerance
 from harness.support.inputs import checked_size
 from harness.support.weight_files import BrokenFile, stored_in
-from harness.vocabulary import METRICS, AnswerTokens
+from harness.vocabulary import AnswerTokens, metric_named
 from harness.vocabulary.errors import UsageError
 
 FORMATS = (".npy", ".npz", ".safetensors")
@@ -76,7 +77,7 @@ def _runs(clean: Any, corrupted: Any) -> dict[str, mx.array]:
 
 def _answers(metric: str, answers: tuple[Any, Any] | None, vocab: int) -> AnswerTokens | None:
     if answers is None:
-        if METRICS[metric].needs_answers:
+        if metric_named(metric).needs_answers:
             raise UsageError(
                 f"{metric} reads two answers; give their ids (--answer-ids 711,126), or choose "
                 f"{', '.join(sorted(LEGACY.metrics))} or kl_divergence"
@@ -95,7 +96,11 @@ def _measure(
     log: StepLog, metric: str, clean: mx.array, corrupted: mx.array, sound: bool, answers: AnswerTokens | None
 ) -> None:
     """Note what the last rows make of the metric, and of the recovery."""
-    measured = metric_step.measured(metric, clean, corrupted, answers)
+    try:
+        with blamed(metric):
+            measured = metric_step.measured(metric, clean, corrupted, answers)
+    except EngineRaised as error:
+        raise UsageError(str(error)) from error
     said = measured.said.get("legacy")
     wrong = metric_step.about_the_rows(measured) if sound else []
     reported = Reported(metric, clean, corrupted, said, answers)

@@ -6,18 +6,23 @@ each module returns.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from harness.engines import Engine, ForeignEngine, answer
 from harness.engines.foreign import EngineRequest, ObservedRuns, Reply, answer_and_runs
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import Answer, Curve, Mistake, Question
-from harness.vocabulary.errors import EngineUnavailable, UnknownName, described_at
+from harness.vocabulary import Answer, Curve, Mistake, Question, is_code
+from harness.vocabulary.errors import EngineUnavailable, HarnessError, UnknownName, described_at
 from harness.vocabulary.raised import refuse_device_failure
 
 
 class EngineRaised(Exception):
-    """Somebody else's engine raised; `__cause__` is what."""
+    """Somebody else's engine or metric raised; `__cause__` is what."""
+
+    def __init__(self, name: str, error: Exception):
+        super().__init__(f"{name} raised {described_at(error)}")
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,23 @@ def ask(engine: Engine, model: LoadedModel, question: Question) -> Asked:
     for metric in question.metrics:
         if not engine.knows(metric):
             raise UnknownName(f"metric of {engine.name}", metric, engine.metrics)
-    if not isinstance(engine, ForeignEngine):
-        return Asked(engine.name, answer(engine, model, question))
-    return Asked(engine.name, *answer_and_runs(_blamed(engine), model, question, calls=True))
+    with blamed(question.metrics[0]):
+        if not isinstance(engine, ForeignEngine):
+            return Asked(engine.name, answer(engine, model, question))
+        return Asked(engine.name, *answer_and_runs(_blamed(engine), model, question, calls=True))
+
+
+@contextmanager
+def blamed(metric: str) -> Iterator[None]:
+    """Let what is raised meanwhile be a metric's of the user's own, where it is one. Raises EngineRaised for that."""
+    try:
+        yield
+    except (HarnessError, EngineRaised):
+        raise
+    except Exception as error:
+        if not is_code(metric):
+            raise
+        raise EngineRaised(metric, error) from error
 
 
 def _blamed(engine: ForeignEngine) -> ForeignEngine:
@@ -74,6 +93,6 @@ def _blamed(engine: ForeignEngine) -> ForeignEngine:
             raise
         except Exception as error:
             refuse_device_failure(error)
-            raise EngineRaised(described_at(error)) from error
+            raise EngineRaised(engine.name, error) from error
 
     return replace(engine, ask=ask_it)

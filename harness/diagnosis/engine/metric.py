@@ -119,6 +119,13 @@ def about_the_rows(found: Measured) -> list[PlacedFinding]:
                 **found.evidence(),
             )
         ]
+    if found.true.state is State.UNDEFINED:
+        text = f"{found.metric} has no value on these runs, so there is no baseline, and a recovery is undefined"
+        none = PlacedFinding.of(
+            "DIA501", text, Place("recovery", "recovery"), remedy="choose a metric that has a value on them",
+            **found.evidence(),
+        )  # fmt: skip
+        return [replace(none, fault=None)]
     if found.denominator and found.denominator.state is State.ILL_CONDITIONED:
         text = apart(found.denominator, found.dtype)
         return [

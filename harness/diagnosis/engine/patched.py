@@ -39,10 +39,9 @@ def alignment(clean: Tokens, corrupted: Tokens) -> Iterator[PlacedFinding]:
         )
 
 
-def engine_raised(name: str, error: EngineRaised) -> PlacedFinding:
-    """Return the finding about an engine that raised."""
-    place = Place("patched", "patched")
-    return PlacedFinding.of("DIA305", f"{name} raised {error}", place, traceback=traceback_of(error))
+def engine_raised(error: EngineRaised) -> PlacedFinding:
+    """Return the finding about an engine, or a metric, that raised."""
+    return PlacedFinding.of("DIA305", str(error), Place("patched", "patched"), traceback=traceback_of(error))
 
 
 def about_the_passes(question: Question, asked: Asked) -> list[PlacedFinding]:

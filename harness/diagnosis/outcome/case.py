@@ -73,7 +73,7 @@ def written(diagnosis: Diagnosis, file: Path, source: Mapping[str, Any], prompts
     ]
     lines += _allowed(prompts)
     beside = f" --models {table_file(file)}" if table else ""
-    beside += " --allow-code" if is_code(engine) else ""
+    beside += " --allow-code" if is_code(engine) or is_code(str(given.get("metric", ""))) else ""
     remedy = "the prompts are of equal length" if cause.code == "DIA304" else "the model is repaired"
     return Written("\n".join(lines) + "\n", table, f"harness run {file}{beside}", tuple(_choices(engines, ids)), remedy)
 

@@ -17,6 +17,8 @@ from harness.results.reports.terminal import console
 BEFORE, AFTER = 12, 4
 """Frames of the trail that are shown before and from the first fault; the JSON has all."""
 WIDTH, WIDE = 80, 100
+WHOLE = 32
+"""Characters up to which the name of a module stays on one line; with what it lies between it is longer."""
 
 
 def text_of(show: Callable[[Console], None]) -> str:
@@ -106,10 +108,17 @@ def _trail(frames: Sequence[Frame], without: Sequence[str]) -> Table:
     columns: dict[str, Sequence[Any]] = {name: [shown(frame) for frame in frames] for name, shown in _COLUMNS.items()}
     shared = [name for name in _SAID_ONCE if len({*columns[name]}) == 1]
     title = ", ".join(["trail in the order of execution", *(f"{name} {columns[name][0]}" for name in shared)])
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=Text(title), title_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 0 if without else 1, 0, 0),
+        title=Text(title),
+        title_justify="left",
+    )
     kept = {name: cells for name, cells in columns.items() if name not in (*shared, *without) and any(cells)}
     for name in kept:
-        table.add_column(name, overflow="fold", justify="right" if name in _RIGHT else "left", no_wrap=name in _RIGHT)
+        whole = name in _RIGHT or (name == "module" and max(map(len, kept[name])) <= WHOLE)
+        table.add_column(name, overflow="fold", justify="right" if name in _RIGHT else "left", no_wrap=whole)
     for row in zip(*kept.values(), strict=True):
         table.add_row(*map(Text, row))
     return table

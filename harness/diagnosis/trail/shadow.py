@@ -72,7 +72,8 @@ def shadow(model: LoadedModel, trail: Trail, progress: Progress) -> Shadow:
     except (ValueError, RuntimeError, UsageError, AttributeError) as error:
         return Shadow(False, f"no wider run could be made ({described(error)})")
     said = "float32 and bfloat16 are finite" if wide["bfloat16"] else "float32 is finite, bfloat16 is not"
-    which = f"; {_named(needed)} must run in float32{', all of them' if len(needed) > 1 else ''}" if needed else ""
+    every = ", and none of them can be left out" if len(needed) > 1 else ""
+    which = f"; it is enough to run {_named(needed)} in float32{every}" if needed else ""
     return Shadow(
         True,
         f"{said}: {narrow}'s range is the cause{which}",

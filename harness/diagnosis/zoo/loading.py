@@ -162,8 +162,8 @@ FAULTS = (
         "the tensor, how many groups, how far beyond half a step, and what it is instead",
         (
             *(each for mode in MODES for each in
-              on("llama qwen3", _converted(_adapted, mode), f"an adapter, {mode}", place=_DOWN, words=("groups", "adapter"),
-                 without=ITS_OWN)),
+              on("llama qwen3", _converted(_adapted, mode), f"an adapter, {mode}", place=_DOWN,
+                 words=("groups", "adapter"), without=ITS_OWN)),
             *on("llama qwen3", _converted(_as_it_is, "affine 4", other=True), "unrelated", place={"run": "weights"},
                 words=("nothing of its original",), without=ITS_OWN),
             *on("llama gpt2", _converted(_of_another_layer, "affine 8"), "another layer", place=_DOWN,

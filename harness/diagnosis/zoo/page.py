@@ -86,8 +86,8 @@ def markdown(zoo: Mapping[str, PlantedFault], trials: Sequence[Trial], by_dtype:
 def _by_dtype(tables: Sequence[Table]) -> Iterator[str]:
     yield "## By dtype"
     yield ""
-    yield "Each fault in every dtype in which it has a form, in two architectures, where two have it: in how many of them"
-    yield "place, cause, *proven* and evidence are all right. 4-bit models compute in float32. Faults of arrays and dials have a"
+    yield "Of the plantings of each fault in each dtype, in two architectures where two have it: how many are right"
+    yield "in place, cause, *proven* and evidence. 4-bit models compute in float32. Faults of arrays and dials have a"
     yield "dtype of their own. Sound models: the two architectures, and what comes near a fault."
     for table in tables:
         yield ""

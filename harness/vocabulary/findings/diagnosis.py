@@ -114,7 +114,7 @@ KINDS = (
           "the fault is in the run that made them: diagnose it with the model at hand"),
     _kind("DIA408", "metric", ERROR, ENGINE, "the number is something else than the metric",
           "compute the metric as it is defined; the message says what was computed in its place"),
-    _kind("DIA501", "recovery", ERROR, CASE, "clean and corrupted give the same value",
+    _kind("DIA501", "recovery", ERROR, CASE, "there is no baseline",
           "no recovery is defined, which is not 0 %: choose prompts that tell the runs apart"),
     _kind("DIA502", "recovery", ERROR, ENGINE, "a guard turns an undefined recovery into a number",
           "report the state instead: undefined is never a number"),
