@@ -27,8 +27,8 @@ from harness.casefile.validation.validate import validate
 from harness.vocabulary.errors import CaseFileError, Problem, UsageError, suggest
 from harness.vocabulary.verdict import MENDED
 
-# ENG002 is a job whose process was ended: nothing is known of what it would have said.
-_KNOWABLE = tuple(code for code in FAILING if code != "ENG002")
+# A job whose process was ended, or whose device failed: nothing is known of what it would have said.
+_KNOWABLE = tuple(code for code in FAILING if code not in ("ENG002", "ENG003"))
 Pattern = Annotated[Text, Field(description="a name, or a pattern such as 'qwen3-*'")]
 
 

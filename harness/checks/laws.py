@@ -14,7 +14,14 @@ from harness.engines import ForeignEngine, answer
 from harness.laws import LAWS, Situation
 from harness.patching import check_question
 from harness.vocabulary import Finding
-from harness.vocabulary.errors import DoesNotApply, EngineUnavailable, HarnessError, TapError, described_at
+from harness.vocabulary.errors import (
+    DoesNotApply,
+    EngineUnavailable,
+    HarnessError,
+    TapError,
+    described_at,
+    device_failed,
+)
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -35,7 +42,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         except HarnessError:
             raise
         except Exception as error:
-            if not isinstance(evidence.engine, ForeignEngine):
+            if device_failed(error) or not isinstance(evidence.engine, ForeignEngine):
                 raise
             breach = f"raised {described_at(error)}"
         if breach:

@@ -17,6 +17,7 @@ from harness.cli.output import complain
 from harness.cli.streams import lost, standing_output
 from harness.support.version import VERSION
 from harness.vocabulary.errors import (
+    EXIT_FINDINGS,
     EXIT_INTERNAL,
     EXIT_INTERRUPTED,
     EXIT_PASSED,
@@ -24,6 +25,7 @@ from harness.vocabulary.errors import (
     CaseFileError,
     HarnessError,
     described,
+    device_failed,
     suggest,
 )
 
@@ -158,9 +160,16 @@ def exit_code_of(args: Sequence[str] | None = None) -> int:
         if isinstance(error, OSError) and (error.filename is not None or isinstance(error, FileNotFoundError)):
             complain(f"{error.filename or 'the current folder'}: {error.strerror}")
             return EXIT_USAGE
-        complain(f"internal error: {described(error)}")
-        complain("set HARNESS_TRACEBACK=1 for the traceback, and please report it")
-        return EXIT_INTERNAL
+        return _unforeseen(error)
+
+
+def _unforeseen(error: Exception) -> int:
+    if device_failed(error):
+        complain(f"the device failed, see `harness explain ENG003`: {described(error)}")
+        return EXIT_FINDINGS
+    complain(f"internal error: {described(error)}")
+    complain("set HARNESS_TRACEBACK=1 for the traceback, and please report it")
+    return EXIT_INTERNAL
 
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)

@@ -20,6 +20,7 @@ from harness.intercept.inquiry import Inquiry
 from harness.metrics.tolerances import same_bits
 from harness.models.kept import KeptState
 from harness.models.loaded import LoadedModel
+from harness.vocabulary.errors import device_failed
 
 
 @dataclass
@@ -67,8 +68,10 @@ class Constancy:
         if again is None:
             try:
                 again = forward(self.model, a)
-            except Exception as error:  # noqa: BLE001  it could be run before
-                return inquiry.broken(error)
+            except Exception as error:
+                if device_failed(error):
+                    raise
+                return inquiry.broken(error)  # it could be run before
         doubtful = thoroughly or self.drawn != generators.states() or not same_bits(first, again)
         if doubtful and (found := inquiry.explained(*(() if watched else (first, again)))):
             return found

@@ -22,7 +22,7 @@ from harness.intercept.swap import exchanged
 from harness.metrics.tolerances import Work, relative_difference, row_tolerance, same_bits
 from harness.models.kept import KeptState
 from harness.models.loaded import LoadedModel
-from harness.vocabulary.errors import described
+from harness.vocabulary.errors import described, device_failed
 
 Ids = Sequence[int]
 
@@ -67,8 +67,10 @@ class Inquiry:
             drawn = generators.states()
             try:
                 rows = (*rows, *self._first_of_all(), *(self._after_b() for _ in range(TIMES)))
-            except Exception as error:  # noqa: BLE001  it could be run before
-                return self.broken(error)
+            except Exception as error:
+                if device_failed(error):
+                    raise
+                return self.broken(error)  # it could be run before
             if generators.states() != drawn and _all_alike(rows):
                 rows = (*rows, *(self._after_b() for _ in range(3 * TIMES)))
             usual = max(rows, key=lambda row: sum(same_bits(row, other) for other in rows))
@@ -197,8 +199,10 @@ class Inquiry:
                 forward(self.model, prompt)
         try:
             return bare(self.model.module, prompts[-1])
-        except Exception as error:  # noqa: BLE001  that it raises is the answer
-            return error
+        except Exception as error:
+            if device_failed(error):
+                raise
+            return error  # that it raises is the answer
 
     def _first_of_all(self) -> Iterator[mx.array]:
         """Run A on the model as it was before its first run, and leave it as it is now."""

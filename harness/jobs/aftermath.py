@@ -18,7 +18,7 @@ from harness.metrics.tolerances import Work, equal, same_bits
 from harness.models.fingerprint import ORDER, Fingerprint, fingerprint
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Finding, Question, is_code
-from harness.vocabulary.errors import described
+from harness.vocabulary.errors import described, device_failed
 
 
 def is_foreign(engine: Engine, case: Case) -> bool:
@@ -45,7 +45,10 @@ class BareRow:
             if same_bits(self.row, now):
                 return None
             again = forward(self.model, self.question.target)
-        except Exception as error:  # noqa: BLE001  a model that cannot be run any more is the worst change
+        except Exception as error:
+            if device_failed(error):
+                raise
+            # A model that cannot be run any more is the worst change.
             return f"the model is broken: {described(error)}"
         rounding = not same_bits(now, again) and equal(self.row, now, Work.SAME)
         return None if rounding else "a bare run of the model gives other logits than before"

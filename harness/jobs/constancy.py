@@ -20,6 +20,7 @@ from harness.intercept.inconstancy import finding_of
 from harness.laws.compared import Compared
 from harness.laws.own_taps import OwnTaps
 from harness.vocabulary import Finding, Question
+from harness.vocabulary.errors import described, device_failed
 from harness.vocabulary.findings import Severity, Subject, kind_of
 
 
@@ -60,7 +61,13 @@ class ConstancyOfJob:
 
     def _is_inconstant(self, again: Any = None, thoroughly: bool = False) -> bool:
         ids = self.question.target, self.question.source
-        found = self.constancy.judged(self.bare, *ids, again, thoroughly=thoroughly)
+        try:
+            found = self.constancy.judged(self.bare, *ids, again, thoroughly=thoroughly)
+        except Exception as error:
+            if not device_failed(error):
+                raise
+            self.findings.append(Finding("ENG003", described(error)))
+            return False
         if found is None:
             return False
         self.findings.append(finding_of(found))

@@ -28,7 +28,7 @@ from harness.patching import forecast
 from harness.snapshots import SnapshotPlace
 from harness.support import progress
 from harness.support.user_code import CodeRaised
-from harness.vocabulary import Finding, JobResult, Question, Status, prediction
+from harness.vocabulary import Answer, Finding, JobResult, Question, Status, prediction
 from harness.vocabulary.errors import (
     EngineUnavailable,
     HarnessError,
@@ -38,6 +38,7 @@ from harness.vocabulary.errors import (
     UsageError,
     described,
     described_at,
+    device_failed,
     traceback_of,
 )
 from harness.vocabulary.raised import FindingError, JobInterrupted, SweepFailed, SweepInterrupted
@@ -128,6 +129,9 @@ def run(
     except BaseException as error:  # noqa: BLE001  a run of hundreds of jobs survives a defect in one of them
         if isinstance(error, OSError) and error.filename is not None:  # a folder that may not be looked into
             return replace(blank, status=Status.REFUSED, reason=f"{error.filename}: {error.strerror}")
+        if device_failed(error):
+            status, findings = judge([by_device(error)], *job.case.expectation(job.engine), strict)
+            return _failing_as_expected(replace(blank, status=status, findings=findings), job, strict)
         return replace(blank, status=Status.CRASHED, reason=described(error))
 
 
@@ -222,6 +226,20 @@ class _Run:
         # Whatever an engine raises is a finding about that engine: `sys.exit` and pytest's `skip` as well.
         except BaseException as error:  # noqa: BLE001
             return result, asked.after([finding_of(error)])
+        return self._kept(asked, result, given)
+
+    def _kept(self, asked: ConstancyOfJob, result: JobResult, given: Answer) -> tuple[JobResult, list[Finding]]:
+        """Return what the checks make of an answer; or the answer, where the device fails before they are through."""
+        try:
+            return self._checked(asked, result, given)
+        except Exception as error:
+            if not device_failed(error):
+                raise
+            return result.answered(given), [*given.unasked, by_device(error)]
+
+    def _checked(self, asked: ConstancyOfJob, result: JobResult, given: Answer) -> tuple[JobResult, list[Finding]]:
+        """Return what the checks make of an answer."""
+        model, question = asked.constancy.model, asked.question
         progress.say("checks")
         evidence = self._timed(
             "evidence_s",
@@ -252,7 +270,10 @@ class _Run:
             changed = Finding("LAW005", left) if left else None
         else:
             self.cache.looked_at = True
-            changed = change(model, before, self.bare)
+            try:
+                changed = change(model, before, self.bare)
+            except RuntimeError as error:
+                changed = by_device(error)
         if changed is None:
             return []
         self.cache.discard()
@@ -282,8 +303,15 @@ def _checked(evidence: Evidence) -> list[Finding]:
     return [found for name in asked if name in CHECKS for found in CHECKS[name](evidence)]
 
 
+def by_device(error: BaseException) -> Finding:
+    """Return what an error of the device says."""
+    return Finding("ENG003", described(error), evidence={"traceback": traceback_of(error)})
+
+
 def finding_of(error: BaseException) -> Finding:
     """Return what an engine's error says about it; a fault of the harness or of the request is raised again."""
+    if device_failed(error):
+        return by_device(error)
     if isinstance(error, FindingError):
         return error.finding
     if isinstance(error, TapError):

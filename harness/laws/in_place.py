@@ -18,7 +18,7 @@ from harness.metrics.tolerances import Work
 from harness.models.loaded import LoadedModel
 from harness.models.sources.weights import uniform
 from harness.vocabulary import AnswerTokens, ModelCard, Question, Sweep, Tokens
-from harness.vocabulary.errors import DoesNotApply, HarnessError, described_at
+from harness.vocabulary.errors import DoesNotApply, HarnessError, described_at, device_failed
 
 _WIDTH, _VOCAB, _LAYERS, _GAIN = 8, 16, 2, 0.5
 _DTYPE = "float32"
@@ -83,6 +83,8 @@ def writing_in_place_changes_nothing(situation: Situation) -> str | None:
     except HarnessError:
         raise
     except Exception as error:
+        if device_failed(error):
+            raise
         # An engine may be made for other models than this one; then nothing can be compared.
         raise DoesNotApply(f"it cannot answer on a model of one file: {described_at(error)}") from error
     other = situation.ask(_loaded(in_place), question)

@@ -93,8 +93,10 @@ def _of_dtype(row: Mapping[str, float], dtype: mx.Dtype | str) -> float:
 
 
 def work_between(strategy: str, other: str) -> Work:
-    """Return how the work behind two answers to one question differs: a sweep in one pass makes other batches."""
-    return Work.SAME if strategy == other else Work.OTHER_BATCH
+    """Return how the work behind two answers to one question differs. A sweep in one pass is a batch, and another one
+    when what the prompts share is run once; every other strategy makes the same runs again.
+    """
+    return Work.SAME if strategy == other != "one-pass" else Work.OTHER_BATCH
 
 
 def same_bits(a: mx.array, b: mx.array) -> bool:

@@ -188,6 +188,20 @@ def described_at(error: BaseException) -> str:
     return f"{described(error)} ({place})" if place else described(error)
 
 
+_BY_DEVICE = re.compile(r"\[(METAL|CUDA|metal::\w+|malloc\w*)\]")
+"""How MLX begins the errors of a GPU and of memory: `[METAL] Command buffer execution failed`, `[metal::malloc]`."""
+
+
+def device_failed(error: BaseException | str) -> bool:
+    """Return whether an error is the device's, or was raised while one was handled; or whether a text tells of one.
+
+    A GPU works later than it is asked to. Its error is raised by whoever waits next, and says nothing of that code.
+    """
+    if isinstance(error, str):
+        return _BY_DEVICE.search(error) is not None
+    return any(isinstance(each, RuntimeError) and _BY_DEVICE.search(str(each)) for each in _chain(error))
+
+
 def traceback_of(error: BaseException) -> str:
     """Return the whole traceback, with its notes; the end of it where it is very long."""
     return "".join(traceback.format_exception(error))[-MOST_SAID:]

@@ -12,7 +12,7 @@ from harness.engines import Engine, ForeignEngine, answer
 from harness.engines.foreign import EngineRequest, ObservedRuns, Reply, answer_and_runs
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Answer, Curve, Mistake, Question
-from harness.vocabulary.errors import EngineUnavailable, UnknownName, described_at
+from harness.vocabulary.errors import EngineUnavailable, UnknownName, described_at, device_failed
 
 
 class EngineRaised(Exception):
@@ -72,6 +72,8 @@ def _blamed(engine: ForeignEngine) -> ForeignEngine:
         except EngineUnavailable:
             raise
         except Exception as error:
+            if device_failed(error):
+                raise
             raise EngineRaised(described_at(error)) from error
 
     return replace(engine, ask=ask_it)

@@ -6,14 +6,23 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from harness.engines import Engine, engine_named
+from harness.intercept import forward
+from harness.intercept.constancy import Constancy
 from harness.laws import AFTER, FIRST, LAWS, Law
-from harness.laws.breach import breaches
+from harness.laws.breach import LawBreach, breaches
 from harness.laws.conformance.coverage import Coverage, coverage_of
 from harness.laws.conformance.rows import ModelRow, rows_named
 from harness.laws.conformance.smallest import Smallest, smallest
 from harness.laws.grid import processes
-from harness.laws.subject import EngineUnderTest
-from harness.vocabulary.errors import DoesNotApply, EngineUnavailable, HarnessError, ModelUnavailable
+from harness.laws.subject import EngineUnderTest, Shared
+from harness.vocabulary.errors import (
+    DoesNotApply,
+    EngineUnavailable,
+    HarnessError,
+    ModelUnavailable,
+    described,
+    device_failed,
+)
 from harness.vocabulary.findings import FINDINGS, Severity
 
 PASS, FAIL, WARN, SKIP, KNOWN = "pass", "fail", "warned", "skipped", "known"
@@ -99,10 +108,16 @@ def _cells(subject: EngineUnderTest, row: ModelRow, law: Law) -> list[LawCell]:
         return [LawCell(row.id, law.name, SKIP, str(error), coverage=_coverage(subject, law))]
     except HarnessError as error:
         broken = breaches(str(error))
+    except Exception as error:
+        if not device_failed(error):
+            raise
+        broken = breaches(described(error))
     coverage = _coverage(subject, law)
     if not broken:
         return [LawCell(row.id, law.name, PASS, coverage=coverage)]
-    if reason := row.reason(law.name):
+    if any(device_failed(breach.text) for breach in broken):
+        return [LawCell(row.id, law.name, FAIL, breach.text, code="ENG003") for breach in broken[:1]]
+    if reason := row.reason(law.name) or _of_the_machine(subject, law, broken[0]):
         return [LawCell(row.id, law.name, SKIP, reason)]
     return [
         LawCell(
@@ -111,6 +126,30 @@ def _cells(subject: EngineUnderTest, row: ModelRow, law: Law) -> list[LawCell]:
         )
         for breach in broken
     ]  # fmt: skip
+
+
+def _of_the_machine(subject: EngineUnderTest, law: Law, breach: LawBreach) -> str | None:
+    """Return what is said of a law that was broken once and holds when it is asked again, on a model that is new.
+
+    Our own engine draws nothing and keeps nothing, so the machine did not compute alike twice. Somebody else's is
+    excused only where bare runs of the model, which nobody patches, differ by rounding.
+    """
+    model = subject.build()
+    constancy = Constancy(model)
+    first, ids = forward(model, subject.corrupted), (subject.corrupted, subject.clean)
+    seen = constancy.judged(first, *ids, thoroughly=True)
+    if not subject.engine.is_native and (seen is None or seen.is_the_models):
+        return None
+    try:
+        if breaches(law.of_engine(replace(subject, form=None, shared=Shared()))):
+            return None
+    except HarnessError:
+        return None
+    said = "" if seen is None else f" ({seen.message})"
+    return f"broken once, and not when asked again: {UNSTEADY}{said}; it was: {breach.text}"
+
+
+UNSTEADY = "this machine is not deterministic, see `harness diagnose --repeat 32`"
 
 
 def _status(code: str) -> str:

@@ -1,6 +1,6 @@
 """Findings about an engine: its metric against float64, its metrics against each other, its errors."""
 
-from harness.vocabulary.findings.kind import CASE, ENGINE, ERROR, WARNING, FindingKind
+from harness.vocabulary.findings.kind import CASE, ENGINE, ENVIRONMENT, ERROR, WARNING, FindingKind
 
 KINDS = (
     FindingKind(
@@ -58,6 +58,14 @@ KINDS = (
         ENGINE,
         "the job ran past its time limit",
         "its process was ended; give it more time with `timeout:` or --job-timeout, or less to do",
+    ),
+    FindingKind(
+        "ENG003",
+        "engine",
+        ERROR,
+        ENVIRONMENT,
+        "the device failed",
+        "neither engine nor model is at fault: give the sweep less memory with --memory, or ask for fewer tokens",
     ),
     FindingKind(
         "STR001",
