@@ -112,7 +112,7 @@ def _bundled(cases: Sequence[str], mode: str) -> Iterator[str]:
         file = Path(folder) / "result.json"
         chosen = [str(FOLDER.parents[1] / "cases" / f"{name}.case.yaml") for name in cases]
         with _emulated(mode), redirect_stdout(StringIO()):
-            exit_code_of(["run", *chosen, "--json", str(file), "--no-snapshots"])
+            exit_code_of(["run", *chosen, "--json", str(file), "-q"])
         result = read(file)
     for job in result.jobs:
         told = [each for each in job.findings if not each.expected and each.severity == "error"]
