@@ -71,6 +71,8 @@ class PatchingResult(Mapping[Key, float]):
     curve: Curve
     strategy: str
     answers: AnswerTokens | None = None
+    fallback: str | None = None
+    """Why the sweep went stepwise where one pass was tried; None where it was not, or did."""
 
     @property
     def baseline(self) -> float:
@@ -213,7 +215,7 @@ class InterpretableModel:
 
             colours(cmap)
         given = self._constant(question, lambda: answer(engine_named("native"), model, question))
-        result = PatchingResult(_usable(question, given), given.strategy, given.answers)
+        result = PatchingResult(_usable(question, given), given.strategy, given.answers, given.fallback)
         for finding in doubtful(question, given):
             warnings.warn(str(finding), stacklevel=2)
         if plot:
