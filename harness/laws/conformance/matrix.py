@@ -140,14 +140,29 @@ def _of_the_machine(subject: EngineUnderTest, law: Law, breach: LawBreach) -> st
     seen = constancy.judged(first, *ids, thoroughly=True)
     if not subject.engine.is_native and (seen is None or seen.is_the_models):
         return None
-    try:
-        if breaches(law.of_engine(replace(subject, form=None, shared=Shared()))):
-            return None
-    except HarnessError:
+    if _stands(subject, law, breach):
         return None
     said = "" if seen is None else f" ({seen.message})"
     return f"broken once, and not when asked again: {UNSTEADY}{said}; it was: {breach.text}"
 
+
+def _stands(subject: EngineUnderTest, law: Law, breach: LawBreach) -> bool:
+    """Return whether a law is broken in the same words when it is asked again, or in others every time."""
+    for _ in range(_AGAIN):
+        try:
+            again = breaches(law.of_engine(replace(subject, form=None, shared=Shared())))
+        except HarnessError:
+            return True
+        if not again:
+            return False
+        if breach.text in [each.text for each in again]:
+            return True
+    return True
+
+
+_AGAIN = 5
+"""Times that a law is asked again: one that compares bits in six forms is broken every other time on a machine that is
+off by an ulp once in a thousand operations."""
 
 UNSTEADY = "this machine is not deterministic, see `harness diagnose --repeat 32`"
 

@@ -57,6 +57,16 @@ def test_a_breach_that_is_there_again_stays(monkeypatch):
     assert told(monkeypatch, lambda subject: "traced and bare logits differ").status in BROKEN
 
 
+def test_a_breach_in_other_words_every_time_stays(monkeypatch):
+    words = iter(range(100))
+    assert told(monkeypatch, lambda subject: f"differ by {next(words)}").status in BROKEN
+
+
+def test_a_breach_of_chance_is_not_taken_for_one_that_comes_twice(monkeypatch):
+    words = iter(["differ by 1", "differ by 2", ""])
+    assert told(monkeypatch, lambda subject: next(words)).status == SKIP
+
+
 def test_another_engine_is_not_excused_where_bare_runs_are_alike(monkeypatch):
     asked = []
 
