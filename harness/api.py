@@ -75,6 +75,8 @@ class PatchingResult(Mapping[Key, float]):
     answers: AnswerTokens | None = None
     tokens: tuple[str, ...] = ()
     """The text at each position, `clean/corrupted` where the prompts differ; nothing without a tokenizer."""
+    fallback: str | None = None
+    """Why the sweep went stepwise where one pass was tried; None where it was not, or did."""
 
     @property
     def baseline(self) -> float:
@@ -242,7 +244,7 @@ class InterpretableModel:
             colours(cmap)
         given = self._constant(question, lambda: answer(engine_named("native"), model, question))
         tokens = axis_tokens(question.clean, question.corrupted)
-        result = PatchingResult(_usable(question, given), given.strategy, given.answers, tokens)
+        result = PatchingResult(_usable(question, given), given.strategy, given.answers, tokens, given.fallback)
         for finding in doubtful(question, given):
             warnings.warn(str(finding), stacklevel=2)
         if plot:

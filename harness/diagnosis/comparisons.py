@@ -26,6 +26,7 @@ from harness.metrics.host import host_row
 from harness.metrics.tolerances import BEYOND, Work, equal, relative_difference, row_tolerance, same_bits
 from harness.models.loaded import LoadedModel
 from harness.models.prompt_cache import prompt_cache
+from harness.vocabulary import ModelCard
 from harness.vocabulary.errors import UsageError
 
 Said = tuple[list[PlacedFinding], str]
@@ -70,28 +71,28 @@ def _apart(wanted: mx.array, got: mx.array) -> float:
 
 
 def _compiled(model: LoadedModel, ids: Sequence[int]) -> Said:
-    root, depth = model.module, model.card.layers
+    root, card = model.module, model.card
     with uncompiled():
         eager = bare(root, ids)
     as_is = bare(root, ids)
-    if not equal(eager.logits, as_is.logits, Work.OTHER_KERNELS, equal_nan=True, depth=depth):
+    if not equal(eager.logits, as_is.logits, Work.OTHER_KERNELS, equal_nan=True, card=card):
         module = first_difference(as_is, eager)
         difference = _apart(eager.logits, as_is.logits)
         text = f"the model compiles parts of itself, and differs from eager by {difference:.3g} of the largest logit"
-        return [_by_kernel("DIA602", text, module, difference, eager, depth)], text
+        return [_by_kernel("DIA602", text, module, difference, eager, card)], text
     try:
         whole = compiled(root, ids)
     except (ValueError, RuntimeError, TypeError) as error:
         return [], f"the model cannot be compiled as a whole ({type(error).__name__})"
-    if not equal(eager.logits, whole.logits, Work.OTHER_KERNELS, equal_nan=True, depth=depth):
+    if not equal(eager.logits, whole.logits, Work.OTHER_KERNELS, equal_nan=True, card=card):
         difference = _apart(eager.logits, whole.logits)
         text = f"compiled as a whole, the model differs from eager by {difference:.3g} of the largest logit"
-        return [_by_kernel("DIA602", text, first_difference(whole, eager), difference, eager, depth)], text
+        return [_by_kernel("DIA602", text, first_difference(whole, eager), difference, eager, card)], text
     return [], "compiled and eager agree"
 
 
 def _devices(model: LoadedModel, ids: Sequence[int], device: str) -> Said:
-    root, depth = model.module, model.card.layers
+    root, card = model.module, model.card
     kinds = {"cpu": mx.cpu, "gpu": mx.gpu}
     if device not in kinds:
         raise UsageError(f"{device!r} is not a device to compare with; known: cpu, gpu")
@@ -103,11 +104,11 @@ def _devices(model: LoadedModel, ids: Sequence[int], device: str) -> Said:
             there = bare(root, ids)
     except (RuntimeError, ValueError) as error:
         return [], f"the {device} is not there ({error})"
-    if equal(here.logits, there.logits, Work.OTHER_KERNELS, equal_nan=True, depth=depth):
+    if equal(here.logits, there.logits, Work.OTHER_KERNELS, equal_nan=True, card=card):
         return [], f"the {device} agrees"
     difference = _apart(here.logits, there.logits)
     text = f"the {device} differs by {difference:.3g} of the largest logit"
-    return [_by_kernel("DIA603", text, first_difference(there, here), difference, here, depth, device=device)], text
+    return [_by_kernel("DIA603", text, first_difference(there, here), difference, here, card, device=device)], text
 
 
 def _lengths(model: LoadedModel, ids: Sequence[int], low: int, high: int) -> Said:
@@ -333,10 +334,10 @@ def _repeated_ids(ids: Sequence[int], length: int) -> list[int]:
 
 
 def _by_kernel(
-    code: str, text: str, module: str | None, difference: float, run: ObservedRun, depth: int, **evidence: Any
+    code: str, text: str, module: str | None, difference: float, run: ObservedRun, card: ModelCard, **evidence: Any
 ) -> PlacedFinding:
     """Return what is said of other kernels: they are proven wrong only beyond what any rounding makes of the dtype."""
-    usual = row_tolerance(Work.OTHER_KERNELS, run.logits.dtype, depth)
+    usual = row_tolerance(Work.OTHER_KERNELS, run.logits.dtype, card)
     found = _found(code, f"{text}, where rounding makes up to {usual:.2g}", module, difference=difference, **evidence)
     return found if difference > BEYOND * usual else replace(found, confidence=SUSPECTED)
 

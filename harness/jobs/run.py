@@ -28,7 +28,7 @@ from harness.snapshots import SnapshotPlace
 from harness.support import progress
 from harness.support.ctrl_c import is_of_code
 from harness.support.user_code import CodeRaised
-from harness.vocabulary import Finding, JobResult, Question, Status, prediction
+from harness.vocabulary import Answer, Finding, JobResult, Question, Status, prediction
 from harness.vocabulary.backends import is_meant
 from harness.vocabulary.errors import (
     EngineUnavailable,
@@ -245,6 +245,11 @@ class _Run:
         # Whatever an engine raises is a finding about that engine: `sys.exit` and pytest's `skip` as well.
         except BaseException as error:  # noqa: BLE001
             return result, asked.after([finding_of(error)])
+        return self._checked(asked, result, given)
+
+    def _checked(self, asked: ConstancyOfJob, result: JobResult, given: Answer) -> tuple[JobResult, list[Finding]]:
+        """Return what the checks make of an answer."""
+        model, question = asked.constancy.model, asked.question
         progress.say("checks")
         evidence = self._timed(
             "evidence_s",

@@ -18,7 +18,7 @@ import mlx.core as mx
 import numpy as np
 
 from harness.metrics.host import host_row
-from harness.vocabulary import Reading
+from harness.vocabulary import ModelCard, Reading
 
 if TYPE_CHECKING:
     from harness.casefile import Tolerance
@@ -96,11 +96,16 @@ one pair moved by 20 of these digits in float32 and by 3 in float16. What the ta
 """
 
 
-def row_tolerance(work: Work, dtype: mx.Dtype | str, depth: int = 0) -> float:
-    """Return what two rows may differ by, as a share of the largest logit, after so many layers where that is known. A
-    dtype of no row counts as float32.
+def row_tolerance(work: Work, dtype: mx.Dtype | str, card: ModelCard | None = None) -> float:
+    """Return what two rows may differ by, as a share of the largest logit. A dtype of no row counts as float32.
+
+    The card tells how many layers round before, and in what: some models widen their logits, which are no more exact
+    for it.
     """
-    return _of_dtype(SHARES[work], dtype) * math.sqrt(max(1.0, depth / DEPTH))
+    share = _of_dtype(SHARES[work], dtype)
+    if card is None:
+        return share
+    return max(share, _of_dtype(SHARES[work], card.dtype)) * math.sqrt(max(1.0, card.layers / DEPTH))
 
 
 def recovery_tolerance(work: Work, dtype: mx.Dtype | str) -> float:
@@ -135,8 +140,10 @@ def _of_dtype(row: Mapping[str, float], dtype: mx.Dtype | str) -> float:
 
 
 def work_between(strategy: str, other: str) -> Work:
-    """Return how the work behind two answers to one question differs: a sweep in one pass makes other batches."""
-    return Work.SAME if strategy == other else Work.OTHER_BATCH
+    """Return how the work behind two answers to one question differs. A sweep in one pass is a batch, and another one
+    when what the prompts share is run once; every other strategy makes the same runs again.
+    """
+    return Work.SAME if strategy == other != "one-pass" else Work.OTHER_BATCH
 
 
 def same_bits(a: mx.array, b: mx.array) -> bool:
@@ -168,12 +175,17 @@ def relative_difference(a: mx.array, b: mx.array, equal_nan: bool = False) -> fl
 
 
 def equal(
-    a: mx.array, b: mx.array, work: Work, most: float = math.inf, equal_nan: bool = False, depth: int = 0
+    a: mx.array,
+    b: mx.array,
+    work: Work,
+    most: float = math.inf,
+    equal_nan: bool = False,
+    card: ModelCard | None = None,
 ) -> bool:
-    """Return whether two rows are the same up to the rounding of this work in the dtype of `a` after so many layers,
-    and up to `most` of the largest logit.
+    """Return whether two rows are the same up to the rounding of this work in the dtype of `a`, or in the model whose
+    card is given, and up to `most` of the largest logit.
     """
-    return same_bits(a, b) or relative_difference(a, b, equal_nan) <= min(row_tolerance(work, a.dtype, depth), most)
+    return same_bits(a, b) or relative_difference(a, b, equal_nan) <= min(row_tolerance(work, a.dtype, card), most)
 
 
 def equal_readings(a: Reading | None, b: Reading | None, work: Work, dtype: str, least: float = 0.0) -> bool:

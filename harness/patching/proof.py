@@ -62,7 +62,7 @@ def prove(
     wanted |= {str(patch): together[row] for row, patch in enumerate(rows, 1)}
     most = min(_tellable(alone, together[0]), _tellable(*ends))
     for (where, one), other in zip(wanted.items(), (*ends, *rows.values()), strict=True):
-        if not equal(one, other, Work.OTHER_BATCH, most, depth=model.card.layers):
+        if not equal(one, other, Work.OTHER_BATCH, most, card=model.card):
             apart = relative_difference(one, other)
             raise OnePassImpossible(f"{where}: one-pass and stepwise logits differ by {apart:.1e} of the largest logit")
     model.proven.update(_name(patch, shared) for patch in rows)
@@ -83,7 +83,7 @@ def prove_sharing(model: LoadedModel, target: Sequence[int], ends: mx.array) -> 
         return
     source, row = ends
     bare, most = intercept.forward(model, target), _tellable(source, row)
-    if not equal(bare, row, Work.OTHER_BATCH, most, depth=model.card.layers):
+    if not equal(bare, row, Work.OTHER_BATCH, most, card=model.card):
         raise OnePassImpossible("a prefix run by itself gives other logits than one run with what follows")
     model.proven.add(SHARING)
 

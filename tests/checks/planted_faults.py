@@ -13,6 +13,7 @@ from typing import Any
 import faulty_models as faulty
 import numpy as np
 from bench import codes, dial, run
+from emulation.accelerator import emulated
 from faulty_models import loaded
 from project import HERE
 from toy_tokenizers import VOCAB, toy
@@ -184,6 +185,11 @@ def pytest_codes(bench: Any, *options: str, logits: str = "plain", case: str = C
     return {finding["code"] for finding in job["findings"]}
 
 
+def without_memory(bench: Any) -> set[str]:
+    with emulated("memory:20"):
+        return codes(run(miniatures.load("llama"), **SIX))
+
+
 def past_its_limit(bench: Any) -> set[str]:
     assert pytest_codes(bench, "-n1", "--harness-job-timeout=600", case=CASE + "checks: [finiteness]\n") == set()
     return pytest_codes(bench, "-n1", "--harness-job-timeout=0.001")
@@ -349,6 +355,7 @@ FAULTS = (
     fault("ENG001", "a foreign engine that raises", engine("raising")),
     fault("ENG003", "a device that fails while an engine is asked", formula(failing_device)),
     fault("ENG002", "a job of a millisecond at most", past_its_limit),
+    fault("ENG003", "no memory left for the checks", without_memory),
     fault("SNP001", "a stored value moved by 0.1 points", snapshot_moved),
     fault("SNP002", "no snapshot stored", pytest_codes),
     fault("SNP003", "a snapshot of another backend only", snapshot_of_another_backend),

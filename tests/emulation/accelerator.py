@@ -64,6 +64,8 @@ class Emulation:
     name: str = ""
     evaluations: int = 0
     products: int = 0
+    on_cpu: bool = False
+    """Whether the machine computes on its processor just now, which rounds as it always does."""
     undo: list[tuple[Any, str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -97,7 +99,7 @@ class Emulation:
         if self.memory or self.late:
             self._replace(mx, "eval", self._failing(mx.eval))
         if self.name:
-            _NAMES[self.name](self._replace)
+            _NAMES[self.name](self, self._replace)
 
     def remove(self) -> None:
         while self.undo:
@@ -112,6 +114,8 @@ class Emulation:
         ordered = _ORDERED.get(name)
 
         def op(*args: Any, **kwargs: Any) -> Any:
+            if self.on_cpu:
+                return plain(*args, **kwargs)
             made = ordered(*args, **kwargs) if self.order and ordered else None
             out = plain(*args, **kwargs) if made is None else made
             if self.late and name in PRODUCTS:
@@ -302,13 +306,13 @@ def _off(out: mx.array, ulps: float, key: str) -> mx.array:
 Replace = Callable[[Any, str, Any], None]
 
 
-def _arm(replace: Replace) -> None:
+def _arm(machine: Emulation, replace: Replace) -> None:
     replace(platform, "machine", lambda: "arm64")
 
 
-def _metal(replace: Replace) -> None:
-    """Let MLX say that it computes on a GPU, and keep the work where it is."""
-    _arm(replace)
+def _metal(machine: Emulation, replace: Replace) -> None:
+    """Let MLX say that it computes on a GPU, and keep the work where it is. What is asked of the CPU rounds as ever."""
+    _arm(machine, replace)
     gpu, state = PLAIN.Device(PLAIN.gpu, 0), {"device": PLAIN.Device(PLAIN.gpu, 0)}
 
     def at(device: Any) -> Any:
@@ -321,7 +325,18 @@ def _metal(replace: Replace) -> None:
     replace(mx, "set_default_device", choose)
     replace(mx, "is_available", lambda device: True)
     replace(mx.metal, "is_available", lambda: True)
-    for name in ("stream", "new_stream", "default_stream", "new_thread_local_stream"):
+
+    @contextmanager
+    def stream(device: Any) -> Iterator[None]:
+        was, machine.on_cpu = machine.on_cpu, device == PLAIN.cpu
+        try:
+            with PLAIN.stream(device if isinstance(device, mx.Stream) else at(device)):
+                yield
+        finally:
+            machine.on_cpu = was
+
+    replace(mx, "stream", stream)
+    for name in ("new_stream", "default_stream", "new_thread_local_stream"):
         made = getattr(PLAIN, name)
         replace(
             mx, name, lambda device=None, made=made: made(at(device) if not isinstance(device, mx.Stream) else device)
@@ -334,4 +349,4 @@ _MAC = {
     "architecture": "applegpu_g14s", "device_name": "Apple M2 Pro", "memory_size": 16 << 30,
     "max_recommended_working_set_size": 11 << 30, "max_buffer_length": 9 << 30, "resource_limit": 499000,
 }  # fmt: skip
-_NAMES: Mapping[str, Callable[[Replace], None]] = {"metal": _metal, "cpu-arm64": _arm}
+_NAMES: Mapping[str, Callable[[Emulation, Replace], None]] = {"metal": _metal, "cpu-arm64": _arm}

@@ -28,7 +28,7 @@ from harness.metrics.tolerances import (
     stored_tolerance,
     work_between,
 )
-from harness.vocabulary import Reading, State
+from harness.vocabulary import ModelCard, Reading, State
 
 PACKAGE = Path(__file__).parents[2] / "harness"
 DTYPES = ("float32", "float16", "bfloat16")
@@ -129,16 +129,27 @@ def test_another_formula_is_held_to_what_a_case_holds_the_oracle_to() -> None:
     assert set(POINTS[Work.OTHER_FORMULA].values()) == {Tolerance().oracle_points}
 
 
-@pytest.mark.parametrize(("depth", "times"), [(0, 1), (16, 1), (36, 1.5), (64, 2)])
-def test_deep_models_carry_on_more_roundings(depth: int, times: float) -> None:
-    edge = times * 1e-2
-    assert equal(*two_rows("float16", 0.99 * edge), Work.OTHER_KERNELS, depth=depth)
-    assert not equal(*two_rows("float16", 1.01 * edge), Work.OTHER_KERNELS, depth=depth)
-    assert not equal(*two_rows("float16", 0.99 * edge), Work.OTHER_KERNELS, most=1e-3, depth=depth)
+def card(layers: int, dtype: str) -> ModelCard:
+    return ModelCard("m", "synthetic", "llama", layers, 64, dtype)
+
+
+@pytest.mark.parametrize(("layers", "times"), [(4, 1), (16, 1), (36, 1.5), (64, 2)])
+def test_deep_models_carry_on_more_roundings(layers: int, times: float) -> None:
+    edge, deep = times * 1e-2, card(layers, "float16")
+    assert equal(*two_rows("float16", 0.99 * edge), Work.OTHER_KERNELS, card=deep)
+    assert not equal(*two_rows("float16", 1.01 * edge), Work.OTHER_KERNELS, card=deep)
+    assert not equal(*two_rows("float16", 0.99 * edge), Work.OTHER_KERNELS, most=1e-3, card=deep)
+
+
+def test_widened_logits_are_no_more_exact_than_the_model() -> None:
+    assert equal(*two_rows("float32", 0.99e-2), Work.OTHER_KERNELS, card=card(4, "float16"))
+    assert not equal(*two_rows("float32", 1.01e-2), Work.OTHER_KERNELS, card=card(4, "float16"))
+    assert not equal(*two_rows("float32", 0.99e-2), Work.OTHER_KERNELS, card=card(4, "float32"))
 
 
 def test_sweeps_that_went_another_way_are_other_work() -> None:
-    assert work_between("one-pass", "one-pass") is Work.SAME
+    assert work_between("mine", "mine") is work_between("stepwise", "stepwise") is Work.SAME
+    assert work_between("one-pass", "one-pass") is Work.OTHER_BATCH
     assert work_between("one-pass", "stepwise") is Work.OTHER_BATCH
 
 

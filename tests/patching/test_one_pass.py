@@ -7,6 +7,7 @@ from dataclasses import replace
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
+from emulation.accelerator import emulated
 from plain_transformer import CLEAN, CORRUPTED, LAYERS, Block, Transformer, loaded
 from test_stepwise import question
 
@@ -474,3 +475,25 @@ def test_where_one_token_is_not_enough_the_last_block_gets_them_all(module):
 def test_the_pretrained_model_equals_stepwise():
     model = load(bundled()["smollm2-135m-f32"], download=True)
     assert apart(model, sentences(model, Sweep(("mlp_out",)))) <= EQUAL
+
+
+# -- on an emulated GPU ------------------------------------------------------------------------------------------------
+
+TAKEN = [None, *FAULTS]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("text", ["order", "rows:1"])
+@pytest.mark.parametrize("fault", TAKEN, ids=lambda fault: fault.__name__ if fault else "sound")
+def test_rounding_as_a_gpu_has_it_hides_no_fault_of_a_walk_and_is_none(monkeypatch, fault, text, dtype):
+    plain = Transformer()
+    plain.set_dtype(getattr(mx, dtype))
+    model = loaded(plain)
+    model.card = replace(model.card, dtype=dtype)
+    asked = question(Sweep(("self_attn", "mlp") if fault is rows_left_out_too_long else ("mlp",), positions="last"))
+    monkeypatch.setattr(sweep, "unproven", lambda model, patches, shared: patches[:2])
+    if fault:
+        fault(monkeypatch)
+    with emulated(text):
+        steps, _ = rows_of(model, asked, "auto")
+    assert (steps.strategy, bool(steps.fallback)) == (("stepwise", True) if fault else ("one-pass", False))
