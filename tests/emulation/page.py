@@ -41,8 +41,9 @@ ways to round:
 - `rows:4`: every operation is off by up to 4 ulp, by the shape of the batch and the column;
 - `flaky:0.001`: a call in a thousand is off by up to an ulp, as on a machine that races.
 
-A check *holds* where nothing is accused, and *says so* where all that it says is that the runs of a model differ from
-each other, which is true of `flaky`. Everything else is a number: what is accused stands below.
+What is not in the table was not run for this page. A check *holds* where nothing is accused, and *says so* where all
+that it says is that the runs of a model differ from each other, which is true of `flaky`. Everything else is a number:
+what is accused stands below.
 """
 
 Check = Callable[[str], Iterator[str]]
