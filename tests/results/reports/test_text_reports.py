@@ -24,7 +24,7 @@ FAILED = job(
 def test_markdown_says_first_what_failed_and_what_to_type() -> None:
     lines = markdown.render(run(job("fine"), FAILED, verdict=Status.FAILED, exit_code=1)).splitlines()
     assert lines[0] == "## ✗ harness: FAILED"
-    assert lines[2] == "1 passed, 1 failed in 12.3 s, exit code 1."
+    assert lines[2] == "1 passed, 1 failed in 12.3 s, 1 job was compared with no snapshot, exit code 1."
     assert lines[6] == "- ✗ `case[native@tiny]` **FIN004** the engine's baseline is not finite: reported inf (1 more)"
     assert lines[8] == "  - again: `harness run cases/case.case.yaml --engine native --model tiny`"
 
