@@ -56,7 +56,7 @@ SECTIONS = {
         "merge": "Put the results of shards together.",
     },
     "About": {
-        "doctor": "Show versions and device, and test the detectors.",
+        "doctor": "Show versions and device, and test what numbers rest on here.",
         "schema": "Print the JSON Schema of cases, model tables or results.",
         "completion": "Print the completion script of a shell.",
     },

@@ -22,8 +22,9 @@ from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, U
 @click.option("--report", type=OutputFile("result"), help="Run the bundled cases too, and write it all to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(model: str | None, report: Path | None, as_json: bool) -> int:
-    """Show versions and device, and test the detectors, the metrics and float32 products.
+    """Show versions and device, and test what numbers rest on here.
 
+    That is: the detectors of values that are not finite, the metrics, and float32 products.
     With --model, also say which keys of its config.json mlx-lm ignores. With --report, also run the bundled cases and
     write one result file, which holds how far each dtype drifts from the stored numbers and what a walk saves; `harness
     compare` reads it.

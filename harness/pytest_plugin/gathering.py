@@ -73,10 +73,9 @@ class ResultGathering:
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         from harness.jobs.planning import blank_result
         from harness.vocabulary import Status
-        from harness.vocabulary.raised import JobInterrupted
 
-        # pytest's own way to stop after a fault in collecting is a KeyboardInterrupt of another type.
-        self.interrupted = self.interrupted or excinfo.type in (KeyboardInterrupt, JobInterrupted)
+        # pytest's own way to stop after a fault in collecting is a KeyboardInterrupt too.
+        self.interrupted = self.interrupted or not issubclass(excinfo.type, pytest.Session.Interrupted)
         for report in list(self._heard.values()):
             self.pytest_runtest_logreport(report)
         if self.unreported:
