@@ -77,7 +77,7 @@ def test_a_number_that_is_off_by_more_than_its_rounding_is_not_the_number(true):
     assert not judge(fault, fault.plantings[0], said).evidence
 
 
-@pytest.mark.parametrize(("message", "right_so"), [("bfloat16, float32", False), ("from float16 to float32", True)])
+@pytest.mark.parametrize(("message", "right_so"), [("bfloat16, bfloat32", False), ("from float16 to float32", True)])
 def test_a_word_inside_another_word_is_not_the_word(message, right_so):
     fault = ZOO["F20"]
     said = saying(right(fault, fault.plantings[0]), message=message)
