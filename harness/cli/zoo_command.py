@@ -60,6 +60,7 @@ def run_zoo(only: tuple[str, ...], clean: bool, dtypes: bool, json_file: Path | 
     from harness.diagnosis.zoo import ZOO, page
     from harness.diagnosis.zoo.clean import subjects
     from harness.diagnosis.zoo.dtypes import in_dtypes
+    from harness.laws.grid.table import on_screen
     from harness.results.reports.terminal import console
     from harness.support.files import write_text
     from harness.vocabulary.visible import json_text
@@ -76,9 +77,8 @@ def run_zoo(only: tuple[str, ...], clean: bool, dtypes: bool, json_file: Path | 
         accused = _accused_in_dtypes()
         tables = grids(faults, wide, accused)
         for table in tables:
-            console().print(table.screen())
-            for reason, number in table.numbers.items():
-                click.echo(f"[{number}] {reason}")
+            for part in on_screen([table], table.numbers):
+                console().print(part)
         for each in wide:
             if not each.right:
                 console().print(str(each), markup=False, highlight=False)
