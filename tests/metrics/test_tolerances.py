@@ -262,7 +262,7 @@ FRACTIONS = {
     "metrics/mistakes.py 0.5": "half the recovery: a factor with a name",
     "metrics/mistakes.py 0.01": "fractions for percent: a factor with a name",
     "metrics/mistakes.py 0.002": "how well a formula must meet wrong numbers to be named; nobody is found wrong by it",
-    "metrics/mistakes.py 0.02": "how little of a tolerance makes a line of cells no pattern; nobody is found wrong by it",
+    "metrics/mistakes.py 0.02": "a line of cells by chance is no pattern; nobody is found wrong by it",
     "laws/architectures/equality.py 0.001": "what a patch must change at least, so that there is something to compare",
 }
 """Numbers below 1 where rows and recoveries are compared that are no tolerance."""
