@@ -41,7 +41,8 @@ class Work(Enum):
 SHARES: Mapping[Work, Mapping[str, float]] = {
     Work.SAME: {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2},
     # The halves by their unit roundoff (2^13 and 2^16 times larger), capped far below the effect of a wrong row.
-    Work.OTHER_BATCH: {"float32": 1e-5, "float16": 2e-2, "bfloat16": 1e-1},
+    # Float32: a scan of Mamba moves by 1.3e-5 with an optimised BLAS, and by 1.9e-5 with every operation off by 4 ulp.
+    Work.OTHER_BATCH: {"float32": 3e-5, "float16": 2e-2, "bfloat16": 1e-1},
     # One ulp in every operation of 16 layers moves a logit by up to 0.7 % in float16 and 4.4 % in bfloat16.
     Work.OTHER_KERNELS: {"float32": 1e-5, "float16": 1e-2, "bfloat16": 6e-2},
     # Two GELUs are 7e-5 apart on a small model, where its rounding is 1.5e-6.

@@ -35,7 +35,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 ROW_EDGES = [
     (Work.SAME, "float32", 1e-5), (Work.SAME, "float16", 2e-3), (Work.SAME, "bfloat16", 2e-2),
-    (Work.OTHER_BATCH, "float32", 1e-5), (Work.OTHER_BATCH, "float16", 2e-2), (Work.OTHER_BATCH, "bfloat16", 1e-1),
+    (Work.OTHER_BATCH, "float32", 3e-5), (Work.OTHER_BATCH, "float16", 2e-2), (Work.OTHER_BATCH, "bfloat16", 1e-1),
     (Work.OTHER_KERNELS, "float32", 1e-5), (Work.OTHER_KERNELS, "float16", 1e-2),
     (Work.OTHER_KERNELS, "bfloat16", 6e-2),
     (Work.OTHER_CODE, "float32", 1e-5), (Work.OTHER_CODE, "float16", 2e-2), (Work.OTHER_CODE, "bfloat16", 1e-1),
@@ -121,7 +121,7 @@ def test_tf32_is_no_rounding_of_float32_and_another_order_is(dtype: str) -> None
 
 
 def test_an_unknown_dtype_gets_the_narrowest_tolerance() -> None:
-    assert row_tolerance(Work.OTHER_BATCH, mx.float64) == 1e-5
+    assert row_tolerance(Work.OTHER_BATCH, mx.float64) == 3e-5
     assert recovery_tolerance(Work.OTHER_BATCH, "float8") == 0.05
 
 

@@ -179,7 +179,7 @@ def test_a_candidate_of_another_machine(moved: Project, monkeypatch: pytest.Monk
         candidate(moved, job, ELSEWHERE).write_text(text, encoding="utf-8")
     got = review(moved, "--accept-all", monkeypatch=monkeypatch)
     assert got.code == 0
-    assert f"within the tolerance of native@good.{HERE}.json (5 points, baselines 5 %)" in got.out
+    assert f"on {ELSEWHERE}\nbeyond the tolerance of 0.01 points, baselines 0.0025 %" in got.out
     assert [value(moved.snapshot(job, backend=ELSEWHERE)) for job in JOBS] == ["new", "new"]
     assert [value(moved.snapshot(job)) for job in JOBS] == ["old", "old"]
 
