@@ -45,7 +45,7 @@ OUTPUTS: Mapping[str, OutputKind] = {
     "zoo": _json("what was said of the plantings", r'\A\{\s*"plantings": '),
     "html": OutputKind("an HTML report", (".html", ".htm"), r"<title>harness: "),
     "markdown": OutputKind("a Markdown report", (".md",), r"\A## (\S+ harness: |harness compare: |Conformance of )"),
-    "page": OutputKind("a page", (".md",), r"This page is written\s+by `harness "),
+    "page": OutputKind("a page", (".md",), r"(This page is written|Made with [^`]*)\s+by\s+`harness\s"),
     "junit": OutputKind("a JUnit report", (".xml",), r"<testsuites?[ >]"),
     "case": OutputKind("a diagnosed case", (".yaml",), r"\Aabout: .*\ntags: \[diagnosed\]"),
     "known": OutputKind("a file of known failures", (".yaml", ".yml"), r"(?m)^known:"),

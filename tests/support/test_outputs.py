@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from project import HERE, Project, project
 
+from harness.support.outputs import check_output
+from harness.vocabulary.errors import UsageError
+
 __all__ = ["project"]
 
 VICTIMS = {
@@ -140,3 +143,14 @@ def test_a_device_is_never_replaced(project: Project) -> None:
     assert Path("/dev/full").is_char_device()
     assert got.code == 4
     assert "/dev/full cannot be written" in got.out + got.err
+
+
+@pytest.mark.parametrize("name", ["architectures", "equality", "reference-table", "zoo"])
+def test_a_stored_page_may_be_written_again(name: str) -> None:
+    check_output(Path(__file__).parents[2] / "docs" / f"{name}.md", ("page",))
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "docs/engines.md"])
+def test_a_page_that_people_write_may_not(name: str) -> None:
+    with pytest.raises(UsageError, match="is no earlier output of this kind"):
+        check_output(Path(__file__).parents[2] / name, ("page",))
