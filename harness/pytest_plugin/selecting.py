@@ -192,6 +192,12 @@ class JobSelecting:
         self.config.workeroutput[_REFUSAL] = message  # type: ignore[attr-defined]  # set by xdist
 
     @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        """Know what is planned before a worker is done and says it: Ctrl-C ends it without."""
+        jobs = [job for nodeid in ids if (job := self.job_named(nodeid))]
+        self.own = self.planned = tuple(sorted({job.id for job in jobs}))
+
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         output = getattr(node, "workeroutput", {})
         self.refusal = self.refusal or output.get(_REFUSAL)

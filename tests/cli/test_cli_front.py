@@ -252,6 +252,7 @@ def test_ctrl_c(project: Project, workers: str) -> None:
     assert result is not None
     assert (result.verdict.value, result.exit_code) == ("interrupted", 2)
     ended = {job.id: job.status.value for job in result.jobs}
+    assert result.planned == ("good[native@good]", "later[mine:patch@good]")
     # What a worker was at is lost with the worker.
     assert ended.pop("later[mine:patch@good]", "interrupted") == "interrupted"
     assert ended == {"good[native@good]": "passed"}
