@@ -52,7 +52,7 @@ class ProductBits:
             return f"{kept} kept in products of {len(SHAPES)} shapes"
         name = " (TF32)" if int(self.bits) in TF32 else ""
         return (
-            f"{self.worst} keeps {kept}{name}: float32 numbers of this machine are none; set MLX_ENABLE_TF32=0 before "
+            f"{self.worst} keeps {kept}{name}: this is not float32 arithmetic; set MLX_ENABLE_TF32=0 before "
             "MLX is imported"
         )
 
