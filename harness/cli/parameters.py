@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from harness.results.reports.outputs import BY_KIND
 from harness.support.outputs import check_output
 from harness.vocabulary.errors import UsageError
 
@@ -36,6 +37,12 @@ def whole_numbers(text: str, name: str, such_as: str = "0,5,-1") -> tuple[int, .
     except ValueError as error:
         raise UsageError(f"{name}: {text!r} is not a list of whole numbers such as {such_as}") from error
 
+
+outputs_option = click.option(
+    "-o", "--output", "outputs", multiple=True, type=OutputFile(*BY_KIND),
+    help="Write a report; the suffix chooses: .html, .md, .json, .xml (JUnit).",
+)  # fmt: skip
+"""For every command that has a result to show."""
 
 known_option = click.option(
     "--known", type=click.Path(path_type=Path), metavar="FILE",

@@ -8,23 +8,16 @@ import click
 
 from harness.cli.help import Helped
 from harness.cli.output import print_commands
-from harness.cli.parameters import OutputFile
+from harness.cli.parameters import outputs_option
 from harness.results.json import read
-from harness.results.reports.outputs import BY_KIND, REPORTS, write
+from harness.results.reports.outputs import REPORTS, write
 from harness.results.reports.terminal import console, print_run
 from harness.vocabulary.errors import UsageError
 
 
 @click.command("report", cls=Helped)
 @click.argument("result", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    "outputs",
-    multiple=True,
-    type=OutputFile(*BY_KIND),
-    help="Write a report; the suffix chooses: .html, .md, .xml (JUnit), .json.",
-)
+@outputs_option
 @click.option("--to", "kind", type=click.Choice([*REPORTS, "terminal"]), help="Print a report instead.")
 def command(result: Path, outputs: tuple[Path, ...], kind: str | None) -> None:  # fmt: skip
     """Render a result file as HTML, Markdown, JUnit or annotations.

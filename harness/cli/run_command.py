@@ -15,7 +15,14 @@ import click
 
 from harness.cli.help import Helped
 from harness.cli.output import complain, print_commands
-from harness.cli.parameters import OutputFile, device_option, known_option, workers_option, write_known_option
+from harness.cli.parameters import (
+    OutputFile,
+    device_option,
+    known_option,
+    outputs_option,
+    workers_option,
+    write_known_option,
+)
 from harness.cli.run_conditions import LAST, failed_in_last, refuse_other_device, remember
 from harness.cli.selection import configuration, selection_options, words_of
 from harness.jobs.selection import PlannedRun, Selection
@@ -118,14 +125,7 @@ class RunOptions:
 @write_known_option
 @click.option("--json", "json_file", type=OutputFile("result"), help="Write the result here.")
 @click.option("--junit", type=OutputFile("junit"), help="Write a JUnit report here.")
-@click.option(
-    "-o",
-    "--output",
-    "outputs",
-    multiple=True,
-    type=OutputFile("html", "markdown", "result", "junit"),
-    help="Write a report; the suffix chooses: .html, .md, .json, .xml (JUnit).",
-)
+@outputs_option
 @click.option("--annotations", is_flag=True, help="Print GitHub annotations that point at the case files.")
 @click.option("--results", default="results", show_default=True, help="Folder for candidates and the last result.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every job and every finding, and each job as it ends.")

@@ -34,14 +34,24 @@ def prefer_optimised() -> None:
         or any(name in preloaded for name in _OPTIMISED)
     ):
         return
-    os.environ.setdefault("MKL_NUM_THREADS", "1")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for file in (*sorted(Path(sys.prefix, "lib").glob("libmkl_rt.so.*")), _SYSTEMS):
         try:
-            ctypes.CDLL(str(file), mode=ctypes.RTLD_GLOBAL)
+            library = ctypes.CDLL(str(file), mode=ctypes.RTLD_GLOBAL)
         except OSError:
             continue
+        _one_thread(library)
         return
+
+
+def _one_thread(library: ctypes.CDLL) -> None:
+    """Tell this library alone: a variable would bind NumPy's and torch's as well, in this process and its children."""
+    for variable, function in _THREADS.items():
+        if variable not in os.environ and hasattr(library, function):
+            getattr(library, function)(1)
+
+
+_THREADS = {"MKL_NUM_THREADS": "MKL_Set_Num_Threads", "OPENBLAS_NUM_THREADS": "openblas_set_num_threads"}
+"""The variable by which a user says the number of threads -> the library's function that does."""
 
 
 def in_use() -> str:

@@ -23,9 +23,19 @@ print(json.dumps([environment().packages["BLAS"], gflops()]))
 """
 
 
+_OF_BLAS = (
+    "LD_PRELOAD",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MLX_ENABLE_TF32",
+    blas.VARIABLE,
+)
+
+
 def measured(script: str = MEASURED, **env: str) -> tuple[str, float]:
     """Return the BLAS that a new process names, and its float32 GFLOP/s."""
-    bare = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", blas.VARIABLE)}
+    bare = {name: value for name, value in os.environ.items() if name not in _OF_BLAS}
     done = subprocess.run(python("-c", script), env=bare | env, capture_output=True, text=True, timeout=120, check=True)
     name, speed = json.loads(done.stdout)
     return name, speed
@@ -47,6 +57,19 @@ class TestInstalled:
     def test_it_comes_too_late_for_an_mlx_that_is_there(self):
         name, _ = measured("import mlx.core" + MEASURED)
         assert name.endswith("(the reference one)")
+
+    @pytest.mark.parametrize(
+        ("chosen", "threads"), [({}, 1), ({"MKL_NUM_THREADS": "2"}, 2)], ids=["ours", "the user's"]
+    )
+    def test_it_has_one_thread_unless_the_user_says_otherwise(self, chosen, threads):
+        """Nothing is said to other libraries of the process, which read the same variables."""
+        file = next(Path(sys.prefix, "lib").glob("libmkl_rt.so.*"))
+        script = (
+            f"import ctypes, json, os; before = dict(os.environ); import harness; lib = ctypes.CDLL({str(file)!r})\n"
+            "changed = {key for key in os.environ if before.get(key) != os.environ[key]}\n"
+            "print(json.dumps([sorted(changed), lib.MKL_Get_Max_Threads()]))"
+        )
+        assert measured(script, MKL_DYNAMIC="FALSE", **chosen) == (["MLX_ENABLE_TF32"], threads)
 
     def test_one_that_the_user_preloads_stays_alone(self):
         mkl = str(next(Path(sys.prefix, "lib").glob("libmkl_rt.so.*")))
@@ -92,13 +115,6 @@ def test_another_system_has_its_own(asked, monkeypatch):
     blas.prefer_optimised()
     assert asked == []
     assert blas.in_use() == "Accelerate"
-
-
-def test_the_number_of_threads_is_one_unless_the_user_says_otherwise(asked, monkeypatch):
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
-    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    blas.prefer_optimised()
-    assert (os.environ["MKL_NUM_THREADS"], os.environ["OPENBLAS_NUM_THREADS"]) == ("1", "4")
 
 
 def test_what_is_advised_depends_on_the_processor(monkeypatch):

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from harness.laws import LAWS
 from harness.laws.conformance.matrix import FAIL, KNOWN, PASS, SKIP, WARN, LawCell, dump_cell
 from harness.laws.grid.table import GridCell, GridTable, numbered, reasons_below
+from harness.results.reports.junit import suite_text
 from harness.results.reports.markdown import text
 from harness.support.version import VERSION
 from harness.vocabulary import Status, is_code
@@ -197,9 +198,7 @@ def as_junit(report: Conformance) -> str:
         for said in texts:
             case = ElementTree.SubElement(suite, "testcase", classname=name, name=said)
             ElementTree.SubElement(case, tag, message=name)
-    for word, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
-        suite.set(word, str(sum(1 for _ in suite.iter(tag))))
-    return visible(ElementTree.tostring(suite, encoding="unicode"), keep="\n") + "\n"
+    return suite_text(suite)
 
 
 def as_markdown(report: Conformance) -> str:

@@ -178,7 +178,7 @@ def test_a_grid_marks_negative_cells_and_those_without_number() -> None:
     found = shapes(picture)
     assert (found["neg hatch"], found["undef"]) == (1, 1)
     assert sum(count for name, count in found.items() if name.startswith("q")) == 5
-    assert "1 cells have no number." in picture
+    assert " 1 cell has no number." in picture
 
 
 def test_colour_steps_are_symmetric_and_full_at_the_reach() -> None:

@@ -169,7 +169,9 @@ def _heat_in_words(rows: Sequence[str], columns: Sequence[str], cells: Cells) ->
         value, row, column = max(known)
         words += f" Highest {value:.1f} % at {row}, {column}."
     gaps = sum(each is not None and each.value is None for row in cells for each in row)
-    return words + (f" {gaps} cells have no number." if gaps else "")
+    if gaps:
+        words += " 1 cell has no number." if gaps == 1 else f" {gaps} cells have no number."
+    return words
 
 
 def _shown(words: str) -> Markup:
