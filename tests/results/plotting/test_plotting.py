@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from example_results import grid
 
 from harness.results.plots import draw, show
 from harness.vocabulary import Cell, Curve, Reading, State
@@ -134,3 +135,14 @@ def test_figures_do_not_pile_up():
     figures = [draw([MIXED]) for _ in range(25)]  # matplotlib warns from 20 open ones on, and warnings are errors here
     assert pyplot.get_fignums() == []
     assert all(figure.axes[0].patches for figure in figures)
+
+
+@pytest.mark.parametrize("size", [0.5, 40.0, 700.0])
+def test_the_colours_of_a_map_reach_as_far_as_the_data_with_zero_in_the_middle(size):
+    figure = draw([grid([[size / 2, -size], [0.0, size / 4]])])
+    assert figure.axes[0].images[0].get_clim() == (-size, size)
+
+
+def test_a_map_has_the_tokens_across_and_no_mathematics_in_them():
+    figure = draw([grid([[1.0, 2.0], [3.0, 4.0]])], tokens=("The", "$x$"))
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["0 The", r"1 \$x\$"]

@@ -11,7 +11,8 @@ from example_results import curve, job, run
 from hostile import hostile
 
 from harness.results.reports import annotations, html, markdown
-from harness.vocabulary import Finding, RunResult, Site, Status
+from harness.results.reports.summary import strongest
+from harness.vocabulary import Direction, Finding, RunResult, Site, Status, Sweep
 
 FAILED = job(
     status=Status.FAILED,
@@ -88,3 +89,17 @@ def test_a_case_file_below_this_folder_is_named_from_here(tmp_path: Path, monkey
     found = Finding("FIN001", "seen", Site("mlp_out", 3))
     inside = job(status=Status.FAILED, case_file=str(tmp_path / "cases" / "x.case.yaml"), findings=(found,))
     assert annotations.render(run(inside)).startswith("::error file=cases/x.case.yaml,")
+
+
+@pytest.mark.parametrize(
+    ("direction", "recoveries", "shown"),
+    [
+        (Direction.DENOISING, (5.0, -40.0, 20.0), "-40.0 % mlp_out layer 1"),
+        (Direction.NOISING, (100.0, 0.0, 90.0), "100 to 0.0 % mlp_out layer 1"),
+        (Direction.NOISING, (99.0, 95.0, 170.0), "100 to 170.0 % mlp_out layer 2"),
+        (Direction.DENOISING, ("nan", "nan"), "nan"),
+    ],
+)
+def test_the_strongest_effect_is_the_largest_move_from_the_run_that_is_patched(direction, recoveries, shown):
+    one = curve(*recoveries)
+    assert strongest(job(sweep=Sweep(("mlp_out",), direction=direction)), one) == shown
