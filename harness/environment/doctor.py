@@ -133,5 +133,7 @@ def _notes(early: bool) -> Iterator[str]:
     total = float(mx.sum(row))
     behaviour = "overflows to inf" if total == float("inf") else f"stalls at {total:g}, a plausible wrong number"
     yield f"a float16 sum of 100,352 ones {behaviour}; legacy results on this build look accordingly"
+    if unheeded := blas.unheeded():
+        yield unheeded
     if early and os.environ.get("MLX_ENABLE_TF32") == "0":
         yield "mlx was imported before the harness: if this is an M5, MLX_ENABLE_TF32=0 may have come too late"

@@ -71,6 +71,12 @@ def in_use() -> str:
     return f"{bundled[0]} (the reference one)" if bundled else "unknown"
 
 
+def unheeded() -> str | None:
+    """Return what is wrong with the user's choice, which `import harness` cannot refuse; None where it is heeded."""
+    chosen = os.environ.get(VARIABLE)
+    return None if chosen in (None, "", STOCK) else f"{VARIABLE}={chosen} is not heeded: {STOCK} is all that it may say"
+
+
 def advice() -> str:
     """Return how an optimised BLAS gets into this environment."""
     if os.environ.get(VARIABLE) == STOCK:

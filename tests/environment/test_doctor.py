@@ -157,3 +157,9 @@ def test_a_slow_machine_is_told_and_still_fit(monkeypatch):
     report = examine()
     assert report.notes[-1] == f"1.25 on {environment().backend}"
     assert report.fit
+
+
+@pytest.mark.parametrize(("chosen", "told"), [("none", True), ("mkl", True), ("stock", False), ("", False)])
+def test_a_choice_of_blas_that_nobody_heeds_is_told(monkeypatch, chosen, told):
+    monkeypatch.setenv(blas.VARIABLE, chosen)
+    assert any(f"HARNESS_BLAS={chosen} is not heeded" in note for note in examine().notes) is told
