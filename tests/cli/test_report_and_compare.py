@@ -45,8 +45,8 @@ def test_one_run_writes_every_report(project: Project) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-o", "r.pdf"], "r.pdf ends in .pdf; an HTML report ends in .html or .htm"),
-        (["-o", "report"], "report has no suffix; an HTML report ends in"),
+        (["-o", "r.pdf"], "r.pdf ends in .pdf; a result ends in .json; an HTML report ends in .html or .htm"),
+        (["-o", "report"], "report has no suffix; a result ends in .json; an HTML report ends in"),
         (["-o", "nowhere/r.html"], "does not exist"),
         (["-o", "a.xml", "--junit", "b.xml"], "one JUnit file a run"),
     ],
