@@ -6,7 +6,6 @@ because how it takes them is the question.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -84,6 +83,8 @@ class Shared:
     """A question under every metric -> metric -> what is right, or why nobody can say."""
     traces: dict[str, str] = field(default_factory=dict)
     """What the engine raised, as laws say it -> its whole traceback."""
+    fallbacks: dict[str, None] = field(default_factory=dict)
+    """How and why our own patching did not go one-pass, each way and reason once."""
 
 
 @dataclass
@@ -314,8 +315,7 @@ class EngineUnderTest:
                 raise DoesNotApply(f"{self.metric} is no metric of the harness")
             question = self.question()
             points = tuple(resolve(self.model, question.sweep))
-            ask = functools.partial(answer, self.engine)
-            self.shared.situations[self.asked] = Situation(self.model, question, points, ask, grids=True)
+            self.shared.situations[self.asked] = Situation(self.model, question, points, self._answer, grids=True)
         return self.shared.situations[self.asked]
 
     def told(self, law: Callable[[], str | None]) -> str | None:
@@ -404,8 +404,14 @@ class EngineUnderTest:
         clean, corrupted = map(host_row, rows)
         return ends(metric, clean, corrupted, dtype_name(rows[0]), asked.answers)
 
+    def _answer(self, model: LoadedModel, asked: Question) -> Answer:
+        given = answer(self.engine, model, asked)
+        if given.fallback:
+            self.shared.fallbacks[f"went {given.strategy}: {given.fallback}"] = None
+        return given
+
     def _own(self, asked: Question) -> Outcome:
-        given = answer(self.engine, self.model, asked)
+        given = self._answer(self.model, asked)
         (curve,) = given.curves
         each = asked.sweep.positions == "each"
         return Outcome(

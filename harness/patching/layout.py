@@ -145,7 +145,8 @@ class _Watch:
             self.model.module(mx.array(batch), **prefix.handed)
         order = [seen.layer for seen in self.seen if seen.module is None]
         if order != list(range(len(self.blocks))):
-            raise OnePassImpossible(f"the blocks run in the order {order}, not each once from first to last")
+            ran = f"run in the order {order}" if order else "are not called as wholes"
+            raise OnePassImpossible(f"the blocks {ran}, not each once from first to last")
         return self.seen
 
     def _noter(self, layer: int, module: int | None) -> Callable[..., Any]:

@@ -3,13 +3,15 @@
     python tests/emulation/page.py                          run every check under every mode, and print the page
     python tests/emulation/page.py --write                  and keep it as docs/rounding.md
     python tests/emulation/page.py --only diagnose,f16 --mode order     checks and modes whose names hold a word
+    python tests/emulation/page.py --keep cells.jsonl       keep each cell when it is there, and do not run kept ones
 
-Each cell is a process of its own. Nothing here is at fault, so a cell holds where nobody is accused. Under `flaky` the
+The whole table takes hours on two cores. Each cell is a process of its own. Nothing here is at fault, so a cell holds where nobody is accused. Under `flaky` the
 machine is at fault: a cell that says that the runs of a model are not the same twice says so rightly.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -170,17 +172,23 @@ def main(arguments: Sequence[str]) -> int:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, found))  # of the processes below
     names, modes = (_chosen(arguments, option, given) for option, given in (("--only", checks()), ("--mode", MODES)))
     calls = [(name, mode) for name in names for mode in modes]
-    seen: dict[tuple[str, str], tuple[list[str], str]] = {}
-    for call, (said, lost) in zip(calls, in_processes(in_another_process, calls, workers=1, seconds=3600), strict=True):
+    kept = Path(arguments[arguments.index("--keep") + 1]) if "--keep" in arguments else Path(os.devnull)
+    lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
+    seen: dict[tuple[str, str], list[str]] = {(name, mode): said for name, mode, said in map(json.loads, lines)}
+    left = [call for call in calls if call not in seen]
+    for call, (said, lost) in zip(left, in_processes(in_another_process, left, workers=1, seconds=3600), strict=True):
         found, seconds = said or ([lost], 0.0)
-        seen[call] = tuple(found)
+        seen[call] = found
+        if said:
+            with kept.open("a", encoding="utf-8") as file:
+                print(json.dumps([*call, found]), file=file)
         print(f"{call[0]:28} {call[1]:14} {seconds:6.0f} s  {len(found)}", *found[:9], sep="\n    ", file=sys.stderr)
     page = text(names, modes, seen)
     if "--write" in arguments:
         PAGE.write_text(page, encoding="utf-8")
     else:
         print(page)
-    return int(any(_wrong(found) for found in seen.values()))
+    return int(any(_wrong(seen[call]) for call in calls))
 
 
 def _chosen(arguments: Sequence[str], option: str, names: Mapping[str, object] | Sequence[str]) -> list[str]:

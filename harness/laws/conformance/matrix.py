@@ -52,6 +52,8 @@ class LawCell:
     known: str = ""
     """The reason of the entry of `--known` that a failure is explained by."""
     coverage: Coverage | None = None
+    fallbacks: tuple[str, ...] = ()
+    """How and why our own patching did not go one-pass on this model, said with the first law that saw it."""
 
 
 Asked = Callable[[ModelRow, Sequence[Law]], list[LawCell]]
@@ -82,6 +84,7 @@ def row_cells(engine: Engine, row: ModelRow, laws: Sequence[Law], shrink: bool =
     answering = _cells(subject, row, LAWS[FIRST])
     status = answering[0].status
     tidy = _cells(subject, row, LAWS[AFTER]) if status == PASS else []
+    told: set[str] = set()
     for law in laws:
         if any(cell.status == FAIL for cell in tidy):
             # What one answer leaves behind must not reach the next law.
@@ -94,7 +97,11 @@ def row_cells(engine: Engine, row: ModelRow, laws: Sequence[Law], shrink: bool =
             found = [LawCell(row.id, law.name, SKIP, "the logits are not finite on purpose")]
         else:
             found = tidy if law.name == AFTER else _cells(subject, row, law)
-        yield from _smallest(subject, row, law, found) if shrink else found
+        found = _smallest(subject, row, law, found) if shrink else found
+        if new := tuple(said for said in subject.shared.fallbacks if said not in told):
+            told.update(new)
+            found = [replace(found[0], fallbacks=new), *found[1:]]
+        yield from found
 
 
 _ON_UNDEFINED = ("undefined", "lengths", "names", "after", "after-error", "after-ctrl-c")
@@ -236,9 +243,10 @@ def dump_cell(cell: LawCell) -> dict[str, object]:
 
 def load_cell(plain: dict[str, object]) -> LawCell:
     """The inverse of `dump_cell`."""
-    small, asked = plain.pop("smallest", None), plain.pop("coverage", None)
+    small, asked, went = (plain.pop(name, None) for name in ("smallest", "coverage", "fallbacks"))
     return LawCell(
         **plain,  # type: ignore[arg-type]
         smallest=Smallest.of(small) if isinstance(small, dict) else None,
         coverage=Coverage.of(asked) if isinstance(asked, dict) else None,
+        fallbacks=tuple(went) if isinstance(went, list | tuple) else (),
     )

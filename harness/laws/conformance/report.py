@@ -236,7 +236,12 @@ def known_lines(report: Conformance) -> Iterator[tuple[str, str]]:
 def notes_of(report: Conformance) -> list[str]:
     """Return what a reader of the verdict must know besides the cells."""
     unreached = [f"not reached: {', '.join(report.unreached)}"] if report.unreached else []
-    return [*report.stale, *report.notes, *unreached]
+    rows: dict[str, list[str]] = {}
+    for cell in report.cells:
+        for said in cell.fallbacks:
+            rows.setdefault(said, []).append(cell.row)
+    went = [f"{where[0]}{f' and {len(where) - 1} more' if where[1:] else ''} {said}" for said, where in rows.items()]
+    return [*report.stale, *report.notes, *went, *unreached]
 
 
 def _breach_row(cell: LawCell, rows: Sequence[str]) -> Iterator[str]:

@@ -273,3 +273,11 @@ def test_an_ordinary_declaration_costs_at_most_half_as_much_again():
     found = list(asked_of(rows, laws, lambda row, asked: list(row_cells(engine, row, asked))))
     assert {cell.status for cells in found for cell in cells} == {PASS, SKIP}
     assert sum(BEFORE.values()) / 2 < passes <= 1.5 * sum(BEFORE.values())
+
+
+def test_a_sweep_that_did_not_go_one_pass_is_told_once_with_its_reason(capsys):
+    assert exit_code_of(["conformance", "-e", "native", *(f"--row={row}" for row in ("llama", "iquestloopcoder")),
+                         "--law=answers", "--law=scale", "--law=after-error"]) == 0  # fmt: skip
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count("went stepwise") == 1
+    assert "iquestloopcoder went stepwise: " in shown
