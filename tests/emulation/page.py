@@ -5,8 +5,9 @@
     python tests/emulation/page.py --only diagnose,f16 --mode order     checks and modes whose names hold a word
     python tests/emulation/page.py --keep cells.jsonl       keep each cell when it is there, and do not run kept ones
 
-The whole table takes hours on two cores. Each cell is a process of its own. Nothing here is at fault, so a cell holds where nobody is accused. Under `flaky` the
-machine is at fault: a cell that says that the runs of a model are not the same twice says so rightly.
+The whole table takes hours on two cores. Each cell is a process of its own. Nothing here is at fault, so a cell holds
+where nobody is accused. Under `flaky` the machine is at fault: a cell that says that the runs of a model are not the
+same twice says so rightly.
 """
 
 from __future__ import annotations
