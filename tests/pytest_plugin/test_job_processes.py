@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from emulation.accelerator import child
 from project import Project, environment
 
 # Each hangs, or ends, in a way that nothing inside its process can stop.
@@ -118,14 +119,19 @@ def test_a_job_that_is_said_to_take_too_long_passes_by_it(mine: Project) -> None
     assert (got.code, got.codes) == (0, set()), got.out + got.err
 
 
-@pytest.mark.parametrize("workers", [(), TWICE], ids=["alone", "n2"])
-def test_a_process_that_dies_costs_its_own_job(mine: Project, workers: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("workers", "machine"),
+    [((), ""), pytest.param(("-n", "2"), "", marks=pytest.mark.slow), ((), "metal,order")],
+    ids=["alone", "n2", "like a Mac"],
+)
+def test_a_process_that_dies_costs_its_own_job(mine: Project, workers: tuple[str, ...], machine: str) -> None:
     """More of them than xdist replaces by itself: four for a worker."""
     _case(mine, *DIES, "raises")
     mine.case("d", engines=", ".join(f"'mine:{engine}'" for engine in DIES), more="metrics: [l2]\n")
-    got = mine.run("--allow-code", *workers)
+    got = mine.run("--allow-code", *workers, **(child(machine) if machine else {}))
     assert got.code == 3, got.err
     assert got.result is not None
+    assert not machine or got.result.environment.backend == "metal"
     reasons = {job.engine: job.reason for job in got.result.jobs if job.status == "crashed"}
     assert reasons == {f"mine:{name}": f"the process that ran this job ended with {how}" for name, how in DIES.items()}
     assert sorted(job.status.value for job in got.result.jobs) == ["crashed"] * 6 + ["failed", "passed", "passed"]
