@@ -39,11 +39,6 @@ class ModelUnderTest:
             self.loaded = models.load(self.row)
         return self.loaded
 
-    @property
-    def may_be_changed(self) -> bool:
-        """Whether the model is ours; one that the caller gave is given back as it was."""
-        return self.row is not None
-
 
 def subject_of(model: Any, tokenizer: Any, dtype: str | None) -> ModelUnderTest:
     """Return the subject that `diagnose` was given. Raises UsageError for what is none."""

@@ -142,10 +142,6 @@ def _behind(facts: Facts, operation: Operation, depth: int = DEEP) -> Iterator[O
             yield from _behind(facts, before, depth - 1)
 
 
-def _dtypes(operation: Operation) -> list[str]:
-    return [operand.dtype for operand in operation.operands]
-
-
 def _attribute(root: Any, module: str, names: Sequence[str]) -> Any:
     owner = dict(root.named_modules()).get(module)
     return next((value for name in names if isinstance(value := getattr(owner, name, None), float)), None)
