@@ -74,8 +74,7 @@ class ResultGathering:
         from harness.jobs.planning import blank_result
         from harness.vocabulary import Status
 
-        # pytest's own way to stop after a fault in collecting is a KeyboardInterrupt too.
-        self.interrupted = self.interrupted or not issubclass(excinfo.type, pytest.Session.Interrupted)
+        self.interrupted = self.interrupted or is_a_signal(excinfo.value)
         for report in list(self._heard.values()):
             self.pytest_runtest_logreport(report)
         if self.unreported:
@@ -136,3 +135,11 @@ def _believed(result: JobResult, report: pytest.TestReport) -> JobResult:
     if report.failed and result.status in (Status.PASSED, Status.SKIPPED):
         return replace(result, status=Status.FAILED, reason=_said(report))
     return result
+
+
+def is_a_signal(error: BaseException) -> bool:
+    """Tell Ctrl-C from the ways in which pytest, after a fault in collecting, and xdist, after `-x`, stop themselves.
+
+    All are KeyboardInterrupts; xdist's has a class of its own, and stands for Ctrl-C where a worker had one.
+    """
+    return type(error).__name__ != "Interrupted" or "keyboard-interrupt" in str(error)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 from project import Project
+from xdist import dsession
+
+from harness.pytest_plugin.gathering import is_a_signal
 
 CASES = ("a", "b", "c", "d", "e")
 # Sends a signal as the fourth job starts, to itself or to the process that started it.
@@ -105,3 +108,17 @@ def test_a_signal_inside_of_an_engine_still_ends_the_run(planted: Project, worst
     got = planted.run("--harness-allow-code", door="pytest")
     assert got.code == 2, got.out + got.err
     assert {name[0]: status for name, status in got.statuses.items()} == {"a": "passed", "b": "interrupted"}
+
+
+@pytest.mark.parametrize(
+    ("error", "signal_came"),
+    [
+        (KeyboardInterrupt(), True),
+        (dsession.Interrupted("<WorkerController gw0> received keyboard-interrupt"), True),
+        (dsession.Interrupted("stopping after 1 failures"), False),
+        (pytest.Session.Interrupted("1 error during collection"), False),
+    ],
+    ids=["Ctrl-C", "Ctrl-C in a worker", "xdist after -x", "pytest after a fault in collecting"],
+)
+def test_who_stops_by_itself_was_not_interrupted(error: BaseException, signal_came: bool) -> None:
+    assert is_a_signal(error) is signal_came
