@@ -116,6 +116,10 @@ class ForeignEngine(Engine):
         return False
 
     @property
+    def is_estimate(self) -> bool:
+        return self.declared.estimate
+
+    @property
     def version(self) -> str | None:
         return self.declared.version_text
 
