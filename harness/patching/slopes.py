@@ -116,7 +116,7 @@ def slopes(
     other, here = intercept.record(model, target, list(points.values()))
     own = {point: _once(point, here) for point in points.values()}
     apart = {point: _once(point, there) - own[point] for point in points.values()}
-    between = tuple(own[start] + (step + 0.5) / steps * apart[start] for step in range(steps))
+    between = tuple(own[start] + (2 * step + 1) / (2 * steps) * apart[start] for step in range(steps))
     return Slopes(model, tuple(target), one, other, hooks, tuple(apart[hook] for hook in hooks), between)
 
 
