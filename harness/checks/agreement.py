@@ -13,6 +13,8 @@ from harness.vocabulary import Cell, Curve, Finding
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.engine.is_estimate:
+        return  # the two differ to second order
     curves = {(curve.component, curve.metric): curve for curve in evidence.answer.curves}
     terms = evidence.model.card.vocab - len(evidence.answer.suppressed)
     tolerance = evidence.case.tolerance

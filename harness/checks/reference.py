@@ -1,7 +1,8 @@
 """Does the engine agree with the case's reference engine on the same question?
 
 Beside what an engine reports stands float64 on its own logits. Where those differ too, the two patch differently
-(REF001); where only the reported numbers differ, they patch alike and measure differently (REF002).
+(REF001); where only the reported numbers differ, they patch alike and measure differently (REF002). An estimate
+need not be equal, but must rise and fall with the reference (REF003).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import replace
 from harness.checks.evidence import Evidence
 from harness.engines import Engine, answer, engine_named
 from harness.metrics.mistakes import Pairs, mistake_in
+from harness.results.ranks import correlation, tau_b
 from harness.vocabulary import Answer, Cell, Curve, Finding, Reading, State
 from harness.vocabulary.errors import HarnessError, TapError, described_at
 from harness.vocabulary.raised import DeviceFailed, FindingError, refuse_device_failure
@@ -37,7 +39,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             if curve.metric not in seen:
                 yield from _baselines(evidence, curve, reference_curve)
                 seen.add(curve.metric)
-            yield from _recoveries(evidence, curve, reference_curve)
+            compared = _followed if evidence.engine.is_estimate else _recoveries
+            yield from compared(evidence, curve, reference_curve)
 
 
 def _asked(evidence: Evidence, reference: Engine, metrics: tuple[str, ...]) -> Answer | Finding:
@@ -88,6 +91,29 @@ def _recoveries(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Find
                 ours.metric,
                 {"layers": [each.layer for each, _ in apart], **(mistake.evidence if mistake else {"mistake": None})},
             )
+
+
+def _followed(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Finding]:
+    """Yield that an estimate does not rise and fall with the reference over the cells that both have a number for."""
+    both = [pair for pair in ours.paired(theirs) if all(cell.recovery.finite for cell in pair)]
+    if not both:
+        return
+    said, right = ([cell.recovery.value or 0.0 for cell in cells] for cells in zip(*both, strict=True))
+    least, found = evidence.case.tolerance.reference_correlation, correlation(said, right)
+    if found is not None and found >= least:
+        return
+    cell, other = max(both, key=lambda pair: _points(*map(_as_reported, pair)))
+    tau, name = tau_b(said, right, evidence.points), evidence.case.reference
+    told = "no correlation" if found is None else f"a correlation of {found:.2f}"
+    yield Finding(
+        "REF003",
+        f"{told} with {name} over {len(both)} of {len(ours.cells)} cells, {least:g} is asked for; "
+        f"Kendall's tau {'is undefined' if tau is None else f'{tau:.2f}'}; the worst cell: "
+        f"{_percent(cell.recovery)}, {name} gives {_percent(other.recovery)}",
+        ours.site(cell),
+        ours.metric,
+        {"correlation": found, "tau": tau, "least": least},
+    )
 
 
 def _by_logits(cell: Cell) -> Reading:

@@ -2,6 +2,7 @@
 
 native              our own patching, float64 on the host
 legacy, published   our own patching under the formulas of the report, before and after its fix, kept to be caught
+attribution         estimates by gradients, one backward pass a metric (attribution-ig: integrated gradients)
 mlxterp             the installed mlxterp, asked, watched and taken apart (mlxterp-method: its older interface)
 transformers        another implementation of the same folder, in float64 (transformers-float32: in float32)
 a function          one of the user's own, the same way; as `module:callable` only where running code is allowed
@@ -12,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from harness.engines import foreign, formula
+from harness.engines import estimate, foreign, formula
+from harness.engines.estimate import ATTRIBUTION, ATTRIBUTION_IG, EstimateEngine
 from harness.engines.foreign import ForeignEngine
 from harness.engines.formula import Engine
 from harness.engines.legacy import LEGACY
@@ -25,7 +27,9 @@ from harness.support.user_code import function_named
 from harness.vocabulary import Answer, Question, code_refusal, is_code
 from harness.vocabulary.errors import UnknownName, UsageError
 
-ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (NATIVE, LEGACY, PUBLISHED)}
+ENGINES: Mapping[str, Engine] = {
+    engine.name: engine for engine in (NATIVE, LEGACY, PUBLISHED, ATTRIBUTION, ATTRIBUTION_IG)
+}
 INSTALLED = (*MLXTERP, *DTYPES)
 """Engines that are a package of somebody else's, loaded when they are asked for."""
 
@@ -77,6 +81,8 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
     """
     if isinstance(engine, ForeignEngine):
         return foreign.answer(engine, model, question)
+    if isinstance(engine, EstimateEngine):
+        return estimate.answer(engine, model, question)
     return formula.answer(engine, model, question)
 
 

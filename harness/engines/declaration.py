@@ -27,7 +27,7 @@ class Declaration(BaseModel):
     or `mlp.down_proj`. `positions`: `all`, `last`, `list` (token indices patched together), `each` (a layer x token
     grid). `architectures`: model types, or patterns of them; without it nothing is said of models. `baseline`, of
     scores: m(corrupted), or the gap m(clean) - m(corrupted); without it either is accepted. That of a distance is
-    always m(corrupted).
+    always m(corrupted). `estimate`: recoveries are first-order estimates (attribution patching), not exact.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -39,6 +39,7 @@ class Declaration(BaseModel):
     directions: tuple[Literal["denoising", "noising"], ...] = ("denoising",)
     architectures: tuple[str, ...] | None = None
     baseline: Literal["corrupted", "gap"] | None = None
+    estimate: bool = False
     version: str | None = None
     revision: str | None = Field(default=None, description="the git commit, where it is known")
     branch: str | None = Field(default=None, description="the git branch, where the code is that of a checkout")

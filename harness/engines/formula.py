@@ -90,6 +90,11 @@ class Engine:
         """Whether both the patching and the numbers are the harness's own."""
         return self.formula is None and self.walk is walk
 
+    @property
+    def is_estimate(self) -> bool:
+        """Whether the numbers are first-order estimates of runs that nobody makes."""
+        return False
+
     def knows(self, metric: str) -> bool:
         """Return whether the engine has this metric; one of the user's own needs no formula beside it."""
         return metric in self.metrics or (self.formula is None and is_code(metric))

@@ -2,6 +2,7 @@
 
 from harness.intercept.capture import (
     Recording,
+    edited,
     forward,
     record,
     replace,
@@ -18,6 +19,7 @@ __all__ = [
     "HookPoint",
     "Recording",
     "Tap",
+    "edited",
     "forward",
     "output_changed",
     "record",

@@ -28,6 +28,19 @@ def forward(model: LoadedModel, ids: Sequence[int]) -> mx.array:
     return _last_row(model.module(mx.array([list(ids)])))
 
 
+def edited(
+    model: LoadedModel, ids: Sequence[int], edits: Sequence[tuple[HookPoint, Callable[[mx.array], mx.array]]]
+) -> mx.array:
+    """Run the model with every edit of an activation, those of one hook point in their order; not evaluated, so that
+    MLX can go back through it."""
+    # The first of several taps on a module is the innermost: the first to see what it returns, the last on its way in.
+    inputs = [each for each in edits if each[0].is_input]
+    inside_out = [*(each for each in edits if not each[0].is_input), *reversed(inputs)]
+    taps = [Tap(point.module, _handler(point, edit)) for point, edit in inside_out]
+    with tapped(model.module, taps):
+        return _last_rows(model.module(mx.array([list(ids)])), 1)[0]
+
+
 def record(model: LoadedModel, ids: Sequence[int], points: Sequence[HookPoint]) -> tuple[mx.array, Recording]:
     """Run the model and keep the activations at every hook point."""
     kept: dict[HookPoint, list[mx.array]] = {point: [] for point in points}

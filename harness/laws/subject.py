@@ -412,6 +412,8 @@ class EngineUnderTest:
 
     def _own(self, asked: Question) -> Outcome:
         given = self._answer(self.model, asked)
+        if not given.curves and given.unanswered:
+            raise Unsupported(given.unanswered[0].reason)
         (curve,) = given.curves
         each = asked.sweep.positions == "each"
         return Outcome(

@@ -15,6 +15,7 @@ from harness.laws import afterwards, answers, conduct, in_place, runs
 from harness.laws.breach import LawBreach, Seen, breaches
 from harness.laws.declared import declared_is_right
 from harness.laws.engine_runs import EngineRuns
+from harness.laws.estimates import tends_to_the_exact_answer
 from harness.laws.forms import Form, in_common
 from harness.laws.own_taps import OwnTaps
 from harness.laws.situation import Situation
@@ -41,6 +42,8 @@ class Law:
     of_answers: bool = False
     of_forms: bool = False
     once: bool = False
+    exact: bool = False
+    """Whether only numbers that are exact keep the law: an engine that estimates is not asked."""
 
     @property
     def about(self) -> str:
@@ -110,11 +113,11 @@ def _of_runs(name: str, code: str, law: Callable[[runs.Patcher], str | None]) ->
 # behind, the bits of runs, equal prompts, the same question twice, and metrics that only the engine knows.
 _ROWS = (
     Law("answers", "ENG001", conduct.answers_completely),
-    Law("declared", "LAW016", declared_is_right, of_forms=True),
+    Law("declared", "LAW016", declared_is_right, of_forms=True, exact=True),
     Law("after", "LAW005", afterwards.unchanged_after_an_answer).in_forms(),
     _of_runs("traced", "LAW001", runs.traced_is_bare).in_forms(),
     _of_runs("self-patch", "LAW002", runs.own_activations_change_nothing).in_forms(),
-    _of_runs("residual", "LAW003", runs.whole_residual_restores_everything).in_forms(),
+    replace(_of_runs("residual", "LAW003", runs.whole_residual_restores_everything).in_forms(), exact=True),
     Law("taps", "LAW004", conduct.patches_where_it_says),
     Law("metrics", "ORC001", conduct.numbers_follow_from_the_logits),
     Law("places", "LAW018", conduct.places_have_one_answer).in_forms(),
@@ -125,8 +128,9 @@ _ROWS = (
     _of_answers("in-place", "LAW008", in_place.writing_in_place_changes_nothing, once=True),
     Law("vocabulary", "LAW011", conduct.names_of_tokens_are_free),
     Law("exchanged", "LAW016", conduct.exchanged_answers_change_nothing, once=True),
-    Law("identity", "AGR001", conduct.l2_and_mse_agree),
+    Law("identity", "AGR001", conduct.l2_and_mse_agree, exact=True),
     Law("closed-form", "KNO001", conduct.closed_forms_are_met),
+    Law("first-order", "LAW019", tends_to_the_exact_answer),
     Law("lengths", "LAW012", conduct.unequal_lengths_are_refused, once=True).in_forms(ways=True),
     Law("names", "LAW013", conduct.unknown_names_are_refused, once=True).in_forms(ways=True),
     Law("undefined", "ORC003", conduct.undefined_is_never_a_number).in_forms(),

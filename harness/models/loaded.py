@@ -21,6 +21,10 @@ class Tokenizer(Protocol):
 class KnownAnswers(Protocol):
     """Recoveries that follow from a model's construction, in closed form."""
 
+    @property
+    def linear(self) -> bool:
+        """Whether the logits are linear in every activation, so that a first-order estimate of them is exact."""
+
     def recovery(self, question: Question, component: str, layer: int, metric: str) -> Reading | None:
         """Return the recovery (percent) the question must get at a cell, or None where no closed form exists."""
 

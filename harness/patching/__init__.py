@@ -7,6 +7,8 @@
 What cannot be walked in one pass goes stepwise, and the result says so.
 """
 
+from harness.patching.patch import Patch, patches_of
+from harness.patching.slopes import Slopes, slopes
 from harness.patching.sweep import Walk, check_question, forecast, walk
 
-__all__ = ["Walk", "check_question", "forecast", "walk"]
+__all__ = ["Patch", "Slopes", "Walk", "check_question", "forecast", "patches_of", "slopes", "walk"]

@@ -31,6 +31,15 @@ def tau_b(x: Sequence[float], y: Sequence[float], within: float = 0.0) -> float 
     return _tau(_order(x, within), _order(y, within))
 
 
+def correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Return Pearson's correlation of two lists of equal length; None where either does not vary."""
+    moved = [np.asarray(each, np.float64) - np.mean(each) for each in (x, y)]
+    sizes = [float(np.sqrt(np.sum(each * each))) for each in moved]
+    if len(x) < 2 or not all(sizes):
+        return None
+    return float(np.sum(moved[0] / sizes[0] * (moved[1] / sizes[1])))
+
+
 def _pairs(curves: Sequence[Curve]) -> Iterator[tuple[Curve, Curve]]:
     for a, b in itertools.combinations(curves, 2):
         if a.component == b.component:

@@ -246,6 +246,11 @@ def engine(name: str, **written: Any) -> Callable[[Any], set[str]]:
     return lambda bench: codes(run(miniatures.load("llama"), f"defects:{name}", **{**SIX, **written}))
 
 
+def estimate_of_attention(bench: Any) -> set[str]:
+    asked = {**SIX, "metrics": ("l2",), "reference": "native", "sweep": {"components": ("self_attn",)}}
+    return codes(run(miniatures.load("llama"), "attribution", **asked))
+
+
 def broken(law: str, name: str, zoo: str = "defects") -> Callable[[Any], set[str]]:
     """Hold a defective engine of a zoo to one law."""
     return lambda bench: {
@@ -335,6 +340,7 @@ FAULTS = (
     fault("LAW016", "the next layer's answer", broken("declared", "wrong_layer")),
     fault("LAW017", "a module put back at the end of its block", engine("reorders")),
     fault("LAW018", "the token before the last for the last", broken("places", "own_off_at_last", "wide")),
+    fault("LAW019", "the next layer's gradient", broken("first-order", "next_layer", "estimating")),
     fault("ATR001", "an interception that rounds", engine("noisy_trace")),
     fault("ATR002", "a hook that never fires", engine("hook_never_fires")),
     fault("ATR002", "the layer after the one asked for", engine("wrong_layer")),
@@ -379,6 +385,7 @@ FAULTS = (
     fault("XFL001", "a sound job that is said to fail", native(dial, xfail="planted")),
     fault("REF001", "a reference that patches the other way", noising_reference),
     fault("REF002", "a reference one point higher", measuring_reference),
+    fault("REF003", "an estimate of attention by a distance", estimate_of_attention),
     fault("ENG001", "a reference that cannot answer", refusing_reference),
     fault("ENG001", "an engine that raises", formula(raising)),
 )  # fmt: skip

@@ -101,3 +101,51 @@ def test_the_reference_is_not_asked_of_itself_nor_for_what_it_does_not_know(monk
     monkeypatch.setitem(ENGINES, "blind", Engine("blind", "", metrics=frozenset()))
     assert codes(run(dial(), reference="native", metrics=("l2",))) == set()
     assert codes(run(dial(), reference="blind", metrics=("l2",))) == set()
+
+
+# -- estimates ---------------------------------------------------------------------------------------------------------
+
+
+def followed(monkeypatch, said, right):
+    def made(values):
+        cells = tuple(Cell(layer, "all", reading(value), reading(value)) for layer, value in enumerate(values))
+        return Answer("", FINITE, FINITE, (Curve("mlp", "l2", "", reading(10.0), reading(10.0), cells),))
+
+    monkeypatch.setattr(reference, "answer", lambda *_: made(right))
+    question = Question(Tokens((0,), ("a",)), Tokens((1,), ("b",)), Sweep(("mlp",)), ("l2",))
+    evidence = Evidence(case(reference="native"), dial(vocab=16), ENGINES["attribution"], question, made(said))
+    return list(CHECKS["reference"](evidence))
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ((10.0, 20.0, 70.0), (1.0, 2.0, 7.0)),  # another scale
+        ((10.0, 25.0, 70.0), (10.0, 20.0, 70.0)),
+        ((10.0, 20.0, State.NAN, 70.0), (10.0, 20.0, 99.0, 70.0)),
+        ((State.NAN, State.NAN), (1.0, 2.0)),
+    ],
+    ids=str,
+)
+def test_an_estimate_that_rises_and_falls_with_the_reference_is_right_enough(monkeypatch, said, right):
+    assert followed(monkeypatch, said, right) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "right", "told"),
+    [
+        ((10.0, 70.0, 20.0), (10.0, 20.0, 70.0), "a correlation of -0.21 with native over 3 of 3 cells"),
+        ((10.0, 20.0, 70.0), (-10.0, -20.0, -70.0), "a correlation of -1.00"),
+        (
+            (10.0, 20.0),
+            (100.0, 100.0),
+            "no correlation with native over 2 of 2 cells, 0.9 is asked for; Kendall's tau is",
+        ),
+        ((10.0,), (100.0,), "the worst cell: 10.00 %, native gives 100.00 %"),
+    ],
+    ids=str,
+)
+def test_an_estimate_that_does_not_is_told_with_its_worst_cell(monkeypatch, said, right, told):
+    (finding,) = followed(monkeypatch, said, right)
+    assert finding.code == "REF003"
+    assert told in finding.message

@@ -108,6 +108,9 @@ class Tolerance(StrictModel):
     oracle_relative: Share = Field(default=0.005, description="a baseline from float64 on the same logits")
     reference_points: Points = Field(default=0.5, description="a recovery from the reference engine's")
     reference_relative: Share = Field(default=0.005, description="a baseline from the reference engine's")
+    reference_correlation: Share = Field(
+        default=0.9, description="the least correlation of an estimate's recoveries with the reference engine's"
+    )
 
     def stated(self, name: str, dtype: str, otherwise: float) -> float:
         """Return one of the numbers as stated for a dtype, or what holds otherwise."""

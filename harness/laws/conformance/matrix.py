@@ -93,6 +93,8 @@ def row_cells(engine: Engine, row: ModelRow, laws: Sequence[Law], shrink: bool =
             found = answering
         elif status != PASS:
             found = [LawCell(row.id, law.name, SKIP, answering[0].text if status == SKIP else NO_ANSWER)]
+        elif law.exact and engine.is_estimate:
+            found = [LawCell(row.id, law.name, SKIP, "an estimate is not exact")]
         elif row.undefined and law.name not in _ON_UNDEFINED:
             found = [LawCell(row.id, law.name, SKIP, "the logits are not finite on purpose")]
         else:

@@ -149,4 +149,12 @@ KINDS = (
         "a token has two answers",
         "an index is counted otherwise in one form of positions: `last`, a list, or a grid",
     ),
+    FindingKind(
+        "LAW019",
+        "laws",
+        ERROR,
+        ENGINE,
+        "an estimate does not tend to the exact recovery",
+        "the gradient is of another site, position, metric or run, or is scaled; to first order there is one answer",
+    ),
 )

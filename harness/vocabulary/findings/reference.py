@@ -19,4 +19,12 @@ KINDS = (
         "the engine measures differently from the reference engine",
         "float64 on the logits of both agrees: the patches are the same and one of the two metrics is wrong",
     ),
+    FindingKind(
+        "REF003",
+        "reference",
+        ERROR,
+        ENGINE,
+        "the estimate does not follow the reference engine",
+        "the model is not linear between these two runs: sweep exactly, or try attribution-ig",
+    ),
 )

@@ -62,6 +62,7 @@ PLANTED = [
     ("declared", "fraction", LLAMA),
     ("declared", "last_call_only", LOOPED),
     ("places", "wide:own_off_at_last", LLAMA),
+    ("first-order", "estimating:next_layer", LLAMA),
     ("after", "leaves_wrappers", LLAMA),
     ("after", "reorders", LLAMA),
     ("after", "reorders_and_changes", LLAMA),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,8 @@ class CircuitAnswers:
     row: CircuitRow
     subjects: tuple[int, ...]
     head: Head
+    linear: ClassVar[bool] = False
+    """Norms scale by what comes in."""
 
     def recovery(self, question: Question, component: str, layer: int, metric: str) -> Reading | None:
         """Return the recovery (percent) at a cell, or None for a component of which nothing is known."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -73,6 +74,7 @@ class DialAnswers:
     table: Row
     weights: tuple[float, ...]
     dtype: str
+    linear: ClassVar[bool] = True
 
     def recovery(self, question: Question, component: str, layer: int, metric: str) -> Reading | None:
         """Return the recovery (percent) at a cell, or None for a component the dial does not have."""
