@@ -52,8 +52,8 @@ SHARES: Mapping[Work, Mapping[str, float]] = {
 """Largest |difference| / largest |logit| of two rows that are the same, by dtype."""
 
 NEAR_ESTIMATE = 0.5
-"""Points that an estimate of prompts at 1/256 of their distance may be off, however it came down: right ones are by 0.01
-to 0.3 on most small models, and by up to 4.2 where experts change over or a scan bends."""
+"""Points that an estimate of prompts at 1/256 of their distance may be off, however it came down: right ones are by
+0.01 to 0.3 on most small models, and by up to 4.2 where experts change over or a scan bends."""
 
 DEPTH = 16
 """Layers up to which the shares hold where the kernels may differ. A deeper model carries on the roundings of more
