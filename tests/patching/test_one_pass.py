@@ -15,7 +15,7 @@ from harness.metrics.tolerances import Work, relative_difference, row_tolerance
 from harness.models import bundled, load
 from harness.models.spec import SyntheticRow
 from harness.models.tokens import read
-from harness.patching import memory, one_pass, sweep, walk, walker
+from harness.patching import memory, one_pass, rows, sweep, walk, walker
 from harness.vocabulary import Direction, Question, Sweep
 
 EQUAL = row_tolerance(Work.OTHER_BATCH, "float32")
@@ -309,8 +309,8 @@ def copies_of_the_wrong_row(monkeypatch):
     """Rows that attention was called without get the source's output in place of the target's."""
     unbroken = walker.Walker._extended
 
-    def swapped(self, value, rows, leaving):
-        out = unbroken(self, value, rows, leaving)
+    def swapped(self, value, rows, groups):
+        out = unbroken(self, value, rows, groups)
         return mx.concatenate([out[: value.shape[0]], *[value[:1]] * (rows - value.shape[0])])
 
     monkeypatch.setattr(walker.Walker, "_extended", swapped)
@@ -318,14 +318,20 @@ def copies_of_the_wrong_row(monkeypatch):
 
 def rows_left_out_too_long(monkeypatch):
     """A row that was handed its activation is still taken for a copy of the target's."""
-    monkeypatch.setattr(walker.Walker, "_note", lambda self, groups: None)
+    unbroken = rows._block_plan
+
+    def forgetful(layer, block, before, *rest):
+        plan = unbroken(layer, block, before, *rest)
+        return replace(plan, parts=tuple(replace(part, rows=min(part.rows, before)) for part in plan.parts))
+
+    monkeypatch.setattr(rows, "_block_plan", forgetful)
 
 
 def a_middle_token_for_the_last(monkeypatch):
     unbroken = walker.Walker._needed
 
-    def shifted(self, own, args, kwargs, rows, short):
-        args, kwargs = unbroken(self, own, args, kwargs, rows, short=False)
+    def shifted(self, part, given, short):
+        args, kwargs = unbroken(self, part, given, short=False)
         return ((args[0][:, 1:2], *args[1:]), kwargs) if short else (args, kwargs)
 
     monkeypatch.setattr(walker.Walker, "_needed", shifted)
