@@ -23,12 +23,16 @@ from harness.vocabulary.errors import described
 from harness.vocabulary.raised import refuse_device_failure
 
 
+def missing(model: LoadedModel, patches: Sequence[Patch], shared: int) -> list[Patch]:
+    """Return the patches of the components that this process has not proven on this model."""
+    return [patch for patch in patches if _name(patch, shared) not in model.proven]
+
+
 def unproven(model: LoadedModel, patches: Sequence[Patch], shared: int) -> list[Patch]:
     """Return where to prove the components not yet proven on this model: each one's last cell, and a random other."""
     by_component: dict[str, list[Patch]] = {}
-    for patch in sorted(patches, key=lambda patch: patch.point.layer):
-        if _name(patch, shared) not in model.proven:
-            by_component.setdefault(patch.point.component, []).append(patch)
+    for patch in sorted(missing(model, patches, shared), key=lambda patch: patch.point.layer):
+        by_component.setdefault(patch.point.component, []).append(patch)
     chosen: list[Patch] = []
     for component, those in by_component.items():
         # Seeded: the same sweep is proven at the same cells, so that a failure can be seen again.
