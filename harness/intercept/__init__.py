@@ -6,8 +6,8 @@ from harness.intercept.capture import (
     forward,
     record,
     replace,
-    replace_each,
     resolve_positions,
+    run_together,
     slice_of,
 )
 from harness.intercept.hookpoints import HookPoint, resolve, resolve_layers
@@ -24,10 +24,10 @@ __all__ = [
     "output_changed",
     "record",
     "replace",
-    "replace_each",
     "resolve",
     "resolve_layers",
     "resolve_positions",
+    "run_together",
     "slice_of",
     "tapped",
 ]

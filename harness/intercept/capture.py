@@ -12,9 +12,10 @@ from typing import Any
 import mlx.core as mx
 
 from harness.intercept.hookpoints import HookPoint
-from harness.intercept.outputs import activation_of, editing
+from harness.intercept.outputs import activation_of, editing, with_activation
 from harness.intercept.swap import Handler
 from harness.intercept.taps import Tap, tapped
+from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Positions
 from harness.vocabulary.errors import TapError, UsageError
@@ -83,31 +84,48 @@ def replace(
     return row
 
 
-def replace_each(
-    model: LoadedModel, ids: Sequence[int], patches: Sequence[tuple[HookPoint, Positions]], source: Recording
-) -> mx.array:
-    """Run one batch of copies of `ids`, each with one patch of its own, row 0 with none: `[1 + patches, vocab]`.
+def run_together(
+    model: LoadedModel, source: Sequence[int], target: Sequence[int], patches: Sequence[tuple[HookPoint, Positions]]
+) -> tuple[mx.array, mx.array, mx.array]:
+    """Run both prompts and all patches in one forward pass: the source's logits `[vocab]`, the target's, the patches'.
 
-    Raises TapError as `replace` does.
+    The batch keeps its size: a row for each patch, the target's, and last the source's, whose activations the patched
+    rows are given. A patch in the last block gets a row only there: the block is called once more with the same batch,
+    for that patch of the target's row alone. Raises TapError as `replace` does.
     """
-    pending = {point: list(source[point]) for point, _ in patches}
+    last = len(blocks_of(model.module)) - 1
+    early = [patch for patch in patches if patch[0].layer < last]
+    late = [patch for patch in patches if patch[0].layer == last]
+    own, other = len(early), len(early) + 1
+    active = dict(enumerate(early))
 
     def replacer(point: HookPoint) -> Callable[[mx.array], mx.array]:
-        rows = {row: positions for row, (each, positions) in enumerate(patches, 1) if each == point}
-
         def put(value: mx.array) -> mx.array:
-            given = _next(pending, source, point)
-            own = [value[row : row + 1] for row in range(value.shape[0])]
-            return mx.concatenate(
-                [_at(rows[i], x, given, point, len(ids)) if i in rows else x for i, x in enumerate(own)]
-            )
+            rows = [value[row : row + 1] for row in range(value.shape[0])]
+            for row, (each, positions) in active.items():
+                if each == point:
+                    rows[row] = _at(positions, rows[row], rows[other], point, len(target))
+            return mx.concatenate(rows)
 
         return put
 
-    batch = [list(ids)] * (1 + len(patches))
-    last = _run(model, batch, {point: replacer(point) for point in pending})
-    _all_used(pending, source)
-    return last
+    def again(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out, more = call(*args, **kwargs), []
+        for patch in late:
+            active.clear()
+            active[own] = patch
+            more.append(activation_of(call(*args, **kwargs))[own : own + 1])
+        return with_activation(out, lambda value: mx.concatenate([value, *more]))
+
+    points = dict.fromkeys(point for point, _ in patches)
+    taps = [Tap(point.module, _handler(point, replacer(point))) for point in points]
+    with tapped(model.module, [*taps, Tap(blocks_of(model.module)[last], again)]):
+        batch = mx.array([list(target)] * (1 + len(early)) + [list(source)])
+        logits = _last_rows(model.module(batch), len(patches) + 2)
+    if any(not tap.fired for tap in taps):
+        raise TapError("a module of the sweep was never called")
+    row_of = {patch: row for row, patch in enumerate([*early, "target", "source", *late])}
+    return logits[other], logits[own], logits[mx.array([row_of[patch] for patch in patches])]
 
 
 def _next(pending: Mapping[HookPoint, list[mx.array]], source: Recording, point: HookPoint) -> mx.array:
@@ -124,10 +142,10 @@ def _all_used(pending: Mapping[HookPoint, Sequence[mx.array]], source: Recording
 
 
 def _run(model: LoadedModel, ids: Any, edits: Mapping[HookPoint, Callable[[mx.array], mx.array]]) -> mx.array:
-    """Return the last token's logits: `[vocab]` of ids `[tokens]`, `[rows, vocab]` of a batch of them."""
+    """Return the last token's logits `[vocab]`."""
     taps = [Tap(point.module, _handler(point, edit)) for point, edit in edits.items()]
     with tapped(model.module, taps):
-        return _last_rows(model.module(mx.array(ids)), len(ids)) if isinstance(ids[0], list) else forward(model, ids)
+        return forward(model, ids)
 
 
 def _handler(point: HookPoint, edit: Callable[[mx.array], mx.array]) -> Handler:

@@ -19,7 +19,8 @@ from harness.models.loaded import LoadedModel
 from harness.models.prefix import run_prefix
 from harness.patching.layout import OnePassImpossible, Prefix, layout_of
 from harness.patching.patch import Patch
-from harness.patching.walker import FIRST, TARGET, Walker
+from harness.patching.rows import FIRST, TARGET
+from harness.patching.walker import Walker
 from harness.vocabulary.errors import described
 from harness.vocabulary.raised import refuse_device_failure
 

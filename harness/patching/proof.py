@@ -1,10 +1,10 @@
-"""Proof: some cells of a walk, held against forward passes that share nothing with it.
+"""Proof: some cells of a walk, held against a forward pass that shares nothing with it.
 
-The source run is recorded by a plain forward pass, as stepwise does. The target run and the chosen cells are then the
-rows of one batch of a fixed size, each patched with that recording from the outside. A walk hands activations from row
-to row of a batch that grows, leaves rows out of modules and tokens out of the last one; none of this is used here. What
-is shared is the model's code, and that rows of a batch keep to themselves; were they mixed, two batches of different
-sizes and a run alone would not agree.
+The chosen cells, the target run and the source run are the rows of one batch, in the opposite order of a walk's and of
+another size, and the activations of the source's row are put into the others from the outside. A walk lets its batch
+grow, leaves rows out of modules and tokens out of the last one; none of this is used here. What is shared is the
+model's code, and that rows of a batch keep to themselves; rows that mix differ between two batches that have neither
+the same size, nor the same neighbours, nor the same places.
 """
 
 from __future__ import annotations
@@ -23,17 +23,21 @@ from harness.vocabulary.errors import described
 from harness.vocabulary.raised import refuse_device_failure
 
 
+def missing(model: LoadedModel, patches: Sequence[Patch], shared: int) -> list[Patch]:
+    """Return the patches of the components that this process has not proven on this model."""
+    return [patch for patch in patches if _name(patch, shared) not in model.proven]
+
+
 def unproven(model: LoadedModel, patches: Sequence[Patch], shared: int) -> list[Patch]:
-    """Return where to prove the components not yet proven on this model: each one's first, a random and last cell."""
+    """Return where to prove the components not yet proven on this model: each one's last cell, and a random other."""
     by_component: dict[str, list[Patch]] = {}
-    for patch in sorted(patches, key=lambda patch: patch.point.layer):
-        if _name(patch, shared) not in model.proven:
-            by_component.setdefault(patch.point.component, []).append(patch)
+    for patch in sorted(missing(model, patches, shared), key=lambda patch: patch.point.layer):
+        by_component.setdefault(patch.point.component, []).append(patch)
     chosen: list[Patch] = []
     for component, those in by_component.items():
         # Seeded: the same sweep is proven at the same cells, so that a failure can be seen again.
-        middle = random.Random(f"{component} {len(those)}").choice(those)
-        chosen += dict.fromkeys((those[0], middle, those[-1]))
+        other = random.Random(f"{component} {len(those)}").choice(those[:-1] or those)
+        chosen += dict.fromkeys((other, those[-1]))
     return chosen
 
 
@@ -52,18 +56,16 @@ def prove(
     if not rows:
         return
     try:
-        alone, recording = intercept.record(model, source, list(dict.fromkeys(patch.point for patch in rows)))
-        together = intercept.replace_each(model, target, list(rows), recording)
+        one, other, patched = intercept.run_together(model, source, target, list(rows))
     except Exception as error:
         refuse_device_failure(error)
         # Stepwise goes on, and decides whose fault it is.
         raise OnePassImpossible(f"it cannot be proven: {described(error)}") from error
-    wanted = {"the source run": alone, "the target run": together[0]}
-    wanted |= {str(patch): together[row] for row, patch in enumerate(rows, 1)}
-    most = min(_tellable(alone, together[0]), _tellable(*ends))
-    for (where, one), other in zip(wanted.items(), (*ends, *rows.values()), strict=True):
-        if not equal(one, other, Work.OTHER_BATCH, most, card=model.card):
-            apart = relative_difference(one, other)
+    wanted = {"the source run": one, "the target run": other} | dict(zip(map(str, rows), patched, strict=True))
+    most = min(_tellable(one, other), _tellable(*ends))
+    for (where, row), walked in zip(wanted.items(), (*ends, *rows.values()), strict=True):
+        if not equal(row, walked, Work.OTHER_BATCH, most, card=model.card):
+            apart = relative_difference(row, walked)
             raise OnePassImpossible(f"{where}: one-pass and stepwise logits differ by {apart:.1e} of the largest logit")
     model.proven.update(_name(patch, shared) for patch in rows)
     if shared:

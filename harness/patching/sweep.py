@@ -14,7 +14,8 @@ from harness.patching.layout import OnePassImpossible
 from harness.patching.memory import BASE_ROWS, Meter, plan_memory, plan_stepwise
 from harness.patching.one_pass import one_pass
 from harness.patching.patch import Patch, patches_of
-from harness.patching.proof import prove, prove_sharing, unproven
+from harness.patching.proof import missing, prove, prove_sharing, unproven
+from harness.patching.remembered import Proofs
 from harness.vocabulary import STRATEGIES, Direction, Finding, Memory, Question, Site, Sweep, Tokens, metric_named
 from harness.vocabulary.errors import UnknownName
 from harness.vocabulary.raised import AlignmentError
@@ -52,6 +53,11 @@ class Walk:
     @property
     def fallback(self) -> str | None:
         return self.runs.fallback
+
+    @property
+    def proven_on(self) -> str:
+        """The day of the remembered proof that the sweep relies on, or nothing."""
+        return self.runs.proven_on
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,8 @@ class Runs:
     """What was planned; None for runs that MLX does not make."""
     meter: Meter = field(default_factory=Meter)
     fallback: str | None = None
+    proven_on: str = ""
+    """The day of the remembered proof that these runs rely on, as in 2026-11-29, if they rely on one."""
 
 
 def walk(model: LoadedModel, question: Question) -> Walk:
@@ -132,27 +140,55 @@ def _runs(plan: Plan, strategy: str) -> Runs:
     # Equal prompts have nothing to recover; there is no need to walk for that.
     if strategy == "stepwise" or plan.source == plan.target:
         return stepwise(plan)
-    if strategy == "auto" and len(plan.patches) <= len(unproven(plan.model, plan.patches, plan.shared)):
+    trusted = strategy == "one-pass"
+    wanted = _Wanted.of(plan, plan.shared, trusted)
+    if not trusted and len(plan.patches) <= len(wanted.cells):
         return stepwise(plan)
     if plan.shared:
         try:
-            return _one_pass(plan, plan.shared, meter, trusted=strategy == "one-pass")
+            return _one_pass(plan, plan.shared, meter, wanted)
         except OnePassImpossible as error:
             plan.model.unshared = str(error)
+            wanted = _Wanted.of(plan, 0, trusted)
     try:
-        return _one_pass(plan, 0, meter, trusted=strategy == "one-pass")
+        return _one_pass(plan, 0, meter, wanted)
     except OnePassImpossible as error:
         return replace(stepwise(plan), fallback=str(error))
 
 
-def _one_pass(plan: Plan, shared: int, meter: Meter, *, trusted: bool) -> Runs:
-    chosen = [] if trusted else unproven(plan.model, plan.patches, shared)
+@dataclass(frozen=True)
+class _Wanted:
+    """What has to be proven of a sweep, at which cells, and the proofs that are remembered."""
+
+    cells: Sequence[Patch] = ()
+    proofs: Proofs | None = None
+    known: frozenset[str] = frozenset()
+    """Components with a remembered proof, which this sweep relies on."""
+
+    @classmethod
+    def of(cls, plan: Plan, shared: int, trusted: bool) -> _Wanted:
+        open_ones = () if trusted else missing(plan.model, plan.patches, shared)
+        if not open_ones:
+            return cls()
+        proofs = Proofs(plan.model, open_ones, len(plan.target), shared)
+        known = proofs.known()
+        left = [patch for patch in open_ones if patch.point.component not in known]
+        return cls(unproven(plan.model, left, shared), proofs, known)
+
+    def keep(self) -> None:
+        if self.proofs and self.cells:
+            self.proofs.keep(frozenset(patch.point.component for patch in self.cells))
+
+
+def _one_pass(plan: Plan, shared: int, meter: Meter, wanted: _Wanted) -> Runs:
     walks = plan.walks(plan.patches, plan.memory.rows - BASE_ROWS, shared)
     ends, rows = next(walks)
-    _prove(plan, chosen, ends, rows, shared)
-    if shared:
+    _prove(plan, wanted.cells, ends, rows, shared)
+    if shared and not wanted.known:
         prove_sharing(plan.model, plan.target, ends)
+    wanted.keep()
     runs = Runs(ends[0], ends[1], (), "one-pass", plan.memory, meter)
+    runs.proven_on = wanted.proofs.day if wanted.proofs else ""
     runs.cells = _walked(plan, runs, rows, walks)
     return runs
 

@@ -11,11 +11,12 @@ from emulation.accelerator import emulated
 from plain_transformer import CLEAN, CORRUPTED, LAYERS, Block, Transformer, loaded
 from test_stepwise import question
 
+from harness import intercept
 from harness.metrics.tolerances import Work, relative_difference, row_tolerance
 from harness.models import bundled, load
 from harness.models.spec import SyntheticRow
 from harness.models.tokens import read
-from harness.patching import memory, one_pass, sweep, walk, walker
+from harness.patching import memory, one_pass, rows, sweep, walk, walker
 from harness.vocabulary import Direction, Question, Sweep
 
 EQUAL = row_tolerance(Work.OTHER_BATCH, "float32")
@@ -191,12 +192,55 @@ class BatchConscious(Transformer):
         return self.head(x)
 
 
+class Mixing(Transformer):
+    """Rows see other rows, in one of the ways there are."""
+
+    def __call__(self, inputs):
+        x = self.embedding[inputs]
+        for layer in self.layers:
+            x = layer(x)
+            x = x - 0.1 * self.others(x)
+        return self.head(x)
+
+
+class SeesTheFirstRow(Mixing):
+    def others(self, x):
+        return x[:1]
+
+
+class SeesTheRowBefore(Mixing):
+    def others(self, x):
+        return mx.concatenate([mx.zeros_like(x[:1]), x[:-1]])
+
+
+class SeesTheRowsSoFar(Mixing):
+    def others(self, x):
+        return mx.cumsum(x, axis=0)
+
+
+class SeesTheLargest(Mixing):
+    """As a quantisation with one scale for the whole batch does."""
+
+    def others(self, x):
+        return mx.max(mx.abs(x)) * mx.sign(x)
+
+
+class KnowsItsRow(Mixing):
+    def others(self, x):
+        return mx.arange(x.shape[0], dtype=x.dtype)[:, None, None]
+
+
 @pytest.mark.parametrize(
     ("module", "strategy", "why"),
     [
         (TwiceThrough, "one-pass", "the blocks run in the order [0, 1, 2, 0, 1, 2]"),
         (SkipConnection, "one-pass", "broadcast"),
         (BatchConscious, "auto", "one-pass and stepwise logits differ by"),
+        (SeesTheFirstRow, "auto", "one-pass and stepwise logits differ by"),
+        (SeesTheRowBefore, "auto", "one-pass and stepwise logits differ by"),
+        (SeesTheRowsSoFar, "auto", "one-pass and stepwise logits differ by"),
+        (SeesTheLargest, "auto", "one-pass and stepwise logits differ by"),
+        (KnowsItsRow, "auto", "one-pass and stepwise logits differ by"),
     ],
 )
 def test_what_cannot_be_walked_goes_stepwise_and_says_why(module, strategy, why):
@@ -272,13 +316,25 @@ def test_auto_proves_a_component_once_for_each_model(plain):
     assert plain.forwards - first == 1  # how its blocks are called is known by now
 
 
-def test_a_proof_is_two_forwards(plain):
+def test_a_proof_is_one_forward(plain):
     model = loaded(plain)
     asked = question(Sweep(("mlp",), None, positions="each"))
     steps, _ = rows_of(model, asked, "auto")
     assert steps.strategy == "one-pass"
-    # Two for shapes, the walk; the recorded run, and one batch of the three cells.
-    assert plain.forwards == 3 + 2
+    # Two for shapes, the walk; one batch of both prompts and two cells.
+    assert plain.forwards == 3 + 1
+
+
+@pytest.mark.parametrize("positions", ["all", (0, -2)], ids=str)
+def test_what_a_proof_computes_is_what_one_forward_a_cell_gives(plain, positions):
+    model, asked = loaded(plain), question(Sweep(PARTS, positions=positions))
+    steps, wanted = rows_of(model, asked, "stepwise")
+    patches = sweep.patches_of(sweep.check_question(model, asked), positions, len(CLEAN))
+    source, target, rows = intercept.run_together(model, CLEAN, CORRUPTED, patches)
+    assert relative_difference(source, steps.clean) <= EQUAL
+    assert relative_difference(target, steps.corrupted) <= EQUAL
+    for patch, row in zip(patches, rows, strict=True):
+        assert relative_difference(row, wanted[patch.site]) <= EQUAL
 
 
 def off_by_one_layer(monkeypatch):
@@ -309,8 +365,8 @@ def copies_of_the_wrong_row(monkeypatch):
     """Rows that attention was called without get the source's output in place of the target's."""
     unbroken = walker.Walker._extended
 
-    def swapped(self, value, rows, leaving):
-        out = unbroken(self, value, rows, leaving)
+    def swapped(self, value, rows, groups):
+        out = unbroken(self, value, rows, groups)
         return mx.concatenate([out[: value.shape[0]], *[value[:1]] * (rows - value.shape[0])])
 
     monkeypatch.setattr(walker.Walker, "_extended", swapped)
@@ -318,14 +374,20 @@ def copies_of_the_wrong_row(monkeypatch):
 
 def rows_left_out_too_long(monkeypatch):
     """A row that was handed its activation is still taken for a copy of the target's."""
-    monkeypatch.setattr(walker.Walker, "_note", lambda self, groups: None)
+    unbroken = rows._block_plan
+
+    def forgetful(layer, block, before, *rest):
+        plan = unbroken(layer, block, before, *rest)
+        return replace(plan, parts=tuple(replace(part, rows=min(part.rows, before)) for part in plan.parts))
+
+    monkeypatch.setattr(rows, "_block_plan", forgetful)
 
 
 def a_middle_token_for_the_last(monkeypatch):
     unbroken = walker.Walker._needed
 
-    def shifted(self, own, args, kwargs, rows, short):
-        args, kwargs = unbroken(self, own, args, kwargs, rows, short=False)
+    def shifted(self, part, given, short):
+        args, kwargs = unbroken(self, part, given, short=False)
         return ((args[0][:, 1:2], *args[1:]), kwargs) if short else (args, kwargs)
 
     monkeypatch.setattr(walker.Walker, "_needed", shifted)
