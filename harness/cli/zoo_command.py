@@ -11,6 +11,7 @@ import click
 from harness.cli.help import Helped
 from harness.cli.output import complain
 from harness.cli.parameters import OutputFile, device_option
+from harness.cli.screen import rows_shown
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName
 
 if TYPE_CHECKING:
@@ -107,9 +108,11 @@ def _trials(faults: Sequence[PlantedFault], plantings: Mapping[str, Iterable[Pla
     from harness.diagnosis.zoo.trial import attempt
 
     trials = []
-    for fault in faults:
-        trials += [attempt(fault, planting) for planting in plantings[fault.id]]
-        click.echo(f"{fault.id} {fault.title}", err=True)
+    with rows_shown(len(faults)) as line:
+        for fault in faults:
+            line.begins(f"{fault.id} {fault.title}")
+            trials += [attempt(fault, planting) for planting in plantings[fault.id]]
+            line.ended(fault.id)
     return trials
 
 
@@ -119,9 +122,11 @@ def _accused(models: Sequence[CleanModel]) -> Accused:
     from harness.diagnosis.zoo.clean import examine
 
     said = []
-    for subject in models:
-        click.echo(subject.name, err=True)
-        said += [alarm] if (alarm := examine(subject, diagnose)) else []
+    with rows_shown(len(models)) as line:
+        for subject in models:
+            line.begins(subject.name)
+            said += [alarm] if (alarm := examine(subject, diagnose)) else []
+            line.ended(subject.name)
     return len(models), said
 
 

@@ -89,6 +89,7 @@ def diagnosed(request: DiagnosisRequest) -> Diagnosis:
     so_far = Examination(request, subject_of(request.model, request.tokenizer, request.dtype))
     with so_far.until_the_end:
         for step in STEPS:
+            so_far.progress(step.name, 0, 0)
             if not step.take(so_far):
                 break
     return so_far.log.finished(so_far.frames, so_far.about)

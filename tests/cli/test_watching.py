@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import select
-import subprocess
-import sys
-import time
-from collections.abc import Callable
+from typing import Any
 
 import pytest
-from project import Project, environment
+from project import Project
+from recording import record
 
 SLOW = "models:\n  - {id: quick, source: groundtruth, kind: dial, vocab: 64, weights: [0.5]}\n" + (
     "  - {id: slow, source: groundtruth, kind: dial, vocab: 151936, weights: %s}\n" % ([0.5] * 60)
@@ -21,38 +16,10 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 CODE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
-def on_a_terminal(
-    project: Project, *args: str, keys: Callable[[str], str | None] = lambda shown: None, **variables: str
-) -> tuple[int, str]:
-    """Run a command on a pty; `keys` is asked what to type, given what is on the screen so far."""
-    master, slave = pty.openpty()
-    run = subprocess.Popen(
-        [sys.executable, "-m", "harness", *args], cwd=project.folder, stdin=slave, stdout=slave, stderr=slave,
-        env=environment(**{"TERM": "xterm", "COLUMNS": "120", **variables}), start_new_session=True,
-        preexec_fn=_own_terminal,
-    )  # fmt: skip
-    os.close(slave)
-    shown, typed, end = b"", False, time.monotonic() + 120
-    while time.monotonic() < end:
-        if select.select([master], [], [], 0.1)[0]:
-            try:
-                shown += os.read(master, 65536)
-            except OSError:
-                break
-        elif run.poll() is not None:
-            break
-        if not typed and (text := keys(shown.decode(errors="replace"))):
-            os.write(master, text.encode())
-            typed = True
-    os.close(master)
-    return run.wait(timeout=30), shown.decode(errors="replace")
-
-
-def _own_terminal() -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+def told(project: Project, *args: str, **how: Any) -> tuple[int, str]:
+    """Return the exit code of a command on a terminal of 120 columns, and all that it wrote there."""
+    got = record(project.folder, *args, **how)
+    return got.code, got.shown
 
 
 def lines(shown: str) -> list[str]:
@@ -67,7 +34,7 @@ def slow(project: Project) -> Project:
 
 
 def test_loading_layers_and_jobs_are_shown_and_gone_in_the_end(slow: Project) -> None:
-    code, shown = on_a_terminal(slow, "run", "--models", "m.yaml")
+    code, shown = told(slow, "run", "--models", "m.yaml")
     assert code == 0
     # The bar is drawn ten times a second, and a small model may be loaded between two drawings.
     assert re.search(r"loading (quick|slow)|checks", shown)
@@ -78,14 +45,14 @@ def test_loading_layers_and_jobs_are_shown_and_gone_in_the_end(slow: Project) ->
 
 def test_workers_are_shown_as_well(project: Project) -> None:
     project.case("a")
-    code, shown = on_a_terminal(project, "run", "--models", "m.yaml", "-n", "2")
+    code, shown = told(project, "run", "--models", "m.yaml", "-n", "2")
     assert code == 0
     assert re.search(r"1/1 .*a\[native@good\]", CODE.sub("", shown))
 
 
 def test_no_color_has_progress_without_colours(project: Project) -> None:
     project.case("a")
-    code, shown = on_a_terminal(project, "run", "--models", "m.yaml", NO_COLOR="1")
+    code, shown = told(project, "run", "--models", "m.yaml", NO_COLOR="1")
     assert code == 0
     assert "1/1" in shown
     assert not COLOUR.search(shown)
@@ -94,14 +61,14 @@ def test_no_color_has_progress_without_colours(project: Project) -> None:
 @pytest.mark.parametrize("args", [("--help",), ("run", "--help"), ("rnu",), ("explain", "FIN001"), ("list",)])
 def test_no_color_holds_for_every_command(project: Project, args: tuple[str, ...]) -> None:
     project.case("a", models="dial-152k-f32")
-    _, shown = on_a_terminal(project, *args, NO_COLOR="1", FORCE_COLOR="1")
+    _, shown = told(project, *args, NO_COLOR="1", FORCE_COLOR="1")
     assert "\x1b" not in shown
 
 
 @pytest.mark.parametrize(("args", "term"), [(("-q",), "xterm"), ((), "dumb")])
 def test_quiet_and_dumb_terminals_have_none(project: Project, args: tuple[str, ...], term: str) -> None:
     project.case("a")
-    code, shown = on_a_terminal(project, "run", "--models", "m.yaml", *args, TERM=term)
+    code, shown = told(project, "run", "--models", "m.yaml", *args, TERM=term)
     assert code == 0
     assert "1/1" not in shown
     assert lines(shown)[-1].startswith("PASSED")
@@ -126,7 +93,7 @@ def test_ctrl_c_at_the_keyboard_keeps_what_was_done(slow: Project) -> None:
     def keys(shown: str) -> str | None:
         return "\x03" if re.search(r"c\[native@slow\]  layer \d", shown) else None
 
-    code, shown = on_a_terminal(slow, "run", "--models", "m.yaml", "--json", "result.json", keys=keys)
+    code, shown = told(slow, "run", "--models", "m.yaml", "--json", "result.json", keys=keys, columns=160)
     result = slow.result()
     assert code == 2, shown
     assert lines(shown)[-1].startswith("INTERRUPTED: 1 passed, 1 interrupted in ")

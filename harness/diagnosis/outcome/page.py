@@ -118,7 +118,10 @@ def _trail(frames: Sequence[Frame], without: Sequence[str]) -> Table:
     kept = {name: cells for name, cells in columns.items() if name not in (*shared, *without) and any(cells)}
     for name in kept:
         whole = name in _RIGHT or (name == "module" and max(map(len, kept[name])) <= WHOLE)
-        table.add_column(name, overflow="fold", justify="right" if name in _RIGHT else "left", no_wrap=whole)
+        table.add_column(
+            name, overflow="fold", justify="right" if name in _RIGHT else "left", no_wrap=whole,
+            max_width=WHOLE if name == "module" and without and not whole else None,
+        )  # fmt: skip
     for row in zip(*kept.values(), strict=True):
         table.add_row(*map(Text, row))
     return table

@@ -15,6 +15,7 @@ from harness.laws.conformance.rows import ModelRow, rows_named
 from harness.laws.conformance.smallest import Smallest, smallest
 from harness.laws.grid import processes
 from harness.laws.subject import EngineUnderTest, Shared
+from harness.support.progress import say
 from harness.vocabulary.errors import (
     DoesNotApply,
     EngineUnavailable,
@@ -110,6 +111,7 @@ _ON_UNDEFINED = ("undefined", "lengths", "names", "after", "after-error", "after
 
 
 def _cells(subject: EngineUnderTest, row: ModelRow, law: Law) -> list[LawCell]:
+    say(law.name)
     try:
         broken = breaches(law.of_engine(subject))
     except Exception as error:

@@ -17,6 +17,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from harness.results.reports.fitting import fitted
 from harness.results.reports.engines import engines_table, print_engine_output
 from harness.results.reports.recoveries import bars
 from harness.results.reports.summary import counted, counts, duration, strongest
@@ -50,7 +51,11 @@ class _Console(Console):
         return _visible(super().render_str(text, **how), self._keep)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        return super().render(_visible(renderable, self._keep) if isinstance(renderable, Text) else renderable, options)
+        if isinstance(renderable, Text):
+            renderable = _visible(renderable, self._keep)
+        if isinstance(renderable, Table):
+            renderable = fitted(renderable, self, options or self.options)
+        return super().render(renderable, options)
 
 
 def _visible(text: Text, keep: str) -> Text:
@@ -59,15 +64,19 @@ def _visible(text: Text, keep: str) -> Text:
     return text if shown == text.plain else text.blank_copy(shown)
 
 
+_UNFOLDED = 100_000
+"""Columns where nobody looks: who reads a pipe searches it for lines."""
+
+
 def console(file: TextIO | None = None, width: int | None = None, keep: str = "") -> Console:
-    """Return a console on a file or standard output, as wide as the screen, or wide where there is none to fold for.
+    """Return a console on a file or standard output, as wide as the screen; without one nothing is folded.
 
     `keep` are characters that stay in texts, such as the new lines of a page of ours.
     """
     if file is not None and not isinstance(file, Screen):
         file = cast(TextIO, Styled(file))
     if width is None and not sys.stdout.isatty():
-        width = 140
+        width = _UNFOLDED
     # rich takes NO_COLOR for a wish about colours and goes on writing escape codes for bold.
     colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
     return _Console(keep, file=file, width=width, color_system=colours)
@@ -123,10 +132,12 @@ def _print_recoveries(jobs: Sequence[JobResult], console: Console) -> None:
         curves = [curve for curve in job.curves if curve.cells and not curve.is_grid]
         if curves:
             console.print(Text(job.id, style="bold"), soft_wrap=True)
+        rows = Table.grid("", "", "", "", padding=(0, 1, 0, 0))
         for curve in curves:
             known = [cell.recovery.value for cell in curve.cells if cell.recovery.value is not None]
             span = f"{min(known):.1f} to {max(known):.1f} %" if known else "no number"
-            console.print(Text(f"  {bars(curve)} {span} {curve.component} {curve.metric}"), soft_wrap=True)
+            rows.add_row("", bars(curve), Text(span), Text(f"{curve.component} {curve.metric}"))
+        console.print(rows)
 
 
 def verdict_line(run: RunResult) -> Text:
