@@ -3,6 +3,7 @@
 from harness.intercept.capture import (
     Recording,
     forward,
+    put_back,
     record,
     replace,
     replace_each,
@@ -20,6 +21,7 @@ __all__ = [
     "Tap",
     "forward",
     "output_changed",
+    "put_back",
     "record",
     "replace",
     "replace_each",

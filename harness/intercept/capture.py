@@ -41,12 +41,27 @@ def record(model: LoadedModel, ids: Sequence[int], points: Sequence[HookPoint]) 
 
     row = _run(model, ids, {point: keeper(point) for point in points})
     mx.eval([value for values in kept.values() for value in values])
-    for point, values in kept.items():
-        if not values:
-            raise TapError(
-                f"{point}: the module was never called; it is bypassed, or was compiled before it was tapped"
-            )
+    _all_called({point: len(values) for point, values in kept.items()})
     return row, kept
+
+
+def put_back(model: LoadedModel, ids: Sequence[int], points: Sequence[HookPoint], positions: Positions) -> mx.array:
+    """Run the model with its own activations put back at `positions` of every hook point, in the pass that made them.
+
+    Raises TapError as `record` and `replace` do.
+    """
+    calls = dict.fromkeys(points, 0)
+
+    def putter(point: HookPoint) -> Callable[[mx.array], mx.array]:
+        def put(value: mx.array) -> mx.array:
+            calls[point] += 1
+            return _at(positions, value, _unshared(value), point, len(ids))
+
+        return put
+
+    row = _run(model, ids, {point: putter(point) for point in points})
+    _all_called(calls)
+    return row
 
 
 def replace(
@@ -95,6 +110,14 @@ def replace_each(
     last = _run(model, batch, {point: replacer(point) for point in pending})
     _all_used(pending, source)
     return last
+
+
+def _all_called(calls: Mapping[HookPoint, int]) -> None:
+    for point, times in calls.items():
+        if not times:
+            raise TapError(
+                f"{point}: the module was never called; it is bypassed, or was compiled before it was tapped"
+            )
 
 
 def _next(pending: Mapping[HookPoint, list[mx.array]], source: Recording, point: HookPoint) -> mx.array:
