@@ -8,6 +8,7 @@ from typing import Any
 from harness.casefile import Case
 from harness.engines import Engine
 from harness.engines.error_bars import with_error_bars
+from harness.engines.kept_rows import KeptRows
 from harness.metrics.tolerances import stored_tolerance
 from harness.models.loaded import LoadedModel
 from harness.results.ranks import concordances
@@ -27,6 +28,8 @@ class Evidence:
     """Whether a reference engine may be code of the user's own."""
     bare: Any = None
     """The bare model's logits `[vocab]` of the prompt that is patched, from before the sweep, where it could be run."""
+    kept: KeptRows | None = None
+    """Rows of the sweep, where the engine's numbers are arithmetic on them."""
 
     @property
     def points(self) -> float:

@@ -53,4 +53,6 @@ def situation_of(evidence: Evidence) -> Situation:
         lambda model, question: answer(evidence.engine, model, question),
         evidence.points,
         evidence.bare,
+        kept=evidence.kept,
+        proven=(evidence.question.sweep.strategy, evidence.answer.strategy) == ("auto", "one-pass"),
     )

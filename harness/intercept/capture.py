@@ -55,12 +55,27 @@ def record(model: LoadedModel, ids: Sequence[int], points: Sequence[HookPoint]) 
 
     row = _run(model, ids, {point: keeper(point) for point in points})
     mx.eval([value for values in kept.values() for value in values])
-    for point, values in kept.items():
-        if not values:
-            raise TapError(
-                f"{point}: the module was never called; it is bypassed, or was compiled before it was tapped"
-            )
+    _all_called({point: len(values) for point, values in kept.items()})
     return row, kept
+
+
+def put_back(model: LoadedModel, ids: Sequence[int], points: Sequence[HookPoint], positions: Positions) -> mx.array:
+    """Run the model with its own activations put back at `positions` of every hook point, in the pass that made them.
+
+    Raises TapError as `record` and `replace` do.
+    """
+    calls = dict.fromkeys(points, 0)
+
+    def putter(point: HookPoint) -> Callable[[mx.array], mx.array]:
+        def put(value: mx.array) -> mx.array:
+            calls[point] += 1
+            return _at(positions, value, _unshared(value), point, len(ids))
+
+        return put
+
+    row = _run(model, ids, {point: putter(point) for point in points})
+    _all_called(calls)
+    return row
 
 
 def replace(
@@ -126,6 +141,14 @@ def run_together(
         raise TapError("a module of the sweep was never called")
     row_of = {patch: row for row, patch in enumerate([*early, "target", "source", *late])}
     return logits[other], logits[own], logits[mx.array([row_of[patch] for patch in patches])]
+
+
+def _all_called(calls: Mapping[HookPoint, int]) -> None:
+    for point, times in calls.items():
+        if not times:
+            raise TapError(
+                f"{point}: the module was never called; it is bypassed, or was compiled before it was tapped"
+            )
 
 
 def _next(pending: Mapping[HookPoint, list[mx.array]], source: Recording, point: HookPoint) -> mx.array:

@@ -11,7 +11,8 @@ from harness import models
 from harness.casefile import ALWAYS_ON, Case, Exemption, KnownFailure, exemptions
 from harness.checks import CHECKS, Evidence, gather
 from harness.checks.left_out import stated_of, without_answer, without_metric
-from harness.engines import Engine, answer, engine_named
+from harness.engines import Engine, ForeignEngine, answer, engine_named
+from harness.engines.kept_rows import KeptRows
 from harness.environment.facts import environment, settle_device
 from harness.intercept import forward
 from harness.intercept.constancy import Constancy
@@ -184,6 +185,7 @@ class _Run:
         self.timings: dict[str, float] = {}
         self.engine: Engine
         self.bare: BareRow | None = None
+        self.kept: KeptRows | None = None
         self.left_out: list[str] = []
 
     def result(self, snapshot: SnapshotCheck | None, strict: bool) -> JobResult:
@@ -233,7 +235,7 @@ class _Run:
         try:
             if large := prediction(forecast(model, question)):
                 self.say(f"{self.job.id}: {large}")
-            given = self._timed("sweep_s", lambda: answer(self.engine, model, question))
+            given = self._timed("sweep_s", lambda: answer(self._keeping(), model, question))
         except SweepFailed as stop:
             reason = f"the sweep ended {stop.answer.stopped}"
             result = replace(result.answered(stop.answer), partial=True, reason=reason)
@@ -249,6 +251,13 @@ class _Run:
             return result, asked.after([finding_of(error)])
         return self._checked(asked, result, given)
 
+    def _keeping(self) -> Engine:
+        """Return the engine; where its numbers are arithmetic on logits, rows of its sweep are kept for the laws."""
+        if isinstance(self.engine, ForeignEngine) or "laws" not in self.job.case.checks:
+            return self.engine
+        self.kept = KeptRows(self.engine)
+        return self.kept.keeping
+
     def _checked(self, asked: ConstancyOfJob, result: JobResult, given: Answer) -> tuple[JobResult, list[Finding]]:
         """Return what the checks make of an answer."""
         model, question = asked.constancy.model, asked.question
@@ -257,6 +266,7 @@ class _Run:
             "evidence_s",
             lambda: gather(self.job.case, model, self.engine, question, given, self.job.allow_code, asked.bare),
         )
+        evidence = replace(evidence, kept=self.kept)
         findings = self._timed("checks_s", lambda: _checked(evidence))
         self.left_out += map(str, given.unanswered)
         refused = (each for each in given.unanswered if each.raised)

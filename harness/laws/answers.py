@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 
-from harness.intercept import output_changed
 from harness.laws.compared import Compared
 from harness.laws.situation import Situation
 from harness.metrics.tolerances import Work, work_between
@@ -28,10 +26,7 @@ def scaled_logits_change_no_recovery(situation: Situation) -> str | None:
         raise DoesNotApply("recoveries under these metrics depend on the unit of the logits")
     if exponent is None:
         raise DoesNotApply("the logits have no size that can be scaled")
-    question = replace(situation.sample(situation.layers), metrics=metrics)
-    factor = 2.0**exponent
-    with output_changed(situation.model.module, lambda out: _times(out, factor)):
-        scaled = situation.ask(situation.model, question)
+    scaled = situation.scaled(2.0**exponent, metrics)
     plain = {key: value for key, value in recoveries(situation.sampled).items() if key[1] in metrics}
     what = f"logits x 2^{exponent}"
     work = work_between(situation.sampled.strategy, scaled.strategy)
@@ -52,10 +47,10 @@ def order_and_subset_change_nothing(situation: Situation) -> str | None:
     if len(layers) < 2:
         raise DoesNotApply("one layer has no order")
     fewer = (layers[-1], layers[0])
-    alone = recoveries(situation.ask(situation.model, situation.sample(fewer)))
-    among = {key: value for key, value in recoveries(situation.sampled).items() if key[0].layer in fewer}
+    whole, part = map(recoveries, situation.alone(fewer))
+    among = {key: value for key, value in whole.items() if key[0].layer in fewer}
     what = f"asked for among others and as layers {list(fewer)} only"
-    return answers_apart(what, among, alone, Work.OTHER_BATCH, situation.model.card.dtype, situation.within)
+    return answers_apart(what, among, part, Work.OTHER_BATCH, situation.model.card.dtype, situation.within)
 
 
 Recoveries = Mapping[tuple[Site, str], Reading]
@@ -88,9 +83,3 @@ def _exponent(answer: Answer) -> int | None:
     # A patched run may have logits larger than both others: four bits are left to it.
     room = math.floor(math.log2(_LARGEST[answer.dtype] / largest)) - 4
     return min(room, 8) if room > 0 else -8
-
-
-def _times(out: object, factor: float) -> object:
-    if isinstance(out, tuple):
-        return (out[0] * factor, *out[1:])
-    return out * factor  # type: ignore[operator]  # an array of logits

@@ -108,6 +108,22 @@ def _of_runs(name: str, code: str, law: Callable[[runs.Patcher], str | None]) ->
     return Law(name, code, of_engine, of_job)
 
 
+def _of_kind(law: Law) -> Law:
+    """Return the law about the whole residual, asked of a model once for all jobs whose prompts are as long and differ
+    at the same positions; where it is broken, in each."""
+
+    def of_job(situation: Situation) -> str | None:
+        asked, restored = OwnTaps(situation).residual, situation.model.restored
+        if asked in restored or law.of_job is None:
+            return None
+        breach = law.of_job(situation)
+        if breach is None:
+            restored.add(asked)
+        return breach
+
+    return replace(law, of_job=of_job)
+
+
 # `declared` asks for the right numbers in every form, so that laws of numbers that it implies (nested, vocabulary,
 # identity, closed-form) are asked in one. What it cannot see is asked in the sample of forms: what an answer leaves
 # behind, the bits of runs, equal prompts, the same question twice, and metrics that only the engine knows.
@@ -117,7 +133,7 @@ _ROWS = (
     Law("after", "LAW005", afterwards.unchanged_after_an_answer).in_forms(),
     _of_runs("traced", "LAW001", runs.traced_is_bare).in_forms(),
     _of_runs("self-patch", "LAW002", runs.own_activations_change_nothing).in_forms(),
-    replace(_of_runs("residual", "LAW003", runs.whole_residual_restores_everything).in_forms(), exact=True),
+    replace(_of_kind(_of_runs("residual", "LAW003", runs.whole_residual_restores_everything)).in_forms(), exact=True),
     Law("taps", "LAW004", conduct.patches_where_it_says),
     Law("metrics", "ORC001", conduct.numbers_follow_from_the_logits),
     Law("places", "LAW018", conduct.places_have_one_answer).in_forms(),

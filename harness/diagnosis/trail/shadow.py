@@ -3,6 +3,11 @@
 The run is repeated with every block in float32, and in bfloat16. If float32 is not finite either, the range is not the
 cause. If it is, blocks are taken back into the run's own dtype until none can be taken back any more (Zeller's delta
 debugging): what is left is a set of blocks that need the wider dtype, from which no member can be dropped.
+
+Most of that is known from one run in float32 in which every block is called a second time, narrow, on the same input: a
+block that is not finite there cannot be taken back, whatever the others do. That this reaches the output is tried out
+on some of them; where it does not, every block is tried. What follows from runs already made is not run again: a larger
+set than one that is enough is enough, a smaller one than one that is not is not.
 """
 
 from __future__ import annotations
@@ -10,7 +15,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -106,13 +112,56 @@ def _finite(root: Any, ids: Sequence[int]) -> bool:
 
 def _needed(root: Any, ids: Sequence[int], narrow: str, progress: Progress) -> list[int]:
     units, runs = [*range(len(blocks_of(root))), REST], itertools.count(1)
+    seen: set[int] = set()
 
-    def enough(kept: Sequence[int]) -> bool:
+    def finite(kept: frozenset[int], watch: Callable[[int], None] | None = None) -> bool:
         progress("search for the blocks that need it", next(runs), 0)
-        with mixed(root, frozenset(kept), narrow):
+        with mixed(root, kept, narrow, watch):
             return _finite(root, ids)
 
-    return minimal(units, enough) if enough(units) else []
+    if not finite(frozenset(units), seen.add):
+        return []
+    known, alone = Known(finite, [frozenset(units)]), sorted(seen)
+    if not any(known(_without(units, unit)) for unit in _some(alone)):
+        known.not_enough += [frozenset(_without(units, unit)) for unit in alone]
+        needed = alone if known(_without(units, REST)) else [*alone, REST]
+        if known(needed):
+            return needed
+    return minimal(units, known)
+
+
+_TRIED = 4
+"""Blocks that are taken back by themselves, to see that what is not finite reaches the output."""
+
+
+def _some(alone: Sequence[int]) -> list[int]:
+    """Return the first, the last and some between: a model that makes it finite again does so somewhere."""
+    step = max(1, (len(alone) - 1) / (_TRIED - 1))
+    return sorted({alone[round(i * step)] for i in range(min(_TRIED, len(alone)))})
+
+
+def _without(units: Sequence[int], one: int) -> list[int]:
+    return [unit for unit in units if unit != one]
+
+
+@dataclass
+class Known:
+    """Whether a set of wide blocks is enough, as `finite` runs it where that does not follow from earlier runs."""
+
+    finite: Callable[[frozenset[int]], bool]
+    enough: list[frozenset[int]] = field(default_factory=list)
+    not_enough: list[frozenset[int]] = field(default_factory=lambda: [frozenset()])
+    """None of them is not enough: that is the run which is diagnosed."""
+
+    def __call__(self, kept: Sequence[int]) -> bool:
+        wide = frozenset(kept)
+        if any(wide >= each for each in self.enough):
+            return True
+        if any(wide <= each for each in self.not_enough):
+            return False
+        found = self.finite(wide)
+        (self.enough if found else self.not_enough).append(wide)
+        return found
 
 
 def minimal(units: list[int], enough: Callable[[Sequence[int]], bool]) -> list[int]:
@@ -140,8 +189,11 @@ def _settled(kept: list[int], enough: Callable[[Sequence[int]], bool]) -> list[i
 
 
 @contextmanager
-def mixed(root: Any, wide: frozenset[int], narrow: str) -> Iterator[None]:
-    """Run the units of `wide` in float32 and the others in `narrow`, activations included, for the block's duration."""
+def mixed(root: Any, wide: frozenset[int], narrow: str, watch: Callable[[int], None] | None = None) -> Iterator[None]:
+    """Run the units of `wide` in float32 and the others in `narrow`, activations included, for the block's duration.
+
+    `watch` is told the blocks that are wide and finite, and narrow on the same input are not.
+    """
     from mlx.utils import tree_flatten, tree_unflatten
 
     blocks = blocks_of(root)
@@ -152,7 +204,10 @@ def mixed(root: Any, wide: frozenset[int], narrow: str) -> Iterator[None]:
     try:
         for layer, block in enumerate(blocks):
             dtype = mx.float32 if layer in wide else getattr(mx, narrow)
+            own = tree_flatten(block.parameters())
             block.set_dtype(dtype)
+            if watch is not None and layer in wide:
+                taps.append(Tap(block, _both(block, own, getattr(mx, narrow), partial(watch, layer))))
             taps.append(Tap(block, _converting(dtype)))
         for module in _after(root, inside):
             module.set_dtype(dtypes[REST])
@@ -170,6 +225,32 @@ def _after(root: Any, inside: set[int]) -> Iterator[Any]:
         if id(module) in inside or not leaf or "mbed" in type(module).__name__:
             continue
         yield module
+
+
+def _both(block: Any, own: list[tuple[str, Any]], narrow: mx.Dtype, tell: Callable[[], None]) -> Callable[..., Any]:
+    """Return a handler that calls a wide block, and once more as it was, in its own dtype."""
+    from mlx.utils import tree_flatten, tree_unflatten
+
+    def handler(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = call(*args, **kwargs)
+        wide = tree_flatten(block.parameters())
+        block.update(tree_unflatten(own))
+        block.set_dtype(narrow)
+        try:
+            again = _converting(narrow)(call, args, kwargs)
+            if _all_finite(out) and not _all_finite(again):
+                tell()
+        finally:
+            block.update(tree_unflatten(wide))
+        return out
+
+    return handler
+
+
+def _all_finite(out: Any) -> bool:
+    value = activation_of(out)
+    layout = layout_of(value)
+    return layout is None or StatisticsProbe(value, layout).magnitude() < layout.infinity
 
 
 def _converting(dtype: mx.Dtype) -> Callable[..., Any]:
