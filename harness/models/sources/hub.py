@@ -35,10 +35,15 @@ def load(row: HubRow, *, download: bool = False, allow_code: bool = False) -> Lo
         if not download:
             raise ModelUnavailable(
                 f"{row.id}: {row.repo} at {row.revision} is not in the hub's cache; "
-                f"pass --download, or run `harness models fetch {row.id}`"
+                f"pass --download, or run `harness models fetch {_known_as(row)}`"
             )
         folder = fetch(row)
     return load_folder(folder, row.id, "hub", row.dtype, trust_remote_code=row.trust_remote_code)
+
+
+def _known_as(row: HubRow) -> str:
+    """Return what a command calls the model: the id of its row, or the repository where it has none in a table."""
+    return row.repo if row.id == row.repo.replace("/", "--").lower() else row.id
 
 
 def cached(row: HubRow) -> Path | None:

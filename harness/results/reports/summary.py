@@ -41,7 +41,7 @@ def unexpected(job: JobResult) -> list[Finding]:
 
 def again(job: JobResult) -> str:
     """Return the command that runs one job again, from the folder this process is in."""
-    words = ["harness", "run", relative(job.case_file), "--engine", job.engine, "--model", job.model]
+    words = ["harness", "run", relative(job.case_file), "--engine", job.engine, "--model", job.given or job.model]
     code = any(map(is_code, (job.engine, *(curve.metric for curve in job.curves))))
     return shlex.join([*words, *(["--allow-code"] if code else [])])
 
