@@ -13,7 +13,7 @@ import click
 from harness.cli.help import Helped
 from harness.cli.output import complain
 from harness.cli.parameters import OutputFile, device_option, known_option, whole_numbers, write_known_option
-from harness.cli.selection import configured
+from harness.cli.selection import allow_code_option, configured
 from harness.vocabulary.errors import EXIT_USAGE, UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.command("conformance", cls=Helped)
 @click.option("-e", "--engine", "name", required=True, help="native, mlxterp, or module:function of your own.")
-@click.option("--allow-code", is_flag=True, help="Let the engine be module:function, code of your own.")
+@allow_code_option
 @click.option(
     "--all", "every", is_flag=True, help="All architectures of the installed mlx-lm, in processes of their own."
 )

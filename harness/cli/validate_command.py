@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 @click.command("validate", cls=Helped)
-@selection_options("paths", "tables", "allow_code")
+@selection_options("paths", "tables")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(selection: Selection, as_json: bool) -> int:
     """Check case files without loading a model.
 
     Names, layers, components, token counts and answers are checked as far as the model tables, the source code of
-    mlx-lm and the tokenizers on this machine reach; what was not checked is said.
+    mlx-lm and the tokenizers on this machine reach; what was not checked is said. No code of yours is imported.
     """
     from harness.jobs.case_files import case_files
     from harness.jobs.choosing import jobs_and_problems
@@ -33,7 +33,7 @@ def command(selection: Selection, as_json: bool) -> int:
     from harness.jobs.preflight import inspect
 
     files = case_files(selection.paths)
-    jobs, problems = jobs_and_problems(files, selection)
+    jobs, problems = jobs_and_problems(files, selection, looking=True)
     refuse_shared_ids(jobs)
     report = inspect(jobs)
     problems |= set(report.problems)
@@ -42,7 +42,8 @@ def command(selection: Selection, as_json: bool) -> int:
         return EXIT_USAGE if problems else EXIT_PASSED
     if problems:
         raise CaseFileError(problems)
-    store = ["harness", "run", *words_of(selection), "--snapshot-update"]
+    consent = ["--allow-code"] if any(job.code for job in jobs) else []
+    store = ["harness", "run", *words_of(selection), *consent, "--snapshot-update"]
     _say(len(files), len(jobs), report, shlex.join(store))
     return EXIT_PASSED
 

@@ -16,22 +16,24 @@ from harness.models import ModelRow, load_table, row_named
 from harness.vocabulary.errors import CaseFileError, EngineUnavailable, Problem, UsageError
 
 
-def jobs_of(selection: Selection) -> list[Job]:
-    """Return the selected jobs. Raises CaseFileError with every file's problems, UsageError for an empty selection."""
-    return chosen_from(planned_jobs(selection), selection)
+def jobs_of(selection: Selection, looking: bool = False) -> list[Job]:
+    """Return the selected jobs, to be run or only looked at. Raises CaseFileError with every file's problems, UsageError for an empty selection."""
+    return chosen_from(planned_jobs(selection, looking), selection)
 
 
-def planned_jobs(selection: Selection) -> list[Job]:
+def planned_jobs(selection: Selection, looking: bool = False) -> list[Job]:
     """Return every job of a selection's case files. Raises CaseFileError with every file's problems, UsageError."""
     _refuse_unknown_engines(selection.also, selection.allow_code)
-    jobs, problems = jobs_and_problems(case_files(selection.paths), selection)
+    jobs, problems = jobs_and_problems(case_files(selection.paths), selection, looking)
     if problems:
         raise CaseFileError(problems)
     refuse_shared_ids(jobs)
     return jobs
 
 
-def jobs_and_problems(files: Sequence[Path], selection: Selection) -> tuple[list[Job], set[Problem]]:
+def jobs_and_problems(
+    files: Sequence[Path], selection: Selection, looking: bool = False
+) -> tuple[list[Job], set[Problem]]:
     """Return the jobs of the files that are in order, and every problem of those that are not."""
     table = load_table(map(Path, selection.tables))
     asked = models_given(selection.models, table)
@@ -39,7 +41,7 @@ def jobs_and_problems(files: Sequence[Path], selection: Selection) -> tuple[list
     problems: set[Problem] = set()
     for file in files:
         try:
-            jobs += jobs_in(file, table, selection.allow_code, selection.also, asked)
+            jobs += jobs_in(file, table, selection.allow_code, selection.also, asked, looking)
         except CaseFileError as error:
             problems |= set(error.problems)
     return [*applicable(_without_guests(jobs, table))], problems

@@ -65,13 +65,23 @@ class Job:
     @property
     def runs_code(self) -> bool:
         """Whether it runs somebody else's code, which may end its process or never come back."""
-        named = (self.engine, *self.case.metrics, *filter(None, [self.case.reference]))
-        return any(is_code(name) or name in INSTALLED for name in named)
+        return bool(self.code) or not {self.engine, self.case.reference}.isdisjoint(INSTALLED)
 
     @property
     def models(self) -> tuple[str, ...]:
         """What its model goes by: its id, and what `--model` said."""
         return (self.row.id, *filter(None, [self.given]))
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """The names of the user's own code in it."""
+        named = (self.engine, *self.case.metrics, *filter(None, [self.case.reference]))
+        return tuple(name for name in named if is_code(name))
+
+    @property
+    def unseen_engine(self) -> bool:
+        """Whether its engine is code that may not be imported here, so that nobody knows what it declares."""
+        return is_code(self.engine) and not self.allow_code
 
     @property
     def guest(self) -> str:
@@ -88,14 +98,15 @@ class Job:
 
 def jobs_in(
     path: Path, table: Mapping[str, ModelRow], allow_code: bool = False, also: Sequence[str] = (),
-    asked: Mapping[str, ModelRow] = MappingProxyType({}),
+    asked: Mapping[str, ModelRow] = MappingProxyType({}), looking: bool = False,
 ) -> list[Job]:  # fmt: skip
     """Return the jobs of a case file. Raises CaseFileError with all that is wrong in it, UsageError for no file.
 
     An engine or a metric that is code of the user's own is wrong in it, unless `allow_code`. `asked` are models that
-    every case is asked of, by what they were given as: a case that does not name one has it as a guest.
+    every case is asked of, by what they were given as: a case that does not name one has it as a guest. Who is only
+    `looking` may be shown code that a case names, and imports none.
     """
-    cases = load_cases(path, names_of(table, allow_code))
+    cases = load_cases(path, names_of(table, allow_code or looking))
     named = (name for case in cases for name in (*case.engines, *case.metrics, case.reference or ""))
     if allow_code and any(map(is_code, named)):
         # Found from where the command runs, or else beside the case.
@@ -186,6 +197,12 @@ def plan(case: Case, table: Mapping[str, ModelRow], allow_code: bool = False, al
     return [Job(part, table[model], engine, allow_code) for model in models for part, engine in asked]
 
 
+def unseen(jobs: Iterable[Job]) -> list[str]:
+    """Return what nobody knows of jobs that are only looked at: the code that they name is not imported."""
+    names = dict.fromkeys(name for job in jobs if not job.allow_code for name in job.code)
+    return [f"whether {name} exists, and what it answers, is seen when it runs" for name in names]
+
+
 def blank_result(job: Job, status: Status, reason: str | None = None) -> JobResult:
     """Return the result of a job of which nothing is known but how it ended."""
     return JobResult(
@@ -205,7 +222,10 @@ def blank_result(job: Job, status: Status, reason: str | None = None) -> JobResu
 
 
 def metrics_of(job: Job) -> tuple[str, ...]:
-    """Return the metrics of a job that its engine has; all of them where the engine is not installed to be asked."""
+    """Return the metrics of a job that its engine has; all of them where the engine cannot be asked: it is not installed,
+    or code that may not run."""
+    if job.unseen_engine:
+        return job.case.metrics
     try:
         engine = engine_named(job.engine, job.allow_code)
     except EngineUnavailable:

@@ -91,7 +91,7 @@ class JobSelecting:
         return Selection(
             tables=tuple(option("harness_models")),
             also=tuple(option("harness_with_engine")),
-            allow_code=option("harness_allow_code"),
+            allow_code=_consent(self.config),
         )
 
     def jobs_of(self, path: Path) -> list[Job]:
@@ -215,6 +215,18 @@ class JobSelecting:
             tables = tuple(str(Path(name).resolve()) for name in self.selection.tables)
             sent = asdict(replace(self.selection, paths=(), tables=tables))
             node.workerinput[_SELECTION] = {**sent, "paths": [str(file) for file in self.files]}
+
+
+def _consent(config: pytest.Config) -> bool:
+    """Return whether who started pytest lets code run: by an argument or the environment, never by a file that comes
+    with a checkout. Raises pytest.UsageError for such a file."""
+    word = "--harness-allow-code"
+    if not config.getoption("harness_allow_code") or is_worker(config):
+        return bool(config.getoption("harness_allow_code"))
+    typed = (*map(str, config.invocation_params.args), *os.environ.get("PYTEST_ADDOPTS", "").split())
+    if not any(word in each for each in typed):
+        raise pytest.UsageError(f"{word} comes from a file of the project: only who starts pytest can allow code")
+    return True
 
 
 def _refusal(config: pytest.Config, jobs: Collection[Job], selection: Selection) -> str | None:

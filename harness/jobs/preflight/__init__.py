@@ -58,6 +58,9 @@ def inspect(jobs: Sequence[Job]) -> CaseReport:
                 unknown.setdefault((found.what, found.why), []).extend(ids)
             else:
                 faults.setdefault(case.problem(found.text, found.path), []).append(row.id)
+    for job in jobs:
+        for name in job.code:
+            unknown.setdefault((f"whether {name} exists, and what it answers,", "seen when it runs"), []).append(job.id)
     return CaseReport(
         tuple(replace(fault, message=f"{fault.message}; on {_models(models)}") for fault, models in faults.items()),
         tuple(NotChecked(what, why, tuple(ids)) for (what, why), ids in unknown.items()),
