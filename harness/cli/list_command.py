@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.help import Helped
-from harness.cli.output import print_json
+from harness.cli.output import put_json
+from harness.cli.parameters import printed_json_option
 from harness.cli.selection import LOOKING, selection_options
 from harness.jobs.selection import Selection
 
@@ -17,14 +19,14 @@ if TYPE_CHECKING:
 
 @click.command("list", cls=Helped)
 @selection_options(*LOOKING)
-@click.option("--json", "as_json", is_flag=True, help="Print the jobs as JSON.")
-def command(selection: Selection, as_json: bool) -> None:
+@printed_json_option
+def command(selection: Selection, json_file: Path | None) -> None:
     """List the jobs that `run` would run. No code of yours is imported."""
     from harness.jobs.choosing import jobs_of
 
     jobs = jobs_of(selection, looking=True)
-    if as_json:
-        print_json([_plain(job) for job in jobs])
+    if json_file:
+        put_json([_plain(job) for job in jobs], json_file)
     else:
         _print(jobs)
 

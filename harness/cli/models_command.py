@@ -11,7 +11,7 @@ import click
 from harness.cli import completers
 from harness.cli.help import Helped
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile, device_option
+from harness.cli.parameters import OutputFile, device_option, printed_json_option
 from harness.cli.selection import configured, tables_option
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UnknownName
 
@@ -27,20 +27,20 @@ def command() -> None:
 
 @command.command("list", cls=Helped)
 @tables_option
-@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+@printed_json_option
 @configured
-def list_models(tables: tuple[str, ...], as_json: bool) -> None:
+def list_models(tables: tuple[str, ...], json_file: Path | None) -> None:
     """Show every model of the tables and whether it is ready."""
     from rich import box
     from rich.table import Table
 
-    from harness.cli.output import print_json
+    from harness.cli.output import put_json
     from harness.models import availability, load_table
     from harness.results.reports.terminal import console
 
     rows = load_table(Path(name) for name in tables).values()
-    if as_json:
-        print_json([_plain(row, *availability(row)) for row in rows])
+    if json_file:
+        put_json([_plain(row, *availability(row)) for row in rows], json_file)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("model", "source", "dtype", "about", "state"):

@@ -18,13 +18,14 @@ from harness.cli.output import complain, print_commands
 from harness.cli.parameters import (
     OutputFile,
     device_option,
+    json_option,
     known_option,
     outputs_option,
     workers_option,
     write_known_option,
 )
 from harness.cli.run_conditions import LAST, failed_in_last, refuse_other_device, remember
-from harness.cli.selection import configuration, selection_options, words_of
+from harness.cli.selection import configuration, selection_options
 from harness.jobs.selection import PlannedRun, Selection
 from harness.results.reports.outputs import REPORTS, write
 from harness.results.shards import Shard
@@ -100,9 +101,7 @@ class RunOptions:
 @click.option(
     "-k", "keyword", metavar="EXPRESSION", help="Only jobs whose name matches, as in pytest: 'dial and not f16'."
 )
-@click.option(
-    "--marks", metavar="EXPRESSION", help="Only jobs whose tags match, as in pytest: 'report and not moe'."
-)
+@click.option("--marks", metavar="EXPRESSION", help="Only jobs whose tags match, as in pytest: 'report and not moe'.")
 @click.option("--failed", is_flag=True, help="Only jobs that the last run failed or did not reach.")
 @click.option("--failed-in", type=click.Path(path_type=Path), metavar="FILE", help="The same, of this result file.")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts; `harness merge` puts their results together.")
@@ -123,7 +122,7 @@ class RunOptions:
 @click.option("--require-models/--no-require-models", default=False, help="A job without its model fails, not skips.")
 @known_option
 @write_known_option
-@click.option("--json", "json_file", type=OutputFile("result"), help="Write the result here.")
+@json_option("result")
 @click.option("--junit", type=OutputFile("junit"), help="Write a JUnit report here.")
 @outputs_option
 @click.option("--annotations", is_flag=True, help="Print GitHub annotations that point at the case files.")
@@ -212,7 +211,7 @@ def _told(run: RunResult, planned: PlannedRun, options: RunOptions, code: int) -
         except UsageError as error:
             run = graver(run, Status.REFUSED, str(error))
             code = run.exit_code
-    print_run(run, console(), options.strict, options.verbosity, _again(planned.selection, options.strict))
+    print_run(run, console(), options.strict, options.verbosity, _again(run, options.strict))
     if options.annotations:
         print_commands(REPORTS["annotations"](run))
     return code
@@ -267,10 +266,9 @@ def _workers(run: PlannedRun, options: RunOptions) -> str:
     return options.workers if alone or options.workers.strip("0") else "1"
 
 
-def _again(selection: Selection, strict: bool) -> tuple[str, ...]:
+def _again(run: RunResult, strict: bool) -> tuple[str, ...]:
     """Return the options that a command must repeat to see the same: those that the configuration does not give."""
-    words = words_of(selection, "tables", "also", "allow_code")
-    return (*words, *(["--strict"] if strict and not configuration().values.get("strict") else []))
+    return (*run.repeat, *(["--strict"] if strict and not configuration().values.get("strict") else []))
 
 
 def _pytest(planned: PlannedRun, options: RunOptions) -> int:

@@ -52,7 +52,7 @@ def selection_options(*fields: str) -> Callable[[Command], Command]:
     """
     chosen = fields or _FILTERS
     # A command that imports no code took the consent once.
-    old = _needless_consent if "allow_code" not in chosen else lambda command: command
+    old = [] if "allow_code" in chosen else [_needless_consent]
 
     def decorated(command: Command) -> Command:
         @functools.wraps(command)
@@ -67,7 +67,9 @@ def selection_options(*fields: str) -> Callable[[Command], Command]:
         for row in reversed(OPTIONS):
             if row.field in chosen:
                 decorated_command = _BY_FIELD[row.field](decorated_command)
-        return configured(old(decorated_command))
+        for option in old:
+            decorated_command = option(decorated_command)
+        return configured(decorated_command)
 
     return decorated
 
@@ -77,9 +79,7 @@ def _say_needless(context: click.Context, parameter: click.Parameter, given: boo
         complain(f"`{context.command_path}` imports no code of yours: it needs no --allow-code")
 
 
-_needless_consent = click.option(
-    "--allow-code", is_flag=True, hidden=True, expose_value=False, callback=_say_needless
-)
+_needless_consent = click.option("--allow-code", is_flag=True, hidden=True, expose_value=False, callback=_say_needless)
 
 
 def _say_what_is_meant(paths: tuple[Path, ...]) -> None:

@@ -12,8 +12,8 @@ import click
 
 from harness.cli import completers
 from harness.cli.help import Helped
-from harness.cli.output import print_json
-from harness.cli.parameters import device_option
+from harness.cli.output import put_json
+from harness.cli.parameters import device_option, printed_json_option
 from harness.cli.selection import selection_options
 from harness.jobs.selection import Selection
 from harness.vocabulary.errors import UnknownName
@@ -31,13 +31,13 @@ Resolved = Mapping[str, Any]
 @click.argument("case", shell_complete=completers.cases)
 @selection_options("models", "engines", "tables")
 @device_option
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON, with every site.")
-def command(case: str, selection: Selection, as_json: bool) -> None:
+@printed_json_option
+def command(case: str, selection: Selection, json_file: Path | None) -> None:
     """Show a case resolved: jobs, tokens, sites, snapshots.
 
     CASE is a case file, or the id of a case of ./cases or of the bundled ones (also as bundled:ID), or of one of its
-    variants. Models that are on this machine are loaded, no code of yours is imported, and nothing is run. JSON is a list, of one case or of every
-    variant.
+    variants. Models that are on this machine are loaded, no code of yours is imported, and nothing is run. JSON is a
+    list, of one case or of every variant.
     """
     from harness.cli.screen import waiting
     from harness.jobs.planning import unseen
@@ -48,8 +48,8 @@ def command(case: str, selection: Selection, as_json: bool) -> None:
     variants = dict.fromkeys(job.case.id for job in jobs)
     with waiting():
         found = [resolved([job for job in jobs if job.case.id == variant]) for variant in variants]
-    if as_json:
-        print_json(found)
+    if json_file:
+        put_json(found, json_file)
     else:
         for each in found:
             _print(each, console())

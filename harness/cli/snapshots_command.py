@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.help import Helped
-from harness.cli.output import print_json
-from harness.cli.parameters import device_option, workers_option
+from harness.cli.output import put_json
+from harness.cli.parameters import device_option, printed_json_option, workers_option
 from harness.cli.selection import LOOKING, selection_options, words_of
 from harness.jobs.selection import Selection
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, UsageError
@@ -34,8 +34,8 @@ def command() -> None:
 @selection_options(*LOOKING)
 @device_option
 @_RESULTS
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(selection: Selection, results: str, as_json: bool) -> int:
+@printed_json_option
+def status(selection: Selection, results: str, json_file: Path | None) -> int:
     """List every job's snapshot on this machine's backend, and snapshots without a job.
 
     Ends with 1 where one is missing, stale, waiting for a review, or without a job. No code of yours is imported.
@@ -46,8 +46,8 @@ def status(selection: Selection, results: str, as_json: bool) -> int:
     rows = [_row(job, Path(results)) for job in jobs]
     orphans = _orphans(jobs, selection)
     rows += [{"job": "", "state": "orphan", "why": "no job is compared with it", "file": str(file)} for file in orphans]
-    if as_json:
-        print_json(rows)
+    if json_file:
+        put_json(rows, json_file)
     else:
         _print_rows(rows, replace(selection, allow_code=any(job.code for job in jobs)))
         for line in unseen(jobs):
@@ -258,10 +258,7 @@ def _orphans(jobs: Iterable[Job], selection: Selection) -> list[Path]:
     from harness.snapshots.inventory import orphans, owners
 
     folders = dict.fromkeys(folder_of(job.case.path) for job in jobs)
-    everyone = {
-        folder: jobs_of(Selection(tuple(owners(folder)), selection.tables), looking=True)
-        for folder in folders
-    }
+    everyone = {folder: jobs_of(Selection(tuple(owners(folder)), selection.tables), looking=True) for folder in folders}
     return [
         file
         for folder, theirs in everyone.items()

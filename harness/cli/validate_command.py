@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.help import Helped
-from harness.cli.output import print_json
+from harness.cli.output import put_json
+from harness.cli.parameters import printed_json_option
 from harness.cli.selection import selection_options, words_of
 from harness.jobs.selection import Selection
 from harness.vocabulary.errors import EXIT_PASSED, EXIT_USAGE, CaseFileError, Problem
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 
 @click.command("validate", cls=Helped)
 @selection_options("paths", "tables")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-def command(selection: Selection, as_json: bool) -> int:
+@printed_json_option
+def command(selection: Selection, json_file: Path | None) -> int:
     """Check case files without loading a model.
 
     Names, layers, components, token counts and answers are checked as far as the model tables, the source code of
@@ -37,8 +39,8 @@ def command(selection: Selection, as_json: bool) -> int:
     refuse_shared_ids(jobs)
     report = inspect(jobs)
     problems |= set(report.problems)
-    if as_json:
-        print_json(_plain(len(files), len(jobs), problems, report))
+    if json_file:
+        put_json(_plain(len(files), len(jobs), problems, report), json_file)
         return EXIT_USAGE if problems else EXIT_PASSED
     if problems:
         raise CaseFileError(problems)

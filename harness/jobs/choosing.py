@@ -17,7 +17,10 @@ from harness.vocabulary.errors import CaseFileError, EngineUnavailable, Problem,
 
 
 def jobs_of(selection: Selection, looking: bool = False) -> list[Job]:
-    """Return the selected jobs, to be run or only looked at. Raises CaseFileError with every file's problems, UsageError for an empty selection."""
+    """Return the selected jobs, to be run or only looked at.
+
+    Raises CaseFileError with every file's problems, UsageError for an empty selection.
+    """
     return chosen_from(planned_jobs(selection, looking), selection)
 
 

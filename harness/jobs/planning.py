@@ -222,8 +222,8 @@ def blank_result(job: Job, status: Status, reason: str | None = None) -> JobResu
 
 
 def metrics_of(job: Job) -> tuple[str, ...]:
-    """Return the metrics of a job that its engine has; all of them where the engine cannot be asked: it is not installed,
-    or code that may not run."""
+    """Return the metrics of a job that its engine has; all of them where the engine is not installed to be asked, or is
+    code that may not run here."""
     if job.unseen_engine:
         return job.case.metrics
     try:

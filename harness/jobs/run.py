@@ -127,18 +127,14 @@ def run(
     Only Ctrl-C comes through, as JobInterrupted with what there is of the job.
     """
     blank = blank_result(job, Status.PASSED)
-    if skipped := exemption(job, exemptions(job.case.skip, Exemption)):
-        return replace(blank, status=Status.SKIPPED, reason=f"{BY_CASE}{skipped.reason}")
-    if job.inapplicable:
-        return replace(blank, status=Status.SKIPPED, reason=f"{NOT_APPLICABLE}{job.inapplicable}")
+    if reason := _left_out(job):
+        return replace(blank, status=Status.SKIPPED, reason=reason)
     try:
         return _failing_as_expected(_Run(job, cache, blank, say).result(snapshot, strict), job, strict)
     except (ModelUnavailable, EngineUnavailable) as error:
         return replace(blank, status=Status.SKIPPED, reason=str(error))
     except UsageError as error:
-        if job.given and isinstance(error, PromptError):
-            return replace(blank, status=Status.SKIPPED, reason=f"{NOT_APPLICABLE}{error}")
-        return replace(blank, status=Status.REFUSED, reason=f"{job.case.path}: {error}")
+        return _refused(job, blank, error)
     except KeyboardInterrupt as stop:
         if is_of_code(stop):  # of a metric of the user's own: an engine's is a finding
             return replace(blank, status=Status.CRASHED, reason=described(stop.__cause__ or stop))
@@ -152,6 +148,20 @@ def run(
         if isinstance(error, OSError) and error.filename is not None:  # a folder that may not be looked into
             return replace(blank, status=Status.REFUSED, reason=f"{error.filename}: {error.strerror}")
         return replace(blank, status=Status.CRASHED, reason=described(error))
+
+
+def _left_out(job: Job) -> str:
+    """Return why a job is not run at all, if so."""
+    if skipped := exemption(job, exemptions(job.case.skip, Exemption)):
+        return f"{BY_CASE}{skipped.reason}"
+    return f"{NOT_APPLICABLE}{job.inapplicable}" if job.inapplicable else ""
+
+
+def _refused(job: Job, blank: JobResult, error: UsageError) -> JobResult:
+    """Return the result of a job that makes no sense: no fault of its case on a model that the case does not name."""
+    if job.given and isinstance(error, PromptError):
+        return replace(blank, status=Status.SKIPPED, reason=f"{NOT_APPLICABLE}{error}")
+    return replace(blank, status=Status.REFUSED, reason=f"{job.case.path}: {error}")
 
 
 def _failed_by_device(job: Job, blank: JobResult, said: str, strict: bool) -> JobResult:

@@ -174,7 +174,7 @@ OPTIONS = (
         noun="id", owner="selected job", of=lambda job: (job.id,),
     ),
     SelectionOption(
-        "allow_code", ("--allow-code",), "Import and run code of your own: engines and metrics that are module:function."
+        "allow_code", ("--allow-code",), "Import and run code of your own: engines and metrics as module:function."
     ),
 )  # fmt: skip
 """One row a field, in the order in which a command is repeated."""

@@ -94,6 +94,14 @@ class JobSelecting:
             allow_code=_consent(self.config),
         )
 
+    @property
+    def repeated(self) -> tuple[str, ...]:
+        """The options that `harness run` must have to see the same jobs; not what `[tool.harness]` says."""
+        from harness.support.configuration import load
+
+        configured = load(self.config.invocation_params.dir).values
+        return tuple(self.selection.words(configured, "tables", "also", "allow_code"))
+
     def jobs_of(self, path: Path) -> list[Job]:
         """Return the jobs of a case file. Raises UsageError for one that is not in order."""
         if self.run and (jobs := self.run.jobs_of(path)):

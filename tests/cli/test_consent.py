@@ -174,7 +174,8 @@ ANSWERING = """\
 import harness
 
 def patch(model, clean, corrupted, component, layers, metric):
-    found = harness.InterpretableModel(model).activation_patching(clean, corrupted, component, layers=layers, metric=metric)
+    subject = harness.InterpretableModel(model)
+    found = subject.activation_patching(clean, corrupted, component, layers=layers, metric=metric)
     return {"baseline": found.baseline, "recoveries": dict(found)}
 
 patch.harness = {"units": "percent", "metrics": ["l2"], "components": ["paths"]}
