@@ -12,9 +12,16 @@ import click
 
 from harness.cli.help import Helped
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile, device_option, known_option, whole_numbers, write_known_option
+from harness.cli.parameters import (
+    OutputFile,
+    device_option,
+    json_option,
+    known_option,
+    whole_numbers,
+    write_known_option,
+)
 from harness.cli.screen import RowsLine, rows_shown
-from harness.cli.selection import configured
+from harness.cli.selection import allow_code_option, configured
 from harness.vocabulary.errors import EXIT_USAGE, UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
 
 @click.command("conformance", cls=Helped)
 @click.option("-e", "--engine", "name", required=True, help="native, mlxterp, or module:function of your own.")
-@click.option("--allow-code", is_flag=True, help="Let the engine be module:function, code of your own.")
+@allow_code_option
 @click.option(
     "--all", "every", is_flag=True, help="All architectures of the installed mlx-lm, in processes of their own."
 )
@@ -39,7 +46,7 @@ if TYPE_CHECKING:
 @click.option("--clean-ids", metavar="IDS", help="Other prompts, token ids such as 3,7, on the rows of --row.")
 @click.option("--corrupted-ids", metavar="IDS", help="The corrupted prompt, likewise.")
 @click.option("--layers", metavar="LAYERS", help="Only these layers, such as 0,3, of the rows of --row.")
-@click.option("--json", "json_file", type=OutputFile("conformance"), help="Write the matrix here.")
+@json_option("conformance", "Write the matrix here; - is standard output.")
 @click.option("--junit", type=OutputFile("junit"), help="Write a JUnit report here.")
 @click.option("-o", "--output", type=OutputFile("markdown"), help="Write it as Markdown here.")
 @device_option

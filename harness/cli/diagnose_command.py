@@ -11,7 +11,7 @@ import click
 from harness.cli import completers
 from harness.cli.help import Helped
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile, device_option, whole_numbers
+from harness.cli.parameters import OutputFile, device_option, json_option, whole_numbers
 from harness.cli.screen import waiting
 from harness.cli.selection import allow_code_option
 from harness.vocabulary import code_refusal, is_code
@@ -70,7 +70,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--download", is_flag=True, help="Fetch the model if it is not on this machine.")
 @click.option("--trail", is_flag=True, help="Print every frame of the trail.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the whole traceback of an engine that raises.")
-@click.option("--json", "json_file", type=OutputFile("diagnosis"), help="Write the diagnosis here.")
+@json_option("diagnosis", "Write the diagnosis here; - is standard output.")
 @click.option("--plot", "plot_file", type=OutputFile("picture"), help="Draw the trail into this file.")
 @click.option("--save-case", "case_file", type=OutputFile("case"), help="Write a case that fails until the remedy.")
 def command(**given: Any) -> int:

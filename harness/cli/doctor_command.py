@@ -10,8 +10,8 @@ import click
 
 from harness.cli import completers
 from harness.cli.help import Helped
-from harness.cli.output import complain, print_json
-from harness.cli.parameters import OutputFile, device_option
+from harness.cli.output import complain, put_json
+from harness.cli.parameters import OutputFile, device_option, printed_json_option
 from harness.vocabulary import MachineReport
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, UsageError
 
@@ -20,8 +20,8 @@ from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, U
 @click.option("-m", "--model", shell_complete=completers.models, help="A folder or a model: is its config.json read?")
 @device_option
 @click.option("--report", type=OutputFile("result"), help="Run the bundled cases too, and write it all to this file.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def command(model: str | None, report: Path | None, as_json: bool) -> int:
+@printed_json_option
+def command(model: str | None, report: Path | None, json_file: Path | None) -> int:
     """Show versions and device, and test what numbers rest on here.
 
     That is: the detectors of values that are not finite, the metrics, and float32 products.
@@ -31,11 +31,11 @@ def command(model: str | None, report: Path | None, as_json: bool) -> int:
     """
     from harness.environment.doctor import examine
 
-    if report and as_json:
+    if report and json_file:
         raise UsageError("--report FILE is JSON already; leave --json out")
     machine = examine(_folder(model) if model else None)
-    if as_json:
-        print_json({"fit": machine.fit, **asdict(machine)})
+    if json_file:
+        put_json({"fit": machine.fit, **asdict(machine)}, json_file)
     else:
         _show(machine)
     code = _run_bundled(machine, report) if report else EXIT_PASSED

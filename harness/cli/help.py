@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeGuard
 
 import click
 
@@ -15,7 +16,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         'harness diagnose -m ./model --prompt "The capital of France is"',
         'harness diagnose -m smollm2-135m-f16 --clean "Paris is in" --corrupted "Rome is in"',
     ),
-    "patch": ("harness patch -m circuit-f32 --ids --clean 1,3,2,5 --corrupted 1,4,2,5 -c mlp_out",),
+    "patch": ("harness patch -m circuit-llama-2k-f32 --ids --clean 1,3,2,5 --corrupted 1,4,2,5 -c mlp_out",),
     "explain": ("harness explain FIN004", "harness explain 'all recoveries nan'"),
     "init": ("harness init", "harness init --engine mylib:patch"),
     "list": ("harness list bundled --model 'dial-*'",),
@@ -92,6 +93,18 @@ SECTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
 class Helped(click.Command):
     """A command whose help has sections and examples."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read `--json cases`, where a path follows that is no JSON file, as `--json - cases`."""
+        for index, word in reversed([*enumerate(args[:-1])]):
+            follows = args[index + 1]
+            if word == "--json" and follows != "-" and not follows.endswith(".json") and self._prints_json:
+                args.insert(index + 1, "-")
+        return super().parse_args(ctx, args)
+
+    @property
+    def _prints_json(self) -> bool:
+        return any("--json" in param.opts and param.flag_value == "-" for param in self.params if _is_option(param))
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         left = {param.name: param for param in self.get_params(ctx) if isinstance(param, click.Option)}
         for title, names in SECTIONS.get(_path(ctx), {}).items():
@@ -105,6 +118,10 @@ class Helped(click.Command):
                 for line in lines:
                     # A command is copied: it is never folded.
                     formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+def _is_option(param: click.Parameter) -> TypeGuard[click.Option]:
+    return isinstance(param, click.Option)
 
 
 def _path(ctx: click.Context) -> str:

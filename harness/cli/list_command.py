@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.help import Helped
-from harness.cli.output import print_json
-from harness.cli.selection import selection_options
+from harness.cli.output import put_json
+from harness.cli.parameters import printed_json_option
+from harness.cli.selection import LOOKING, selection_options
 from harness.jobs.selection import Selection
 
 if TYPE_CHECKING:
@@ -16,15 +18,15 @@ if TYPE_CHECKING:
 
 
 @click.command("list", cls=Helped)
-@selection_options()
-@click.option("--json", "as_json", is_flag=True, help="Print the jobs as JSON.")
-def command(selection: Selection, as_json: bool) -> None:
-    """List the jobs that `run` would run."""
+@selection_options(*LOOKING)
+@printed_json_option
+def command(selection: Selection, json_file: Path | None) -> None:
+    """List the jobs that `run` would run. No code of yours is imported."""
     from harness.jobs.choosing import jobs_of
 
-    jobs = jobs_of(selection)
-    if as_json:
-        print_json([_plain(job) for job in jobs])
+    jobs = jobs_of(selection, looking=True)
+    if json_file:
+        put_json([_plain(job) for job in jobs], json_file)
     else:
         _print(jobs)
 
@@ -48,6 +50,7 @@ def _print(jobs: list[Job]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from harness.jobs.planning import unseen
     from harness.results.reports.terminal import console
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -59,3 +62,5 @@ def _print(jobs: list[Job]) -> None:
         table.add_row(*(Text(each if isinstance(each, str) else " ".join(each)) for each in cells))
     console().print(table)
     click.echo(f"{len(jobs)} jobs in {len({job.case.id for job in jobs})} cases")
+    for line in unseen(jobs):
+        click.echo(line)

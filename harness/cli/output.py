@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
+from harness.support.files import write_text
 from harness.support.screen import Screen
 from harness.vocabulary.visible import json_text
 
 
-def print_json(value: Any) -> None:
-    """Print JSON types. Raises ValueError on a number that is not finite, which no JSON holds."""
-    click.echo(json_text(value))
+def put_json(value: Any, file: Path) -> None:
+    """Write JSON types to a file, or print them where it is `-`. Raises ValueError on a number that is not finite,
+    which no JSON holds."""
+    if str(file) == "-":
+        click.echo(json_text(value))
+    else:
+        write_text(file, json_text(value) + "\n")
+        click.echo(f"written: {file}")
 
 
 def complain(*lines: str) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +16,28 @@ from harness.results.reports.outputs import BY_KIND
 from harness.support.outputs import check_output
 from harness.vocabulary.errors import UsageError
 
+Command = Callable[..., Any]
+
+
+STANDARD_OUTPUT = Path("-")
+
 
 class OutputFile(click.Path):
     """A file that the command writes, of one of these kinds; refused before any work if it would cost another file."""
 
     name = "file"
 
-    def __init__(self, *kinds: str) -> None:
-        super().__init__(path_type=Path)
-        self.kinds = kinds
+    def __init__(self, *kinds: str, screen: bool = False) -> None:
+        super().__init__(path_type=Path, allow_dash=screen)
+        self.kinds, self.screen = kinds, screen
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "FILE|-" if self.screen else "FILE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(str(super().convert(value, param, ctx)))
+        if self.screen and path == STANDARD_OUTPUT:
+            return path
         try:
             check_output(path, self.kinds)
         except UsageError as error:
@@ -37,6 +52,36 @@ def whole_numbers(text: str, name: str, such_as: str = "0,5,-1") -> tuple[int, .
     except ValueError as error:
         raise UsageError(f"{name}: {text!r} is not a list of whole numbers such as {such_as}") from error
 
+
+def json_option(kind: str, help: str = "Write the result here; - is standard output.") -> Callable[[Command], Command]:
+    """Give a command that writes a file of its own `--json FILE|-`: for `-` it writes a file, which is printed at the
+    end, and says all else on standard error."""
+    option = click.option("--json", "json_file", type=OutputFile(kind, screen=True), help=help)
+
+    def decorated(command: Command) -> Command:
+        @functools.wraps(command)
+        def printing(**given: Any) -> Any:
+            if given["json_file"] != STANDARD_OUTPUT:
+                return command(**given)
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder, "out.json")
+                with redirect_stdout(sys.stderr):
+                    code = command(**{**given, "json_file": file})
+                if file.exists():
+                    click.echo(file.read_text(encoding="utf-8"), nl=False)
+            return code
+
+        wrapped: Command = option(printing)
+        return wrapped
+
+    return decorated
+
+
+printed_json_option = click.option(
+    "--json", "json_file", is_flag=False, flag_value=str(STANDARD_OUTPUT), type=OutputFile("printed", screen=True),
+    metavar="[FILE|-]", help="Give it as JSON, in this file or on standard output.",
+)  # fmt: skip
+"""For every command that prints a table: without a file the JSON takes the table's place."""
 
 outputs_option = click.option(
     "-o", "--output", "outputs", multiple=True, type=OutputFile(*BY_KIND),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.help import Helped
+from harness.cli.parameters import printed_json_option
 from harness.vocabulary.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     help="The part of a distance that its arithmetic may be off by; 1e-6 without it, or what the file says.",
 )
 @click.option("--all", "everything", is_flag=True, help="Every number and every contradiction, however many.")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON, with every number.")
-def command(file: str, error: float | None, everything: bool, as_json: bool) -> int:
+@printed_json_option
+def command(file: str, error: float | None, everything: bool, json_file: Path | None) -> int:
     """Check published or recorded numbers without a model.
 
     FILE is a YAML file of baselines and recoveries, the result that `run --json` wrote, a table as somebody pasted it
@@ -39,17 +40,17 @@ def command(file: str, error: float | None, everything: bool, as_json: bool) -> 
         raise UsageError("--error: nan is not a part of a distance; give a number such as 1e-4")
     from harness.results.replay import audit, read_tables
 
-    return printed([audit(table) for table in read_tables(_file_of(file), error)], everything, as_json)
+    return printed([audit(table) for table in read_tables(_file_of(file), error)], everything, json_file)
 
 
-def printed(audits: Sequence[Audit], everything: bool = False, as_json: bool = False) -> int:
+def printed(audits: Sequence[Audit], everything: bool = False, json_file: Path | None = None) -> int:
     """Print what tables were found to say, and return the exit code."""
-    from harness.cli.output import print_json
+    from harness.cli.output import put_json
     from harness.results.replay import judge, plain, print_audits
     from harness.results.reports.terminal import console
 
-    if as_json:
-        print_json(plain(audits))
+    if json_file:
+        put_json(plain(audits), json_file)
     else:
         print_audits(audits, console(), everything)
     return judge(audits)[1]

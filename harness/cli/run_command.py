@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,14 @@ from harness.cli.output import complain, print_commands
 from harness.cli.parameters import (
     OutputFile,
     device_option,
+    json_option,
     known_option,
     outputs_option,
     workers_option,
     write_known_option,
 )
 from harness.cli.run_conditions import LAST, failed_in_last, refuse_other_device, remember
-from harness.cli.selection import configuration, selection_options, words_of
+from harness.cli.selection import configuration, selection_options
 from harness.jobs.selection import PlannedRun, Selection
 from harness.results.reports.outputs import REPORTS, write
 from harness.results.shards import Shard
@@ -100,9 +101,7 @@ class RunOptions:
 @click.option(
     "-k", "keyword", metavar="EXPRESSION", help="Only jobs whose name matches, as in pytest: 'dial and not f16'."
 )
-@click.option(
-    "-m", "marks", metavar="EXPRESSION", help="Only jobs whose tags match, as in pytest: 'report and not moe'."
-)
+@click.option("--marks", metavar="EXPRESSION", help="Only jobs whose tags match, as in pytest: 'report and not moe'.")
 @click.option("--failed", is_flag=True, help="Only jobs that the last run failed or did not reach.")
 @click.option("--failed-in", type=click.Path(path_type=Path), metavar="FILE", help="The same, of this result file.")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts; `harness merge` puts their results together.")
@@ -123,7 +122,7 @@ class RunOptions:
 @click.option("--require-models/--no-require-models", default=False, help="A job without its model fails, not skips.")
 @known_option
 @write_known_option
-@click.option("--json", "json_file", type=OutputFile("result"), help="Write the result here.")
+@json_option("result")
 @click.option("--junit", type=OutputFile("junit"), help="Write a JUnit report here.")
 @outputs_option
 @click.option("--annotations", is_flag=True, help="Print GitHub annotations that point at the case files.")
@@ -138,10 +137,15 @@ def command(selection: Selection, failed: bool, failed_in: Path | None, **given:
     """
     from harness.jobs.choosing import chosen_from, left_out_files, planned_jobs
 
+    planned = planned_jobs(selection)
+    if old := _expressions(selection.models, planned):
+        selection = replace(selection, models=tuple(name for name in selection.models if name not in old))
+        given["marks"] = _joined([*filter(None, [given["marks"]]), *old])
+        complain(f"-m is --model; {' and '.join(map(repr, old))} was read as --marks")
+        planned = planned_jobs(selection)
     options = RunOptions(**given)
     if failed:
         failed_in = Path(options.results, LAST)
-    planned = planned_jobs(selection)
     chosen = chosen_from(planned, selection)
     notes = left_out_files(selection, planned, configuration().values)
     if failed_in is None:
@@ -207,7 +211,7 @@ def _told(run: RunResult, planned: PlannedRun, options: RunOptions, code: int) -
         except UsageError as error:
             run = graver(run, Status.REFUSED, str(error))
             code = run.exit_code
-    print_run(run, console(), options.strict, options.verbosity, _again(planned.selection, options.strict))
+    print_run(run, console(), options.strict, options.verbosity, _again(run, options.strict))
     if options.annotations:
         print_commands(REPORTS["annotations"](run))
     return code
@@ -262,10 +266,9 @@ def _workers(run: PlannedRun, options: RunOptions) -> str:
     return options.workers if alone or options.workers.strip("0") else "1"
 
 
-def _again(selection: Selection, strict: bool) -> tuple[str, ...]:
+def _again(run: RunResult, strict: bool) -> tuple[str, ...]:
     """Return the options that a command must repeat to see the same: those that the configuration does not give."""
-    words = words_of(selection, "tables", "also", "allow_code")
-    return (*words, *(["--strict"] if strict and not configuration().values.get("strict") else []))
+    return (*run.repeat, *(["--strict"] if strict and not configuration().values.get("strict") else []))
 
 
 def _pytest(planned: PlannedRun, options: RunOptions) -> int:
@@ -303,6 +306,16 @@ def _refuse_amount(text: str) -> None:
         raise UsageError(f"--memory: {error}") from error
 
 
+def _expressions(names: Sequence[str], jobs: Sequence[Job]) -> list[str]:
+    """Return what `-m` was given in its old meaning, an expression over tags."""
+    tags, given = {tag for job in jobs for tag in job.tags}, {job.given for job in jobs}
+    return [name for name in names if name in tags or not (name in given or {*name}.isdisjoint(" ()"))]
+
+
+def _joined(expressions: Sequence[str]) -> str:
+    return expressions[0] if len(expressions) == 1 else " and ".join(f"({each})" for each in expressions)
+
+
 _WORD = re.compile(r"[\w.:+\\/\[\]-]+")
 
 
@@ -311,13 +324,13 @@ def _refuse_unknown_tags(marks: str | None, jobs: Sequence[Job]) -> None:
     tags, models = {tag for job in jobs for tag in job.tags}, {job.row.id for job in jobs}
     for word in _WORD.findall(marks or ""):
         if word in models - tags:
-            raise UsageError(f"-m {word}: -m selects by tags, and this is a model; --model {word} selects it")
+            raise UsageError(f"--marks {word}: tags are meant, and this is a model; --model {word} selects it")
         if word not in tags | {"and", "or", "not", "True", "False"}:
-            raise UsageError(f"-m {marks}: no job has the tag {word!r}; {suggest(word, tags)}")
+            raise UsageError(f"--marks {marks}: no job has the tag {word!r}; {suggest(word, tags)}")
 
 
 def _say_what_there_is(jobs: Sequence[Job], keyword: str | None, marks: str | None) -> None:
-    asked = " ".join(f"{option} {text!r}" for option, text in (("-k", keyword), ("-m", marks)) if text)
+    asked = " ".join(f"{option} {text!r}" for option, text in (("-k", keyword), ("--marks", marks)) if text)
     names = [name for job in jobs for name in (job.case.id, job.row.id, job.engine)]
     near = suggest(keyword, names) if keyword and _WORD.fullmatch(keyword) else ""
     hint = near if near.startswith("did you mean") else f"a name is {jobs[0].id}; `harness list` shows them all"

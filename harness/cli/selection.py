@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from harness.cli import completers
+from harness.cli.output import complain
 from harness.jobs.selection import OPTIONS, Selection, SelectionOption
 from harness.support.configuration import refuse_linked_results
 
@@ -24,7 +25,9 @@ _SETTINGS = {row.field: row.setting for row in OPTIONS if row.setting} | {
     "results": "results", "job_timeout": "job-timeout", "known": "known",
 }  # fmt: skip
 """Parameter of a command -> key of `[tool.harness]`."""
-_FILTERS = ("paths", "tables", "models", "engines", "tags", "metrics", "components", "allow_code")
+LOOKING = ("paths", "tables", "models", "engines", "tags", "metrics", "components")
+"""The filters of a command that imports no code of the user's own."""
+_FILTERS = (*LOOKING, "allow_code")
 
 
 def _option(row: SelectionOption) -> Callable[[Command], Command]:
@@ -48,6 +51,8 @@ def selection_options(*fields: str) -> Callable[[Command], Command]:
     What is not typed comes from the configuration.
     """
     chosen = fields or _FILTERS
+    # A command that imports no code took the consent once.
+    old = [] if "allow_code" in chosen else [_needless_consent]
 
     def decorated(command: Command) -> Command:
         @functools.wraps(command)
@@ -62,9 +67,19 @@ def selection_options(*fields: str) -> Callable[[Command], Command]:
         for row in reversed(OPTIONS):
             if row.field in chosen:
                 decorated_command = _BY_FIELD[row.field](decorated_command)
+        for option in old:
+            decorated_command = option(decorated_command)
         return configured(decorated_command)
 
     return decorated
+
+
+def _say_needless(context: click.Context, parameter: click.Parameter, given: bool) -> None:
+    if given:
+        complain(f"`{context.command_path}` imports no code of yours: it needs no --allow-code")
+
+
+_needless_consent = click.option("--allow-code", is_flag=True, hidden=True, expose_value=False, callback=_say_needless)
 
 
 def _say_what_is_meant(paths: tuple[Path, ...]) -> None:

@@ -12,8 +12,8 @@ import click
 
 from harness.cli import completers
 from harness.cli.help import Helped
-from harness.cli.output import print_json
-from harness.cli.parameters import device_option
+from harness.cli.output import put_json
+from harness.cli.parameters import device_option, printed_json_option
 from harness.cli.selection import selection_options
 from harness.jobs.selection import Selection
 from harness.vocabulary.errors import UnknownName
@@ -29,17 +29,18 @@ Resolved = Mapping[str, Any]
 
 @click.command("show", cls=Helped)
 @click.argument("case", shell_complete=completers.cases)
-@selection_options("models", "engines", "tables", "allow_code")
+@selection_options("models", "engines", "tables")
 @device_option
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON, with every site.")
-def command(case: str, selection: Selection, as_json: bool) -> None:
+@printed_json_option
+def command(case: str, selection: Selection, json_file: Path | None) -> None:
     """Show a case resolved: jobs, tokens, sites, snapshots.
 
     CASE is a case file, or the id of a case of ./cases or of the bundled ones (also as bundled:ID), or of one of its
-    variants. Models that are on this machine are loaded, and nothing is run. JSON is a list, of one case or of every
-    variant.
+    variants. Models that are on this machine are loaded, no code of yours is imported, and nothing is run. JSON is a
+    list, of one case or of every variant.
     """
     from harness.cli.screen import waiting
+    from harness.jobs.planning import unseen
     from harness.jobs.preview import resolved
     from harness.results.reports.terminal import console
 
@@ -47,11 +48,13 @@ def command(case: str, selection: Selection, as_json: bool) -> None:
     variants = dict.fromkeys(job.case.id for job in jobs)
     with waiting():
         found = [resolved([job for job in jobs if job.case.id == variant]) for variant in variants]
-    if as_json:
-        print_json(found)
+    if json_file:
+        put_json(found, json_file)
     else:
         for each in found:
             _print(each, console())
+        for line in unseen(jobs):
+            click.echo(line)
 
 
 def _jobs_of(case: str, selection: Selection) -> list[Job]:
@@ -61,13 +64,13 @@ def _jobs_of(case: str, selection: Selection) -> list[Job]:
     from harness.support.configuration import BUNDLED, is_bundled
 
     if case.endswith(".case.yaml") or Path(case).exists() or is_bundled(case):
-        return jobs_of(replace(selection, paths=(Path(case),)))
+        return jobs_of(replace(selection, paths=(Path(case),)), looking=True)
     # A look at a bundled case is no verdict: it needs no permission of the project around.
     selection = replace(selection, paths=() if has_own_cases() else (Path(BUNDLED),))
     files = {file.name.removesuffix(".case.yaml"): file for file in case_files(selection.paths)}
     if case in files:
-        return jobs_of(replace(selection, paths=(files[case],)))
-    jobs = jobs_of(selection)
+        return jobs_of(replace(selection, paths=(files[case],)), looking=True)
+    jobs = jobs_of(selection, looking=True)
     found = [job for job in jobs if job.case.id == case or job.case.id.startswith(f"{case}.")]
     if not found:
         raise UnknownName("case", case, {*files, *(job.case.id for job in jobs)})

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.help import Helped
-from harness.cli.output import print_json
-from harness.cli.parameters import device_option, workers_option
-from harness.cli.selection import selection_options, words_of
+from harness.cli.output import put_json
+from harness.cli.parameters import device_option, printed_json_option, workers_option
+from harness.cli.selection import LOOKING, selection_options, words_of
 from harness.jobs.selection import Selection
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, UsageError
 
@@ -30,23 +31,27 @@ def command() -> None:
 
 
 @command.command("status", cls=Helped)
-@selection_options()
+@selection_options(*LOOKING)
 @device_option
 @_RESULTS
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(selection: Selection, results: str, as_json: bool) -> int:
+@printed_json_option
+def status(selection: Selection, results: str, json_file: Path | None) -> int:
     """List every job's snapshot on this machine's backend, and snapshots without a job.
 
-    Ends with 1 where one is missing, stale, waiting for a review, or without a job.
+    Ends with 1 where one is missing, stale, waiting for a review, or without a job. No code of yours is imported.
     """
+    from harness.jobs.planning import unseen
+
     jobs = _whole_jobs(selection)
     rows = [_row(job, Path(results)) for job in jobs]
     orphans = _orphans(jobs, selection)
     rows += [{"job": "", "state": "orphan", "why": "no job is compared with it", "file": str(file)} for file in orphans]
-    if as_json:
-        print_json(rows)
+    if json_file:
+        put_json(rows, json_file)
     else:
-        _print_rows(rows, selection)
+        _print_rows(rows, replace(selection, allow_code=any(job.code for job in jobs)))
+        for line in unseen(jobs):
+            click.echo(line)
     return EXIT_FINDINGS if {row["state"] for row in rows} & set(_OPEN) else EXIT_PASSED
 
 
@@ -57,13 +62,14 @@ _OPEN = {
     "orphan": ("remove them with", "prune"),
 }
 """State -> what to do about it, and the command that does."""
-_WHOLE_FOLDERS = ("paths", "tables", "allow_code")
+_WHOLE_FOLDERS = ("paths", "tables")
 """What `prune` may be told: a filter would make the snapshots that it leaves out look like nobody's."""
 
 
 def _remedy(state: str, selection: Selection) -> str:
     what, action = _OPEN[state]
-    words = words_of(selection, *_WHOLE_FOLDERS) if action == "prune" else words_of(selection)
+    fields = {"prune": _WHOLE_FOLDERS, "review": LOOKING}.get(action, ())
+    words = words_of(selection, *fields)
     return f"{what} `{' '.join(['harness snapshots', action, *map(shlex.quote, words)])}`"
 
 
@@ -152,7 +158,7 @@ def prune(selection: Selection, gone: tuple[str, ...], yes: bool) -> int:
     if files := [str(path) for path in selection.paths if not path.is_dir()]:
         raise UsageError(f"{', '.join(files)}: prune looks at whole folders of case files; give the folder")
     refuse_installed(selection.paths)
-    orphans = _orphans(jobs_of(selection), selection)
+    orphans = _orphans(jobs_of(selection, looking=True), selection)
     for file in orphans:
         click.echo(str(file))
     _refuse_unknown_models(orphans, selection, gone)
@@ -184,7 +190,7 @@ def _refuse_unknown_models(orphans: Iterable[Path], selection: Selection, gone: 
 
 
 @command.command("review", cls=Helped)
-@selection_options()
+@selection_options(*LOOKING)
 @device_option
 @_RESULTS
 @click.option("--accept-all", is_flag=True, help="Store every candidate without asking.")
@@ -207,7 +213,7 @@ def _whole_jobs(selection: Selection) -> list[Job]:
     from harness.jobs.choosing import jobs_of
 
     _refuse_parts(selection)
-    return jobs_of(selection)
+    return jobs_of(selection, looking=True)
 
 
 def _refuse_parts(selection: Selection) -> None:
@@ -236,7 +242,7 @@ def _expected(job: Job, place: SnapshotPlace) -> Any:
 
     metrics = metrics_of(job)
     curves = frozenset((component, metric) for component in job.case.sweep.components for metric in metrics)
-    return Expected(place, _tolerances(job)[0], curves)
+    return Expected(place, _tolerances(job)[0], curves, declared=not job.unseen_engine)
 
 
 def _tolerances(job: Job) -> tuple[SnapshotTolerance, SnapshotTolerance]:
@@ -252,10 +258,7 @@ def _orphans(jobs: Iterable[Job], selection: Selection) -> list[Path]:
     from harness.snapshots.inventory import orphans, owners
 
     folders = dict.fromkeys(folder_of(job.case.path) for job in jobs)
-    everyone = {
-        folder: jobs_of(Selection(tuple(owners(folder)), selection.tables, allow_code=selection.allow_code))
-        for folder in folders
-    }
+    everyone = {folder: jobs_of(Selection(tuple(owners(folder)), selection.tables), looking=True) for folder in folders}
     return [
         file
         for folder, theirs in everyone.items()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.help import Helped
-from harness.cli.output import print_json
+from harness.cli.output import put_json
+from harness.cli.parameters import printed_json_option
 from harness.cli.selection import selection_options, words_of
 from harness.jobs.selection import Selection
 from harness.vocabulary.errors import EXIT_PASSED, EXIT_USAGE, CaseFileError, Problem
@@ -19,13 +21,13 @@ if TYPE_CHECKING:
 
 
 @click.command("validate", cls=Helped)
-@selection_options("paths", "tables", "allow_code")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-def command(selection: Selection, as_json: bool) -> int:
+@selection_options("paths", "tables")
+@printed_json_option
+def command(selection: Selection, json_file: Path | None) -> int:
     """Check case files without loading a model.
 
     Names, layers, components, token counts and answers are checked as far as the model tables, the source code of
-    mlx-lm and the tokenizers on this machine reach; what was not checked is said.
+    mlx-lm and the tokenizers on this machine reach; what was not checked is said. No code of yours is imported.
     """
     from harness.jobs.case_files import case_files
     from harness.jobs.choosing import jobs_and_problems
@@ -33,16 +35,17 @@ def command(selection: Selection, as_json: bool) -> int:
     from harness.jobs.preflight import inspect
 
     files = case_files(selection.paths)
-    jobs, problems = jobs_and_problems(files, selection)
+    jobs, problems = jobs_and_problems(files, selection, looking=True)
     refuse_shared_ids(jobs)
     report = inspect(jobs)
     problems |= set(report.problems)
-    if as_json:
-        print_json(_plain(len(files), len(jobs), problems, report))
+    if json_file:
+        put_json(_plain(len(files), len(jobs), problems, report), json_file)
         return EXIT_USAGE if problems else EXIT_PASSED
     if problems:
         raise CaseFileError(problems)
-    store = ["harness", "run", *words_of(selection), "--snapshot-update"]
+    consent = ["--allow-code"] if any(job.code for job in jobs) else []
+    store = ["harness", "run", *words_of(selection), *consent, "--snapshot-update"]
     _say(len(files), len(jobs), report, shlex.join(store))
     return EXIT_PASSED
 

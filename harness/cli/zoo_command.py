@@ -10,7 +10,7 @@ import click
 
 from harness.cli.help import Helped
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile, device_option
+from harness.cli.parameters import OutputFile, device_option, json_option
 from harness.cli.screen import rows_shown
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName
 
@@ -53,7 +53,7 @@ def list_faults(only: tuple[str, ...]) -> None:
 @_only
 @click.option("--clean", is_flag=True, help="Diagnose the models without a fault too (some minutes).")
 @click.option("--dtypes", is_flag=True, help="In every dtype of two architectures, beside sound models (15 minutes).")
-@click.option("--json", "json_file", type=OutputFile("zoo"), help="Write what was said of every planting here.")
+@json_option("zoo", "Write what was said of every planting here; - is standard output.")
 @click.option("--write", "page_file", type=OutputFile("page"), help="Write it all as Markdown, with --dtypes.")
 def run_zoo(only: tuple[str, ...], clean: bool, dtypes: bool, json_file: Path | None, page_file: Path | None) -> int:
     """Plant every fault, diagnose it, and print the confusion table; exit code 1 if anything is named wrongly."""

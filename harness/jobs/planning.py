@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from harness.casefile import Case, Names, OfJobs, load_cases
+from harness.casefile import Case, Expect, Names, OfJobs, load_cases
 from harness.engines import ENGINES, INSTALLED, NAMES, engine_named
 from harness.models.spec import ModelRow
 from harness.snapshots import Quantity, SnapshotTolerance, WidenedTolerance
@@ -29,6 +30,10 @@ class Job:
     row: ModelRow
     engine: str
     allow_code: bool = False
+    given: str | None = None
+    """How `--model` named its model, where the case does not: then no numbers of it are stored."""
+    inapplicable: str = ""
+    """Why the case cannot be asked of such a model."""
 
     @property
     def id(self) -> str:
@@ -60,13 +65,30 @@ class Job:
     @property
     def runs_code(self) -> bool:
         """Whether it runs somebody else's code, which may end its process or never come back."""
-        named = (self.engine, *self.case.metrics, *filter(None, [self.case.reference]))
-        return any(is_code(name) or name in INSTALLED for name in named)
+        return bool(self.code) or not {self.engine, self.case.reference}.isdisjoint(INSTALLED)
 
     @property
-    def is_guest(self) -> bool:
-        """Whether the engine is asked although the case does not name it: then no numbers of it are stored."""
-        return self.engine not in self.case.engines
+    def models(self) -> tuple[str, ...]:
+        """What its model goes by: its id, and what `--model` said."""
+        return (self.row.id, *filter(None, [self.given]))
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """The names of the user's own code in it."""
+        named = (self.engine, *self.case.metrics, *filter(None, [self.case.reference]))
+        return tuple(name for name in named if is_code(name))
+
+    @property
+    def unseen_engine(self) -> bool:
+        """Whether its engine is code that may not be imported here, so that nobody knows what it declares."""
+        return is_code(self.engine) and not self.allow_code
+
+    @property
+    def guest(self) -> str:
+        """Which engine or model is asked although the case does not name it: then no numbers of it are stored."""
+        if self.engine not in self.case.engines:
+            return f"{self.engine} is not an engine of the case"
+        return f"{self.given} is not a model of the case" if self.given else ""
 
     @property
     def has_snapshot(self) -> bool:
@@ -74,12 +96,17 @@ class Job:
         return "snapshot" in self.case.checks and not self.case.must_fail(self.engine)
 
 
-def jobs_in(path: Path, table: Mapping[str, ModelRow], allow_code: bool = False, also: Sequence[str] = ()) -> list[Job]:
+def jobs_in(
+    path: Path, table: Mapping[str, ModelRow], allow_code: bool = False, also: Sequence[str] = (),
+    asked: Mapping[str, ModelRow] = MappingProxyType({}), looking: bool = False,
+) -> list[Job]:  # fmt: skip
     """Return the jobs of a case file. Raises CaseFileError with all that is wrong in it, UsageError for no file.
 
-    An engine or a metric that is code of the user's own is wrong in it, unless `allow_code`.
+    An engine or a metric that is code of the user's own is wrong in it, unless `allow_code`. `asked` are models that
+    every case is asked of, by what they were given as: a case that does not name one has it as a guest. Who is only
+    `looking` may be shown code that a case names, and imports none.
     """
-    cases = load_cases(path, names_of(table, allow_code))
+    cases = load_cases(path, names_of(table, allow_code or looking))
     named = (name for case in cases for name in (*case.engines, *case.metrics, case.reference or ""))
     if allow_code and any(map(is_code, named)):
         # Found from where the command runs, or else beside the case.
@@ -87,7 +114,25 @@ def jobs_in(path: Path, table: Mapping[str, ModelRow], allow_code: bool = False,
         search(path.parent)
     if problems := [*_unanswerable(cases), *_unasked(cases, also)]:
         raise CaseFileError(problems)
-    return [job for case in cases for job in plan(case, table, allow_code, also)]
+    jobs = [job for case in cases for job in plan(case, table, allow_code, also)]
+    guests = ((case, given, row) for case in cases for given, row in asked.items())
+    return jobs + [job for case, given, row in guests for job in _as_guest(case, given, row, jobs)]
+
+
+def _as_guest(case: Case, given: str, row: ModelRow, jobs: Sequence[Job]) -> Iterator[Job]:
+    """Yield the jobs of a case on a model that it does not name, one for every engine that it is asked of.
+
+    What the case states of the numbers of its own models is left out, and findings that must appear there may here.
+    """
+    own = [job for job in jobs if job.case.id == case.id]
+    if any(job.row.id == row.id for job in own):
+        return
+    for engine in dict.fromkeys(job.engine for job in own):
+        must, may = case.expectation(engine)
+        expect = Expect(finite=case.expect.finite, may_find=(*must, *may))
+        checks = tuple(check for check in case.checks if check != "snapshot")
+        part = case.having(expect=expect, checks=checks, xfail=None)
+        yield Job(part, row, engine, own[0].allow_code, given)
 
 
 def _unanswerable(cases: Sequence[Case]) -> Iterator[Problem]:
@@ -152,6 +197,12 @@ def plan(case: Case, table: Mapping[str, ModelRow], allow_code: bool = False, al
     return [Job(part, table[model], engine, allow_code) for model in models for part, engine in asked]
 
 
+def unseen(jobs: Iterable[Job]) -> list[str]:
+    """Return what nobody knows of jobs that are only looked at: the code that they name is not imported."""
+    names = dict.fromkeys(name for job in jobs if not job.allow_code for name in job.code)
+    return [f"whether {name} exists, and what it answers, is seen when it runs" for name in names]
+
+
 def blank_result(job: Job, status: Status, reason: str | None = None) -> JobResult:
     """Return the result of a job of which nothing is known but how it ended."""
     return JobResult(
@@ -166,11 +217,15 @@ def blank_result(job: Job, status: Status, reason: str | None = None) -> JobResu
         about=job.case.about,
         tags=job.case.tags,
         sweep=job.case.asked_sweep,
+        given=job.given,
     )
 
 
 def metrics_of(job: Job) -> tuple[str, ...]:
-    """Return the metrics of a job that its engine has; all of them where the engine is not installed to be asked."""
+    """Return the metrics of a job that its engine has; all of them where the engine is not installed to be asked, or is
+    code that may not run here."""
+    if job.unseen_engine:
+        return job.case.metrics
     try:
         engine = engine_named(job.engine, job.allow_code)
     except EngineUnavailable:

@@ -51,7 +51,7 @@ def resolved(jobs: Sequence[Job]) -> dict[str, Any]:
         "tolerance": case.tolerance.model_dump(mode="json"),
         "expect": case.expect.model_dump(mode="json", exclude_defaults=True),
         "jobs": [_job(job) for job in jobs],
-        "models": [_model(case, row, jobs[0].allow_code) for row in rows.values()],
+        "models": [_model(case, row) for row in rows.values()],
     }
 
 
@@ -70,10 +70,10 @@ def _job(job: Job) -> dict[str, Any]:
     }
 
 
-def _model(case: Case, row: ModelRow, allow_code: bool) -> dict[str, Any]:
+def _model(case: Case, row: ModelRow) -> dict[str, Any]:
     say(f"loading {row.id}")
     try:
-        model = models.load(row, allow_code=allow_code)
+        model = models.load(row)
     except (ModelUnavailable, UsageError) as error:
         return {"id": row.id, "problem": str(error)}
     known: dict[str, Any] = {"id": row.id, "card": asdict(model.card)}

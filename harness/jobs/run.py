@@ -35,6 +35,7 @@ from harness.vocabulary.errors import (
     EngineUnavailable,
     HarnessError,
     ModelUnavailable,
+    PromptError,
     TapError,
     Unsupported,
     UsageError,
@@ -61,6 +62,8 @@ ONCE = {"LAW017", *(law.code for law in LAWS.values() if law.once)} - {
 
 # How the reason of a skipped job begins when the case asked for it.
 BY_CASE = "the case says: "
+# ... and of one whose case cannot be asked of a model that it does not name.
+NOT_APPLICABLE = "not applicable: "
 
 
 E = TypeVar("E", bound=Exemption)
@@ -125,14 +128,14 @@ def run(
     Only Ctrl-C comes through, as JobInterrupted with what there is of the job.
     """
     blank = blank_result(job, Status.PASSED)
-    if skipped := exemption(job, exemptions(job.case.skip, Exemption)):
-        return replace(blank, status=Status.SKIPPED, reason=f"{BY_CASE}{skipped.reason}")
+    if reason := _left_out(job):
+        return replace(blank, status=Status.SKIPPED, reason=reason)
     try:
         return _failing_as_expected(_Run(job, cache, blank, say).result(snapshot, strict), job, strict)
     except (ModelUnavailable, EngineUnavailable) as error:
         return replace(blank, status=Status.SKIPPED, reason=str(error))
     except UsageError as error:
-        return replace(blank, status=Status.REFUSED, reason=f"{job.case.path}: {error}")
+        return _refused(job, blank, error)
     except KeyboardInterrupt as stop:
         if is_of_code(stop):  # of a metric of the user's own: an engine's is a finding
             return replace(blank, status=Status.CRASHED, reason=described(stop.__cause__ or stop))
@@ -146,6 +149,20 @@ def run(
         if isinstance(error, OSError) and error.filename is not None:  # a folder that may not be looked into
             return replace(blank, status=Status.REFUSED, reason=f"{error.filename}: {error.strerror}")
         return replace(blank, status=Status.CRASHED, reason=described(error))
+
+
+def _left_out(job: Job) -> str:
+    """Return why a job is not run at all, if so."""
+    if skipped := exemption(job, exemptions(job.case.skip, Exemption)):
+        return f"{BY_CASE}{skipped.reason}"
+    return f"{NOT_APPLICABLE}{job.inapplicable}" if job.inapplicable else ""
+
+
+def _refused(job: Job, blank: JobResult, error: UsageError) -> JobResult:
+    """Return the result of a job that makes no sense: no fault of its case on a model that the case does not name."""
+    if job.given and isinstance(error, PromptError):
+        return replace(blank, status=Status.SKIPPED, reason=f"{NOT_APPLICABLE}{error}")
+    return replace(blank, status=Status.REFUSED, reason=f"{job.case.path}: {error}")
 
 
 def _failed_by_device(job: Job, blank: JobResult, said: str, strict: bool) -> JobResult:
@@ -219,8 +236,8 @@ class _Run:
         if snapshot and self.job.has_snapshot and status is Status.PASSED and result.curves and not result.partial:
             findings += snapshot(self.job, replace(result, status=status, findings=marked))
             status, marked = judge(findings, must, may, strict)
-        if result.curves and self.job.is_guest:
-            self.left_out.append(f"{NO_SNAPSHOT}: {self.job.engine} is not an engine of the case")
+        if result.curves and self.job.guest:
+            self.left_out.append(f"{NO_SNAPSHOT}: {self.job.guest}")
         return replace(result, status=status, findings=marked, not_compared=tuple(self.left_out), timings=self.timings)
 
     def _answered(self, constancy: Constancy, metrics: Sequence[str]) -> tuple[JobResult, list[Finding]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,8 @@ class SelectionOption:
     owner: str = "case here"
     of: Callable[[Job], Iterable[str]] | None = None
     elsewhere: str = ""
+    pattern: bool = False
+    """Whether a name may mean several: `dial-*`."""
 
     @property
     def word(self) -> str:
@@ -110,13 +113,17 @@ class SelectionOption:
 
     def keeps(self, job: Job, names: Set[str]) -> bool:
         """Return whether a job has one of the names."""
-        return not names.isdisjoint(self.names_in([job]))
+        own = self.names_in([job])
+        return not names.isdisjoint(own) or (self.pattern and any(self._meant(name, own) for name in names))
+
+    def _meant(self, name: str, known: Iterable[str]) -> bool:
+        return any(fnmatchcase(each, name) for each in known)
 
     def refuse_unknown(self, names: Iterable[str], jobs: Iterable[Job]) -> None:
         """Raise UsageError for a name that none of the jobs has."""
         known = self.names_in(jobs)
         for name in names:
-            if name not in known:
+            if name not in known and not (self.pattern and self._meant(name, known)):
                 elsewhere = self.elsewhere.format(name=name)
                 raise UsageError(f"no {self.owner} has the {self.noun} {name!r}; {suggest(name, known)}{elsewhere}")
 
@@ -136,28 +143,30 @@ OPTIONS = (
         "tables", ("--models",), "A model table beside the bundled one.", "FILE", setting="models"
     ),
     SelectionOption(
-        "models", ("--model",), "Only this model.", completes="models",
-        noun="model", of=lambda job: (job.row.id,),
+        "models", ("-m", "--model"),
+        "Only this model: an id or a pattern; a folder or `org/name` is asked in every case.", "MODEL",
+        completes="models",
+        noun="model", of=lambda job: job.models, pattern=True,
     ),
     SelectionOption(
-        "engines", ("-e", "--engine"), "Only this engine.", setting="engines", completes="engines",
+        "engines", ("-e", "--engine"), "Only this engine.", "ENGINE", setting="engines", completes="engines",
         noun="engine", of=lambda job: (job.engine,),
         elsewhere="; `harness run --with-engine {name}` asks it in every case",
     ),
     SelectionOption(
-        "tags", ("-t", "--tag"), "Only cases or models with this tag.", setting="tags", completes="tags",
+        "tags", ("-t", "--tag"), "Only cases or models with this tag.", "TAG", setting="tags", completes="tags",
         noun="tag", of=lambda job: job.tags,
     ),
     SelectionOption(
-        "metrics", ("--metric",), "Only this metric of each case.", completes="metrics",
+        "metrics", ("--metric",), "Only this metric of each case.", "METRIC", completes="metrics",
         noun="metric", of=lambda job: job.case.metrics,
     ),
     SelectionOption(
-        "components", ("--component",), "Only this component of each case.", completes="components",
+        "components", ("-c", "--component"), "Only this component of each case.", "COMPONENT", completes="components",
         noun="component", of=lambda job: job.case.sweep.components,
     ),
     SelectionOption(
-        "also", ("--with-engine",), "Ask this engine too, in every case; it has no snapshots.", "NAME",
+        "also", ("--with-engine",), "Ask this engine too, in every case; it has no snapshots.", "ENGINE",
         completes="engines",
     ),
     SelectionOption(
@@ -165,7 +174,7 @@ OPTIONS = (
         noun="id", owner="selected job", of=lambda job: (job.id,),
     ),
     SelectionOption(
-        "allow_code", ("--allow-code",), "Run engines and metrics that are module:function, code of your own."
+        "allow_code", ("--allow-code",), "Import and run code of your own: engines and metrics as module:function."
     ),
 )  # fmt: skip
 """One row a field, in the order in which a command is repeated."""

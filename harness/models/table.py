@@ -6,6 +6,7 @@ the same id is an error and never replaces the first.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -29,6 +30,7 @@ class ModelTable(BaseModel):
     models: tuple[ModelRow, ...] = Field(min_length=1)
 
 
+_MOST_OF_NAME = 70
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -58,10 +60,17 @@ def row_named(name: str, table: Mapping[str, ModelRow] | None = None) -> ModelRo
         return rows[name]
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return PathRow(id="folder", source="path", path=str(folder.resolve()))
+        # The name as it is given, also of a link, and that of the folder for `.`.
+        return PathRow(id=_id_of(Path(os.path.abspath(folder)).name, rows), source="path", path=str(folder.resolve()))
     if _REPOSITORY.fullmatch(name) and not folder.parent.is_dir():
-        return HubRow(id="hub", source="hub", repo=name, revision="main")
+        return HubRow(id=_id_of(name.replace("/", "--"), rows), source="hub", repo=name, revision="main")
     raise UsageError(f"{name!r} is neither a model, a folder nor a repository `org/name`; {suggest(name, rows)}")
+
+
+def _id_of(name: str, rows: Mapping[str, ModelRow]) -> str:
+    """Return an id for a folder or a repository, which no row of a table has and a file's name can hold."""
+    own = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).lstrip("._-")[:_MOST_OF_NAME] or "model"
+    return f"{own}-given" if own in rows else own
 
 
 @cache

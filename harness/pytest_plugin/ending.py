@@ -129,6 +129,7 @@ class SessionEnding:
             plan=self.selecting.plan,
             notes=(*self._notes(), *known.stale, *known.notes, *seen.notes, *missing, *left_out(jobs)),
             project=project_text(self.config.invocation_params.dir),
+            repeat=self.selecting.repeated,
         )
         return with_floor(run, self.config.getoption("harness_min_jobs"))
 

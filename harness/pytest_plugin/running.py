@@ -91,10 +91,10 @@ class JobRunning:
 def _required(result: JobResult, config: pytest.Config) -> JobResult:
     from dataclasses import replace
 
-    from harness.jobs.run import BY_CASE
+    from harness.jobs.run import BY_CASE, NOT_APPLICABLE
     from harness.vocabulary import Status
 
-    wanting = result.status is Status.SKIPPED and not (result.reason or "").startswith(BY_CASE)
+    wanting = result.status is Status.SKIPPED and not (result.reason or "").startswith((BY_CASE, NOT_APPLICABLE))
     if wanting and config.getoption("harness_require_models"):
         return replace(result, status=Status.FAILED)
     return result

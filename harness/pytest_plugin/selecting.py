@@ -91,8 +91,16 @@ class JobSelecting:
         return Selection(
             tables=tuple(option("harness_models")),
             also=tuple(option("harness_with_engine")),
-            allow_code=option("harness_allow_code"),
+            allow_code=_consent(self.config),
         )
+
+    @property
+    def repeated(self) -> tuple[str, ...]:
+        """The options that `harness run` must have to see the same jobs; not what `[tool.harness]` says."""
+        from harness.support.configuration import load
+
+        configured = load(self.config.invocation_params.dir).values
+        return tuple(self.selection.words(configured, "tables", "also", "allow_code"))
 
     def jobs_of(self, path: Path) -> list[Job]:
         """Return the jobs of a case file. Raises UsageError for one that is not in order."""
@@ -108,13 +116,15 @@ class JobSelecting:
         return self.run.jobs if self.run else [job for jobs in self._read.values() for job in jobs]
 
     def _jobs_in(self, path: Path) -> list[Job]:
+        from harness.jobs.choosing import applicable, models_given
         from harness.jobs.narrowing import narrowed_jobs
         from harness.jobs.planning import jobs_in
         from harness.models import load_table
 
         if self._table is None:
             self._table = load_table(map(Path, self.selection.tables))
-        jobs = jobs_in(path, self._table, self.selection.allow_code, self.selection.also)
+        asked = models_given(self.selection.models, self._table)
+        jobs = [*applicable(jobs_in(path, self._table, self.selection.allow_code, self.selection.also, asked))]
         return narrowed_jobs(jobs, self.selection.metrics, self.selection.components)
 
     def job_named(self, nodeid: str) -> Job | None:
@@ -213,6 +223,18 @@ class JobSelecting:
             tables = tuple(str(Path(name).resolve()) for name in self.selection.tables)
             sent = asdict(replace(self.selection, paths=(), tables=tables))
             node.workerinput[_SELECTION] = {**sent, "paths": [str(file) for file in self.files]}
+
+
+def _consent(config: pytest.Config) -> bool:
+    """Return whether who started pytest lets code run: by an argument or the environment, never by a file that comes
+    with a checkout. Raises pytest.UsageError for such a file."""
+    word = "--harness-allow-code"
+    if not config.getoption("harness_allow_code") or is_worker(config):
+        return bool(config.getoption("harness_allow_code"))
+    typed = (*map(str, config.invocation_params.args), *os.environ.get("PYTEST_ADDOPTS", "").split())
+    if not any(word in each for each in typed):
+        raise pytest.UsageError(f"{word} comes from a file of the project: only who starts pytest can allow code")
+    return True
 
 
 def _refusal(config: pytest.Config, jobs: Collection[Job], selection: Selection) -> str | None:

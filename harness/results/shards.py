@@ -111,6 +111,7 @@ def merged(parts: Sequence[Part]) -> RunResult:
         planned=planned,
         notes=tuple(_notes(runs, missing)),
         project=runs[0].project,
+        repeat=runs[0].repeat,
     )
 
 

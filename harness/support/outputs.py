@@ -43,6 +43,10 @@ OUTPUTS: Mapping[str, OutputKind] = {
     "diagnosis": _schema("a diagnosis", "diagnosis"),
     "comparison": _json("a comparison", r'\A\{\s*"environment": '),
     "zoo": _json("what was said of the plantings", r'\A\{\s*"plantings": '),
+    "printed": _json(
+        "what a command printed",
+        r'\A(\[\s*\{\s*"(id|job)"|\[\]|\{\s*"(valid|fit)"|\{\s*"schema": "mlx-patch-harness/replay/)',
+    ),
     "html": OutputKind("an HTML report", (".html", ".htm"), r"<title>harness: "),
     "markdown": OutputKind("a Markdown report", (".md",), r"\A## (\S+ harness: |harness compare: |Conformance of )"),
     "page": OutputKind("a page", (".md",), r"(This page is written|Made with [^`]*)\s+by\s+`harness\s"),

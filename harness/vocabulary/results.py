@@ -68,6 +68,8 @@ class JobResult:
     engine: str
     status: Status
     reason: str | None = None
+    given: str | None = None
+    """The folder or repository that `--model` named, where the case does not name the model."""
     case_line: int = 1  # where the case file names its models, for annotations
     partial: bool = False
     """The sweep ended early: cells are missing, no check has seen the others, and no snapshot is compared with them."""
@@ -169,6 +171,7 @@ class RunResult:
     `planned` are the ids of all jobs selected, those of other shards and those never reached among them; `plan` holds,
     in a shard, a digest of what each of them asks. `notes` are what a reader of the verdict must know besides the jobs.
     `project` names the folder that the run was started in, with the commit and the branch of its checkout.
+    `repeat` are the options that a command must have to see the same jobs, such as a model table.
     `machine` is there in what `harness doctor --report` writes.
     """
 
@@ -183,5 +186,6 @@ class RunResult:
     plan: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     project: str = ""
+    repeat: tuple[str, ...] = ()
     machine: MachineReport | None = None
     schema: str = RESULT_SCHEMA

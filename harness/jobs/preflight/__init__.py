@@ -58,11 +58,19 @@ def inspect(jobs: Sequence[Job]) -> CaseReport:
                 unknown.setdefault((found.what, found.why), []).extend(ids)
             else:
                 faults.setdefault(case.problem(found.text, found.path), []).append(row.id)
+    for job in jobs:
+        for name in job.code:
+            unknown.setdefault((f"whether {name} exists, and what it answers,", "seen when it runs"), []).append(job.id)
     return CaseReport(
         tuple(replace(fault, message=f"{fault.message}; on {_models(models)}") for fault, models in faults.items()),
         tuple(NotChecked(what, why, tuple(ids)) for (what, why), ids in unknown.items()),
         tuple(job.id for job in jobs if _lacks_snapshot(job)),
     )
+
+
+def refusal(job: Job) -> str:
+    """Return the first reason why a run would refuse a job's question; an empty one where none is known."""
+    return next((str(found.text) for found in _found(job.case, job.row) if isinstance(found, Refused)), "")
 
 
 def _by_model(jobs: Iterable[Job]) -> Iterator[tuple[Case, ModelRow, list[str]]]:

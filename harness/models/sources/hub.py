@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.models.loaded import LoadedModel
 from harness.models.sources.folder import load_folder, one_line, problem
 from harness.models.spec import HubRow
+from harness.models.table import bundled
 from harness.support.screen import drawing
 from harness.vocabulary.errors import ModelUnavailable, UsageError
 
@@ -34,11 +35,16 @@ def load(row: HubRow, *, download: bool = False, allow_code: bool = False) -> Lo
     if folder is None:
         if not download:
             raise ModelUnavailable(
-                f"{row.id}: {row.repo} at {row.revision} is not in the hub's cache; "
-                f"pass --download, or run `harness models fetch {row.id}`"
+                f"{row.id}: {row.repo} at {row.revision} is not in the hub's cache; pass --download{_fetching(row)}"
             )
         folder = fetch(row)
     return load_folder(folder, row.id, "hub", row.dtype, trust_remote_code=row.trust_remote_code)
+
+
+def _fetching(row: HubRow) -> str:
+    """Return the command that fetches the model, in words; none for a row of a table that the command must be given."""
+    known = row.id if row.id in bundled() else row.repo if row.revision == "main" else ""
+    return f", or run `harness models fetch {known}`" if known else ""
 
 
 def cached(row: HubRow) -> Path | None:

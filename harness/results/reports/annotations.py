@@ -15,24 +15,24 @@ from harness.vocabulary.visible import visible
 
 def render(run: RunResult) -> str:
     """Return one line a finding: one for each code of a job, and one for a job that failed without any."""
-    return "".join(f"{line}\n" for job in run.jobs for line in _of_job(job))
+    return "".join(f"{line}\n" for job in run.jobs for line in _of_job(job, run))
 
 
-def _of_job(job: JobResult) -> Iterator[str]:
+def _of_job(job: JobResult, run: RunResult) -> Iterator[str]:
     found = unexpected(job)
     for code in dict.fromkeys(each.code for each in found):
         alike = [each for each in found if each.code == code]
-        yield _of_finding(job, alike[0], len(alike) - 1)
+        yield _of_finding(job, run, alike[0], len(alike) - 1)
     if job.status in BAD and not found:
         yield _command("error", job, f"{job.id} {job.status}", job.reason or job.status.value)
     elif job.status is Status.SKIPPED:
         yield _command("notice", job, f"{job.id} skipped", job.reason or "skipped")
 
 
-def _of_finding(job: JobResult, finding: Finding, others: int) -> str:
+def _of_finding(job: JobResult, run: RunResult, finding: Finding, others: int) -> str:
     where = f" at {finding.site}" if finding.site else ""
     more = f"\n{others} more of this code" if others else ""
-    message = f"{job.id}{where}: {finding.message}{more}\n{finding.hint}\n{again(job)}"
+    message = f"{job.id}{where}: {finding.message}{more}\n{finding.hint}\n{again(job, run)}"
     return _command(
         "error" if finding in causes(job) else "warning", job, f"{finding.code} {finding.kind.title}", message
     )

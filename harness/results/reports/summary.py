@@ -31,7 +31,7 @@ def failures(run: RunResult) -> Iterator[Failure]:
             grave = causes(job) or unexpected(job)
             first = grave[0] if grave else None
             reason = job.reason or (f"{first.kind.title}: {first.message}" if first else job.status.value)
-            yield Failure(job, first, max(len(grave) - 1, 0), reason, again(job))
+            yield Failure(job, first, max(len(grave) - 1, 0), reason, again(job, run))
 
 
 def unexpected(job: JobResult) -> list[Finding]:
@@ -39,11 +39,12 @@ def unexpected(job: JobResult) -> list[Finding]:
     return [each for each in job.findings if not each.expected]
 
 
-def again(job: JobResult) -> str:
+def again(job: JobResult, run: RunResult) -> str:
     """Return the command that runs one job again, from the folder this process is in."""
-    words = ["harness", "run", relative(job.case_file), "--engine", job.engine, "--model", job.model]
+    words = ["harness", "run", relative(job.case_file), "--engine", job.engine, "--model", job.given or job.model]
     code = any(map(is_code, (job.engine, *(curve.metric for curve in job.curves))))
-    return shlex.join([*words, *(["--allow-code"] if code else [])])
+    consent = ["--allow-code"] if code and "--allow-code" not in run.repeat else []
+    return shlex.join([*words, *run.repeat, *consent])
 
 
 def relative(path: str) -> str:

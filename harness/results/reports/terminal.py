@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Literal, TextIO, cast
 
 from rich import box
@@ -17,8 +18,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from harness.results.reports.fitting import fitted
 from harness.results.reports.engines import engines_table, print_engine_output
+from harness.results.reports.fitting import fitted
 from harness.results.reports.recoveries import bars
 from harness.results.reports.summary import counted, counts, duration, strongest
 from harness.support.screen import Screen, Styled
@@ -205,11 +206,13 @@ _TO_SEE_TOKENS = ("alignment", "zero-baseline")
 def _next_commands(job: JobResult, strict: bool, again: Sequence[str]) -> list[str]:
     """Return what to type: the job alone, its tokens where they are the question, and the first finding's page."""
     file = _near(job.case_file)
-    commands = [shlex.join(["harness", "run", file, "--engine", job.engine, "--model", job.model, *again, "-v"])]
+    commands = [
+        shlex.join(["harness", "run", file, "--engine", job.engine, "--model", job.given or job.model, *again, "-v"])
+    ]
     failing = causes(job, strict)
     if any(each.kind.check in _TO_SEE_TOKENS for each in failing):
-        tables = [word for word in again if word != "--strict"]
-        commands.append(shlex.join(["harness", "show", file, "--model", job.model, *tables]))
+        tables = [word for pair in pairwise(again) if pair[0] == "--models" for word in pair]
+        commands.append(shlex.join(["harness", "show", file, "--model", job.given or job.model, *tables]))
     return [*commands, *(f"harness explain {each.code}" for each in failing[:1])]
 
 

@@ -105,7 +105,9 @@ class JobView:
 def render(run: RunResult) -> str:
     """Return the whole page."""
     explained = _explained(run)
-    views = [JobView(f"job-{i}", job, _effect(job), again(job), job.status in BAD) for i, job in enumerate(run.jobs)]
+    views = [
+        JobView(f"job-{i}", job, _effect(job), again(job, run), job.status in BAD) for i, job in enumerate(run.jobs)
+    ]
     found = {each.job.id: each for each in failures(run)}
     return _template().render(
         run=run,
