@@ -25,6 +25,6 @@ KINDS = (
         ERROR,
         ENGINE,
         "the estimate does not follow the reference engine",
-        "the model bends too much between the two runs: sweep exactly, or see whether `attribution-ig` follows the bend",
+        "the model bends too much between the runs: sweep exactly, or see whether `attribution-ig` follows the bend",
     ),
 )
