@@ -52,7 +52,7 @@ def _clear_proofs() -> int:
         count = remembered.clear()
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from error
-    click.echo(f"{count} proofs forgotten, in {remembered.folder()}")
+    click.echo(f"remembered proofs forgotten: {count}, in {remembered.folder()}")
     return EXIT_PASSED
 
 
