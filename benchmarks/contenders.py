@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,6 +31,8 @@ from harness.intercept.swap import exchanged
 from harness.metrics import host_row, measure
 from harness.models import LoadedModel
 from harness.patching import walk
+from harness.patching.remembered import VARIABLE as PROOFS
+from harness.patching.remembered import kept, trusting
 from harness.vocabulary import Question, Sweep, Tokens
 from harness.vocabulary.errors import HarnessError
 
@@ -81,6 +85,23 @@ def _strategy(strategy: str, *, forget: bool = False) -> Callable[[LoadedModel, 
         return run
 
     return prepared
+
+
+def _remembered(loaded: LoadedModel, asked: Question) -> Run:
+    """What a process pays that finds the proof of an earlier one: everything that the model runs is looked at again."""
+    asked = replace(asked, sweep=replace(asked.sweep, strategy="auto"))
+    place = tempfile.TemporaryDirectory()
+
+    def run() -> Rows:
+        os.environ[PROOFS] = place.name
+        loaded.proven.clear()
+        with trusting():
+            return _walked(loaded, asked)
+
+    run()
+    if not kept():
+        raise Absent("no proof of this model is remembered")
+    return run
 
 
 def _walked(loaded: LoadedModel, asked: Question) -> Rows:
@@ -287,6 +308,7 @@ def _answered(metrics: tuple[str, ...] = ("l2",), components: tuple[str, ...] = 
 CONTENDERS: Mapping[str, Callable[[LoadedModel, Question], Run]] = {
     "one-pass": _strategy("one-pass"),
     "one-pass and its proof": _strategy("auto", forget=True),
+    "one-pass, its proof remembered": _remembered,
     "stepwise": _strategy("stepwise"),
     "2L+2 forwards": _forwards,
     "mlxterp": _mlxterp,

@@ -199,7 +199,14 @@ def progress(result: dict[str, Any]) -> str:
 
 def agrees(result: dict[str, Any]) -> bool:
     """Say whether our own strategies gave the logits of stepwise; a fast wrong sweep is no result."""
-    ours = ("one-pass", "one-pass and its proof", "2L+2 forwards", "grid", "forward with its trail")
+    ours = (
+        "one-pass",
+        "one-pass and its proof",
+        "one-pass, its proof remembered",
+        "2L+2 forwards",
+        "grid",
+        "forward with its trail",
+    )
     apart = [result["contenders"][name]["difference"] for name in ours if name in result["contenders"]]
     return all(found is None or found <= EQUAL for found in apart)
 

@@ -32,6 +32,7 @@ from harness.models.loaded import LoadedModel
 from harness.models.remarks import remarks
 from harness.models.tokens import AnswerText, read_prompts
 from harness.patching import check_question
+from harness.patching.remembered import trusting
 from harness.results.axes import axis_tokens
 from harness.vocabulary import (
     COMPONENTS,
@@ -77,6 +78,8 @@ class PatchingResult(Mapping[Key, float]):
     """The text at each position, `clean/corrupted` where the prompts differ; nothing without a tokenizer."""
     fallback: str | None = None
     """Why the sweep went stepwise where one pass was tried; None where it was not, or did."""
+    proven_on: str = ""
+    """The day of the remembered proof that the walk relied on, as in 2026-11-29; empty where it relied on none."""
 
     @property
     def baseline(self) -> float:
@@ -203,6 +206,7 @@ class InterpretableModel:
         special_tokens: bool = True,
         strategy: str = "auto",
         memory: int | str | None = None,
+        prove: bool = False,
     ) -> PatchingResult:
         """Patch one component, layer by layer, and return how far the last token's logits come back, in percent.
 
@@ -212,7 +216,8 @@ class InterpretableModel:
         `{"text": "...", "token": "first"}`; without it, the tokens that the clean and the corrupted run prefer.
         `positions` is "all", "last", token indices, or "each":
         then every position of every layer is a cell of its own. `memory`, in bytes or as "2GB", is what a walk over the
-        layers may take above the weights; without it a quarter of what is free, at most 1 GiB.
+        layers may take above the weights; without it a quarter of what is free, at most 1 GiB. `prove` makes the proof
+        of the walk anew where an earlier one is remembered.
 
         Raises AlignmentError for prompts of different length, UnknownName for an unknown component, metric, direction
         or strategy, PromptError or UsageError for other requests that cannot be carried out, and BaselineError where
@@ -242,9 +247,11 @@ class InterpretableModel:
             from harness.results.plots import colours, show
 
             colours(cmap)
-        given = self._constant(question, lambda: answer(engine_named("native"), model, question))
+        with trusting(anew=prove):
+            given = self._constant(question, lambda: answer(engine_named("native"), model, question))
         tokens = axis_tokens(question.clean, question.corrupted)
-        result = PatchingResult(_usable(question, given), given.strategy, given.answers, tokens, given.fallback)
+        how = (given.strategy, given.answers, tokens, given.fallback, given.proven_on)
+        result = PatchingResult(_usable(question, given), *how)
         for finding in doubtful(question, given):
             warnings.warn(str(finding), stacklevel=2)
         if plot:

@@ -20,8 +20,9 @@ from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, U
 @click.option("-m", "--model", shell_complete=completers.models, help="A folder or a model: is its config.json read?")
 @device_option
 @click.option("--report", type=OutputFile("result"), help="Run the bundled cases too, and write it all to this file.")
+@click.option("--clear-proofs", is_flag=True, help="Forget every proof of a walk that is remembered; look at no more.")
 @printed_json_option
-def command(model: str | None, report: Path | None, json_file: Path | None) -> int:
+def command(model: str | None, report: Path | None, clear_proofs: bool, json_file: Path | None) -> int:
     """Show versions and device, and test what numbers rest on here.
 
     That is: the detectors of values that are not finite, the metrics, and float32 products.
@@ -31,6 +32,8 @@ def command(model: str | None, report: Path | None, json_file: Path | None) -> i
     """
     from harness.environment.doctor import examine
 
+    if clear_proofs:
+        return _clear_proofs()
     if report and json_file:
         raise UsageError("--report FILE is JSON already; leave --json out")
     machine = examine(_folder(model) if model else None)
@@ -40,6 +43,17 @@ def command(model: str | None, report: Path | None, json_file: Path | None) -> i
         _show(machine)
     code = _run_bundled(machine, report) if report else EXIT_PASSED
     return code if machine.fit else code or EXIT_FINDINGS
+
+
+def _clear_proofs() -> int:
+    from harness.patching import remembered
+
+    try:
+        count = remembered.clear()
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from error
+    click.echo(f"remembered proofs forgotten: {count}, in {remembered.folder()}")
+    return EXIT_PASSED
 
 
 def _show(machine: MachineReport) -> None:

@@ -58,6 +58,7 @@ _TIE = 0.05
 @click.option("--positions", default="all", show_default=True, help="all, last, each, or token positions such as 0,3.")
 @click.option("--strategy", default="auto", show_default=True, help="auto, one-pass or stepwise.")
 @click.option("--memory", help="What a walk over the layers may take above the weights, as in 2GB.")
+@click.option("--prove", is_flag=True, help="Prove the walk anew; rely on no proof that is remembered.")
 @click.option("--answer", help="The token after the prompts, as text: the answer of logit_diff and log_prob.")
 @click.option("--wrong", help="The wrong answer, likewise.")
 @click.option("--first-token", is_flag=True, help="Of answers of several tokens, take the first.")
@@ -121,10 +122,11 @@ def _answered(engine: Any, model: Any, question: Question, given: dict[str, Any]
     """Return the answer. Raises FindingError for what an engine or a model raises, and shows the cells before it."""
     from harness.cli.screen import waiting
     from harness.engines import answer
+    from harness.patching.remembered import trusting
     from harness.vocabulary.raised import SweepFailed, SweepInterrupted
 
     try:
-        with waiting():
+        with waiting(), trusting(anew=given["prove"]):
             return answer(engine, model, question)
     except (SweepFailed, SweepInterrupted) as stop:
         _show(question, stop.answer, given)
@@ -239,7 +241,9 @@ def _question(model: Any, prompts: Prompts, given: dict[str, Any], memory: int |
 
 
 def _how(result: Any) -> str:
-    return f"{result.strategy}, because one-pass cannot: {result.fallback}" if result.fallback else str(result.strategy)
+    if result.fallback:
+        return f"{result.strategy}, because one-pass cannot: {result.fallback}"
+    return f"{result.strategy}, proven on {result.proven_on}" if result.proven_on else str(result.strategy)
 
 
 def _print_concordances(curves: Any) -> None:

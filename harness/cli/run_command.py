@@ -54,6 +54,7 @@ class RunOptions:
     strict: bool = False
     snapshot_update: bool = False
     memory: str | None = None
+    prove: bool = False
     download: bool = False
     require_models: bool = False
     json_file: Path | None = None
@@ -118,6 +119,7 @@ class RunOptions:
 @click.option(
     "--memory", help="What a walk over the layers may take above the weights, as in 2GB; over the cases' own."
 )
+@click.option("--prove", is_flag=True, help="Prove every walk anew; rely on no proof that is remembered.")
 @click.option("--download/--no-download", default=False, help="Fetch models that are not on this machine.")
 @click.option("--require-models/--no-require-models", default=False, help="A job without its model fails, not skips.")
 @known_option
@@ -237,7 +239,7 @@ _FIXED = (
 _PASSED_ON = {
     "exitfirst": "-x", "keyword": "-k", "marks": "-m", "snapshot_update": "--snapshot-update",
     "junit_file": "--junit-xml", "json_file": "--harness-json", "strict": "--harness-strict",
-    "memory": "--harness-memory", "download": "--harness-download",
+    "memory": "--harness-memory", "prove": "--harness-prove", "download": "--harness-download",
     "require_models": "--harness-require-models", "shard": "--harness-shard", "min_jobs": "--harness-min-jobs",
     "results": "--harness-results", "job_timeout": "--harness-job-timeout", "known": "--harness-known",
     "write_known": "--harness-write-known",

@@ -133,6 +133,7 @@ def answer(engine: Engine, model: LoadedModel, question: Question) -> Answer:
             unasked=unasked,
             suppressed=suppressed,
             fallback=steps.fallback,
+            proven_on=steps.proven_on,
             stopped=stopped,
             memory=steps.memory,
             dtype=clean.dtype,

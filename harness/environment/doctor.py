@@ -42,6 +42,7 @@ def examine(folder: Path | None = None) -> MachineReport:
         "backend": env.backend,
         "device": env.device,
         "memory": memory(),
+        "remembered proofs": proofs(),
         **env.packages,
         "MLX_ENABLE_TF32": os.environ.get("MLX_ENABLE_TF32", "unset"),
         "float32 GFLOP/s": f"{speed:.3g}",
@@ -58,6 +59,13 @@ def memory() -> str:
 
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return f"{total / 2**30:.1f} GiB, {free_bytes() / 2**30:.1f} GiB available"
+
+
+def proofs() -> str:
+    """Return how many proofs of walks are remembered, and where."""
+    from harness.patching import remembered
+
+    return f"{len(remembered.kept())} in {remembered.folder()}"
 
 
 def gflops(rows: int = 128, width: int = 512, seconds: float = 0.2) -> float:

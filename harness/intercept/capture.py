@@ -104,43 +104,63 @@ def run_together(
 ) -> tuple[mx.array, mx.array, mx.array]:
     """Run both prompts and all patches in one forward pass: the source's logits `[vocab]`, the target's, the patches'.
 
-    The batch keeps its size: a row for each patch, the target's, and last the source's, whose activations the patched
-    rows are given. A patch in the last block gets a row only there: the block is called once more with the same batch,
-    for that patch of the target's row alone. Raises TapError as `replace` does.
+    The batch keeps its size: a row that is NaN from the first block on, a row for each patch, the target's, and last
+    the source's, whose activations the patched rows are given. Rows that are mixed in any way are NaN as well. A patch
+    in the last block gets a row only there: the block is called once more with the same batch, for that patch of the
+    target's row alone. What follows the last block is given two tokens. Raises TapError as `replace` does.
     """
-    last = len(blocks_of(model.module)) - 1
-    early = [patch for patch in patches if patch[0].layer < last]
-    late = [patch for patch in patches if patch[0].layer == last]
-    own, other = len(early), len(early) + 1
-    active = dict(enumerate(early))
+    blocks = blocks_of(model.module)
+    together = _Together(patches, len(blocks) - 1, len(target))
+    points = dict.fromkeys(point for point, _ in patches)
+    taps = [Tap(point.module, _handler(point, together.replacer(point))) for point in points]
+    taps.append(Tap(blocks[0], _handler(HookPoint("resid_pre", 0, blocks[0], is_input=True), together.spoil)))
+    taps.append(Tap(blocks[-1], together.last_block))
+    with tapped(model.module, taps):
+        batch = mx.array([list(target)] * together.source + [list(source)])
+        logits = _last_rows(model.module(batch), len(patches) + 3)
+    if any(not tap.fired for tap in taps):
+        raise TapError("a module of the sweep was never called")
+    return logits[together.source], logits[together.target], logits[mx.array(together.rows(patches))]
 
-    def replacer(point: HookPoint) -> Callable[[mx.array], mx.array]:
+
+_TAIL = 2
+"""Tokens after the last block: more than one, so that a norm or a head that mixes tokens differs from a walk's, which
+gives them one; a head over every token of a large vocabulary costs as much as many blocks."""
+
+
+class _Together:
+    """The rows of one batch: NaN, patches before the last block, the target, the source, patches in the last block."""
+
+    def __init__(self, patches: Sequence[tuple[HookPoint, Positions]], last: int, tokens: int):
+        self.early = [patch for patch in patches if patch[0].layer < last]
+        self.late = [patch for patch in patches if patch[0].layer == last]
+        self.target, self.source, self.tokens = len(self.early) + 1, len(self.early) + 2, tokens
+        self.active = dict(enumerate(self.early, 1))
+        """Row -> the patch that it is given as things stand."""
+
+    def rows(self, patches: Sequence[tuple[HookPoint, Positions]]) -> list[int]:
+        row_of = {patch: row for row, patch in enumerate(["NaN", *self.early, "target", "source", *self.late])}
+        return [row_of[patch] for patch in patches]
+
+    def replacer(self, point: HookPoint) -> Callable[[mx.array], mx.array]:
         def put(value: mx.array) -> mx.array:
             rows = [value[row : row + 1] for row in range(value.shape[0])]
-            for row, (each, positions) in active.items():
+            for row, (each, positions) in self.active.items():
                 if each == point:
-                    rows[row] = _at(positions, rows[row], rows[other], point, len(target))
+                    rows[row] = _at(positions, rows[row], rows[self.source], point, self.tokens)
             return mx.concatenate(rows)
 
         return put
 
-    def again(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        out, more = call(*args, **kwargs), []
-        for patch in late:
-            active.clear()
-            active[own] = patch
-            more.append(activation_of(call(*args, **kwargs))[own : own + 1])
-        return with_activation(out, lambda value: mx.concatenate([value, *more]))
+    def spoil(self, value: mx.array) -> mx.array:
+        return mx.concatenate([mx.full(value[:1].shape, float("nan"), dtype=value.dtype), value[1:]])
 
-    points = dict.fromkeys(point for point, _ in patches)
-    taps = [Tap(point.module, _handler(point, replacer(point))) for point in points]
-    with tapped(model.module, [*taps, Tap(blocks_of(model.module)[last], again)]):
-        batch = mx.array([list(target)] * (1 + len(early)) + [list(source)])
-        logits = _last_rows(model.module(batch), len(patches) + 2)
-    if any(not tap.fired for tap in taps):
-        raise TapError("a module of the sweep was never called")
-    row_of = {patch: row for row, patch in enumerate([*early, "target", "source", *late])}
-    return logits[other], logits[own], logits[mx.array([row_of[patch] for patch in patches])]
+    def last_block(self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out, more = call(*args, **kwargs), []
+        for patch in self.late:
+            self.active = {self.target: patch}
+            more.append(activation_of(call(*args, **kwargs))[self.target : self.target + 1])
+        return with_activation(out, lambda value: mx.concatenate([value, *more])[:, -_TAIL:])
 
 
 def _all_called(calls: Mapping[HookPoint, int]) -> None:

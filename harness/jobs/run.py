@@ -25,6 +25,7 @@ from harness.models.loaded import LoadedModel
 from harness.models.spec import ModelRow
 from harness.models.tokens import read_prompts
 from harness.patching import forecast
+from harness.patching.remembered import trusting
 from harness.snapshots import SnapshotPlace
 from harness.support import progress
 from harness.support.ctrl_c import is_of_code
@@ -122,8 +123,11 @@ def run(
     snapshot: SnapshotCheck | None = None,
     strict: bool = False,
     say: Say = lambda text: None,
+    prove: bool = False,
 ) -> JobResult:
     """Run one job to its verdict. Whatever goes wrong becomes a status with a reason.
+
+    With `prove`, its walk relies on no proof that another process made.
 
     Only Ctrl-C comes through, as JobInterrupted with what there is of the job.
     """
@@ -131,7 +135,7 @@ def run(
     if reason := _left_out(job):
         return replace(blank, status=Status.SKIPPED, reason=reason)
     try:
-        return _failing_as_expected(_Run(job, cache, blank, say).result(snapshot, strict), job, strict)
+        return _failing_as_expected(_Run(job, cache, blank, say, prove).result(snapshot, strict), job, strict)
     except (ModelUnavailable, EngineUnavailable) as error:
         return replace(blank, status=Status.SKIPPED, reason=str(error))
     except UsageError as error:
@@ -197,8 +201,8 @@ def _failing_as_expected(result: JobResult, job: Job, strict: bool) -> JobResult
 
 
 class _Run:
-    def __init__(self, job: Job, cache: ModelCache, blank: JobResult, say: Say):
-        self.job, self.cache, self.blank, self.say = job, cache, blank, say
+    def __init__(self, job: Job, cache: ModelCache, blank: JobResult, say: Say, prove: bool):
+        self.job, self.cache, self.blank, self.say, self.prove = job, cache, blank, say, prove
         self.timings: dict[str, float] = {}
         self.engine: Engine
         self.bare: BareRow | None = None
@@ -252,7 +256,8 @@ class _Run:
         try:
             if large := prediction(forecast(model, question)):
                 self.say(f"{self.job.id}: {large}")
-            given = self._timed("sweep_s", lambda: answer(self._keeping(), model, question))
+            with trusting(anew=self.prove):
+                given = self._timed("sweep_s", lambda: answer(self._keeping(), model, question))
         except SweepFailed as stop:
             reason = f"the sweep ended {stop.answer.stopped}"
             result = replace(result.answered(stop.answer), partial=True, reason=reason)

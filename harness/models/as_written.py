@@ -257,8 +257,10 @@ class _Instances:
             self._plain(path, value)
         elif isinstance(value, mx.array):
             self.lines.append(f"{path} {value.dtype}{list(value.shape)}")
-        elif isinstance(value, FunctionType | MethodType):
-            self._function(path, getattr(value, "__func__", value))
+        elif isinstance(value, MethodType):
+            self.note(path, value.__func__, depth)
+        elif isinstance(value, FunctionType):
+            self._function(path, value)
         elif isinstance(value, type | mx.Dtype | BuiltinFunctionType):
             self.lines.append(f"{path} {getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)}")
         elif depth < _DEEPEST:

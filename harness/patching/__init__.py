@@ -2,7 +2,7 @@
 
     stepwise   one forward pass a cell; the reference, in `sweep.py`
     one-pass   the whole grid in one walk over the layers, in `one_pass.py`
-    auto       one-pass, held against stepwise at three layers the first time a model's component is swept
+    auto       one-pass, proven at two layers the first time a model's component is swept
 
 What cannot be walked in one pass goes stepwise, and the result says so.
 """

@@ -2,13 +2,14 @@
 
 The chosen cells, the target run and the source run are the rows of one batch, in the opposite order of a walk's and of
 another size, and the activations of the source's row are put into the others from the outside. A walk lets its batch
-grow, leaves rows out of modules and tokens out of the last one; none of this is used here. What is shared is the
-model's code, and that rows of a batch keep to themselves; rows that mix differ between two batches that have neither
-the same size, nor the same neighbours, nor the same places.
+grow, leaves rows out of modules and tokens out of the last one and of the head; none of this is used here. What is
+shared is the model's code, and that rows of a batch keep to themselves: that is asked as well, by one more row that is
+NaN, which makes every row NaN that sees it.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 
@@ -66,7 +67,8 @@ def prove(
     for (where, row), walked in zip(wanted.items(), (*ends, *rows.values()), strict=True):
         if not equal(row, walked, Work.OTHER_BATCH, most, card=model.card):
             apart = relative_difference(row, walked)
-            raise OnePassImpossible(f"{where}: one-pass and stepwise logits differ by {apart:.1e} of the largest logit")
+            far = f"{apart:.1e} of the largest logit" if math.isfinite(apart) else "NaN: rows of a batch see each other"
+            raise OnePassImpossible(f"{where}: one-pass and stepwise logits differ by {far}")
     model.proven.update(_name(patch, shared) for patch in rows)
     if shared:
         model.proven.add(SHARING)

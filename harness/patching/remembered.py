@@ -37,6 +37,8 @@ from harness.support.version import VERSION
 
 SCHEMA = "mlx-patch-harness/proof/1"
 FOLDER = "proofs"
+VARIABLE = "HARNESS_PROOFS"
+"""What names another folder for proofs."""
 
 _ASKED: ContextVar[str] = ContextVar("remembered proofs", default="")
 _TRUST, _ANEW = "trust", "anew"
@@ -92,7 +94,8 @@ class Proofs:
 
 def folder() -> Path:
     """Return where proofs are kept; it need not exist."""
-    return cache.root() / FOLDER
+    chosen = os.environ.get(VARIABLE)
+    return Path(chosen).expanduser() if chosen else cache.root() / FOLDER
 
 
 def kept() -> list[Path]:

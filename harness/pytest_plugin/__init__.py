@@ -48,6 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--harness-write-known", metavar="FILE", help="write what fails as known failures here")
     group.addoption("--harness-device", choices=("cpu", "gpu"), help="compute on this device, not on MLX's own choice")
     group.addoption("--harness-strict", action="store_true", help="warnings about the engine or the case fail a job")
+    group.addoption("--harness-prove", action="store_true", help="rely on no proof of a walk that is remembered")
     group.addoption("--harness-shard", metavar="I/N", help="only the I-th of N parts of the jobs; see `harness merge`")
     group.addoption("--harness-min-jobs", type=int, metavar="N", help="fail if fewer jobs ran")
     group.addoption(

@@ -51,10 +51,10 @@ class JobRunning:
         def compare(job: Job, result: JobResult) -> list[Finding]:
             return _compare_snapshot(job, result, snapshot, self.config, self.selection.narrowed)
 
-        strict = self.config.getoption("harness_strict")
+        strict, prove = self.config.getoption("harness_strict"), self.config.getoption("harness_prove")
         try:
             with told_apart():
-                done = jobs.run(self._within(job), self._models, compare, strict, self._say)
+                done = jobs.run(self._within(job), self._models, compare, strict, self._say, prove)
             result = _required(done, self.config)
             result = with_known(result, self.known, strict) if self.known else result
         except JobInterrupted as stop:

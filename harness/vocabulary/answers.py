@@ -233,6 +233,8 @@ class Answer:
     answers: AnswerTokens | None = None
     suppressed: tuple[int, ...] = ()
     fallback: str | None = None
+    proven_on: str = ""
+    """The day of the remembered proof that a walk relied on, as in 2026-11-29; empty where it relied on none."""
     dtype: str = ""
     concordances: tuple[Concordance, ...] = ()
     stopped: str | None = None

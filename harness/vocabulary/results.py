@@ -83,6 +83,8 @@ class JobResult:
     suppressed: tuple[int, ...] = ()
     strategy: str | None = None
     fallback: str | None = None
+    proven_on: str = ""
+    """The day of the remembered proof that a walk relied on, as in 2026-11-29; empty where it relied on none."""
     engine_version: str | None = None
     printed: str = ""
     curves: tuple[Curve, ...] = ()

@@ -225,6 +225,16 @@ class SeesTheLargest(Mixing):
         return mx.max(mx.abs(x)) * mx.sign(x)
 
 
+class MixesTokensAtTheEnd(Transformer):
+    """The head sees the mean of all tokens."""
+
+    def __call__(self, inputs):
+        x = self.embedding[inputs]
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x - 0.5 * mx.mean(x, axis=1, keepdims=True))
+
+
 class KnowsItsRow(Mixing):
     def others(self, x):
         return mx.arange(x.shape[0], dtype=x.dtype)[:, None, None]
@@ -240,6 +250,7 @@ class KnowsItsRow(Mixing):
         (SeesTheRowBefore, "auto", "one-pass and stepwise logits differ by"),
         (SeesTheRowsSoFar, "auto", "one-pass and stepwise logits differ by"),
         (SeesTheLargest, "auto", "one-pass and stepwise logits differ by"),
+        (MixesTokensAtTheEnd, "auto", "one-pass and stepwise logits differ by"),
         (KnowsItsRow, "auto", "one-pass and stepwise logits differ by"),
     ],
 )

@@ -100,7 +100,7 @@ def print_run(
         if (table := engines_table(run.jobs)) is not None:
             console.print(table)
         _print_warnings(run.jobs, console, everything=verbosity > 0)
-        _print_reasons(run.jobs, console)
+        _print_reasons(run.jobs, console, proofs=verbosity > 0)
     for job in run.jobs if verbosity > 0 else ():
         print_engine_output(job, console)
     for note in run.notes:
@@ -283,8 +283,11 @@ def _near(file: str) -> str:
     return file if relative.startswith(os.pardir) else relative
 
 
-def _print_reasons(jobs: Sequence[JobResult], console: Console) -> None:
-    """Print why jobs were skipped, failed as expected or went another way than asked, each reason once."""
+def _print_reasons(jobs: Sequence[JobResult], console: Console, *, proofs: bool) -> None:
+    """Print why jobs were skipped, failed as expected or went another way than asked, each reason once.
+
+    With `proofs`, also which relied on a proof that is remembered.
+    """
     reasons: dict[str, list[str]] = {}
     for job in jobs:
         if job.reason and job.status in (Status.SKIPPED, Status.PASSED):
@@ -293,6 +296,8 @@ def _print_reasons(jobs: Sequence[JobResult], console: Console) -> None:
             reasons.setdefault(f"known {why}", []).append(job.id)
         if job.fallback:
             reasons.setdefault(f"went {job.strategy}: {job.fallback}", []).append(job.id)
+        if job.proven_on and proofs:
+            reasons.setdefault(f"went {job.strategy}, proven on {job.proven_on}", []).append(job.id)
     for reason, ids in reasons.items():
         console.print(Text(f"{ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''} {reason}"))
 

@@ -61,7 +61,7 @@ REASONS: Mapping[str, Mapping[str, Reason]] = {
         "residual": Reason(_PER_LAYER, r"layers \[0, 1\]$"),
         "parts": Reason(_STREAMS_FIRST, "broadcast"),
         "stepwise": Reason(_STREAMS_FIRST, "no axis of 6 tokens"),
-        "one-pass": Reason(_STREAMS_FIRST, r"\(4, \d+, 6, 64\) has no axis"),
+        "one-pass": Reason(_STREAMS_FIRST, r"\(4, \d+, 6, 64\) came to layer 0"),
     },
     "gemma4": {"residual": _SHARED_AND_PER_LAYER},
     "gemma4_text": {"residual": _SHARED_AND_PER_LAYER},
@@ -104,6 +104,6 @@ REASONS: Mapping[str, Mapping[str, Reason]] = {
         "residual": Reason(_PER_LAYER, r"layers \[0, 1\]$"),
         "parts": Reason(_SECOND_ARGUMENT, "layer 1 differs"),
         "stepwise": Reason(_SECOND_ARGUMENT, "resid_pre, positions last"),
-        "one-pass": Reason(_SECOND_ARGUMENT, r"a row too many"),
+        "one-pass": Reason(_SECOND_ARGUMENT, r"came to layer 1, where a walk has"),
     },
 }
