@@ -147,7 +147,7 @@ class Builder:
     def _next(self) -> yaml.Event:
         try:
             # The loader's stub leaves this method untyped.
-            return cast(yaml.Event, self.loader.get_event())  # type: ignore[no-untyped-call]
+            return cast(yaml.Event, self.loader.get_event())
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             position = (mark.line + 1, mark.column + 1) if mark else (1, 1)
