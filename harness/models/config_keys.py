@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.models.sources.folder import read_config
-from harness.models.sources.installed import architectures
+from harness.models.sources.installed import architectures, code_of
 from harness.models.sources.miniatures.overrides import TEXT
 
 _CAPS = ("final_logit_softcapping", "attn_logit_softcapping", "logits_soft_cap")
@@ -103,7 +103,7 @@ def ignored_keys(folder: Path, tokens: int = 0) -> list[IgnoredKey]:
             return []
         inner, args = TEXT[name]
         config = {**config["text_config"], "model_type": inner}
-        kind = getattr(importlib.import_module(f"mlx_lm.models.{inner}"), args)
+        kind = getattr(code_of(inner), args)
     return [*_ignored(_without_idle_scaling(config, tokens), kind), *_ignored_window(config, kind, tokens)]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.models.loaded import LoadedModel
+from harness.models.sources.installed import code_of
 
 
 def run_prefix(model: LoadedModel, blocks: int, ids: Sequence[int]) -> list[Any] | None:
@@ -21,12 +22,12 @@ def run_prefix(model: LoadedModel, blocks: int, ids: Sequence[int]) -> list[Any]
     state, a block without attention).
     """
     import mlx.core as mx
-    from mlx_lm.models.cache import KVCache, make_prompt_cache
 
     if "cache" not in inspect.signature(type(model.module).__call__).parameters:
         return None
-    caches = make_prompt_cache(model.module)
-    if len(caches) != blocks or any(type(cache) is not KVCache for cache in caches):
+    kinds = code_of("cache")
+    caches = kinds.make_prompt_cache(model.module)
+    if len(caches) != blocks or any(type(cache) is not kinds.KVCache for cache in caches):
         return None
     model.module(mx.array([list(ids)]), cache=caches)
     if any(cache.keys is None or cache.offset != len(ids) for cache in caches):
@@ -39,13 +40,12 @@ def run_prefix(model: LoadedModel, blocks: int, ids: Sequence[int]) -> list[Any]
 @functools.cache
 def _shared_cache() -> Any:
     import mlx.core as mx
-    from mlx_lm.models.cache import KVCache
 
     def after(prefix: mx.array, more: mx.array) -> mx.array:
         shape = (more.shape[0], *prefix.shape[1:])
         return mx.concatenate([mx.broadcast_to(prefix, shape), more], axis=2)
 
-    class SharedPrefix(KVCache):  # type: ignore[misc]  # mlx-lm ships no types
+    class SharedPrefix(code_of("cache").KVCache):  # type: ignore[misc]  # mlx-lm ships no types
         """Keys and values `[1, heads, tokens, width]` of a prefix; what follows is attended to and not kept."""
 
         def __init__(self, keys: mx.array, values: mx.array):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.models.sources.installed import code_of
+
 
 def prompt_cache(module: Any) -> Any:
     """Return a fresh cache for a module, as mlx-lm makes one."""
-    from mlx_lm.models.cache import make_prompt_cache
-
-    return make_prompt_cache(module)
+    return code_of("cache").make_prompt_cache(module)

@@ -8,7 +8,6 @@ to `VECTOR_SIZE`, so that a norm whose weight is forgotten shows.
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 import json
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any
 import mlx.core as mx
 
 from harness.models.sources.folder import one_line, read_config
+from harness.models.sources.installed import code_of
 from harness.models.sources.miniatures import architectures, small_config
 from harness.models.sources.miniatures.rules import HEADS, HIDDEN, LAYERS, SIZES
 from harness.models.sources.weights import uniform, value
@@ -123,7 +123,7 @@ def _required(config: Mapping[str, Any]) -> dict[str, Any]:
     name = str(config["model_type"])
     if name not in architectures():
         return {}
-    known = inspect.signature(importlib.import_module(f"mlx_lm.models.{name}").ModelArgs).parameters
+    known = inspect.signature(code_of(name).ModelArgs).parameters
     needed = [key for key, parameter in known.items() if parameter.default is parameter.empty or key in _NOT_DEFAULT]
     return {key: value for key, value in small_config(name).items() if key in needed and key != "text_config"}
 

@@ -10,7 +10,7 @@ from harness.models.sources.folder import read_config, vocabulary_size
 from harness.models.sources.hub import cached
 from harness.models.sources.smollm2 import SMOLLM2
 from harness.models.sources.synthetic import LAYER_KEYS
-from harness.models.sources.wheel import is_cached, locate
+from harness.models.sources.wheel import described_in
 from harness.models.spec import CircuitRow, DialRow, HubRow, ModelRow, PathRow, SyntheticRow, WheelRow
 from harness.vocabulary.errors import ModelUnavailable, UsageError
 
@@ -40,7 +40,8 @@ def shape_of(row: ModelRow) -> ModelShape:
             return _synthetic(row)
         case WheelRow():
             kind = "4bit" if row.quantized else "float16"
-            return _stored(row, locate(SMOLLM2, row.id, download=False) / kind if is_cached(SMOLLM2) else None)
+            converted = described_in(SMOLLM2)
+            return _stored(row, converted / kind if converted else None)
         case HubRow():
             return _stored(row, cached(row) if _may_be_cached(row) else None)
         case PathRow():

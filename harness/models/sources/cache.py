@@ -39,6 +39,15 @@ def fault(folder: Path, files: Iterable[str]) -> str | None:
     return None if bad is None else f"damaged: {bad}"
 
 
+def is_there(folder: Path, files: Iterable[str]) -> bool:
+    """Return whether a folder holds `files`, whatever is in them: for whoever reads about a model and not its weights.
+
+    A folder appears whole, so that only damage done afterwards is not seen here.
+    """
+    sums = _stored_sums(folder)
+    return all(name in sums and (folder / name).is_file() for name in files)
+
+
 def _seal(folder: Path) -> None:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     lines = [f"{_sum(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]

@@ -5,7 +5,6 @@ The values themselves are in `weights.py`.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any
 
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.models.sources.folder import card_of, cast, one_line
-from harness.models.sources.installed import architectures
+from harness.models.sources.installed import architectures, code_of
 from harness.models.sources.miniatures.overrides import OVERRIDES
 from harness.models.sources.miniatures.rules import SIZES
 from harness.models.sources.qwen_tokenizer import QWEN, RANKS, QwenTokenizer
@@ -83,7 +82,7 @@ def build(row: SyntheticRow) -> tuple[Any, dict[str, Any]]:
     """Return the module with its weights, cast and quantized, and the configuration it was built from."""
     if row.architecture not in architectures():
         raise UnknownName("model architecture", row.architecture, architectures())
-    code = importlib.import_module(f"mlx_lm.models.{row.architecture}")
+    code = code_of(row.architecture)
     config = configuration(row, tuple(inspect.signature(code.ModelArgs).parameters))
     _refuse_numbers(row.id, row.config)
     try:

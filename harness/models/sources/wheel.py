@@ -59,6 +59,12 @@ def is_cached(asset: WheelAsset) -> bool:
     return fault(asset) is None
 
 
+def described_in(asset: WheelAsset) -> Path | None:
+    """Return the converted folder if it is there, to read what describes the model; its hashes are not taken."""
+    folder = cache.root() / asset.folder_name
+    return folder if cache.is_there(folder, asset.files) else None
+
+
 def fault(asset: WheelAsset) -> str | None:
     """Return `not there` or `damaged: FILE`, or None where the converted folder is whole."""
     return cache.fault(cache.root() / asset.folder_name, asset.files)

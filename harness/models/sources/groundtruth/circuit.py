@@ -19,7 +19,6 @@ or [1, 5, 6, 7] and [2, 5, 6, 7]. Subject k alone makes token 7 + k (tea, coffee
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +31,7 @@ from harness.models.loaded import LoadedModel
 from harness.models.sources.groundtruth import lattice
 from harness.models.sources.groundtruth.algebra import GAIN, GATE, CircuitAnswers, Head, exact
 from harness.models.sources.groundtruth.words import Words
+from harness.models.sources.installed import code_of
 from harness.models.spec import CircuitRow
 from harness.vocabulary import ModelCard
 from harness.vocabulary.errors import ModelUnavailable, UsageError
@@ -124,7 +124,7 @@ def _head(row: CircuitRow) -> Head:
 
 
 def _module(row: CircuitRow) -> Any:
-    code = importlib.import_module(f"mlx_lm.models.{row.architecture}")
+    code = code_of(row.architecture)
     shape = {"model_type": row.architecture, "vocab_size": row.vocab, "num_hidden_layers": row.layers}
     return code.Model(code.ModelArgs.from_dict({**CONFIG, **shape}))
 

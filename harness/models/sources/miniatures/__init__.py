@@ -7,14 +7,13 @@ mixtures of experts run in no other dtype.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from harness.models.loaded import LoadedModel
 from harness.models.sources.folder import card_of, cast, one_line
-from harness.models.sources.installed import architectures
+from harness.models.sources.installed import architectures, code_of
 from harness.models.sources.miniatures.overrides import OVERRIDES, TEXT
 from harness.models.sources.miniatures.rules import SIZES
 from harness.models.sources.weights import fill
@@ -50,7 +49,7 @@ def load(architecture: str, seed: int = 0, change: Mapping[str, Any] | None = No
     """
     try:
         config = small_config(architecture, change)
-        code = importlib.import_module(f"mlx_lm.models.{architecture}")
+        code = code_of(architecture)
         module = code.Model(code.ModelArgs.from_dict(config))
     except (Exception, SystemExit) as error:  # olmo ends the process where a package of its own is absent
         raise UsageError(f"{architecture} cannot be built: {one_line(error)}") from error
@@ -61,7 +60,7 @@ def load(architecture: str, seed: int = 0, change: Mapping[str, Any] | None = No
 
 
 def _derived(architecture: str, args: str) -> dict[str, Any]:
-    known = inspect.signature(getattr(importlib.import_module(f"mlx_lm.models.{architecture}"), args)).parameters
+    known = inspect.signature(getattr(code_of(architecture), args)).parameters
     return {key: SIZES[key] for key in known if key in SIZES}
 
 
