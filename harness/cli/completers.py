@@ -6,6 +6,7 @@ suggestions and nothing else.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -74,6 +75,20 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     """Complete the id of a model: bundled, or of a table that is given or configured."""
     tables = [_PACKAGE / "models" / "table.yaml", *_tables(ctx)]
     return _starting(incomplete, (name for file in tables for name in _ids(file)))
+
+
+def laws(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a law."""
+    table = _text(_PACKAGE / "laws" / "table.py")
+    return _starting(incomplete, re.findall(r'^    (?:Law|_of_\w+)\("([a-z-]+)", "[A-Z]{3}\d', table, re.MULTILINE))
+
+
+def rows(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete a row of `conformance`: an architecture, which is a file of mlx-lm, or a closed-form model."""
+    found = importlib.util.find_spec("mlx_lm")
+    files = Path(found.origin).parent.glob("models/*.py") if found and found.origin else ()
+    known = _ids(_PACKAGE / "models" / "table.yaml")
+    return _starting(incomplete, [*sorted(file.stem for file in files), *known])
 
 
 def engines(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli import completers
 from harness.cli.help import Helped
 from harness.cli.output import complain
 from harness.cli.parameters import (
@@ -17,6 +18,7 @@ from harness.cli.parameters import (
     device_option,
     json_option,
     known_option,
+    old_option,
     whole_numbers,
     write_known_option,
 )
@@ -34,17 +36,51 @@ if TYPE_CHECKING:
 
 
 @click.command("conformance", cls=Helped)
-@click.option("-e", "--engine", "name", required=True, help="native, mlxterp, or module:function of your own.")
+@click.option(
+    "-e", "--engine", "name", required=True, metavar="ENGINE", shell_complete=completers.engines,
+    help="native, mlxterp, or module:function of your own.",
+)  # fmt: skip
 @allow_code_option
 @click.option(
     "--all", "every", is_flag=True, help="All architectures of the installed mlx-lm, in processes of their own."
 )
-@click.option("--row", "names", multiple=True, metavar="NAME", help="Only this model; may be repeated.")
-@click.option("--law", "only", multiple=True, metavar="NAME", help="Only this law; may be repeated.")
-@click.option("--not-row", "no_rows", multiple=True, metavar="NAME", help="Leave this model out; may be repeated.")
-@click.option("--not-law", "no_laws", multiple=True, metavar="NAME", help="Leave this law out; may be repeated.")
-@click.option("--clean-ids", metavar="IDS", help="Other prompts, token ids such as 3,7, on the rows of --row.")
-@click.option("--corrupted-ids", metavar="IDS", help="The corrupted prompt, likewise.")
+@click.option(
+    "--row",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completers.rows,
+    help="Only this model; may be repeated.",
+)
+@click.option(
+    "--law",
+    "only",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completers.laws,
+    help="Only this law; may be repeated.",
+)
+@click.option(
+    "--not-row",
+    "no_rows",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completers.rows,
+    help="Leave this model out; may be repeated.",
+)
+@click.option(
+    "--not-law",
+    "no_laws",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completers.laws,
+    help="Leave this law out; may be repeated.",
+)
+@click.option("--clean", metavar="IDS", help="Another clean prompt, token ids such as 3,7, on the rows of --row.")
+@click.option("--corrupted", metavar="IDS", help="The corrupted prompt, likewise.")
+@click.option("--ids", is_flag=True, expose_value=False, help="The prompts are token ids, as always here.")
+@old_option("--clean-ids", "--clean with --ids")
+@old_option("--corrupted-ids", "--corrupted with --ids")
 @click.option("--layers", metavar="LAYERS", help="Only these layers, such as 0,3, of the rows of --row.")
 @json_option("conformance", "Write the matrix here; - is standard output.")
 @click.option("--junit", type=OutputFile("junit"), help="Write a JUnit report here.")
@@ -57,7 +93,8 @@ if TYPE_CHECKING:
 @configured
 def command(
     name: str, allow_code: bool, every: bool, names: tuple[str, ...], only: tuple[str, ...],
-    no_rows: tuple[str, ...], no_laws: tuple[str, ...], clean_ids: str | None, corrupted_ids: str | None,
+    no_rows: tuple[str, ...], no_laws: tuple[str, ...], clean: str | None, corrupted: str | None,
+    clean_ids: str | None, corrupted_ids: str | None,
     layers: str | None, json_file: Path | None, junit: Path | None,
     output: Path | None, strict: bool, known: Path | None, write_known: Path | None, verbose: bool,
 ) -> int:  # fmt: skip
@@ -69,7 +106,9 @@ def command(
     from harness.support.files import write_text
 
     failures = _known(known, write_known)
-    rows = _narrowed(_chosen_rows(every, names, no_rows), bool(names), clean_ids, corrupted_ids, layers)
+    rows = _narrowed(
+        _chosen_rows(every, names, no_rows), bool(names), clean or clean_ids, corrupted or corrupted_ids, layers
+    )
     laws = _chosen_laws(only, no_laws)
     report = replace(_asked(name, allow_code, rows, laws, every and not names, verbose), strict=strict)
     report = _judged(report, failures, every, write_known)
@@ -121,8 +160,8 @@ def _narrowed(rows: list[ModelRow], named: bool, *given: str | None) -> list[Mod
     if not any(given):
         return rows
     if not named:
-        raise UsageError("--clean-ids, --corrupted-ids and --layers go with --row: other models have other ids")
-    options = ("--clean-ids", "--corrupted-ids", "--layers")
+        raise UsageError("--clean, --corrupted and --layers go with --row: other models have other ids")
+    options = ("--clean", "--corrupted", "--layers")
     numbers = (whole_numbers(text, name) if text else () for text, name in zip(given, options, strict=True))
     clean, corrupted, layers = numbers
     return [row.asked(clean, corrupted, layers) for row in rows]

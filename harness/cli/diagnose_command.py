@@ -11,9 +11,9 @@ import click
 from harness.cli import completers
 from harness.cli.help import Helped
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile, device_option, json_option, whole_numbers
+from harness.cli.parameters import OutputFile, device_option, ids_option, json_option, old_option, whole_numbers
 from harness.cli.screen import waiting
-from harness.cli.selection import allow_code_option
+from harness.cli.selection import allow_code_option, tables_option
 from harness.vocabulary import code_refusal, is_code
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
 from harness.vocabulary.visible import json_text
@@ -25,13 +25,20 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("diagnose", cls=Helped)
-@click.option("-m", "--model", help="An mlx-lm folder, a model of the tables, or a repository of the hub.")
-@click.option("--prompt", help="One prompt: why does it print `!!!!`?")
-@click.option("--clean", help="The clean prompt of a patching.")
-@click.option("--corrupted", help="The corrupted prompt.")
-@click.option("--prompt-ids", metavar="IDS", help="Token ids such as 1,2,3 in place of --prompt.")
-@click.option("--clean-ids", metavar="IDS", help="Token ids in place of --clean.")
-@click.option("--corrupted-ids", metavar="IDS", help="Token ids in place of --corrupted.")
+@click.option(
+    "-m",
+    "--model",
+    metavar="MODEL",
+    shell_complete=completers.models,
+    help="An mlx-lm folder, a model of the tables, or a repository of the hub.",
+)
+@click.option("--prompt", metavar="TEXT", help="One prompt: why does it print `!!!!`?")
+@click.option("--clean", metavar="TEXT", help="The clean prompt of a patching.")
+@click.option("--corrupted", metavar="TEXT", help="The corrupted prompt.")
+@ids_option
+@old_option("--prompt-ids", "--prompt with --ids")
+@old_option("--clean-ids", "--clean with --ids")
+@old_option("--corrupted-ids", "--corrupted with --ids")
 @click.option(
     "--logits",
     nargs=2,
@@ -44,29 +51,48 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="FILE",
     help="A pasted table of baselines and recoveries, checked without a model; - is standard input.",
 )
-@click.option("--answer", help="The token after the prompts, as text: the answer of logit_diff and log_prob.")
-@click.option("--wrong", help="The wrong answer, likewise.")
-@click.option("--answer-ids", metavar="IDS", help="Two token ids in place of --answer and --wrong.")
-@click.option("-c", "--component", help="What is patched; mlp_out without it.")
-@click.option("--metric", help="l2 without it; or module:function of your own.")
+@click.option(
+    "--answer", metavar="TEXT", help="The token after the prompts, as text: the answer of logit_diff and log_prob."
+)
+@click.option("--wrong", metavar="TEXT", help="The wrong answer, likewise.")
+@old_option("--answer-ids", "--answer and --wrong with --ids")
+@click.option(
+    "-c",
+    "--component",
+    metavar="COMPONENT",
+    shell_complete=completers.components,
+    help="What is patched; mlp_out without it.",
+)
+@click.option(
+    "--metric",
+    metavar="METRIC",
+    shell_complete=completers.metrics,
+    help="l2 without it; or module:function of your own.",
+)
 @click.option(
     "-e",
     "--engine",
     default="native",
     show_default=True,
+    metavar="ENGINE",
     shell_complete=completers.engines,
     help="Whose numbers are asked about: an engine of the harness, mlxterp, or module:function of your own.",
 )
 @device_option
 @allow_code_option
-@click.option("--dtype", help="Cast the model to float32, float16 or bfloat16.")
+@click.option("--dtype", metavar="DTYPE", help="Cast the model to float32, float16 or bfloat16.")
 @click.option("--before", metavar="FOLDER", help="The weights that the model was quantised or cast from.")
 @click.option("--compare-compile", is_flag=True, help="Run it compiled and uncompiled too.")
 @click.option("--compare-device", metavar="DEVICE", help="Run it on cpu or gpu too.")
 @click.option("--lengths", metavar="LOW..HIGH", help="Find the smallest length that fails, such as 1..2048.")
-@click.option("--repeat", default=1, show_default=True, help="Run it so often and compare.")
-@click.option("--reference", metavar="ENGINE", help="Hold it against transformers, another implementation, too.")
-@click.option("--models", "tables", multiple=True, metavar="FILE", help="A model table beside the bundled one.")
+@click.option("--repeat", default=1, show_default=True, metavar="N", help="Run it so often and compare.")
+@click.option(
+    "--reference",
+    metavar="ENGINE",
+    shell_complete=completers.engines,
+    help="Hold it against transformers, another implementation, too.",
+)
+@tables_option
 @click.option("--download", is_flag=True, help="Fetch the model if it is not on this machine.")
 @click.option("--trail", is_flag=True, help="Print every frame of the trail.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the whole traceback of an engine that raises.")
@@ -81,6 +107,7 @@ def command(**given: Any) -> int:
     """
     if given["numbers"]:
         return _of_numbers(given)
+    given = _by_ids(given)
     from harness.diagnosis import diagnose
     from harness.engines import engine_named
     from harness.results.reports.terminal import console
@@ -135,17 +162,32 @@ def _of_numbers(given: dict[str, Any]) -> int:
     return code
 
 
+def _by_ids(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what is given with prompts and answers as ids where --ids says so. Raises UsageError for half of two."""
+    if not given["ids"]:
+        return given
+    prompts = {f"{name}_ids": given[name] or given[f"{name}_ids"] for name in _PROMPTS}
+    answers = [given[name] for name in ("answer", "wrong") if given[name] is not None]
+    if len(answers) == 1:
+        raise UsageError("--answer and --wrong come together")
+    both = ",".join(answers) if answers else given["answer_ids"]
+    return {**given, **dict.fromkeys((*_PROMPTS, "answer", "wrong")), **prompts, "answer_ids": both}
+
+
+_PROMPTS = ("prompt", "clean", "corrupted")
+
+
 def _answers(given: dict[str, Any]) -> tuple[str, str] | tuple[int, ...] | None:
     texts = given["answer"], given["wrong"]
     if (texts[0] is None) != (texts[1] is None):
         raise UsageError("--answer and --wrong come together")
     if given["answer_ids"] is None:
         return None if texts[0] is None else texts
-    ids = whole_numbers(given["answer_ids"], "--answer-ids", "711,126")
+    ids = whole_numbers(given["answer_ids"], "--answer and --wrong", "711,126")
     if texts[0] is not None:
-        raise UsageError("give --answer and --wrong or --answer-ids, and not both")
+        raise UsageError("give --answer and --wrong as text or as ids, and not both")
     if len(ids) != 2:
-        raise UsageError(f"--answer-ids: {given['answer_ids']!r} is not two ids: the answer's and the wrong one's")
+        raise UsageError(f"--answer and --wrong: {given['answer_ids']!r} is not two ids, one for each")
     return ids
 
 
@@ -164,11 +206,11 @@ def _refuse_case(given: dict[str, Any]) -> None:
 
 def _prompts(given: dict[str, Any]) -> dict[str, Any]:
     found = {}
-    for name in ("prompt", "clean", "corrupted"):
+    for name in _PROMPTS:
         text, ids = given[name], given[f"{name}_ids"]
         if text is not None and ids is not None:
-            raise UsageError(f"give --{name} or --{name}-ids, and not both")
-        found[name] = text if ids is None else whole_numbers(ids, f"--{name}-ids", "1,2,3")
+            raise UsageError(f"give --{name} as text or as ids, and not both")
+        found[name] = text if ids is None else whole_numbers(ids, f"--{name}", "1,2,3")
     return found
 
 

@@ -17,7 +17,13 @@ from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UnknownName, U
 
 
 @click.command("doctor", cls=Helped)
-@click.option("-m", "--model", shell_complete=completers.models, help="A folder or a model: is its config.json read?")
+@click.option(
+    "-m",
+    "--model",
+    metavar="MODEL",
+    shell_complete=completers.models,
+    help="A folder or a model: is its config.json read?",
+)
 @device_option
 @click.option("--report", type=OutputFile("result"), help="Run the bundled cases too, and write it all to this file.")
 @click.option("--clear-proofs", is_flag=True, help="Forget every proof of a walk that is remembered; look at no more.")

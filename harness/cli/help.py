@@ -64,9 +64,9 @@ SECTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "diagnose": {
         "The model": ("model", "tables", "download", "dtype", "before"),
         "The prompts": (
-            "prompt", "clean", "corrupted", "prompt_ids", "clean_ids", "corrupted_ids", "logits", "numbers",
+            "prompt", "clean", "corrupted", "ids", "logits", "numbers",
         ),
-        "The patching": ("component", "metric", "answer", "wrong", "answer_ids", "engine", "allow_code"),
+        "The patching": ("component", "metric", "answer", "wrong", "engine", "allow_code"),
         "Other runs to hold it against": (
             "compare_compile", "compare_device", "lengths", "repeat", "reference", "device",
         ),
@@ -82,7 +82,7 @@ SECTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "conformance": {
         "The engine": ("name", "allow_code"),
         "What is asked": (
-            "every", "names", "only", "no_rows", "no_laws", "clean_ids", "corrupted_ids", "layers", "device",
+            "every", "names", "only", "no_rows", "no_laws", "clean", "corrupted", "ids", "layers", "device",
         ),
         "What fails": ("strict", "known", "write_known"),
         "What is written": ("json_file", "junit", "output"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import click
@@ -63,8 +65,9 @@ def _next_of(engine: str) -> Iterator[tuple[str, str]]:
     asked = f"harness conformance --engine {_adapter(engine)}:patch --allow-code"
     yield f"{asked} --row llama", "the laws, on one small model; without --row on all"
     yield f"{asked} --known known.yaml --write-known known.yaml", "what fails is known from now on"
-    yield "harness run --allow-code --known known.yaml", "the case, against the harness's own numbers"
-    yield "pytest cases --harness-allow-code --harness-known known.yaml", "the same, among your tests"
+    yield "harness run --allow-code --known known.yaml --snapshot-update", "the case; its numbers are stored"
+    yield f"harness run --allow-code --known known.yaml {_GATE}", "the gate, as the workflow runs it"
+    yield "pytest cases --harness-allow-code --harness-known known.yaml", "the case among your tests"
 
 
 def _write_engine(folder: Path, engine: str) -> list[str]:
@@ -72,6 +75,7 @@ def _write_engine(folder: Path, engine: str) -> list[str]:
     module, _, function = engine.partition(":")
     adapter, case = _adapter(engine), module.rpartition(".")[2].lower().strip("_") or "engine"
     words = {"engine": engine, "module": module, "function": function, "adapter": adapter, "case": case}
+    words |= _of_workflow(folder)
     files = {
         f"{adapter}.py": "adapter.py.txt",
         f"cases/{case}.case.yaml": "engine.case.yaml",
@@ -82,7 +86,34 @@ def _write_engine(folder: Path, engine: str) -> list[str]:
 
 
 def _write_first(folder: Path) -> list[str]:
-    return [_write_case(folder), _write(folder, _WORKFLOW, "harness.yml")]
+    return [_write_case(folder), _write(folder, _WORKFLOW, "harness.yml", _of_workflow(folder))]
+
+
+_GATE = "--strict --require-models --download"
+_SOMEWHERE = "git+https://github.com/OWNER/mlx-patch-harness"
+
+
+def _of_workflow(folder: Path) -> dict[str, str]:
+    """Return how a runner gets the harness and the package of the folder, and what a gate asks of a run."""
+    package = any((folder / name).exists() for name in ("setup.py", "setup.cfg")) or _is_package(folder / FILE)
+    return {"install": f"{'. ' if package else ''}'mlx-patch-harness @ {_origin() or _SOMEWHERE}'", "gate": _GATE}
+
+
+def _is_package(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    table = tomllib.loads(read_input(file, MOST_BYTES).decode("utf-8"))
+    return "project" in table or "build-system" in table
+
+
+def _origin() -> str | None:
+    """Return the address and commit that this harness was installed from by pip, if that is a git address."""
+    try:
+        found = json.loads(distribution("mlx-patch-harness").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        return None
+    git = found.get("vcs_info", {})
+    return f"{git['vcs']}+{found['url']}@{git['commit_id']}" if git.get("commit_id") else None
 
 
 def _write_case(folder: Path) -> str:

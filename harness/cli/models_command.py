@@ -73,7 +73,9 @@ def fetch_models(tables: tuple[str, ...], ids: tuple[str, ...]) -> None:
 
 
 only_option = click.option("--only", multiple=True, metavar="NAME", help="An architecture of mlx-lm; may be repeated.")
-write_option = click.option("--write", "file", type=OutputFile("page"), help="Write the table as Markdown.")
+write_option = click.option(
+    "-o", "--output", "--write", "file", type=OutputFile("page"), help="Write the table as Markdown."
+)
 
 
 @command.command("architectures", cls=Helped)
@@ -91,7 +93,9 @@ def check_architectures(only: tuple[str, ...], file: Path | None) -> int:
 @command.command("equality", cls=Helped)
 @device_option
 @only_option
-@click.option("--dtype", "dtypes", multiple=True, help="float32, float16 or bfloat16; all three without it.")
+@click.option(
+    "--dtype", "dtypes", multiple=True, metavar="DTYPE", help="float32, float16 or bfloat16; all three without it."
+)
 @write_option
 def check_equality(only: tuple[str, ...], dtypes: tuple[str, ...], file: Path | None) -> int:
     """Hold the one-pass sweep against the stepwise one on every architecture of mlx-lm (about 20 minutes)."""

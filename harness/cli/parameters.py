@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from harness.cli.output import complain
 from harness.results.reports.outputs import BY_KIND
 from harness.support.outputs import check_output
 from harness.vocabulary.errors import UsageError
@@ -20,6 +21,21 @@ Command = Callable[..., Any]
 
 
 STANDARD_OUTPUT = Path("-")
+
+
+def old_option(spelling: str, instead: str, **settings: Any) -> Callable[[Command], Command]:
+    """Take an option that had another spelling once: it is in no help, and its use is noted."""
+
+    def note(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        if value is not None and not context.resilient_parsing:
+            complain(f"{spelling} is now {instead}")
+        return value
+
+    return click.option(spelling, hidden=True, callback=note, **settings)
+
+
+ids_option = click.option("--ids", is_flag=True, help="The prompts are token ids such as 1,5,6; an answer is one id.")
+"""Beside --clean and --corrupted, wherever a prompt is given."""
 
 
 class OutputFile(click.Path):
@@ -114,6 +130,6 @@ device_option = click.option(
 """For every command that runs a model: the device is in use before the command begins."""
 
 workers_option = click.option(
-    "-n", "--workers",
+    "-n", "--workers", metavar="N",
     help="Worker processes; each loads a model once. `auto`: one a core. Without it none, and one on a GPU.",
 )  # fmt: skip

@@ -12,7 +12,7 @@ import click
 from harness.cli import completers
 from harness.cli.help import Helped
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile, device_option, whole_numbers
+from harness.cli.parameters import OutputFile, device_option, ids_option, whole_numbers
 from harness.cli.selection import allow_code_option, configured, tables_option
 from harness.vocabulary import bytes_of
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
@@ -33,12 +33,13 @@ _TIE = 0.05
     "--model",
     "name",
     required=True,
+    metavar="MODEL",
     shell_complete=completers.models,
-    help="A model of the tables, or an mlx-lm folder.",
+    help="A model of the tables, an mlx-lm folder, or a repository of the hub.",
 )
-@click.option("--clean", required=True, help="The clean prompt: text, or token ids such as 1,5,6 with --ids.")
-@click.option("--corrupted", required=True, help="The corrupted prompt.")
-@click.option("--ids", is_flag=True, help="The prompts are token ids.")
+@click.option("--clean", required=True, metavar="TEXT", help="The clean prompt, or its token ids with --ids.")
+@click.option("--corrupted", required=True, metavar="TEXT", help="The corrupted prompt.")
+@ids_option
 @click.option("--chat", is_flag=True, help="The prompts are a user's messages, for the tokenizer's chat template.")
 @click.option("--no-special-tokens", is_flag=True, help="The tokenizer adds nothing to the prompts, such as BOS.")
 @click.option(
@@ -48,26 +49,40 @@ _TIE = 0.05
     multiple=True,
     default=("mlp_out",),
     show_default=True,
+    metavar="COMPONENT",
     shell_complete=completers.components,
 )
 @click.option(
-    "--metric", "metrics", multiple=True, default=("l2",), show_default=True, shell_complete=completers.metrics
+    "--metric", "metrics", multiple=True, default=("l2",), show_default=True, metavar="METRIC",
+    shell_complete=completers.metrics,
+)  # fmt: skip
+@click.option("--layers", metavar="LAYERS", help="Layer numbers such as 0,5,-1; all without it.")
+@click.option("--direction", default="denoising", show_default=True, metavar="denoising|noising")
+@click.option(
+    "--positions",
+    default="all",
+    show_default=True,
+    metavar="POSITIONS",
+    help="all, last, each, or token positions such as 0,3.",
 )
-@click.option("--layers", help="Layer numbers such as 0,5,-1; all without it.")
-@click.option("--direction", default="denoising", show_default=True, help="denoising or noising.")
-@click.option("--positions", default="all", show_default=True, help="all, last, each, or token positions such as 0,3.")
-@click.option("--strategy", default="auto", show_default=True, help="auto, one-pass or stepwise.")
-@click.option("--memory", help="What a walk over the layers may take above the weights, as in 2GB.")
+@click.option("--strategy", default="auto", show_default=True, metavar="auto|one-pass|stepwise")
+@click.option("--memory", metavar="SIZE", help="What a walk over the layers may take above the weights, as in 2GB.")
 @click.option("--prove", is_flag=True, help="Prove the walk anew; rely on no proof that is remembered.")
-@click.option("--answer", help="The token after the prompts, as text: the answer of logit_diff and log_prob.")
-@click.option("--wrong", help="The wrong answer, likewise.")
+@click.option(
+    "--answer", metavar="TEXT", help="The token after the prompts, as text: the answer of logit_diff and log_prob."
+)
+@click.option("--wrong", metavar="TEXT", help="The wrong answer, likewise.")
 @click.option("--first-token", is_flag=True, help="Of answers of several tokens, take the first.")
-@click.option("-e", "--engine", default="native", show_default=True, shell_complete=completers.engines)
+@click.option(
+    "-e", "--engine", default="native", show_default=True, metavar="ENGINE", shell_complete=completers.engines
+)
 @device_option
 @allow_code_option
 @tables_option
 @click.option("--download", is_flag=True, help="Fetch the model if it is not on this machine.")
-@click.option("--plot", type=OutputFile("picture"), help="Draw the recoveries into this file.")
+@click.option(
+    "-o", "--output", "--plot", "plot", type=OutputFile("picture"), help="Draw the recoveries into this file."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show the whole traceback of an engine that raises.")
 @configured
 def command(**given: Any) -> int:
@@ -203,6 +218,8 @@ def _prompts(given: dict[str, Any]) -> Prompts:
         return Conversation(messages=(Turn(role="user", content=text),)) if given["chat"] else text
 
     def answer(text: str | None) -> Any:
+        if given["ids"] and text is not None and text.isdecimal():
+            return int(text)
         return LongAnswer(text=text, token="first") if given["first_token"] and text else text
 
     return Prompts.model_construct(
@@ -272,10 +289,11 @@ def _diagnosis(finding: Finding, question: Question, given: dict[str, Any]) -> s
     component = finding.site.component if finding.site else given["components"][0]
     metric = finding.metric or next(iter(finding.evidence.get("metrics", given["metrics"])))
     words = ["harness", "diagnose", "--model", given["name"]]
-    for name, tokens in (("--clean-ids", question.clean), ("--corrupted-ids", question.corrupted)):
+    for name, tokens in (("--clean", question.clean), ("--corrupted", question.corrupted)):
         words += [name, ",".join(map(str, tokens.ids))]
     words += ["--component", component, "--metric", metric, "--engine", given["engine"]]
     if question.answers is not None:
-        words += ["--answer-ids", ",".join(map(str, question.answers))]
+        words += ["--answer", str(question.answers.answer), "--wrong", str(question.answers.wrong)]
+    words.append("--ids")
     words += [word for table in given["tables"] for word in ("--models", str(table))]
     return shlex.join([*words, *(f"--{name.replace('_', '-')}" for name in ("allow_code", "download") if given[name])])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.argument("file")
 @click.option(
     "--error",
+    metavar="PART",
     type=click.FloatRange(0, 1, max_open=True),
     help="The part of a distance that its arithmetic may be off by; 1e-6 without it, or what the file says.",
 )

@@ -117,7 +117,9 @@ class RunOptions:
 @click.option("--strict/--no-strict", default=False, help="Warnings about the engine or the case fail a job.")
 @click.option("--snapshot-update", is_flag=True, help="Store the numbers of every job that passes its other checks.")
 @click.option(
-    "--memory", help="What a walk over the layers may take above the weights, as in 2GB; over the cases' own."
+    "--memory",
+    metavar="SIZE",
+    help="What a walk over the layers may take above the weights, as in 2GB; over the cases' own.",
 )
 @click.option("--prove", is_flag=True, help="Prove every walk anew; rely on no proof that is remembered.")
 @click.option("--download/--no-download", default=False, help="Fetch models that are not on this machine.")
@@ -128,7 +130,13 @@ class RunOptions:
 @click.option("--junit", type=OutputFile("junit"), help="Write a JUnit report here.")
 @outputs_option
 @click.option("--annotations", is_flag=True, help="Print GitHub annotations that point at the case files.")
-@click.option("--results", default="results", show_default=True, help="Folder for candidates and the last result.")
+@click.option(
+    "--results",
+    default="results",
+    show_default=True,
+    metavar="FOLDER",
+    help="Folder for candidates and the last result.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show every job and every finding, and each job as it ends.")
 @click.option("-q", "--quiet", is_flag=True, help="Show only what failed and the verdict, and no progress.")
 def command(selection: Selection, failed: bool, failed_in: Path | None, **given: Any) -> int:

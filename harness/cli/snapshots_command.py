@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from harness.jobs.planning import Job
     from harness.snapshots import SnapshotPlace, SnapshotTolerance
 
-_RESULTS = click.option("--results", default="results", show_default=True, help="Folder with the candidates.")
+_RESULTS = click.option(
+    "--results", default="results", show_default=True, metavar="FOLDER", help="Folder with the candidates."
+)
 
 
 @click.group("snapshots")

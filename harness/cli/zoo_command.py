@@ -54,7 +54,9 @@ def list_faults(only: tuple[str, ...]) -> None:
 @click.option("--clean", is_flag=True, help="Diagnose the models without a fault too (some minutes).")
 @click.option("--dtypes", is_flag=True, help="In every dtype of two architectures, beside sound models (15 minutes).")
 @json_option("zoo", "Write what was said of every planting here; - is standard output.")
-@click.option("--write", "page_file", type=OutputFile("page"), help="Write it all as Markdown, with --dtypes.")
+@click.option(
+    "-o", "--output", "--write", "page_file", type=OutputFile("page"), help="Write it all as Markdown, with --dtypes."
+)
 def run_zoo(only: tuple[str, ...], clean: bool, dtypes: bool, json_file: Path | None, page_file: Path | None) -> int:
     """Plant every fault, diagnose it, and print the confusion table; exit code 1 if anything is named wrongly."""
     from harness.cli.zoo_grids import grids

@@ -135,7 +135,7 @@ def _pyplot() -> Any:
         os.chdir(Path(__file__).parent)
         from matplotlib import pyplot
     except ImportError as error:
-        raise UsageError("plots need matplotlib: pip install 'mlx-patch-harness[plot]'") from error
+        raise UsageError("plots need matplotlib: pip install matplotlib") from error
     finally:
         os.chdir(here)
     return pyplot

@@ -75,7 +75,7 @@ def test_models_list(project: Project) -> None:
 @pytest.mark.parametrize(
     ("name", "code", "message"),
     [
-        ("goood", 4, "'goood' is not a model; did you mean 'good'?"),
+        ("goood", 4, "'goood' is neither a model, a folder nor a repository `org/name`; did you mean 'good'?"),
         ("good", 4, "good: nothing to fetch; a groundtruth model is made on this machine"),
         ("absent", 5, "cannot be downloaded"),
     ],
@@ -174,7 +174,7 @@ def test_patch_never_shows_a_number_for_an_undefined_recovery(project: Project) 
 
 def test_patch_shows_no_number_where_there_is_nothing_but_rounding(project: Project) -> None:
     prompts = ["--ids", "--clean", "5,6,7,8", "--corrupted", "5,9,7,8", "-c", "mlp", "--metric", "logit_diff"]
-    answers = ["--answer", "4", "--wrong", "N"]  # 0.005 logits apart, where float16 rounds by 0.02
+    answers = ["--answer", "824", "--wrong", "794"]  # 0.005 logits apart, where float16 rounds by 0.02
     got = project.inside("patch", "-m", "llama-2k-f16", *prompts, *answers)
     assert got.code == 1, got.err
     assert "BAS002 clean and corrupted are no farther apart than rounding puts them" in words(got.out)

@@ -62,3 +62,41 @@ def test_a_guest_that_is_not_installed_is_refused_with_how_to_install_it(project
     got = project.run_inside("--with-engine", "mlxterp")
     assert (got.code, got.result) == (4, None)
     assert "--with-engine mlxterp: mlxterp is not installed; pip install" in got.err
+
+
+ROOTLESS = """\
+import {base}
+
+def patch(model, clean, corrupted, component, layers, metric):
+    answer = {base}.patch(model, clean, corrupted, component, layers, metric)
+    squared = {{layer: 100 - (100 - value) ** 2 / 100 for layer, value in answer["recoveries"].items()}}
+    return {{**answer, "recoveries": squared}}
+
+patch.harness = {{"units": "percent", "metrics": ["l2"], "components": ["paths"]}}
+"""
+RIGHT = """\
+import harness
+
+def patch(model, clean, corrupted, component, layers, metric):
+    subject = harness.InterpretableModel(model)
+    found = subject.activation_patching(clean, corrupted, component, layers=layers, metric=metric)
+    return {"baseline": found.baseline, "recoveries": dict(found)}
+
+patch.harness = {"units": "percent", "metrics": ["l2"], "components": ["paths"]}
+"""
+
+
+def test_what_is_wrong_with_an_engine_is_said_first_and_once(project: Project) -> None:
+    project.write("right_once.py", RIGHT)
+    project.write("rootless_once.py", ROOTLESS.format(base="right_once"))
+    for name in ("one", "two"):
+        project.case(name, models="good, other")
+    words = ("--allow-code", "-m", "good")
+    got = project.run_inside("--with-engine", "rootless_once:patch", *words)
+    first = got.out.splitlines()[0]
+    assert first.startswith("rootless_once:patch, in 2 of 2 jobs: take the square root of the sum of squares (ORC002")
+    assert got.out.count("in 2 of 2 jobs: take the square root") == 1
+    alone = project.run_inside("--with-engine", "rootless_once:patch", *words, "cases/one.case.yaml")
+    assert "of 1 jobs" not in alone.out
+    right = project.run_inside("--with-engine", "right_once:patch", *words)
+    assert (right.code, "take the square root" in right.out) == (0, False)

@@ -14,21 +14,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from blocks import Block, blocks
 from project import environment
+from wheelhouse import environment_beside, wheel
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted([*DOCS.glob("tutorial/*.md"), *DOCS.glob("how-to/*.md"), DOCS / "engines.md"])
+SIX = DOCS / "how-to" / "gate-your-library.md"
+"""Followed in an environment of its own, from the installation on."""
+PAGES = sorted({*DOCS.glob("tutorial/*.md"), *DOCS.glob("how-to/*.md"), DOCS / "engines.md"} - {SIX})
 QUICK = ("add-a-model", "add-a-metric")
 
 
 class Reader:
     """Somebody who does what a page says, in an empty folder."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, programs: Path = Path(sys.executable).parent):
         self.folder, self.out = folder, ""
         # The programs of the environment that the tests run in, as after `. .venv/bin/activate`.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
         cache = {name: os.environ[name] for name in ("HARNESS_CACHE",) if name in os.environ}
         self.environment = environment(PATH=path, COLUMNS="400", **cache)
 
@@ -88,6 +92,36 @@ def test_a_page_can_be_followed(page: Path, tmp_path: Path) -> None:
     for block in blocks(page.read_text(encoding="utf-8")):
         fault = reader.follow(block)
         assert fault is None, f"{page.relative_to(DOCS)}:{block.line}: {fault}"
+
+
+@pytest.mark.slow
+def test_six_commands_make_a_gate_from_nothing(tmp_path: Path) -> None:
+    """The page from its installation on: the wheel of this tree takes the place of the address."""
+    page = [*blocks(SIX.read_text(encoding="utf-8"))]
+    commands = [line for block in page if block.is_commands for line in block.body.splitlines()]
+    assert len(commands) <= 6
+    assert commands[0].startswith("pip install ")
+    python = environment_beside(tmp_path / "venv")
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*install, str(wheel(tmp_path))], check=True)
+    (library,) = (
+        block.body
+        for block in blocks((DOCS / "how-to" / "test-your-engine.md").read_text(encoding="utf-8"))
+        if block.marks.get("file") == "mylib.py"
+    )
+    folder = tmp_path / "repository"
+    reader = Reader(folder, python.parent)
+    reader._save("mylib.py", library)
+    reader._save("pyproject.toml", '[project]\nname = "mylib"\nversion = "1"\n')
+    for block in page:
+        fault = reader.follow(block)
+        assert fault is None, f"{SIX.name}:{block.line}: {fault}"
+    assert len([*folder.glob("snapshots/mylib/*.json")]) == 4
+    workflow = yaml.safe_load((folder / ".github/workflows/harness.yml").read_text(encoding="utf-8"))
+    steps = [step.get("run", "") for step in workflow["jobs"]["patching"]["steps"]]
+    (gate,) = (each for each in commands if "--strict" in each)
+    assert any(step.startswith(gate) for step in steps)
+    assert any(step.startswith("pip install . 'mlx-patch-harness @ git+") for step in steps)
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def _answers(metric: str, answers: tuple[Any, Any] | None, vocab: int) -> Answer
     if answers is None:
         if metric_named(metric).needs_answers:
             raise UsageError(
-                f"{metric} reads two answers; give their ids (--answer-ids 711,126), or choose "
+                f"{metric} reads two answers; give their ids (--answer 711 --wrong 126 --ids), or choose "
                 f"{', '.join(sorted(LEGACY.metrics))} or kl_divergence"
             )
         return None

@@ -32,7 +32,7 @@ def missing() -> str | None:
     absent = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
     if not absent:
         return None
-    return f"{' and '.join(absent)} not installed; pip install 'mlx-patch-harness[reference]'"
+    return f"{' and '.join(absent)} not installed; pip install torch transformers"
 
 
 def transformers_engine(name: str) -> Engine:

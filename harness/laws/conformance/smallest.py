@@ -35,8 +35,9 @@ class Smallest:
     @property
     def options(self) -> list[str]:
         """The words by which `harness conformance --row` asks it."""
-        ids = (("--clean-ids", self.clean), ("--corrupted-ids", self.corrupted), ("--layers", self.layers))
-        return [word for name, given in ids if given for word in (name, ",".join(map(str, given)))]
+        ids = (("--clean", self.clean), ("--corrupted", self.corrupted), ("--layers", self.layers))
+        words = [word for name, given in ids if given for word in (name, ",".join(map(str, given)))]
+        return [*words, *(["--ids"] if self.clean or self.corrupted else [])]
 
 
 def smallest(row: ModelRow, layers: int, kinds: Collection[str], shown: Shown) -> dict[str, Smallest]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Status, is_code
+from harness.vocabulary.findings import Subject
 from harness.vocabulary.verdict import besides, causes
 
 BAD = (Status.FAILED, Status.REFUSED, Status.CRASHED, Status.INTERRUPTED)
@@ -32,6 +33,21 @@ def failures(run: RunResult) -> Iterator[Failure]:
             first = grave[0] if grave else None
             reason = job.reason or (f"{first.kind.title}: {first.message}" if first else job.status.value)
             yield Failure(job, first, max(len(grave) - 1, 0), reason, again(job, run))
+
+
+def accused(run: RunResult) -> Iterator[str]:
+    """Yield what is wrong with each engine that fails in several jobs, most jobs first: codes, how many, the remedy."""
+    for engine in dict.fromkeys(job.engine for job in run.jobs):
+        own = [job for job in run.jobs if job.engine == engine and job.status is not Status.SKIPPED]
+        faults: dict[str, dict[str, set[str]]] = {}
+        for job in own:
+            for each in causes(job) if job.status in BAD else ():
+                if each.kind.subject is Subject.ENGINE:
+                    remedy = str(each.evidence.get("remedy") or each.kind.title)
+                    faults.setdefault(remedy, {}).setdefault(each.code, set()).add(job.id)
+        for remedy, codes in sorted(faults.items(), key=lambda fault: -len(set().union(*fault[1].values()))):
+            if (jobs := len(set().union(*codes.values()))) > 1:
+                yield f"{engine}, in {jobs} of {len(own)} jobs: {remedy} ({' '.join(codes)})"
 
 
 def unexpected(job: JobResult) -> list[Finding]:

@@ -21,7 +21,7 @@ from rich.text import Text
 from harness.results.reports.engines import engines_table, print_engine_output
 from harness.results.reports.fitting import fitted
 from harness.results.reports.recoveries import bars
-from harness.results.reports.summary import counted, counts, duration, strongest
+from harness.results.reports.summary import accused, counted, counts, duration, strongest
 from harness.support.screen import Screen, Styled
 from harness.vocabulary import Finding, JobResult, RunResult, Status
 from harness.vocabulary.verdict import causes
@@ -92,6 +92,8 @@ def print_run(
     verdict. `again` are options that a command must repeat to see the same, such as a model table.
     """
     bad = [job for job in run.jobs if job.status not in (Status.PASSED, Status.SKIPPED)]
+    for line in accused(run):
+        console.print(Text(line, style="bold red"))
     _print_failures(bad, console, strict, verbosity, again)
     if verbosity >= 0:
         _print_jobs(run.jobs, console, everything=verbosity > 0)

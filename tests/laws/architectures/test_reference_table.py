@@ -62,7 +62,7 @@ def test_the_stored_page_shows_the_upstream_defects():
 def test_without_torch_the_command_says_how_to_install_it():
     done = CliRunner().invoke(cli, ["models", "reference", "--only", "llama"], standalone_mode=False)
     assert isinstance(done.exception, EngineUnavailable)
-    assert "pip install 'mlx-patch-harness[reference]'" in str(done.exception)
+    assert "pip install torch transformers" in str(done.exception)
 
 
 @needs_torch
