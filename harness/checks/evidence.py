@@ -28,6 +28,10 @@ class Evidence:
     bare: Any = None
     """The bare model's logits `[vocab]` of the prompt that is patched, from before the sweep, where it could be run."""
 
+    def line(self, *entry: str | int) -> dict[str, int]:
+        """Return the line on which the case states an entry of `expect`, as findings carry it."""
+        return {"line": self.case.line_of("expect", *entry)}
+
     @property
     def points(self) -> float:
         """How many points between two recoveries the case counts as rounding."""

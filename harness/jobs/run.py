@@ -18,6 +18,7 @@ from harness.intercept.constancy import Constancy
 from harness.jobs.aftermath import BareRow, change, is_foreign
 from harness.jobs.constancy import ConstancyOfJob
 from harness.jobs.planning import Job, blank_result
+from harness.jobs.stated import with_lines
 from harness.laws import LAWS
 from harness.models.fingerprint import Fingerprint, classes_of, settled
 from harness.models.loaded import LoadedModel
@@ -127,7 +128,8 @@ def run(
     if skipped := exemption(job, exemptions(job.case.skip, Exemption)):
         return replace(blank, status=Status.SKIPPED, reason=f"{BY_CASE}{skipped.reason}")
     try:
-        return _failing_as_expected(_Run(job, cache, blank, say).result(snapshot, strict), job, strict)
+        done = _failing_as_expected(_Run(job, cache, blank, say).result(snapshot, strict), job, strict)
+        return with_lines(done, job.case)
     except (ModelUnavailable, EngineUnavailable) as error:
         return replace(blank, status=Status.SKIPPED, reason=str(error))
     except UsageError as error:

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from harness.results.reports.marks import SIGN, sign_of
-from harness.results.reports.summary import counts, duration, failures, strongest, unexpected
-from harness.vocabulary import Environment, JobResult, RunResult
+from harness.results.reports.summary import MOVES, counts, duration, failures, moves, place, strongest, unexpected
+from harness.vocabulary import Environment, Finding, JobResult, RunResult
 from harness.vocabulary.visible import visible
 
 LONGEST = 60_000
@@ -75,8 +75,18 @@ def _failed(run: RunResult) -> Iterator[str]:
         more = f" ({each.others} more)" if each.others else ""
         yield f"- {SIGN[each.job.status]} {code(each.job.id)} {what}{text(each.reason)}{where}{more}"
         if each.finding:
-            yield f"  - {text(each.finding.hint)}"
+            stated = f" ({code(place(each.job, each.finding))})" if "line" in each.finding.evidence else ""
+            yield f"  - {text(each.finding.hint)}{stated}"
+            yield from _moved(each.finding)
         yield f"  - again: {code(each.command)}"
+
+
+def _moved(finding: Finding) -> Iterator[str]:
+    """Yield the numbers that moved furthest from a snapshot, set in below the item of its failure."""
+    if rows := moves(finding):
+        yield ""
+        yield from (f"  {line}" for line in table(MOVES, [list(map(text, row)) for row in rows]))
+        yield ""
 
 
 def _jobs(jobs: Sequence[JobResult]) -> Iterator[str]:
