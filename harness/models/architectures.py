@@ -186,7 +186,8 @@ def heads_of(name: str) -> Heads:
     own = _OTHER_NAMES.get(name, name)
     if own not in HEADS:
         raise UsageError(
-            f"how the heads of {name} lie is not known here; docs/equality.md has the {len(HEADS)} architectures with z"
+            f"how the heads of {name} lie is not known here: z is known of {len(HEADS)} architectures, such as "
+            f"{', '.join(sorted(HEADS)[:3])}"
         )
     return HEADS[own]
 
