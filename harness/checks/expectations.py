@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from harness.casefile import OfCurves
 from harness.checks.evidence import Evidence
 from harness.vocabulary import Curve, Finding, Site
+from harness.vocabulary.words import number_of
 
 _SHOWN = 6
 
@@ -35,11 +36,13 @@ def _finite(evidence: Evidence) -> Iterator[Finding]:
         broken = [cell for cell in curve.cells if not cell.recovery.finite]
         if broken or not curve.baseline.finite:
             states = sorted({cell.recovery.state.value for cell in broken})
-            message = f"baseline {curve.baseline.text('.6g')}; {len(broken)} of {len(curve.cells)} recoveries are not"
+            every = number_of(len(curve.cells), "recovery", "recoveries")
+            seen = f"{len(broken)} of {every} not finite ({', '.join(states)})" if broken else f"{every}, all finite"
             evidence_of = {"layers": [cell.layer for cell in broken], "states": states}
             evidence_of |= evidence.line("finite", curves[curve])
             site = curve.site(broken[0]) if broken else None
-            yield Finding("EXP002", f"{message} ({', '.join(states) or 'all finite'})", site, curve.metric, evidence_of)
+            message = f"baseline {curve.baseline.text('.6g')}; {seen}"
+            yield Finding("EXP002", message, site, curve.metric, evidence_of)
 
 
 def _ranges(evidence: Evidence) -> Iterator[Finding]:
@@ -63,7 +66,7 @@ def _top_layers(evidence: Evidence) -> Iterator[Finding]:
         for curve in _curves(evidence, entry):
             best = _by_layer(curve)
             if entry.among is not None and entry.among >= len(best):
-                said = f"among {entry.among} of the {len(best)} layers that are swept, any would do"
+                said = f"among {entry.among} of the {number_of(len(best), 'layer')} that are swept, any would do"
                 yield Finding("EXP004", said, metric=curve.metric, evidence=line)
                 continue
             wanted, among = _resolved(evidence, entry.layers), entry.among or len(entry.layers)

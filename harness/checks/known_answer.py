@@ -9,6 +9,7 @@ from dataclasses import replace
 from harness.casefile import OfJobs
 from harness.checks.evidence import Evidence
 from harness.vocabulary import Cell, Curve, Finding, Question, Reading, Site, State, site_position
+from harness.vocabulary.words import number_of
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -108,7 +109,7 @@ def _distance(said: Reading, wanted: Reading) -> float:
 def _finding(
     said: Reading, wanted: Reading, within: float, unit: str, metric: str, site: Site | None, layers: Sequence[int] = ()
 ) -> Finding:
-    more = f"; {len(layers)} layers in all" if len(layers) > 1 else ""
+    more = f"; {number_of(len(layers), 'layer')} in all" if len(layers) > 1 else ""
     right = f"{wanted.text('.6g')} within {within:g}" if wanted.finite else wanted.text()
     return Finding(
         "KNO001",

@@ -16,6 +16,7 @@ from harness.metrics.mistakes import Pairs, mistake_in
 from harness.vocabulary import Answer, Cell, Curve, Finding, Reading, State
 from harness.vocabulary.errors import HarnessError, TapError, described_at
 from harness.vocabulary.raised import DeviceFailed, FindingError, refuse_device_failure
+from harness.vocabulary.words import number_of
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -83,7 +84,7 @@ def _recoveries(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Find
             yield Finding(
                 code,
                 f"{_percent(read(cell))}, {evidence.case.reference} gives {_percent(read(other))}; "
-                f"{len(apart)} of {len(ours.cells)} cells{f': {mistake.said}' if mistake else ''}",
+                f"{len(apart)} of {number_of(len(ours.cells), 'cell')}{f': {mistake.said}' if mistake else ''}",
                 ours.site(cell),
                 ours.metric,
                 {"layers": [each.layer for each, _ in apart], **(mistake.evidence if mistake else {"mistake": None})},

@@ -31,6 +31,7 @@ from harness.results.shards import Shard
 from harness.vocabulary import JobResult, RunResult, Status, bytes_of
 from harness.vocabulary.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_NOTHING_RAN, UsageError, suggest
 from harness.vocabulary.verdict import graver
+from harness.vocabulary.words import number_of
 
 if TYPE_CHECKING:
     from harness.jobs.planning import Job
@@ -312,4 +313,4 @@ def _say_what_there_is(jobs: Sequence[Job], keyword: str | None, marks: str | No
     names = [name for job in jobs for name in (job.case.id, job.row.id, job.engine)]
     near = suggest(keyword, names) if keyword and _WORD.fullmatch(keyword) else ""
     hint = near if near.startswith("did you mean") else f"a name is {jobs[0].id}; `harness list` shows them all"
-    complain(f"none of {len(jobs)} jobs matches {asked}; {hint}")
+    complain(f"none of {number_of(len(jobs), 'job')} matches {asked}; {hint}")

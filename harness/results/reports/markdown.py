@@ -12,6 +12,7 @@ from harness.results.reports.marks import SIGN, sign_of
 from harness.results.reports.summary import MOVES, counts, duration, failures, moves, place, strongest, unexpected
 from harness.vocabulary import Environment, Finding, JobResult, RunResult
 from harness.vocabulary.visible import visible
+from harness.vocabulary.words import number_of
 
 LONGEST = 60_000
 """GitHub refuses a comment of more than 65,536 characters."""
@@ -22,7 +23,10 @@ def render(run: RunResult) -> str:
     head = "\n".join([*_verdict(run), *_failed(run), "", ""])
     rest = "\n".join([*_jobs(run.jobs), "", *_environment(run.environment), ""])
     if len(head) + len(rest) > LONGEST:
-        rest = f"The table of {len(run.jobs)} jobs is too long to stand here; it is in the JSON and HTML reports.\n"
+        rest = (
+            f"The table of {number_of(len(run.jobs), 'job')} is too long to stand here; it is in "
+            "the JSON and HTML reports.\n"
+        )
     if len(head) + len(rest) > LONGEST:
         kept = head[: LONGEST - len(rest) - 200].rpartition("\n")[0]
         head = f"{kept}\n\nMore failures than fit here; the JSON and HTML reports have them all.\n\n"
@@ -90,7 +94,7 @@ def _moved(finding: Finding) -> Iterator[str]:
 
 
 def _jobs(jobs: Sequence[JobResult]) -> Iterator[str]:
-    yield f"<details><summary>{len(jobs)} jobs</summary>"
+    yield f"<details><summary>{number_of(len(jobs), 'job')}</summary>"
     yield ""
     yield from table(("", "case", "model", "engine", "baseline", "strongest effect", "findings"), map(_row, jobs))
     yield ""
