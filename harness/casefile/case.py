@@ -23,6 +23,7 @@ from harness.casefile.validation.validate import validate
 from harness.vocabulary import Sweep, bytes_of
 from harness.vocabulary.errors import CaseFileError, Problem, UsageError
 from harness.vocabulary.findings import FINDINGS, Severity
+from harness.vocabulary.words import number_of
 
 SUFFIX = ".case.yaml"
 MAX_ID = 80
@@ -138,14 +139,16 @@ def load_case(path: Path) -> Case:
     """Return the one case in a file. Raises what `load_cases` does, and UsageError if it makes several."""
     cases = load_cases(path)
     if len(cases) > 1:
-        raise UsageError(f"{path}: its matrix makes {len(cases)} cases; one is needed here")
+        raise UsageError(f"{path}: its matrix makes {number_of(len(cases), 'case')}; one is needed here")
     return cases[0]
 
 
 def _case(written: CaseFile, document: Document, path: Path, variant: str) -> Case:
     case = Case.of(written, path, document, variant)
     if len(case.id) > MAX_ID:
-        message = f"makes the id {shown(case.id)} of {len(case.id)} characters; at most {MAX_ID} are allowed"
+        message = (
+            f"makes the id {shown(case.id)} of {number_of(len(case.id), 'character')}; at most {MAX_ID} are allowed"
+        )
         raise CaseFileError([document.problem(("matrix",), message, at_key=True)])
     return case
 

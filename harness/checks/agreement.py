@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from harness.checks.evidence import Evidence
 from harness.vocabulary import Cell, Curve, Finding
+from harness.vocabulary.words import number_of
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -44,7 +45,7 @@ def _recoveries(l2: Curve, mse: Curve, points: float) -> Iterator[Finding]:
         yield Finding(
             "AGR001",
             f"l2 {a.recovery.text('.2f')} % asks for mse {_implied(a):.2f} %, reported {b.recovery.text('.2f')} %; "
-            f"{len(apart)} of {len(l2.cells)} cells",
+            f"{len(apart)} of {number_of(len(l2.cells), 'cell')}",
             l2.site(a),
             evidence={"layers": [x.layer for x, _ in apart]},
         )

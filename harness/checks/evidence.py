@@ -31,6 +31,10 @@ class Evidence:
     kept: KeptRows | None = None
     """Rows of the sweep, where the engine's numbers are arithmetic on them."""
 
+    def line(self, *entry: str | int) -> dict[str, int]:
+        """Return the line on which the case states an entry of `expect`, as findings carry it."""
+        return {"line": self.case.line_of("expect", *entry)}
+
     @property
     def points(self) -> float:
         """How many points between two recoveries the case counts as rounding."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.checks.evidence import Evidence
 from harness.vocabulary import Answer, Curve, Finding, Reading, RowSummary, State
+from harness.vocabulary.words import number_of
 
 _BROKEN = (State.INF, State.NAN)
 
@@ -68,7 +69,7 @@ def _recoveries(curve: Curve) -> Iterator[Finding]:
         states = sorted({cell.recovery.state.value for cell in broken})
         yield Finding(
             "FIN005",
-            f"{' and '.join(states)} at {len(broken)} of {len(curve.cells)} cells",
+            f"{' and '.join(states)} at {len(broken)} of {number_of(len(curve.cells), 'cell')}",
             curve.site(broken[0]),
             curve.metric,
             {"layers": [cell.layer for cell in broken], "states": states},

@@ -9,6 +9,7 @@ from dataclasses import replace
 from harness.casefile import OfJobs
 from harness.checks.evidence import Evidence
 from harness.vocabulary import Cell, Curve, Finding, Question, Reading, Site, State, site_position
+from harness.vocabulary.words import number_of
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -48,11 +49,12 @@ def _at(question: Question, cell: Cell) -> Question:
 
 def _stated_baselines(evidence: Evidence) -> Iterator[Finding]:
     curves = {curve.metric: curve for curve in evidence.answer.curves}
-    for stated in evidence.case.expect.baselines:
+    for at, stated in enumerate(evidence.case.expect.baselines):
         if _meant(evidence, stated) and stated.metric in curves:
             said, wanted = curves[stated.metric].baseline, Reading.of(stated.value)
             if _apart(said, wanted, stated.within):
-                yield _finding(said, wanted, stated.within, curves[stated.metric].unit, stated.metric, None)
+                found = _finding(said, wanted, stated.within, curves[stated.metric].unit, stated.metric, None)
+                yield _stated_at(found, evidence, "baselines", at)
 
 
 def _stated_recoveries(evidence: Evidence) -> Iterator[Finding]:
@@ -62,7 +64,7 @@ def _stated_recoveries(evidence: Evidence) -> Iterator[Finding]:
         for cell in curve.cells
     }
     shared = site_position(evidence.question.sweep.positions)
-    for stated in evidence.case.expect.recoveries:
+    for at, stated in enumerate(evidence.case.expect.recoveries):
         if not _meant(evidence, stated) or stated.metric not in evidence.question.metrics:
             continue
         layer = stated.layer + evidence.model.card.layers if stated.layer < 0 else stated.layer
@@ -74,10 +76,16 @@ def _stated_recoveries(evidence: Evidence) -> Iterator[Finding]:
         if cell is None:
             # A value that nothing is compared with would be a test that cannot fail.
             text = f"the case states {wanted.text('.6g')} % for a cell that was not swept"
-            yield Finding("KNO001", text, Site(stated.component, stated.layer), stated.metric)
+            site = Site(stated.component, stated.layer)
+            yield Finding("KNO001", text, site, stated.metric, evidence.line("recoveries", at))
         elif _apart(cell.recovery, wanted, stated.within):
             site = Site(stated.component, cell.layer, cell.position, cell.head)
-            yield _finding(cell.recovery, wanted, stated.within, "%", stated.metric, site)
+            found = _finding(cell.recovery, wanted, stated.within, "%", stated.metric, site)
+            yield _stated_at(found, evidence, "recoveries", at)
+
+
+def _stated_at(found: Finding, evidence: Evidence, name: str, at: int) -> Finding:
+    return replace(found, evidence={**found.evidence, **evidence.line(name, at)})
 
 
 def _unanswered(evidence: Evidence, component: str, metric: str) -> bool:
@@ -101,7 +109,7 @@ def _distance(said: Reading, wanted: Reading) -> float:
 def _finding(
     said: Reading, wanted: Reading, within: float, unit: str, metric: str, site: Site | None, layers: Sequence[int] = ()
 ) -> Finding:
-    more = f"; {len(layers)} layers in all" if len(layers) > 1 else ""
+    more = f"; {number_of(len(layers), 'layer')} in all" if len(layers) > 1 else ""
     right = f"{wanted.text('.6g')} within {within:g}" if wanted.finite else wanted.text()
     return Finding(
         "KNO001",

@@ -8,6 +8,7 @@ from harness.casefile import Tolerance
 from harness.checks.evidence import Evidence
 from harness.metrics.mistakes import mistake_in
 from harness.vocabulary import Answer, Cell, Curve, Finding, Mistake, Reading, State
+from harness.vocabulary.words import number_of
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -99,7 +100,7 @@ def _about(
 ) -> Finding:
     return Finding(
         code,
-        f"{message}; {len(cells)} of {len(curve.cells)} cells{_named(mistake)}",
+        f"{message}; {len(cells)} of {number_of(len(curve.cells), 'cell')}{_named(mistake)}",
         curve.site(cell),
         curve.metric,
         {"layers": [each.layer for each in cells]} | _evidence(mistake),

@@ -18,6 +18,7 @@ from harness.results.ranks import correlation, tau_b
 from harness.vocabulary import Answer, Cell, Curve, Finding, Reading, State
 from harness.vocabulary.errors import HarnessError, TapError, described_at
 from harness.vocabulary.raised import DeviceFailed, FindingError, refuse_device_failure
+from harness.vocabulary.words import number_of
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -86,7 +87,7 @@ def _recoveries(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Find
             yield Finding(
                 code,
                 f"{_percent(read(cell))}, {evidence.case.reference} gives {_percent(read(other))}; "
-                f"{len(apart)} of {len(ours.cells)} cells{f': {mistake.said}' if mistake else ''}",
+                f"{len(apart)} of {number_of(len(ours.cells), 'cell')}{f': {mistake.said}' if mistake else ''}",
                 ours.site(cell),
                 ours.metric,
                 {"layers": [each.layer for each, _ in apart], **(mistake.evidence if mistake else {"mistake": None})},
@@ -107,7 +108,7 @@ def _followed(evidence: Evidence, ours: Curve, theirs: Curve) -> Iterator[Findin
     told = "no correlation" if found is None else f"a correlation of {found:.2f}"
     yield Finding(
         "REF003",
-        f"{told} with {name} over {len(both)} of {len(ours.cells)} cells, {least:g} is asked for; "
+        f"{told} with {name} over {len(both)} of {number_of(len(ours.cells), 'cell')}, {least:g} is asked for; "
         f"Kendall's tau {'is undefined' if tau is None else f'{tau:.2f}'}; the worst cell: "
         f"{_percent(cell.recovery)}, {name} gives {_percent(other.recovery)}",
         ours.site(cell),

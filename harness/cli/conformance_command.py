@@ -25,6 +25,7 @@ from harness.cli.parameters import (
 from harness.cli.screen import RowsLine, rows_shown
 from harness.cli.selection import allow_code_option, configured
 from harness.vocabulary.errors import EXIT_USAGE, UnknownName, UsageError
+from harness.vocabulary.words import number_of
 
 if TYPE_CHECKING:
     from harness.casefile.known import KnownFailures
@@ -194,7 +195,7 @@ def _asked(
         with rows_shown(len(rows), verbose, "broken") as line:
             _ask(engine, name, allow_code, every, rows, laws, cells, ended, line)
     except KeyboardInterrupt:
-        complain(f"interrupted after {len(ended)} of {len(rows)} rows")
+        complain(f"interrupted after {len(ended)} of {number_of(len(rows), 'row')}")
     covered = [cell.coverage for cell in cells if cell.coverage]
     return Conformance(
         name, engine.version, tuple(law.name for law in laws), tuple(cells), asdict(environment()),

@@ -12,6 +12,7 @@ from harness.cli.output import put_json
 from harness.cli.parameters import printed_json_option
 from harness.cli.selection import LOOKING, selection_options
 from harness.jobs.selection import Selection
+from harness.vocabulary.words import number_of
 
 if TYPE_CHECKING:
     from harness.jobs.planning import Job
@@ -61,6 +62,6 @@ def _print(jobs: list[Job]) -> None:
         cells = [job[name] for name in names]
         table.add_row(*(Text(each if isinstance(each, str) else " ".join(each)) for each in cells))
     console().print(table)
-    click.echo(f"{len(jobs)} jobs in {len({job.case.id for job in jobs})} cases")
+    click.echo(f"{number_of(len(jobs), 'job')} in {number_of(len({job.case.id for job in jobs}), 'case')}")
     for line in unseen(jobs):
         click.echo(line)

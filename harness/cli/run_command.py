@@ -32,6 +32,7 @@ from harness.results.shards import Shard
 from harness.vocabulary import JobResult, RunResult, Status, bytes_of
 from harness.vocabulary.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_NOTHING_RAN, UsageError, suggest
 from harness.vocabulary.verdict import graver
+from harness.vocabulary.words import number_of
 
 if TYPE_CHECKING:
     from harness.jobs.planning import Job
@@ -76,7 +77,6 @@ class RunOptions:
             _refuse_amount(self.memory)
         if self.shard:
             Shard.parse(self.shard)
-        _ = self.junit_file  # refuses a second one
 
     @property
     def verbosity(self) -> int:
@@ -84,17 +84,9 @@ class RunOptions:
         return self.verbose - self.quiet
 
     @property
-    def reports(self) -> list[Path]:
-        """The reports that are made from the result: all but JUnit's, which pytest writes."""
-        return [file for file in self.outputs if file.suffix != ".xml"]
-
-    @property
-    def junit_file(self) -> Path | None:
-        """The one JUnit file. Raises UsageError where several are asked for."""
-        xml = [*filter(None, [self.junit]), *(file for file in self.outputs if file.suffix == ".xml")]
-        if len(xml) > 1:
-            raise UsageError(f"one JUnit file a run: {' and '.join(map(str, xml))} were asked for")
-        return xml[0] if xml else None
+    def reports(self) -> list[tuple[Path, str | None]]:
+        """The reports that are made from the result: a file, and which one where its suffix does not say."""
+        return [*([(self.junit, "junit")] if self.junit else []), *((file, None) for file in self.outputs)]
 
 
 @click.command("run", cls=Helped)
@@ -215,9 +207,9 @@ def _told(run: RunResult, planned: PlannedRun, options: RunOptions, code: int) -
     """Write the reports, then print the run; return the exit code that its last line states."""
     from harness.results.reports.terminal import console, print_run
 
-    for file in options.reports:
+    for file, report in options.reports:
         try:
-            write(run, file)
+            write(run, file, report)
         except UsageError as error:
             run = graver(run, Status.REFUSED, str(error))
             code = run.exit_code
@@ -246,7 +238,7 @@ _FIXED = (
 )
 _PASSED_ON = {
     "exitfirst": "-x", "keyword": "-k", "marks": "-m", "snapshot_update": "--snapshot-update",
-    "junit_file": "--junit-xml", "json_file": "--harness-json", "strict": "--harness-strict",
+    "json_file": "--harness-json", "strict": "--harness-strict",
     "memory": "--harness-memory", "prove": "--harness-prove", "download": "--harness-download",
     "require_models": "--harness-require-models", "shard": "--harness-shard", "min_jobs": "--harness-min-jobs",
     "results": "--harness-results", "job_timeout": "--harness-job-timeout", "known": "--harness-known",
@@ -344,4 +336,4 @@ def _say_what_there_is(jobs: Sequence[Job], keyword: str | None, marks: str | No
     names = [name for job in jobs for name in (job.case.id, job.row.id, job.engine)]
     near = suggest(keyword, names) if keyword and _WORD.fullmatch(keyword) else ""
     hint = near if near.startswith("did you mean") else f"a name is {jobs[0].id}; `harness list` shows them all"
-    complain(f"none of {len(jobs)} jobs matches {asked}; {hint}")
+    complain(f"none of {number_of(len(jobs), 'job')} matches {asked}; {hint}")

@@ -17,6 +17,7 @@ from harness.cli.parameters import device_option, printed_json_option, workers_o
 from harness.cli.selection import LOOKING, selection_options, words_of
 from harness.jobs.selection import Selection
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, NothingToRun, UsageError
+from harness.vocabulary.words import number_of
 
 if TYPE_CHECKING:
     from harness.jobs.planning import Job
@@ -167,14 +168,14 @@ def prune(selection: Selection, gone: tuple[str, ...], yes: bool) -> int:
     if not orphans:
         click.echo("no snapshot is without a job")
         return EXIT_PASSED
-    if not yes and not click.confirm(f"Remove {len(orphans)} files?"):
+    if not yes and not click.confirm(f"Remove {number_of(len(orphans), 'file')}?"):
         click.echo("nothing was removed")
         return EXIT_FINDINGS
     for file in orphans:
         file.unlink()
         if not os.listdir(file.parent):
             file.parent.rmdir()
-    click.echo(f"removed {len(orphans)} files")
+    click.echo(f"removed {number_of(len(orphans), 'file')}")
     return EXIT_PASSED
 
 

@@ -15,6 +15,7 @@ from harness.cli.parameters import printed_json_option
 from harness.cli.selection import selection_options, words_of
 from harness.jobs.selection import Selection
 from harness.vocabulary.errors import EXIT_PASSED, EXIT_USAGE, CaseFileError, Problem
+from harness.vocabulary.words import number_of
 
 if TYPE_CHECKING:
     from harness.jobs.preflight import CaseReport
@@ -51,7 +52,8 @@ def command(selection: Selection, json_file: Path | None) -> int:
 
 
 def _say(files: int, jobs: int, report: CaseReport, store: str) -> None:
-    click.echo(f"{files} case files are valid; they make {jobs} jobs.")
+    are, make = ("is", "it makes") if files == 1 else ("are", "they make")
+    click.echo(f"{number_of(files, 'case file')} {are} valid; {make} {number_of(jobs, 'job')}.")
     for each in report.not_checked:
         click.echo(f"not checked: {each}")
     if report.without_snapshot:

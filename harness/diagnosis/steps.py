@@ -52,6 +52,7 @@ from harness.vocabulary import (
 )
 from harness.vocabulary.errors import HarnessError, TapError, UsageError, described
 from harness.vocabulary.raised import FindingError, refuse_device_failure, suppressed
+from harness.vocabulary.words import number_of
 
 
 @dataclass(frozen=True)
@@ -334,7 +335,7 @@ def _patched(so_far: Examination) -> bool:
     found = patched_step.about_the_passes(so_far.question, asked)
     if not so_far.broken and not found:
         found = patched_step.only_patched(so_far.model, so_far.question, asked)
-    summary = f"{asked.name} patched {component} at {len(asked.curve.cells)} layers"
+    summary = f"{asked.name} patched {component} at {number_of(len(asked.curve.cells), 'layer')}"
     return not log.add("patched", found, summary) or so_far.broken
 
 
@@ -424,11 +425,11 @@ def _forward_summary(each: Trail) -> str:
         return f"first not finite in {each.suspect.module or 'the model'}"
     rooms = [frame for frame in each.frames if frame.headroom]
     least = min(rooms, key=lambda frame: frame.headroom or 0.0, default=None)
-    text = f"{len(each.frames)} modules finite"
+    text = f"{number_of(len(each.frames), 'module')} finite"
     if least:
         text += f", least headroom {least.headroom:.3g} at {least.module or 'the model'} ({least.dtype})"
     if each.suppressed:
-        text += f", {len(each.suppressed)} ids ruled out by -inf"
+        text += f", {number_of(len(each.suppressed), 'id')} ruled out by -inf"
     return text
 
 

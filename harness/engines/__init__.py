@@ -46,7 +46,7 @@ def engine_of(engine: str | Engine | Callable[..., Any], allow_code: bool = Fals
     if isinstance(engine, str):
         return engine_named(engine, allow_code, permission="allow_code=True")
     if not callable(engine):
-        raise UsageError(f"{engine!r} is no engine; give a name, an Engine, or a function (docs/engines.md)")
+        raise UsageError(f"{engine!r} is no engine; give a name, an Engine, or a function with a `harness` declaration")
     from harness.engines.function import function_engine
 
     return function_engine(engine)

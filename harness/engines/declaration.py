@@ -157,7 +157,10 @@ def declared_by(owner: str, written: Any) -> Declaration:
 
     known = list(Declaration.model_fields)
     if not isinstance(written, dict):
-        raise UsageError(f"{owner}.harness is missing: a dict of {', '.join(known)}; docs/engines.md has an example")
+        raise UsageError(
+            f"{owner}.harness is missing: a dict of {', '.join(known)}; "
+            "`harness init --engine MODULE:FUNCTION` writes an example"
+        )
     lacking = [name for name in ("units", "metrics", "components") if name not in written]
     if lacking:
         raise UsageError(f"{owner}.harness says nothing of {', '.join(lacking)}; the harness does not guess")

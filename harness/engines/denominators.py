@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from harness.metrics.denominators import bar
 from harness.vocabulary import Answer, Cell, Curve, Denominator, Finding, Question, State, metric_named
+from harness.vocabulary.words import number_of
 
 WIDE = 100.0
 """Points of an error bar from which a recovery says nothing: it cannot tell a restored run from a corrupted one."""
@@ -54,7 +55,8 @@ def _wide(curve: Curve, denominator: Denominator, wide: list[tuple[float, Cell]]
     points, cell = max(wide, key=lambda each: each[0])
     return Finding(
         "BAS003",
-        f"{cell.oracle.text('.4g')} % ± {points:.3g} points; {len(wide)} of {len(curve.cells)} cells have a bar over "
+        f"{cell.oracle.text('.4g')} % ± {points:.3g} points; {len(wide)} of "
+        f"{number_of(len(curve.cells), 'cell')} have a bar over "
         f"{WIDE:.0f} points, because {apart(denominator, dtype)}",
         curve.site(cell),
         curve.metric,

@@ -67,6 +67,7 @@ from harness.vocabulary import (
 )
 from harness.vocabulary.errors import EngineUnavailable, HarnessError, Unsupported
 from harness.vocabulary.raised import FindingError
+from harness.vocabulary.words import number_of
 
 Row = metrics.Row
 
@@ -546,7 +547,7 @@ class _ComponentAnswer:
         if lacking:
             yield Finding(
                 "ATR004",
-                f"{len(lacking)} of {len(self.places)} cells asked for are not in the result",
+                f"{len(lacking)} of {number_of(len(self.places), 'cell')} asked for are not in the result",
                 lacking[0],
                 self.metric,
                 {"sites": [str(site) for site in lacking]},
@@ -584,7 +585,8 @@ class _ComponentAnswer:
             yield Finding(
                 "ATR002",
                 f"its patched logits are off by {apart} of the largest logit: {own.text('.2f')} % by its logits, "
-                f"{right.text('.2f')} % by the harness's; {len(wrong)} of {len(self.places)} cells{_named(mistake)}",
+                f"{right.text('.2f')} % by the harness's; {len(wrong)} of "
+                f"{number_of(len(self.places), 'cell')}{_named(mistake)}",
                 self.site(place),
                 self.metric,
                 {"layers": layers, "own": own.value, "harness": right.value} | (mistake.evidence if mistake else {}),
@@ -618,8 +620,9 @@ class _ComponentAnswer:
             mistake = self._instead([(self._cell(at), said, right) for at, said, right in unproven])
             yield Finding(
                 "ATR006",
-                f"reported {said.text('.2f')} %, the harness finds {right.text('.2f')} %, and {len(self.heard.seen)} "
-                f"runs of the model do not show which part is wrong; {len(wrong)} of {len(self.places)} cells"
+                f"reported {said.text('.2f')} %, the harness finds {right.text('.2f')} %, and the "
+                f"{number_of(len(self.heard.seen), 'run')} of the model did not show which part is wrong; {len(wrong)} of "
+                f"{number_of(len(self.places), 'cell')}"
                 f"{_named(mistake)}",
                 self.site(place),
                 self.metric,

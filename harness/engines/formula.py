@@ -38,6 +38,7 @@ from harness.vocabulary import (
     metric_named,
 )
 from harness.vocabulary.raised import FindingError, SweepFailed, SweepInterrupted
+from harness.vocabulary.words import number_of
 
 Row = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -191,7 +192,7 @@ class _SweepReadings:
                 self._add(site, metric, nothing, nothing)
 
     def progress(self) -> str:
-        return f"after {len({site for site, _ in self.cells})} of {len(self.sites)} cells"
+        return f"after {len({site for site, _ in self.cells})} of {number_of(len(self.sites), 'cell')}"
 
     def mistakes(self) -> Mapping[tuple[str, str], Mistake]:
         """Return, by component and metric, what makes numbers that a formula got wrong of the same logits."""

@@ -28,6 +28,7 @@ from harness.engines.roles import CellPlace
 from harness.support.checkout import Origin, origin_of
 from harness.vocabulary import Reading
 from harness.vocabulary.errors import UsageError
+from harness.vocabulary.words import number_of
 
 _ALWAYS = ("model", "clean", "corrupted", "component", "layers", "metric")
 _IF_NAMED = ("positions", "direction", "answers", "tokenizer")
@@ -112,7 +113,9 @@ def _placed(given: Any, request: EngineRequest, inner: int) -> Iterator[tuple[Ce
         raise TypeError(f"it returned {type(given).__name__}; {{layer: recovery}} or an array is expected")
     outer = given.shape[: len(given.shape) - inner]
     if not 1 <= len(outer) <= 3 or outer[0] != len(request.layers):
-        raise TypeError(f"it returned an array of shape {tuple(given.shape)} for {len(request.layers)} layers")
+        raise TypeError(
+            f"it returned an array of shape {tuple(given.shape)} for {number_of(len(request.layers), 'layer')}"
+        )
     for index in itertools.product(*map(range, outer)):
         yield _place((request.layers[index[0]], *index[1:]), request), given[index]
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from harness import metrics
 from harness.metrics.layouts import Bits
+from harness.vocabulary.words import number_of
 
 FAULTS: Mapping[str, float] = {"NaN": np.nan, "-NaN": -np.nan, "inf": np.inf, "-inf": -np.inf}
 """What is planted. x86 makes its NaN with the sign bit set."""
@@ -80,8 +81,8 @@ class DetectorVerdict:
 
     def _of(self, primitive: Primitive) -> str:
         missed, invented = self.missed.get(primitive, ()), self.invented.get(primitive, ())
-        parts = [f"{len(missed)} planted values missed, such as {missed[0]}"] if missed else []
-        parts += [f"{len(invented)} clean rows flagged, such as {invented[0]}"] if invented else []
+        parts = [f"{number_of(len(missed), 'planted value')} missed, such as {missed[0]}"] if missed else []
+        parts += [f"{number_of(len(invented), 'clean row')} flagged, such as {invented[0]}"] if invented else []
         needed = f"needed by {primitive.needed_by}" if primitive.needed_by else "no number of the harness needs it"
         return f"{primitive.name}: {', '.join(parts)} ({needed})"
 

@@ -144,4 +144,4 @@ def _notes(early: bool) -> Iterator[str]:
     if unheeded := blas.unheeded():
         yield unheeded
     if early and os.environ.get("MLX_ENABLE_TF32") == "0":
-        yield "mlx was imported before the harness: if this is an M5, MLX_ENABLE_TF32=0 may have come too late"
+        yield "mlx was imported before the harness, which sets MLX_ENABLE_TF32=0; on an M5, set it before Python starts"

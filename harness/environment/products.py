@@ -52,8 +52,8 @@ class ProductBits:
             return f"{kept} kept in products of {len(SHAPES)} shapes"
         name = " (TF32)" if int(self.bits) in TF32 else ""
         return (
-            f"{self.worst} keeps {kept}{name}: this is not float32 arithmetic; set MLX_ENABLE_TF32=0 before "
-            "MLX is imported"
+            f"a float32 product ({self.worst}) keeps {kept}{name}, fewer than float32 has; "
+            "set MLX_ENABLE_TF32=0 before Python imports MLX"
         )
 
 

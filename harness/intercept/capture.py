@@ -19,6 +19,7 @@ from harness.models.architectures import blocks_of
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Positions
 from harness.vocabulary.errors import TapError, UsageError
+from harness.vocabulary.words import number_of
 
 Recording = Mapping[HookPoint, Sequence[mx.array]]
 """For every hook point the activations `[1, tokens, width]` in the order the module was called."""
@@ -173,7 +174,7 @@ def _all_called(calls: Mapping[HookPoint, int]) -> None:
 
 def _next(pending: Mapping[HookPoint, list[mx.array]], source: Recording, point: HookPoint) -> mx.array:
     if not pending[point]:
-        raise TapError(f"{point}: called more often than recorded ({len(source[point])} times)")
+        raise TapError(f"{point}: called more often than recorded ({number_of(len(source[point]), 'time')})")
     return pending[point].pop(0)
 
 
@@ -181,7 +182,9 @@ def _all_used(pending: Mapping[HookPoint, Sequence[mx.array]], source: Recording
     for point, left in pending.items():
         if left:
             called = len(source[point]) - len(left)
-            raise TapError(f"{point}: called {called} times, recorded {len(source[point])} times")
+            raise TapError(
+                f"{point}: called {number_of(called, 'time')}, recorded {number_of(len(source[point]), 'time')}"
+            )
 
 
 def _run(model: LoadedModel, ids: Any, edits: Mapping[HookPoint, Callable[[mx.array], mx.array]]) -> mx.array:

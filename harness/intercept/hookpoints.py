@@ -14,6 +14,7 @@ from harness.models.architectures import Architecture, architecture_of, blocks_o
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import COMPONENTS, Sweep
 from harness.vocabulary.errors import UnknownName, UsageError, suggest
+from harness.vocabulary.words import number_of
 
 _BLOCK_OUTPUTS = ("resid_post", "output")
 
@@ -122,7 +123,7 @@ def resolve_layers(layers: Sequence[int] | None, count: int) -> list[int]:
         raise UsageError(f"layer {outside[0]} does not exist; the model has layers 0 to {count - 1}")
     resolved = [layer % count for layer in layers]
     if len(set(resolved)) < len(resolved):
-        raise UsageError(f"layers {list(layers)} name a layer twice on a model of {count} layers")
+        raise UsageError(f"layers {list(layers)} name a layer twice on a model of {number_of(count, 'layer')}")
     return resolved
 
 

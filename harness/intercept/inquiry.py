@@ -24,6 +24,7 @@ from harness.models.kept import KeptState
 from harness.models.loaded import LoadedModel
 from harness.vocabulary.errors import described
 from harness.vocabulary.raised import refuse_device_failure, suppressed
+from harness.vocabulary.words import number_of
 
 Ids = Sequence[int]
 
@@ -112,7 +113,7 @@ class Inquiry:
                 after.first_call_unlike(alone),
             )
             said = f"gives logits that are off by {apart:.3g} of the largest from those it gives when asked first"
-        prompt = f"a prompt of {len(second)} tokens after another one of {len(first)}"
+        prompt = f"a prompt of {number_of(len(second), 'token')} after another one of {len(first)}"
         message = f"state is kept from an earlier call in {_listed(moved)}: {prompt} {said}"
         return Inconstancy(Cause.STATE, _module_of(moved, self.model.module) or part, message, True, 1, 2, apart)
 

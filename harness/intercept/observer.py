@@ -27,6 +27,7 @@ from harness.metrics.layouts import dtype_name
 from harness.metrics.tolerances import Work, equal, same_bits
 from harness.models.architectures import blocks_of
 from harness.vocabulary.errors import UsageError
+from harness.vocabulary.words import number_of
 
 Digests = tuple[bytes, ...]
 """One digest for each token."""
@@ -318,7 +319,9 @@ def _seen(
 ) -> Iterator[ObservedRun]:  # fmt: skip
     logits = activation_of(out)
     if not isinstance(logits, mx.array) or logits.ndim != 3 or logits.shape[0] != len(ids):
-        raise TypeError(f"a run on {len(ids)} prompts returned {getattr(logits, 'shape', type(logits).__name__)}")
+        raise TypeError(
+            f"a run on {number_of(len(ids), 'prompt')} returned {getattr(logits, 'shape', type(logits).__name__)}"
+        )
     mx.eval(logits)
     stages.note(logits)
     calls = noted.read() if len(ids) == 1 else ()

@@ -19,6 +19,7 @@ from harness.intercept.constancy import Constancy
 from harness.jobs.aftermath import BareRow, change, is_foreign
 from harness.jobs.constancy import ConstancyOfJob
 from harness.jobs.planning import Job, blank_result
+from harness.jobs.stated import with_lines
 from harness.laws import LAWS
 from harness.models.fingerprint import Fingerprint, classes_of, settled
 from harness.models.loaded import LoadedModel
@@ -135,7 +136,8 @@ def run(
     if reason := _left_out(job):
         return replace(blank, status=Status.SKIPPED, reason=reason)
     try:
-        return _failing_as_expected(_Run(job, cache, blank, say, prove).result(snapshot, strict), job, strict)
+        done = _failing_as_expected(_Run(job, cache, blank, say, prove).result(snapshot, strict), job, strict)
+        return with_lines(done, job.case)
     except (ModelUnavailable, EngineUnavailable) as error:
         return replace(blank, status=Status.SKIPPED, reason=str(error))
     except UsageError as error:

@@ -28,6 +28,7 @@ from harness.metrics.tolerances import Work, equal_readings, recovery_tolerance,
 from harness.models.architectures import blocks_of
 from harness.vocabulary import METRICS, AnswerTokens, Sweep
 from harness.vocabulary.errors import DoesNotApply, TapError, Unsupported
+from harness.vocabulary.words import number_of
 
 Change = Callable[[mx.array], mx.array]
 
@@ -55,7 +56,7 @@ def answers_completely(subject: EngineUnderTest) -> tuple[LawBreach, ...]:
 def _listed(places: Sequence[CellPlace]) -> str:
     if all(place == CellPlace(place.layer) for place in places):
         return f"layers {[place.layer for place in places]} are"
-    return f"{len(places)} cells, the first {named(places[0])}, are"
+    return f"{number_of(len(places), 'cell')}, the first {named(places[0])}, are"
 
 
 def patches_where_it_says(subject: EngineUnderTest) -> tuple[LawBreach, ...]:

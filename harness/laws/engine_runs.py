@@ -17,6 +17,7 @@ from harness.laws.subject import EngineUnderTest, Outcome, named
 from harness.metrics.tolerances import Work, recovery_tolerance, relative_difference, same_bits
 from harness.vocabulary import Direction, Reading
 from harness.vocabulary.errors import DoesNotApply
+from harness.vocabulary.words import number_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ class EngineRuns:
         bare = forward(self.subject.model, self.subject.corrupted)
         got = [_or_bare(run, bare) for run in _seen(outcome) if run.ids == self.subject.corrupted]
         if len(got) <= len(self.subject.places):
-            raise DoesNotApply(f"it patches nothing where the prompts are equal: it ran the model {len(got)} times")
+            raise DoesNotApply(
+                f"it patches nothing where the prompts are equal: it ran the model {number_of(len(got), 'time')}"
+            )
         return Compared(
             dict.fromkeys(range(len(got)), bare),
             dict(enumerate(got)),

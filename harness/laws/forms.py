@@ -20,6 +20,7 @@ from harness.intercept.hookpoints import HookPoint, layers_with
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import COMPONENTS, METRICS, Direction, Positions, Sweep, positions_text
 from harness.vocabulary.errors import HarnessError
+from harness.vocabulary.words import number_of
 
 FEW = 8
 """Products up to this size are asked whole."""
@@ -165,7 +166,7 @@ def in_common(broken: Sequence[Form], asked: Sequence[Form]) -> str:
     if len(asked) == 1:
         return ""
     if len(broken) == len(asked):
-        return f"all {len(asked)} forms asked: "
+        return f"all {number_of(len(asked), 'form')} asked: "
     if len(broken) == 1:
         return f"{broken[0]}: "
     shared = [
@@ -175,4 +176,4 @@ def in_common(broken: Sequence[Form], asked: Sequence[Form]) -> str:
         and all((axis, value) in form.axes for form in broken)
     ]
     which = f", those with {' and '.join(shared)} and no other" if shared else ""
-    return f"{len(broken)} of {len(asked)} forms asked{which}, first {broken[0]}: "
+    return f"{len(broken)} of {number_of(len(asked), 'form')} asked{which}, first {broken[0]}: "

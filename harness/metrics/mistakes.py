@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from harness.vocabulary import Cell, Mistake, Reading
 from harness.vocabulary.answers import UNEXPLAINED
+from harness.vocabulary.words import number_of
 
 Place = tuple[int, str, int | None]
 """A layer, the positions as a site names them, and a head."""
@@ -290,7 +291,7 @@ def _relabelled(said: Numbers, right: Numbers, axis: int, moved: Mapping[object,
         if not agree(said[at], right[there], points):  # type: ignore[index]
             return None
         told += at in right and not agree(right[at], right[there], points)  # type: ignore[index]
-    return f"{told} of {len(right)} cells" if told >= 2 or (told and len(right) <= 2) else None
+    return f"{told} of {number_of(len(right), 'cell')}" if told >= 2 or (told and len(right) <= 2) else None
 
 
 def _explains(said: Numbers, other: Numbers, points: float) -> bool:
@@ -323,4 +324,4 @@ def _only(wrong: list[Place], right: Numbers) -> tuple[str, str] | None:
 
 
 def _share(some: list[Place], right: Numbers) -> str:
-    return f"{len(some)} of {len(right)} cells"
+    return f"{len(some)} of {number_of(len(right), 'cell')}"

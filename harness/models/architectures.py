@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.vocabulary.errors import UsageError
+from harness.vocabulary.words import number_of
 
 _ATTENTION = ("self_attn", "attn", "attention")
 _MIXER = ("linear_attn", "mamba", "conv", "local_mixer", "temporal_block", "mixer")
@@ -186,7 +187,9 @@ def heads_of(name: str) -> Heads:
     own = _OTHER_NAMES.get(name, name)
     if own not in HEADS:
         raise UsageError(
-            f"how the heads of {name} lie is not known here; docs/equality.md has the {len(HEADS)} architectures with z"
+            f"how the heads of {name} lie is not known here: z is known of "
+            f"{number_of(len(HEADS), 'architecture')}, such as "
+            f"{', '.join(sorted(HEADS)[:3])}"
         )
     return HEADS[own]
 

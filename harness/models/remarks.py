@@ -10,6 +10,7 @@ from harness.models.loaded import LoadedModel, Tokenizer
 from harness.models.tokens import listed
 from harness.models.wording import Prompt, worded
 from harness.vocabulary import Finding, Question
+from harness.vocabulary.words import number_of
 
 
 def remarks(model: LoadedModel, given: Prompts, question: Question) -> list[Finding]:
@@ -39,7 +40,7 @@ def _about(tokenizer: Tokenizer, prompt: Prompt, ids: Sequence[int], special_tok
             yield "TOK002", f"ends with {listed(tokenizer, back)}, which the tokenizer adds"
     if pads := _pads_in_front(tokenizer, ids):
         pad = listed(tokenizer, ids[:1])
-        yield "TOK003", f"begins with the pad token {pad}, {pads} of its {len(ids)} tokens"
+        yield "TOK003", f"begins with the pad token {pad}, {pads} of its {number_of(len(ids), 'token')}"
 
 
 def _around(bare: Sequence[int], ids: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:

@@ -10,6 +10,7 @@ from harness.models.loaded import LoadedModel, Tokenizer
 from harness.models.wording import Prompt, Wording, worded
 from harness.vocabulary import AnswerTokens, Tokens
 from harness.vocabulary.errors import PromptError
+from harness.vocabulary.words import number_of
 
 AnswerText = str | int | LongAnswer
 """The token after a prompt: as text, as an id, or as the first token of a longer text."""
@@ -101,7 +102,7 @@ def _one(model: LoadedModel, after: dict[str, tuple[int, ...]], answer: str | Lo
         raise PromptError(f"{name} {shown(text)} adds no token to the prompt")
     if len(ids) > 1 and not first:
         raise PromptError(
-            f"{name} {shown(text)} is {len(ids)} tokens {listed(model.tokenizer, ids)}; give one token, "
+            f"{name} {shown(text)} is {number_of(len(ids), 'token')} {listed(model.tokenizer, ids)}; give one token, "
             f"or {{text: {shown(text)}, token: first}} (`patch --first-token`) for the first"
         )
     return ids[0]

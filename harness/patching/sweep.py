@@ -19,6 +19,7 @@ from harness.patching.remembered import Proofs
 from harness.vocabulary import STRATEGIES, Direction, Finding, Memory, Question, Site, Sweep, Tokens, metric_named
 from harness.vocabulary.errors import UnknownName
 from harness.vocabulary.raised import AlignmentError
+from harness.vocabulary.words import number_of
 
 WORTH_SHARING = 32
 """Token-rows below which running a common prefix by itself costs more than it saves, because it reads all weights once:
@@ -202,7 +203,10 @@ def _walked(plan: Plan, runs: Runs, rows: dict[Patch, mx.array], walks: Walks) -
             done |= set(more)
             yield from _drained(more)
     except OnePassImpossible as error:
-        runs.strategy, runs.fallback = "stepwise", f"after {len(done)} of {len(plan.patches)} cells: {error}"
+        runs.strategy, runs.fallback = (
+            "stepwise",
+            f"after {len(done)} of {number_of(len(plan.patches), 'cell')}: {error}",
+        )
         left = replace(plan, patches=tuple(patch for patch in plan.patches if patch not in done))
         yield from stepwise(left).cells
 
@@ -259,7 +263,7 @@ def misalignment(clean: Tokens, corrupted: Tokens) -> Finding | None:
     first = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(clean.ids), len(corrupted.ids)))
     return Finding(
         "ALN001",
-        f"clean is {len(clean.ids)} tokens {_quoted(clean)}, corrupted is {len(corrupted.ids)} "
+        f"clean is {number_of(len(clean.ids), 'token')} {_quoted(clean)}, corrupted is {len(corrupted.ids)} "
         f"{_quoted(corrupted)}; they first differ at position {first}",
         evidence={"clean": len(clean.ids), "corrupted": len(corrupted.ids), "first_difference": first},
     )

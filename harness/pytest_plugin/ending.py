@@ -15,6 +15,7 @@ from harness.pytest_plugin.gathering import ResultGathering
 from harness.pytest_plugin.selecting import JobSelecting, has_case_files, is_worker
 from harness.vocabulary.errors import EXIT_NOTHING_RAN, EXIT_PASSED
 from harness.vocabulary.visible import visible
+from harness.vocabulary.words import number_of
 
 if TYPE_CHECKING:
     from harness.casefile.known import KnownFailures, KnownVerdict
@@ -152,7 +153,7 @@ class SessionEnding:
         empty = bool(shard and planned and not seen.results and not seen.interrupted)
         said = list(self.selecting.run.notes) if self.selecting.run else []
         if empty:
-            said.append(f"none of the {len(planned)} jobs planned falls to shard {shard}")
+            said.append(f"none of the {number_of(len(planned), 'job')} planned falls to shard {shard}")
         if seen.limits.unkept:
             said.append("time limits were not kept: they need `harness run`, or pytest with -n")
         return tuple(said)

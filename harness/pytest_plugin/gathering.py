@@ -12,6 +12,7 @@ import pytest
 from harness.pytest_plugin.items import MEANT_AS_CASE, names_of
 from harness.pytest_plugin.limiting import JobLimits, ended_how
 from harness.pytest_plugin.selecting import JobSelecting, is_worker
+from harness.vocabulary.words import number_of
 
 if TYPE_CHECKING:
     from harness.vocabulary import JobResult
@@ -91,7 +92,9 @@ class ResultGathering:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was run more than once: a plugin or a conftest repeats items."""
-        return tuple(f"{name} ran {n} times; its last result counts" for name, n in self._times.items() if n > 1)
+        return tuple(
+            f"{name} ran {number_of(n, 'time')}; its last result counts" for name, n in self._times.items() if n > 1
+        )
 
     def replace(self, judged: Callable[[JobResult], JobResult]) -> None:
         """Judge every result again."""

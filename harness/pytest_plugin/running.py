@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from harness.jobs.run import ModelCache
     from harness.vocabulary import Finding, JobResult
 
+_MOST_PRINTED = 20_000
+"""Characters that are kept of what a job printed."""
 _RESULT: pytest.StashKey[JobResult] = pytest.StashKey()
 
 
@@ -84,6 +86,8 @@ class JobRunning:
         if report.when == "call" and (result := item.stash.get(_RESULT, None)):
             from harness.results.json import dump_job
 
+            # What an engine printed is kept already; this is from a metric or a model of the user's own.
+            result = replace(result, printed=result.printed or report.capstdout[-_MOST_PRINTED:])
             report.harness_job = dump_job(result)  # type: ignore[attr-defined]  # xdist carries plain attributes over
         return report
 

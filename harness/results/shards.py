@@ -18,6 +18,7 @@ from typing import NamedTuple
 from harness.vocabulary import Environment, JobResult, RunResult, Status
 from harness.vocabulary.errors import EXIT_NOTHING_RAN, EXIT_PASSED, UsageError
 from harness.vocabulary.verdict import graver, of_run
+from harness.vocabulary.words import number_of
 
 MAX_SHARDS = 10_000
 _WITHOUT = "planned and without a result"
@@ -220,4 +221,4 @@ def with_floor(run: RunResult, least: int | None) -> RunResult:
     ran = sum(job.status is not Status.SKIPPED for job in run.jobs)
     if least is None or ran >= least:
         return run
-    return graver(run, Status.FAILED, f"{ran} jobs ran, and at least {least} had to (--min-jobs)")
+    return graver(run, Status.FAILED, f"{number_of(ran, 'job')} ran, and at least {least} had to (--min-jobs)")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.snapshots.document import Quantity, Snapshot, SnapshotTolerance
@@ -20,6 +21,8 @@ class Difference:
     where: Quantity | str
     old: Any
     new: Any
+    share: float = field(default=math.inf, compare=False)
+    """How much of its tolerance it moved by; what is no number moved further than any."""
 
     @property
     def change(self) -> str:
@@ -31,10 +34,15 @@ class Difference:
             return f"{moved:+.3g} points"
         return f"{100 * moved / abs(self.old):+.3g} %" if self.old else f"{moved:+.3g}"
 
+    @property
+    def row(self) -> list[str]:
+        """Where, what is stored, what it is now, and how far that is."""
+        shown = [f"{each:.7g}" if self.change else str(each) for each in (self.old, self.new)]
+        return [str(self.where), *shown, self.change]
+
     def __str__(self) -> str:
-        if not self.change:
-            return f"{self.where}: {self.old} -> {self.new}"
-        return f"{self.where}: {self.old:.7g} -> {self.new:.7g} ({self.change})"
+        where, old, new, change = self.row
+        return f"{where}: {old} -> {new}" + (f" ({change})" if change else "")
 
 
 def differences(old: Snapshot, new: Snapshot, tolerance: SnapshotTolerance | None = None) -> list[Difference]:
@@ -65,7 +73,15 @@ def _moved(old: _Numbers, new: _Numbers, limits: SnapshotTolerance) -> Iterator[
     for where in [*old, *(each for each in new if each not in old)]:
         was, now = old.get(where), new.get(where)
         if was is None or now is None or not _equal(where, was, now, limits):
-            yield Difference(where, _shown(was), _shown(now))
+            yield Difference(where, _shown(was), _shown(now), _share(where, was, now, limits))
+
+
+def _share(
+    where: Quantity, old: tuple[Reading, str] | None, new: tuple[Reading, str] | None, limits: SnapshotTolerance
+) -> float:
+    was, now = (None if each is None else each[0].value for each in (old, new))
+    limit = limits.of(where) * (max(abs(was or 0.0), abs(now or 0.0)) if where.is_baseline else 1.0)
+    return math.inf if was is None or now is None or not limit else abs(was - now) / limit
 
 
 def _equal(where: Quantity, old: tuple[Reading, str], new: tuple[Reading, str], limits: SnapshotTolerance) -> bool:

@@ -13,8 +13,10 @@ from harness.snapshots.file import dumps, read
 from harness.snapshots.places import SnapshotPlace
 from harness.vocabulary import Finding
 from harness.vocabulary.errors import SnapshotRefused, SnapshotUnreadable
+from harness.vocabulary.paths import near
 
-_SHOWN = 5
+_SHOWN, _ROWS = 2, 10
+"""Differences in the line of the finding, and in the table below it."""
 
 
 def compare(
@@ -40,14 +42,14 @@ def compare(
         return []
     obstacle = stored.executions[stored.num_executions - 1].exception
     if updating and isinstance(obstacle, OSError):
-        return [Finding("SNP005", f"{place.location}: {obstacle}")]
+        return [Finding("SNP005", f"{near(place.location)}: {obstacle}")]
     return [_difference(place.location, new, candidate=leave(place, new, results))]
 
 
 def _elsewhere(place: SnapshotPlace, new: Snapshot, wide: SnapshotTolerance, results: Path) -> list[Finding]:
     nearest = place.nearest()
     if nearest is None:
-        return [Finding("SNP002", f"{place.location} does not exist")]
+        return [Finding("SNP002", f"{near(place.location)} does not exist")]
     candidate = leave(place, new, results)
     note = Finding("SNP003", f"compared with {nearest.location.name}; candidate: {candidate}")
     found = _difference(nearest.location, new, wide, candidate)
@@ -68,9 +70,10 @@ def _difference(
 
 
 def _finding(location: Path, moved: list[Difference], *told: str) -> Finding:
+    moved = sorted(moved, key=lambda each: -each.share)
     shown = [*map(str, moved[:_SHOWN]), *([f"and {len(moved) - _SHOWN} more"] if len(moved) > _SHOWN else [])]
-    evidence = {"differences": [str(each) for each in moved]}
-    return Finding("SNP001", f"{location}: {'; '.join((*shown, *told))}", evidence=evidence)
+    evidence = {"differences": [str(each) for each in moved], "moves": [each.row for each in moved[:_ROWS]]}
+    return Finding("SNP001", f"{near(location)}: {'; '.join((*shown, *told))}", evidence=evidence)
 
 
 def compare_part(place: SnapshotPlace, new: Snapshot, wide: SnapshotTolerance) -> list[Finding]:
@@ -80,7 +83,7 @@ def compare_part(place: SnapshotPlace, new: Snapshot, wide: SnapshotTolerance) -
     """
     nearest = place.nearest()
     if nearest is None:
-        return [Finding("SNP002", f"{place.location} does not exist")]
+        return [Finding("SNP002", f"{near(place.location)} does not exist")]
     try:
         old = read(nearest.location).part({curve.key for curve in new.curves})
     except SnapshotUnreadable as error:

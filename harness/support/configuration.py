@@ -33,6 +33,7 @@ from typing import Any
 from harness.support.files import is_below
 from harness.support.inputs import read_input
 from harness.vocabulary.errors import CaseFileError, Problem, UsageError, suggest
+from harness.vocabulary.paths import near
 
 FILE = "pyproject.toml"
 MOST_BYTES = 4 << 20
@@ -91,7 +92,7 @@ class Configuration:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{_near(self.file)} [tool.harness]: {', '.join(self.values)}" if self.file else "none"
+        return f"{near(self.file)} [tool.harness]: {', '.join(self.values)}" if self.file else "none"
 
 
 def load(folder: Path) -> Configuration:
@@ -122,12 +123,12 @@ def _read(file: Path) -> tuple[str, Any]:
 def _undecodable(file: Path, said: str) -> Problem:
     where = re.search(r" \(at line (\d+), column (\d+)\)", said)
     line, column = (int(where[1]), int(where[2])) if where else (1, 1)
-    return Problem(_near(file), line, column, "", f"is not TOML: {said[: where.start()] if where else said}")
+    return Problem(near(file), line, column, "", f"is not TOML: {said[: where.start()] if where else said}")
 
 
 def _checked(file: Path, text: str, table: Any) -> Mapping[str, Any]:
     if not isinstance(table, dict):
-        raise CaseFileError([Problem(_near(file), *_place(text, "harness"), "tool.harness", "expected a table")])
+        raise CaseFileError([Problem(near(file), *_place(text, "harness"), "tool.harness", "expected a table")])
     if problems := list(_problems(file, text, table)):
         raise CaseFileError(problems)
     return {key: _anchored(value, file.parent) if KEYS[key].is_path else value for key, value in table.items()}
@@ -135,7 +136,7 @@ def _checked(file: Path, text: str, table: Any) -> Mapping[str, Any]:
 
 def _problems(file: Path, text: str, table: Mapping[str, Any]) -> Iterator[Problem]:
     for key, value in table.items():
-        where = (_near(file), *_place(text, key), f"tool.harness.{key}")
+        where = (near(file), *_place(text, key), f"tool.harness.{key}")
         if key not in KEYS:
             yield Problem(*where, f"is not a setting; {suggest(key, KEYS)}")
         elif not KEYS[key].fits(value):
@@ -173,10 +174,4 @@ def is_bundled(path: str) -> bool:
 def _anchored(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         return [each if is_bundled(each) else _anchored(each, folder) for each in value]
-    return _near(folder / Path(value).expanduser())
-
-
-def _near(path: Path) -> str:
-    """Return a path as seen from here: relative where it lies below the current folder."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith(os.pardir) else relative
+    return near(folder / Path(value).expanduser())

@@ -24,6 +24,11 @@ def say(what: str, done: int = 0, total: int = 0) -> None:
         listener(what, done, total)
 
 
+def listener() -> Listener:
+    """Return who listens here: a thread started now would hear nobody."""
+    return _LISTENER.get() or (lambda what, done, total: None)
+
+
 def over(items: Iterable[T], what: str, total: int) -> Iterator[T]:
     """Yield the items and tell how many of them are done."""
     for done, item in enumerate(items):

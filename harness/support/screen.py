@@ -10,9 +10,6 @@ from __future__ import annotations
 import codecs
 import io
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 from harness.vocabulary.visible import escape_of, visible
@@ -90,10 +87,3 @@ class Styled:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-@contextmanager
-def drawing() -> Iterator[None]:
-    """Let a library draw its progress bar on standard error."""
-    with redirect_stderr(getattr(sys.stderr, "rich_proxied_file", sys.stderr)):
-        yield

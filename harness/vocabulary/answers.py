@@ -10,6 +10,7 @@ from harness.vocabulary.findings import FindingKind, Severity, kind_of
 from harness.vocabulary.memory import Memory
 from harness.vocabulary.questions import AnswerTokens, Site
 from harness.vocabulary.readings import Denominator, Reading, State
+from harness.vocabulary.words import number_of
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ class Unanswered:
 
     def __str__(self) -> str:
         metric = "" if self.metric is None else f" ({self.metric})"
-        return f"{self.cells} cells of {self.component}{metric}: {self.reason}"
+        return f"{number_of(self.cells, 'cell')} of {self.component}{metric}: {self.reason}"
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from harness.vocabulary.paths import near
 from harness.vocabulary.visible import visible
 
 EXIT_PASSED = 0
@@ -237,29 +238,20 @@ def _own_place(error: BaseException) -> str:
             if re.split(r"[/\\.]", found[1])[0] not in _LIBRARIES:
                 installed = f"{found[1]}:{line}"
         elif not file.startswith(("<", _HARNESS + os.sep, _STANDARD + os.sep)):
-            own = f"{_near(file)}:{line}"
+            own = f"{near(file)}:{line}"
     return own or installed
 
 
-def _near(file: str) -> str:
-    """Return a path as seen from the current folder where it lies below."""
-    try:
-        near = os.path.relpath(file)
-    except (OSError, ValueError):  # the current folder is gone; another drive
-        return file
-    return file if near.startswith(os.pardir) else near
-
-
-_MANY = 24
+_MANY = 12
 """Names that are listed where none is near what was typed; of more, three."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the nearest known name; when none is near, all of them or, of many, three."""
     options = sorted({*map(str, known)} - {name})
-    near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]!r}?"
+    closest = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    if closest:
+        return f"did you mean {closest[0]!r}?"
     if len(options) > _MANY:
         nearest = difflib.get_close_matches(name, options, n=3, cutoff=0.0)
         return f"there are {len(options)}, such as {', '.join(nearest)}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from harness.vocabulary.errors import UnknownName
+from harness.vocabulary.words import number_of
 
 
 class Direction(StrEnum):
@@ -105,7 +106,7 @@ class Tokens:
 
     def __post_init__(self) -> None:
         if len(self.texts) not in (0, len(self.ids)):
-            raise ValueError(f"{len(self.texts)} texts of {len(self.ids)} ids")
+            raise ValueError(f"{number_of(len(self.texts), 'text')} of {number_of(len(self.ids), 'id')}")
 
 
 @dataclass(frozen=True)

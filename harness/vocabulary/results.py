@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
 from harness.vocabulary.answers import Answer, Concordance, Curve, Finding
+from harness.vocabulary.findings import Severity
 from harness.vocabulary.memory import Memory
 from harness.vocabulary.questions import AnswerTokens, Sweep, Tokens
 
@@ -101,10 +102,22 @@ class JobResult:
         return self.status is Status.PASSED and any(each.known for each in self.findings)
 
     @property
+    def in_spite(self) -> bool:
+        """Whether it passed although a check found an error: one that the case expects."""
+        return self.status is Status.PASSED and any(
+            each.expected and not each.known and each.severity is Severity.ERROR for each in self.findings
+        )
+
+    @property
     def unstored(self) -> bool:
         """Whether it was to be compared with a snapshot, and there is none on any backend, or it is a guest's job."""
         guest = any(text.startswith(NO_SNAPSHOT) for text in self.not_compared)
         return guest or any(each.code == "SNP002" for each in self.findings)
+
+    def line_of(self, finding: Finding) -> int:
+        """Return the line of the case file that a finding is about: where the case states what is not so."""
+        line = finding.evidence.get("line")
+        return line if isinstance(line, int) else self.case_line
 
     def answered(self, given: Answer) -> JobResult:
         """Return the result with what an answer says: every field that both have."""

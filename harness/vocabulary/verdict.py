@@ -25,7 +25,11 @@ def judge(
     """
     marked = [replace(each, expected=each.code in must_find or each.code in may_find) for each in findings]
     seen = {each.code for each in marked}
-    marked += [Finding("EXP001", f"{code} was expected and not found") for code in must_find if code not in seen]
+    marked += [
+        Finding("EXP001", f"{code} was expected and not found", evidence={"code": code})
+        for code in must_find
+        if code not in seen
+    ]
     failed = any(fails(each, strict) for each in marked)
     return (Status.FAILED if failed else Status.PASSED), tuple(marked)
 

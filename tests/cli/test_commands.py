@@ -29,7 +29,7 @@ def test_list_shows_the_jobs_of_a_run_and_runs_none(project: Project) -> None:
 def test_validate_counts(project: Project) -> None:
     project.case("a", models="good, other")
     got = project.inside("validate", *TABLE)
-    assert (got.code, got.out.splitlines()[0]) == (0, "1 case files are valid; they make 2 jobs.")
+    assert (got.code, got.out.splitlines()[0]) == (0, "1 case file is valid; it makes 2 jobs.")
 
 
 def test_an_expectation_that_no_engine_can_answer_is_a_mistake(project: Project) -> None:

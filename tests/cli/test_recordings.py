@@ -1,4 +1,4 @@
-"""What stays on screens of several widths, and what moves on them: one line with the count and the time, never wrapped."""
+"""What stays on screens of several widths, and what moves on them: one line with count and time, never wrapped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ HEAD = re.compile(r"(\d+/\d+  |\d+ %  )?\d+:\d\d(  \d+ \w+(, \d+ \w+)*)?(  |$)")
 """How the line of progress begins: the count, where something is counted, the time, and what failed."""
 JOBS = re.compile(r"\d+/\d+  \d+:\d\d")
 MODELS = "models:\n" + "".join(
-    f"  - {{id: a-model-with-a-long-name-{number}, source: groundtruth, kind: dial, vocab: 20000, weights: {[0.5] * 12}}}\n"
+    f"  - {{id: a-model-with-a-long-name-{number}, source: groundtruth, kind: dial, vocab: 20000, "
+    f"weights: {[0.5] * 12}}}\n"
     for number in range(2)
 )
 IDS = [f"a-model-with-a-long-name-{number}" for number in range(2)]
@@ -85,7 +86,8 @@ def test_what_is_written_meanwhile_stands_above_the_line(project: Project) -> No
         "    for number in range(3):\n"
         "        line.at(number, 3, 'x' * 100)\n        time.sleep(0.25)\n"
         "        line.note(f'note {number}')\n        print('printed', number)\n"
-        "        sys.stderr.write('a bar 50 %')\n        time.sleep(0.25)\n        sys.stderr.write('\\rdone 100 %\\n')\n",
+        "        sys.stderr.write('a bar 50 %')\n        time.sleep(0.25)\n"
+        "        sys.stderr.write('\\rdone 100 %\\n')\n",
     )
     got = record(project.folder, program=("talks.py",), columns=40)
     expected = [text for number in range(3) for text in (f"note {number}", f"printed {number}", "done 100 %")]

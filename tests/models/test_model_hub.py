@@ -93,6 +93,27 @@ def test_python_files_are_fetched_only_for_a_row_that_trusts_them(monkeypatch, h
     assert {options["revision"] for options in asked} == {COMMIT}
 
 
+def test_the_bytes_of_a_download_are_progress_and_no_bar_is_drawn(monkeypatch, hub_cache, capfd):
+    import huggingface_hub
+    from tqdm.contrib.concurrent import thread_map
+
+    from harness.support.progress import listening
+
+    def download(repo, tqdm_class, **options):
+        bar = tqdm_class(total=0, unit="B", desc="Downloading bytes", unit_scale=True, mininterval=0)
+        bar.total = 100
+        thread_map(lambda _: bar.update(50), range(2), tqdm_class=tqdm_class, max_workers=1)
+        return str(hub_cache)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    heard = []
+    with listening(lambda *said: heard.append(said)):
+        hub.fetch(ROW)
+    assert heard[-1] == ("fetching someone/model", 100, 100)
+    assert {what for what, _, _ in heard} == {"fetching someone/model"}
+    assert capfd.readouterr() == ("", "")
+
+
 MARKED = "import pathlib; pathlib.Path({!r}).touch(); raise RuntimeError('the model came with this')"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 import harness
 from harness.results.reports.terminal import console
-from harness.support.screen import Screen, drawing
+from harness.support.screen import Screen
 from harness.vocabulary.visible import json_text, visible
 
 
@@ -67,14 +66,10 @@ def test_json_is_json_where_the_terminal_has_few_letters(text: str) -> None:
     assert json.loads(seen(screen)) == [text]
 
 
-def test_ours_stay(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ours_stay(screen: Screen) -> None:
     print("a::b\tc", file=screen)
     screen.commands("::error file=x::y\n")
     assert seen(screen) == "a::b\tc\n::error file=x::y\n"
-    monkeypatch.setattr(sys, "stderr", screen)
-    with drawing():
-        print("\r 10%", file=sys.stderr)
-    assert seen(screen).endswith("\r 10%\n")
 
 
 def test_a_console_shows_texts_and_keeps_its_colours(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:

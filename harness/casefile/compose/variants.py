@@ -26,6 +26,7 @@ from harness.casefile.compose.overlay import overlaid
 from harness.casefile.language.fields import LIST, MAPPING, PATTERN_WORDS, SLUG, Refusal, Slug, either, refuse
 from harness.casefile.syntax.document import Document, KeyPath, Location
 from harness.vocabulary.errors import suggest
+from harness.vocabulary.words import number_of
 
 # Twice the combinations of six components, two directions and four metrics; more is a typing mistake or a flood.
 MAX_VARIANTS = 100
@@ -73,7 +74,7 @@ def _faults(matrix: dict[str, Any]) -> Iterator[Refusal]:
 
 def _too_many(matrix: dict[str, Any]) -> str | None:
     if len(matrix) > MAX_AXES:
-        return f"has {len(matrix):,} axes; at most {MAX_AXES} are allowed"
+        return f"has {number_of(len(matrix), 'axis', 'axes')}; at most {MAX_AXES} are allowed"
     count = prod(len(values) for values in matrix.values())
     if count <= MAX_VARIANTS:
         return None

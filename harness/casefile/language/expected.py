@@ -32,6 +32,7 @@ from harness.casefile.language.fields import (
 from harness.vocabulary import METRICS, Finding
 from harness.vocabulary.backends import BACKENDS
 from harness.vocabulary.findings import FINDINGS
+from harness.vocabulary.words import number_of
 
 # An expectation about expectations would be circular.
 EXPECTABLE = tuple(code for code, kind in FINDINGS.items() if kind.check != "expectation" and "/" not in kind.check)
@@ -135,7 +136,9 @@ class TopLayers(OfCurves):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.among is not None and self.among < len(self.layers):
-            raise refuse([Refusal(("among",), f"{len(self.layers)} layers are named, so at least that many")])
+            raise refuse(
+                [Refusal(("among",), f"{number_of(len(self.layers), 'layer')} are named, so at least that many")]
+            )
         return self
 
 

@@ -23,6 +23,7 @@ from harness.metrics.layouts import LAYOUTS, dtype_name
 from harness.metrics.mistakes import agree
 from harness.metrics.tolerances import Work, recovery_tolerance
 from harness.vocabulary import AnswerTokens, Denominator, Mistake, Reading, State
+from harness.vocabulary.words import number_of
 
 PLACE = Place("metric", "metric")
 WRONG = 0.01
@@ -207,7 +208,8 @@ def _not_finite(found: Measured, name: str, said: float, clean: mx.array, mistak
         ids = ", ".join(map(str, found.suppressed[:8]))
         return PlacedFinding.of(
             "DIA403",
-            f"{start} over the {found.vocab - len(found.suppressed):,} finite ids; {len(found.suppressed)} ids "
+            f"{start} over the {found.vocab - len(found.suppressed):,} finite ids; "
+            f"{number_of(len(found.suppressed), 'id')} "
             f"are -inf in both runs ({ids}), which is legal, and -inf minus -inf is NaN",
             PLACE,
             engine=name,

@@ -24,6 +24,7 @@ from harness.models.loaded import LoadedModel
 from harness.patching.sweep import misalignment
 from harness.vocabulary import Answer, Question, Site, Sweep, Tokens
 from harness.vocabulary.errors import traceback_of
+from harness.vocabulary.words import number_of
 
 
 def alignment(clean: Tokens, corrupted: Tokens) -> Iterator[PlacedFinding]:
@@ -138,7 +139,8 @@ def _never_fired(
     if len(over) > 1 and len(unmoved) == len(over):
         yield PlacedFinding.of(
             "DIA301",
-            f"{name}: all {len(over)} runs of the corrupted prompt give the unpatched logits bit for bit, so "
+            f"{name}: all {number_of(len(over), 'run')} of the corrupted prompt give the unpatched "
+            "logits bit for bit, so "
             f"nothing that it patches as {component!r} is called",
             Place("patched", "patched", component),
             PROVEN,

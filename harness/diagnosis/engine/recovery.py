@@ -11,6 +11,7 @@ from harness.engines.denominators import doubtful
 from harness.engines.error_bars import in_float32
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import Question, Site, State
+from harness.vocabulary.words import number_of
 
 SHADOW_BYTES = 2 << 30
 TRUSTED_POINTS = 5.0
@@ -31,7 +32,8 @@ def examine(asked: Asked) -> Iterator[PlacedFinding]:
     told = "" if asked.baseline is None else f" from a baseline of {asked.baseline:g}"
     yield PlacedFinding.of(
         "DIA502",
-        f"{asked.name} reports {first.recovery.text('.4g')} % at {len(invented)} of {len(cells)} layers{told}, "
+        f"{asked.name} reports {first.recovery.text('.4g')} % at {len(invented)} of "
+        f"{number_of(len(cells), 'layer')}{told}, "
         f"where the recovery is {state.value}",
         Place("recovery", "recovery", layer=first.layer),
         site=Site(asked.curve.component, first.layer),
@@ -91,7 +93,7 @@ def summary(asked: Asked) -> str:
         return "no recovery was reported"
     if not finite:
         states = sorted({cell.recovery.state.value for cell in cells})
-        return f"all {len(cells)} recoveries are {' or '.join(states)}"
+        return f"all {number_of(len(cells), 'recovery', 'recoveries')} are {' or '.join(states)}"
     top = max(finite, key=lambda cell: cell.recovery.value or 0.0)
     largest = f"{top.recovery.text('.1f')} % at layer {top.layer}"
-    return f"{len(finite)} of {len(cells)} recoveries are numbers, the largest {largest}"
+    return f"{len(finite)} of {number_of(len(cells), 'recovery', 'recoveries')} are numbers, the largest {largest}"

@@ -13,6 +13,7 @@ from harness.diagnosis.weights.naming import listed, place_of, role_of
 from harness.diagnosis.weights.quantised import QuantisedMatrix
 from harness.diagnosis.weights.tensors import Tensor
 from harness.metrics.layouts import layout_named
+from harness.vocabulary.words import number_of
 
 
 def of_quantised(tensors: Mapping[str, Tensor], columns: Mapping[str, int]) -> dict[str, str]:
@@ -40,7 +41,7 @@ def never_loaded(found: Sequence[Census], quantised: Mapping[str, str]) -> tuple
     matrices = [name for name in starts if name not in vectors]
     fresh = [name for name in matrices if starts[name]]
     if matrices and len(fresh) == len(matrices):
-        return [], f"untrained: all {len(matrices)} matrices are as MLX starts them"
+        return [], f"untrained: all {number_of(len(matrices), 'matrix', 'matrices')} are as MLX starts them"
     fresh += [name for name in starts if name in vectors and starts[name] and _is_rare(name, starts, vectors)]
     if not fresh:
         return [], ""
@@ -68,4 +69,6 @@ def _by_role(names: Sequence[str]) -> str:
     roles: dict[str, list[str]] = {}
     for name in names:
         roles.setdefault(role_of(name), []).append(name)
-    return listed([some[0] if len(some) == 1 else f"{role} in {len(some)} layers" for role, some in roles.items()])
+    return listed(
+        [some[0] if len(some) == 1 else f"{role} in {number_of(len(some), 'layer')}" for role, some in roles.items()]
+    )

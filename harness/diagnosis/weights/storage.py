@@ -21,6 +21,7 @@ from harness.models.loaded import LoadedModel
 from harness.support.weight_files import BrokenFile
 from harness.vocabulary.errors import UsageError
 from harness.vocabulary.verdict import fails
+from harness.vocabulary.words import number_of
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _refused(error: UsageError) -> Iterator[PlacedFinding]:
             shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             yield PlacedFinding.of(
                 "DIA106",
-                f"{len(names)} tensors: {shown}: {what}",
+                f"{number_of(len(names), 'tensor')}: {shown}: {what}",
                 place_of(names[0]),
                 tensors=names[:64],
                 layer=layer_of(names[0]),
@@ -122,4 +123,4 @@ def _refused(error: UsageError) -> Iterator[PlacedFinding]:
 
 def _summary(found: Sequence[Census]) -> str:
     size = sum(each.tensor.nbytes for each in found)
-    return f"{len(found)} tensors, {size / 1e6:,.0f} MB"
+    return f"{number_of(len(found), 'tensor')}, {size / 1e6:,.0f} MB"

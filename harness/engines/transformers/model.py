@@ -20,6 +20,7 @@ from harness.models.architectures import architecture_of, heads_of
 from harness.models.loaded import LoadedModel
 from harness.models.sources.folder import one_line, read_config
 from harness.vocabulary.errors import EngineUnavailable, UnknownName, UsageError
+from harness.vocabulary.words import number_of
 
 _BLOCK_LISTS = ("layers", "h", "blocks")
 _TOWERS = frozenset(("vision_tower", "vision_model", "audio_tower", "visual", "multi_modal_projector"))
@@ -84,7 +85,9 @@ def torch_model(model: LoadedModel, dtype: str) -> TorchModel:
         raise EngineUnavailable(f"{model.card.id} has no folder on disk that transformers could read")
     found = _loaded(model.folder.resolve(), dtype, model.card.dtype)
     if len(found.blocks) != model.card.layers:
-        raise EngineUnavailable(f"{len(found.blocks)} blocks in transformers, {model.card.layers} in mlx-lm")
+        raise EngineUnavailable(
+            f"{number_of(len(found.blocks), 'block')} in transformers, {model.card.layers} in mlx-lm"
+        )
     return found
 
 

@@ -29,6 +29,7 @@ from harness.models.sources.miniatures import reasons
 from harness.patching.patch import patches_of
 from harness.vocabulary import Direction, Positions, Question, Site, Sweep, Tokens
 from harness.vocabulary.errors import UsageError, described
+from harness.vocabulary.words import number_of
 
 ABSENT = "-"
 DTYPES: Mapping[str, mx.Dtype] = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
@@ -97,7 +98,9 @@ def _cell(model: LoadedModel, component: str, layers: tuple[int, ...], dtype: st
             if walked.fallback:
                 return _stays_behind(model.card.architecture, walked.fallback)
             if got.keys() != wanted.keys():
-                return f"{FAIL}{direction}, {positions}: {len(got)} cells where {len(wanted)} were asked for"
+                return (
+                    f"{FAIL}{direction}, {positions}: {number_of(len(got), 'cell')} where {len(wanted)} were asked for"
+                )
             unpatched = walked.corrupted if direction is Direction.DENOISING else walked.clean
             moved = max([moved, *(relative_difference(unpatched, row) for row in wanted.values())])
             worst = max([worst, *(_apart(wanted[site], got[site]) for site in wanted)])

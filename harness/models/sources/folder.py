@@ -18,6 +18,7 @@ from harness.support.inputs import UnreadableInput, read_input
 from harness.support.weight_files import BrokenFile, stored_in
 from harness.vocabulary import ModelCard
 from harness.vocabulary.errors import HarnessError, UsageError, described
+from harness.vocabulary.words import number_of
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "tiktoken.model", "qwen.tiktoken")
 MOST_CONFIG = 16 << 20
@@ -89,7 +90,8 @@ def _refuse_lying_sizes(folder: Path, model_id: str, config: Mapping[str, Any]) 
         for key in _LAYERS & part.keys():
             if isinstance(part[key], int) and part[key] > count:
                 raise UsageError(
-                    f"{model_id}: {folder}: config.json says {key}: {str(part[key])[:20]}, with {count} tensors"
+                    f"{model_id}: {folder}: config.json says {key}: {str(part[key])[:20]}, with "
+                    f"{number_of(count, 'tensor')}"
                 )
 
 

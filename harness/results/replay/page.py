@@ -15,6 +15,7 @@ from rich.text import Text
 from harness.results.replay.audit import EVERY, NONE, SOME, Audit, Claim, judge, spelled
 from harness.results.replay.numbers import Interval, StatedPart
 from harness.vocabulary import Status
+from harness.vocabulary.words import number_of
 
 SCHEMA = "mlx-patch-harness/replay/1"
 ROWS = 60
@@ -50,17 +51,17 @@ def _judgement(audits: Sequence[Audit]) -> str:
     faults, laws = sum(len(each.contradictions) for each in audits), sum(each.relations for each in audits)
     numbers = sum(len(each.claims) for each in audits)
     codes = [finding.code for each in audits for finding in each.findings]
-    found = f"{_counted(len(codes), 'finding')} ({', '.join(dict.fromkeys(codes))})"
+    found = f"{number_of(len(codes), 'finding')} ({', '.join(dict.fromkeys(codes))})"
     if faults:
         more = f"; {found}" if codes else ""
         return (
-            f"FAILED: {faults} of {_counted(laws + faults, 'statement')} about {numbers} numbers cannot be true{more}."
+            f"FAILED: {faults} of {number_of(laws + faults, 'statement')} about {numbers} numbers cannot be true{more}."
         )
     if codes:
         return f"FAILED: {found}."
     if judge(audits)[0] is not Status.PASSED:
-        return f"NOTHING CHECKED: no relation holds for {_counted(numbers, 'number')}, so nothing could be wrong."
-    return f"PASSED: {_counted(laws, 'relation')} between {_counted(numbers, 'number')} hold."
+        return f"NOTHING CHECKED: no relation holds for {number_of(numbers, 'number')}, so nothing could be wrong."
+    return f"PASSED: {number_of(laws, 'relation')} between {number_of(numbers, 'number')} hold."
 
 
 def _size(audits: Sequence[Audit]) -> Iterator[str]:
@@ -83,20 +84,16 @@ def _stateful(claims: Sequence[Claim]) -> Iterator[str]:
     counts = Counter(claim.number.state.value for claim in claims if not claim.number.finite)
     if counts:
         named = ", ".join(f"{count:,} x {state}" for state, count in counts.items())
-        yield f"There is no number in {_counted(counts.total(), 'place')}: {named}."
+        yield f"There is no number in {number_of(counts.total(), 'place')}: {named}."
 
 
 def _worth(claims: Sequence[Claim]) -> str:
     finite = [claim for claim in claims if claim.number.finite]
     whole, part = sum(claim.complete for claim in finite), sum(claim.checkable for claim in finite)
     return (
-        f"An altered digit would be noticed in {whole:,} of {_counted(len(finite), 'finite number')} whichever it is, "
+        f"An altered digit would be noticed in {whole:,} of {number_of(len(finite), 'finite number')} whichever it is, "
         f"in {part - whole:,} for some digits; {len(finite) - part:,} cannot be checked."
     )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _faults(audit: Audit, titled: bool) -> Iterator[str]:

@@ -14,6 +14,7 @@ from harness.results.replay.numbers import Number
 from harness.results.replay.relations import SCORES
 from harness.results.replay.table import Column, RecoveryTable
 from harness.vocabulary import Finding, State
+from harness.vocabulary.words import number_of
 
 _BROKEN = (State.INF, State.NAN)
 _ANGLE_OF_ZERO = ("cosine", State.NAN)
@@ -51,7 +52,10 @@ def without_number(table: RecoveryTable) -> Iterator[Finding]:
         allowed = (State.FINITE, follows)
         if broken := [number for number in column.recoveries.values() if number.state not in allowed]:
             states = " and ".join(dict.fromkeys(number.text for number in broken))
-            where = f"{len(broken)} of {len(column.recoveries)} recoveries, the first at {broken[0].site}"
+            where = (
+                f"{len(broken)} of {number_of(len(column.recoveries), 'recovery', 'recoveries')}, "
+                f"the first at {broken[0].site}"
+            )
             yield Finding("FIN005", f"{states} in {where}", metric=metric)
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.results.reports.summary import BAD, again, relative, unexpected
+from harness.results.reports.summary import BAD, again, unexpected
 from harness.vocabulary import Finding, JobResult, RunResult, Status
+from harness.vocabulary.paths import near
 from harness.vocabulary.verdict import causes
 from harness.vocabulary.visible import visible
 
@@ -24,23 +25,22 @@ def _of_job(job: JobResult, run: RunResult) -> Iterator[str]:
         alike = [each for each in found if each.code == code]
         yield _of_finding(job, run, alike[0], len(alike) - 1)
     if job.status in BAD and not found:
-        yield _command("error", job, f"{job.id} {job.status}", job.reason or job.status.value)
+        yield _command("error", job, job.case_line, f"{job.id} {job.status}", job.reason or job.status.value)
     elif job.status is Status.SKIPPED:
-        yield _command("notice", job, f"{job.id} skipped", job.reason or "skipped")
+        yield _command("notice", job, job.case_line, f"{job.id} skipped", job.reason or "skipped")
 
 
 def _of_finding(job: JobResult, run: RunResult, finding: Finding, others: int) -> str:
     where = f" at {finding.site}" if finding.site else ""
     more = f"\n{others} more of this code" if others else ""
     message = f"{job.id}{where}: {finding.message}{more}\n{finding.hint}\n{again(job, run)}"
-    return _command(
-        "error" if finding in causes(job) else "warning", job, f"{finding.code} {finding.kind.title}", message
-    )
+    kind = "error" if finding in causes(job) else "warning"
+    return _command(kind, job, job.line_of(finding), f"{finding.code} {finding.kind.title}", message)
 
 
-def _command(kind: str, job: JobResult, title: str, message: str) -> str:
-    file = _value(relative(job.case_file))
-    return f"::{kind} file={file},line={job.case_line},title={_value(title)}::{_text(message)}"
+def _command(kind: str, job: JobResult, line: int, title: str, message: str) -> str:
+    file = _value(near(job.case_file))
+    return f"::{kind} file={file},line={line},title={_value(title)}::{_text(message)}"
 
 
 def _text(value: str) -> str:

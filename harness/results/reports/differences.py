@@ -15,6 +15,7 @@ from harness.results.compare import Breach, Comparison, CurveChange, JobChange, 
 from harness.results.reports import markdown
 from harness.vocabulary import Finding, Status
 from harness.vocabulary.visible import json_text
+from harness.vocabulary.words import number_of
 
 SHOWN, CURVES = 12, 2
 """Jobs, and curves of each, on a screen: those that changed most. Markdown and JSON have them all."""
@@ -69,8 +70,8 @@ def verdict(comparison: Comparison, breaches: Sequence[Breach]) -> str:
     """Return `2 differences beyond the limits: 3 of 40 jobs differ`, with the largest change and the time."""
     if judge(comparison, breaches)[0] is Status.SKIPPED:
         return f"nothing compared: {_obstacle(comparison)}"
-    head = f"{len(breaches)} differences beyond the limits" if breaches else "within the limits"
-    parts = [f"{head}: {len(comparison.changed)} of {len(comparison.jobs)} jobs differ"]
+    head = f"{number_of(len(breaches), 'difference')} beyond the limits" if breaches else "within the limits"
+    parts = [f"{head}: {len(comparison.changed)} of {number_of(len(comparison.jobs), 'job')} differ"]
     points = [curve.largest_points or 0.0 for job in comparison.jobs for curve in job.curves]
     relative = [curve.baseline_relative or 0.0 for job in comparison.jobs for curve in job.curves]
     states = sum(curve.state_changes for job in comparison.jobs for curve in job.curves)

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from harness.results.reports.marks import SIGN, sign_of
-from harness.results.reports.summary import counts, duration, failures, strongest, unexpected
-from harness.vocabulary import Environment, JobResult, RunResult
+from harness.results.reports.summary import MOVES, counts, duration, failures, moves, place, strongest, unexpected
+from harness.vocabulary import Environment, Finding, JobResult, RunResult
 from harness.vocabulary.visible import visible
+from harness.vocabulary.words import number_of
 
 LONGEST = 60_000
 """GitHub refuses a comment of more than 65,536 characters."""
@@ -22,7 +23,10 @@ def render(run: RunResult) -> str:
     head = "\n".join([*_verdict(run), *_failed(run), "", ""])
     rest = "\n".join([*_jobs(run.jobs), "", *_environment(run.environment), ""])
     if len(head) + len(rest) > LONGEST:
-        rest = f"The table of {len(run.jobs)} jobs is too long to stand here; it is in the JSON and HTML reports.\n"
+        rest = (
+            f"The table of {number_of(len(run.jobs), 'job')} is too long to stand here; it is in "
+            "the JSON and HTML reports.\n"
+        )
     if len(head) + len(rest) > LONGEST:
         kept = head[: LONGEST - len(rest) - 200].rpartition("\n")[0]
         head = f"{kept}\n\nMore failures than fit here; the JSON and HTML reports have them all.\n\n"
@@ -75,12 +79,22 @@ def _failed(run: RunResult) -> Iterator[str]:
         more = f" ({each.others} more)" if each.others else ""
         yield f"- {SIGN[each.job.status]} {code(each.job.id)} {what}{text(each.reason)}{where}{more}"
         if each.finding:
-            yield f"  - {text(each.finding.hint)}"
+            stated = f" ({code(place(each.job, each.finding))})" if "line" in each.finding.evidence else ""
+            yield f"  - {text(each.finding.hint)}{stated}"
+            yield from _moved(each.finding)
         yield f"  - again: {code(each.command)}"
 
 
+def _moved(finding: Finding) -> Iterator[str]:
+    """Yield the numbers that moved furthest from a snapshot, set in below the item of its failure."""
+    if rows := moves(finding):
+        yield ""
+        yield from (f"  {line}" for line in table(MOVES, [list(map(text, row)) for row in rows]))
+        yield ""
+
+
 def _jobs(jobs: Sequence[JobResult]) -> Iterator[str]:
-    yield f"<details><summary>{len(jobs)} jobs</summary>"
+    yield f"<details><summary>{number_of(len(jobs), 'job')}</summary>"
     yield ""
     yield from table(("", "case", "model", "engine", "baseline", "strongest effect", "findings"), map(_row, jobs))
     yield ""

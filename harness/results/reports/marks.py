@@ -16,8 +16,15 @@ SIGN: Mapping[Status, str] = {
 }
 KNOWN = "†"
 """The sign of a job, or a cell, whose failures are all known."""
+EXPECTED = "◇"
+"""The sign of a job that passed because its case expects the errors that were found."""
 
 
 def sign_of(job: JobResult) -> str:
     """Return the sign of how a job ended."""
-    return KNOWN if job.known else SIGN[job.status]
+    return KNOWN if job.known else EXPECTED if job.in_spite else SIGN[job.status]
+
+
+def word_of(job: JobResult) -> str:
+    """Return how a job ended, in a word: one that passed in spite of errors is told from a sound one."""
+    return "known" if job.known else "as expected" if job.in_spite else job.status.value

@@ -52,9 +52,12 @@ BY_KIND = {"result": "json", "html": "html", "markdown": "markdown", "junit": "j
 """Kind of output -> the report that makes it."""
 
 
-def write(run: RunResult, path: Path) -> None:
-    """Write the report that a file's suffix asks for. Raises UsageError; an old file is replaced whole or kept."""
-    text = REPORTS[BY_KIND[kind_for(path, tuple(BY_KIND))]](run)
+def write(run: RunResult, path: Path, report: str | None = None) -> None:
+    """Write a report, that which the file's suffix asks for if none is named.
+
+    Raises UsageError; an old file is replaced whole or kept.
+    """
+    text = REPORTS[report or BY_KIND[kind_for(path, tuple(BY_KIND))]](run)
     try:
         write_text(path, text)
     except OSError as error:

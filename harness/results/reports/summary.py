@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Status, is_code
 from harness.vocabulary.findings import Subject
+from harness.vocabulary.paths import near
 from harness.vocabulary.verdict import besides, causes
 
 BAD = (Status.FAILED, Status.REFUSED, Status.CRASHED, Status.INTERRUPTED)
@@ -57,19 +57,26 @@ def unexpected(job: JobResult) -> list[Finding]:
 
 def again(job: JobResult, run: RunResult) -> str:
     """Return the command that runs one job again, from the folder this process is in."""
-    words = ["harness", "run", relative(job.case_file), "--engine", job.engine, "--model", job.given or job.model]
+    words = ["harness", "run", near(job.case_file), "--engine", job.engine, "--model", job.given or job.model]
     code = any(map(is_code, (job.engine, *(curve.metric for curve in job.curves))))
     consent = ["--allow-code"] if code and "--allow-code" not in run.repeat else []
     return shlex.join([*words, *run.repeat, *consent])
 
 
-def relative(path: str) -> str:
-    """Return a path as seen from here when it lies below, as it is otherwise."""
-    try:
-        short = os.path.relpath(path)
-    except ValueError:  # another drive
-        return path
-    return path if short.startswith("..") else short
+def place(job: JobResult, finding: Finding | None = None) -> str:
+    """Return the case file of a job, and the line where it states what a finding is about, if it states it."""
+    stated = finding is not None and "line" in finding.evidence
+    return f"{near(job.case_file)}:{job.line_of(finding)}" if finding and stated else near(job.case_file)
+
+
+MOVES = ("number", "stored", "now", "moved")
+"""The columns of what moved from a snapshot."""
+
+
+def moves(finding: Finding) -> list[list[str]]:
+    """Return the numbers that moved furthest from a snapshot, a row each, where a finding is about one."""
+    rows = finding.evidence.get("moves", ())
+    return [list(map(str, row)) for row in rows if isinstance(row, Sequence) and len(row) == len(MOVES)]
 
 
 def strongest(job: JobResult, curve: Curve) -> str:

@@ -21,9 +21,19 @@ from rich.text import Text
 from harness.results.reports.engines import engines_table, print_engine_output
 from harness.results.reports.fitting import fitted
 from harness.results.reports.recoveries import bars
-from harness.results.reports.summary import accused, counted, counts, duration, strongest
+from harness.results.reports.summary import (
+    MOVES,
+    accused,
+    counted,
+    counts,
+    duration,
+    moves,
+    place,
+    strongest,
+)
 from harness.support.screen import Screen, Styled
 from harness.vocabulary import Finding, JobResult, RunResult, Status
+from harness.vocabulary.paths import near
 from harness.vocabulary.verdict import causes
 from harness.vocabulary.visible import visible
 
@@ -182,16 +192,18 @@ def _print_failures(
 
 def _print_failure(job: JobResult, console: Console, strict: bool, verbosity: int, most_alike: int) -> None:
     head = Text(f"{job.status.upper()} ", style=_STYLE[job.status])
-    console.print(head + Text(f"{job.id} {_near(job.case_file)}", style="bold"))
+    failing = causes(job, strict)
+    console.print(head + Text(f"{job.id} {place(job, *failing[:1])}", style="bold"))
     if job.reason:
         console.print(Text(f"  {job.reason}", style="red"))
-    failing = causes(job, strict)
     by_code = {code: [each for each in failing if each.code == code] for code in dict.fromkeys(e.code for e in failing)}
     codes = list(by_code.values()) if verbosity > 0 else list(by_code.values())[:_MOST_CODES]
     for alike in codes:
         shown = alike if verbosity > 0 else alike[:most_alike]
         for finding in shown:
             console.print(Text(f"  {finding_text(finding)}", style="red"))
+            if (rows := moves(finding)) and verbosity >= 0:
+                console.print(_moves_table(rows))
         more = f" ({len(alike) - len(shown)} more of {alike[0].code})" if len(alike) > len(shown) else ""
         if verbosity >= 0:
             hints = "; ".join(dict.fromkeys(each.hint for each in shown))
@@ -202,12 +214,22 @@ def _print_failure(job: JobResult, console: Console, strict: bool, verbosity: in
         console.print(Text(f"  and {' '.join(list(by_code)[len(codes) :])}", style="red"))
 
 
+def _moves_table(rows: Sequence[Sequence[str]]) -> Table:
+    """The numbers that moved furthest from a snapshot."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 2))
+    for at, name in enumerate(MOVES):
+        table.add_column(name, justify="right" if at else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
 _TO_SEE_TOKENS = ("alignment", "zero-baseline")
 
 
 def _next_commands(job: JobResult, strict: bool, again: Sequence[str]) -> list[str]:
     """Return what to type: the job alone, its tokens where they are the question, and the first finding's page."""
-    file = _near(job.case_file)
+    file = near(job.case_file)
     commands = [
         shlex.join(["harness", "run", file, "--engine", job.engine, "--model", job.given or job.model, *again, "-v"])
     ]
@@ -279,12 +301,6 @@ def _named(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else shown
 
 
-def _near(file: str) -> str:
-    """Return a path as seen from here, where it lies below the current folder."""
-    relative = os.path.relpath(file)
-    return file if relative.startswith(os.pardir) else relative
-
-
 def _print_reasons(jobs: Sequence[JobResult], console: Console, *, proofs: bool) -> None:
     """Print why jobs were skipped, failed as expected or went another way than asked, each reason once.
 
@@ -307,6 +323,9 @@ def _print_reasons(jobs: Sequence[JobResult], console: Console, *, proofs: bool)
 def _status(job: JobResult) -> Text:
     expected = sorted({each.code for each in job.findings if each.expected})
     warned = sorted({each.code for each in job.findings if not each.expected})
+    if job.in_spite:
+        found = " ".join([*expected, *warned])
+        return Text(f"as expected: {found}", style="cyan")
     note = (f", expected {' '.join(expected)}" if expected else "") + (f", {' '.join(warned)}" if warned else "")
     if job.known:
         return Text(f"known {' '.join(sorted({each.code for each in job.findings if each.known}))}", style="cyan")

@@ -187,7 +187,7 @@ def test_validate_says_what_it_did_not_check(project: Project) -> None:  # noqa:
     project.case("a", models="good, absent")
     got = project.inside("validate", "--models", "m.yaml")
     assert (got.code, got.out.splitlines()) == (0, [
-        "1 case files are valid; they make 2 jobs.",
+        "1 case file is valid; it makes 2 jobs.",
         "not checked: components of 1 job (absent is not on this machine)",
         "not checked: tokens of 1 job (absent is not on this machine)",
         "no snapshot yet: a[native@good], a[native@absent]; "

@@ -124,7 +124,7 @@ def test_a_finding_is_printed_under_its_job_with_its_hint() -> None:
 def test_an_expected_finding_is_only_named_in_the_table() -> None:
     expected = Finding("FIN003", "3 of 40,960 values inf", expected=True)
     text = shown(run(job(findings=(expected,))))
-    assert "passed, expected FIN003" in text
+    assert "as expected: FIN003" in text
     assert "40,960" not in text
 
 

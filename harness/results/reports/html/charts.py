@@ -17,6 +17,7 @@ from markupsafe import escape as escaped
 from harness.results.reports.html.scales import STEPS, Scale, number, step
 from harness.vocabulary import Cell, Curve, Reading
 from harness.vocabulary.visible import visible
+from harness.vocabulary.words import number_of
 
 WIDTH = 640
 LONGEST = 28
@@ -153,7 +154,7 @@ def _bars_in_words(curve: Curve) -> str:
         )
     if undefined:
         states = ", ".join(sorted({cell.recovery.state.value for cell in undefined}))
-        words += f" No number for {len(undefined)} of {len(curve.cells)} layers: {states}."
+        words += f" No number for {len(undefined)} of {number_of(len(curve.cells), 'layer')}: {states}."
     return words
 
 

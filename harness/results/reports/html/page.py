@@ -14,11 +14,22 @@ from markupsafe import Markup
 
 from harness.results.axes import axis_tokens, grid_of, reach
 from harness.results.reports.html import charts
-from harness.results.reports.marks import SIGN, sign_of
-from harness.results.reports.summary import BAD, again, counts, duration, failures, relative, strongest
+from harness.results.reports.marks import SIGN, sign_of, word_of
+from harness.results.reports.summary import (
+    BAD,
+    MOVES,
+    again,
+    counts,
+    duration,
+    failures,
+    moves,
+    place,
+    strongest,
+)
 from harness.vocabulary import Curve, JobResult, Reading, RunResult, Tokens, site_position
 from harness.vocabulary.findings import FINDINGS
 from harness.vocabulary.findings.pages import page
+from harness.vocabulary.paths import near
 from harness.vocabulary.verdict import fails
 from harness.vocabulary.visible import visible
 
@@ -59,6 +70,11 @@ class JobView:
     effect: str
     command: str
     grave: bool
+
+    @property
+    def look(self) -> str:
+        """The class of its status: one that passed in spite of errors is told from a sound one."""
+        return "expected" if self.job.in_spite else "known" if self.job.known else self.job.status.value
 
     @property
     def codes(self) -> list[tuple[str, bool]]:
@@ -123,7 +139,12 @@ def render(run: RunResult) -> str:
         sign=SIGN,
         sign_of=sign_of,
         fails=fails,
-        relative=relative,
+        near=near,
+        place=place,
+        moves=moves,
+        move_columns=MOVES,
+        word_of=word_of,
+        folded=("passed", "expected"),
         site_position=site_position,
         css=_asset("report.css"),
         js=_asset("report.js"),
