@@ -92,7 +92,7 @@ OTHER = {
 
 
 def trained(model):
-    model.module.train()
+    model.module.train(not model.module.training)
     return model
 
 
@@ -103,9 +103,7 @@ def with_other_number(model):
 
 @pytest.mark.parametrize("name", OTHER)
 def test_what_was_not_proven_is_proven_first(proven, monkeypatch, name):
-    model = small("llama")
-    model.module.eval()
-    asked(model)
+    asked(small("llama"))
     if name == "a variable of MLX":
         monkeypatch.setenv("MLX_SOMETHING", "1")
     steps = OTHER[name]()
