@@ -105,16 +105,19 @@ def run_together(
 ) -> tuple[mx.array, mx.array, mx.array]:
     """Run both prompts and all patches in one forward pass: the source's logits `[vocab]`, the target's, the patches'.
 
-    The batch keeps its size: a row that is NaN from the first block on, a row for each patch, the target's, and last
-    the source's, whose activations the patched rows are given. Rows that are mixed in any way are NaN as well. A patch
-    in the last block gets a row only there: the block is called once more with the same batch, for that patch of the
-    target's row alone. What follows the last block is given two tokens. Raises TapError as `replace` does.
+    The batch keeps its size: a row for each patch, the target's, and last the source's, whose activations the patched
+    rows are given. Up to its own block a patched row would be the target's; it is NaN instead, so that a row which sees
+    it is NaN as well. A patch in the last block gets a row only there: the block is called once more with the same
+    batch, for that patch of the target's row alone. What follows the last block is given two tokens, and a row of NaN.
+    Raises TapError as `replace` does.
     """
     blocks = blocks_of(model.module)
     together = _Together(patches, len(blocks) - 1, len(target))
     points = dict.fromkeys(point for point, _ in patches)
     taps = [Tap(point.module, _handler(point, together.replacer(point))) for point in points]
-    taps.append(Tap(blocks[0], _handler(HookPoint("resid_pre", 0, blocks[0], is_input=True), together.spoil)))
+    for layer in sorted({0, *(point.layer for point in points), len(blocks) - 1}):
+        entry = HookPoint("resid_pre", layer, blocks[layer], is_input=True)
+        taps.append(Tap(blocks[layer], _handler(entry, together.entering(layer))))
     taps.append(Tap(blocks[-1], together.last_block))
     with tapped(model.module, taps):
         batch = mx.array([list(target)] * together.source + [list(source)])
@@ -130,17 +133,17 @@ gives them one; a head over every token of a large vocabulary costs as much as m
 
 
 class _Together:
-    """The rows of one batch: NaN, patches before the last block, the target, the source, patches in the last block."""
+    """The rows of one batch: patches before the last block, the target, the source; then those in the last block."""
 
     def __init__(self, patches: Sequence[tuple[HookPoint, Positions]], last: int, tokens: int):
         self.early = [patch for patch in patches if patch[0].layer < last]
         self.late = [patch for patch in patches if patch[0].layer == last]
-        self.target, self.source, self.tokens = len(self.early) + 1, len(self.early) + 2, tokens
-        self.active = dict(enumerate(self.early, 1))
+        self.target, self.source, self.tokens = len(self.early), len(self.early) + 1, tokens
+        self.active = dict(enumerate(self.early))
         """Row -> the patch that it is given as things stand."""
 
     def rows(self, patches: Sequence[tuple[HookPoint, Positions]]) -> list[int]:
-        row_of = {patch: row for row, patch in enumerate(["NaN", *self.early, "target", "source", *self.late])}
+        row_of = {patch: row for row, patch in enumerate([*self.early, "target", "source", *self.late])}
         return [row_of[patch] for patch in patches]
 
     def replacer(self, point: HookPoint) -> Callable[[mx.array], mx.array]:
@@ -153,15 +156,31 @@ class _Together:
 
         return put
 
-    def spoil(self, value: mx.array) -> mx.array:
-        return mx.concatenate([mx.full(value[:1].shape, float("nan"), dtype=value.dtype), value[1:]])
+    def entering(self, layer: int) -> Callable[[mx.array], mx.array]:
+        """Return what is done to the rows that come to a block: those of later blocks' patches are NaN from the first
+        on, a row is the target's where its patch is, and while the last block is called once more all are NaN."""
+
+        def enter(value: mx.array) -> mx.array:
+            rows = [value[row : row + 1] for row in range(value.shape[0])]
+            for row, (point, _) in enumerate(self.early):
+                if self.active.get(row) is None or layer == 0 < point.layer:
+                    rows[row] = _nan_like(rows[row])
+                elif layer == point.layer:
+                    rows[row] = rows[self.target]
+            return mx.concatenate(rows)
+
+        return enter
 
     def last_block(self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out, more = call(*args, **kwargs), []
         for patch in self.late:
             self.active = {self.target: patch}
             more.append(activation_of(call(*args, **kwargs))[self.target : self.target + 1])
-        return with_activation(out, lambda value: mx.concatenate([value, *more])[:, -_TAIL:])
+        return with_activation(out, lambda value: mx.concatenate([value, *more, _nan_like(value[:1])])[:, -_TAIL:])
+
+
+def _nan_like(value: mx.array) -> mx.array:
+    return mx.full(value.shape, float("nan"), dtype=value.dtype)
 
 
 def _all_called(calls: Mapping[HookPoint, int]) -> None:

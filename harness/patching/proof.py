@@ -3,8 +3,8 @@
 The chosen cells, the target run and the source run are the rows of one batch, in the opposite order of a walk's and of
 another size, and the activations of the source's row are put into the others from the outside. A walk lets its batch
 grow, leaves rows out of modules and tokens out of the last one and of the head; none of this is used here. What is
-shared is the model's code, and that rows of a batch keep to themselves: that is asked as well, by one more row that is
-NaN, which makes every row NaN that sees it.
+shared is the model's code, and that rows of a batch keep to themselves: that is asked as well, by rows that are NaN as
+long as nothing else is asked of them, which makes every row NaN that sees them.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ def missing(model: LoadedModel, patches: Sequence[Patch], shared: int) -> list[P
 
 
 def unproven(model: LoadedModel, patches: Sequence[Patch], shared: int) -> list[Patch]:
-    """Return where to prove the components not yet proven on this model: each one's last cell, and a random other."""
+    """Return where to prove the components not yet proven on this model: each one's last cell, and a random one of the
+    upper half, whose row shows up to its block whether rows see each other."""
     by_component: dict[str, list[Patch]] = {}
     for patch in sorted(missing(model, patches, shared), key=lambda patch: patch.point.layer):
         by_component.setdefault(patch.point.component, []).append(patch)
     chosen: list[Patch] = []
     for component, those in by_component.items():
         # Seeded: the same sweep is proven at the same cells, so that a failure can be seen again.
-        other = random.Random(f"{component} {len(those)}").choice(those[:-1] or those)
+        other = random.Random(f"{component} {len(those)}").choice(those[len(those) // 2 : -1] or those[:-1] or those)
         chosen += dict.fromkeys((other, those[-1]))
     return chosen
 

@@ -89,6 +89,7 @@ def test_the_signature_is_the_published_one_and_what_was_added_is_keyword_only()
         "special_tokens": ("KEYWORD_ONLY", True),
         "strategy": ("KEYWORD_ONLY", "auto"),
         "memory": ("KEYWORD_ONLY", None),
+        "prove": ("KEYWORD_ONLY", False),
     }
 
 

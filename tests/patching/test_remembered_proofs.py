@@ -92,7 +92,7 @@ OTHER = {
 
 
 def trained(model):
-    model.module.train()
+    model.module.train(not model.module.training)
     return model
 
 
@@ -103,9 +103,7 @@ def with_other_number(model):
 
 @pytest.mark.parametrize("name", OTHER)
 def test_what_was_not_proven_is_proven_first(proven, monkeypatch, name):
-    model = small("llama")
-    model.module.eval()
-    asked(model)
+    asked(small("llama"))
     if name == "a variable of MLX":
         monkeypatch.setenv("MLX_SOMETHING", "1")
     steps = OTHER[name]()
@@ -208,6 +206,12 @@ def method_of_a_neighbour(model, monkeypatch):
     monkeypatch.setattr(attention, "__call__", block.__call__)
 
 
+def method_of_the_same_name(model, monkeypatch):
+    kind, made = type(model.module.layers[0].mlp), {}
+    exec("class MLP:\n    def __call__(self, x):\n        return x\n", {"__name__": kind.__module__}, made)
+    monkeypatch.setattr(kind, "__call__", made["MLP"].__call__)
+
+
 def method_added(model, monkeypatch):
     monkeypatch.setattr(type(model.module.layers[0].mlp), "extra", mixing, raising=False)
 
@@ -242,8 +246,9 @@ def operation_exchanged(model, monkeypatch):
 
 
 EXCHANGED = [
-    method_exchanged, method_of_a_neighbour, method_added, base_class_exchanged, helper_exchanged,
-    helper_exchanged_where_it_is_defined, instance_of_another_class, function_on_an_instance, operation_exchanged,
+    method_exchanged, method_of_a_neighbour, method_of_the_same_name, method_added, base_class_exchanged,
+    helper_exchanged, helper_exchanged_where_it_is_defined, instance_of_another_class, function_on_an_instance,
+    operation_exchanged,
 ]  # fmt: skip
 
 
