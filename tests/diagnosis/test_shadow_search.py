@@ -9,7 +9,7 @@ import pytest
 from planting import CLEAN, behave, build, module_of, put, returning
 
 from harness.diagnosis.trail import shadow as search
-from harness.diagnosis.trail.shadow import REST, Known, minimal, mixed
+from harness.diagnosis.trail.shadow import REST, WideSets, minimal, mixed
 from harness.models.fingerprint import fingerprint
 
 LAYERS = 12
@@ -101,5 +101,5 @@ def test_what_follows_from_earlier_runs_is_not_run_and_changes_no_answer(seed):
 
     slowly: list[tuple[int, ...]] = []
     wanted = minimal(units, lambda kept: slowly.append(tuple(kept)) or rule(kept))
-    assert minimal(units, Known(run, [frozenset(units)])) == wanted
+    assert minimal(units, WideSets(run, [frozenset(units)])) == wanted
     assert len(asked) == len(set(asked)) <= len(slowly)

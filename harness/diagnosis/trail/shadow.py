@@ -121,7 +121,7 @@ def _needed(root: Any, ids: Sequence[int], narrow: str, progress: Progress) -> l
 
     if not finite(frozenset(units), seen.add):
         return []
-    known, alone = Known(finite, [frozenset(units)]), sorted(seen)
+    known, alone = WideSets(finite, [frozenset(units)]), sorted(seen)
     if not any(known(_without(units, unit)) for unit in _some(alone)):
         known.not_enough += [frozenset(_without(units, unit)) for unit in alone]
         needed = alone if known(_without(units, REST)) else [*alone, REST]
@@ -145,7 +145,7 @@ def _without(units: Sequence[int], one: int) -> list[int]:
 
 
 @dataclass
-class Known:
+class WideSets:
     """Whether a set of wide blocks is enough, as `finite` runs it where that does not follow from earlier runs."""
 
     finite: Callable[[frozenset[int]], bool]
