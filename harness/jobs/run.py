@@ -52,6 +52,7 @@ from harness.vocabulary.raised import (
     suppressed,
 )
 from harness.vocabulary.results import NO_SNAPSHOT
+from harness.vocabulary.paths import near
 from harness.vocabulary.verdict import expect_failure, judge
 
 ONCE = {"LAW017", *(law.code for law in LAWS.values() if law.once)} - {
@@ -133,7 +134,7 @@ def run(
     except (ModelUnavailable, EngineUnavailable) as error:
         return replace(blank, status=Status.SKIPPED, reason=str(error))
     except UsageError as error:
-        return replace(blank, status=Status.REFUSED, reason=f"{job.case.path}: {error}")
+        return replace(blank, status=Status.REFUSED, reason=f"{near(job.case.path)}: {error}")
     except KeyboardInterrupt as stop:
         if is_of_code(stop):  # of a metric of the user's own: an engine's is a finding
             return replace(blank, status=Status.CRASHED, reason=described(stop.__cause__ or stop))
