@@ -43,6 +43,7 @@ from harness.vocabulary.errors import (
     device_failure,
     traceback_of,
 )
+from harness.vocabulary.paths import near
 from harness.vocabulary.raised import (
     FindingError,
     JobInterrupted,
@@ -52,7 +53,6 @@ from harness.vocabulary.raised import (
     suppressed,
 )
 from harness.vocabulary.results import NO_SNAPSHOT
-from harness.vocabulary.paths import near
 from harness.vocabulary.verdict import expect_failure, judge
 
 ONCE = {"LAW017", *(law.code for law in LAWS.values() if law.once)} - {
