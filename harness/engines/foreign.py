@@ -621,9 +621,8 @@ class _ComponentAnswer:
             yield Finding(
                 "ATR006",
                 f"reported {said.text('.2f')} %, the harness finds {right.text('.2f')} %, and the "
-                f"{number_of(len(self.heard.seen), 'run')} of the model did not show which part is wrong; {len(wrong)} of "
-                f"{number_of(len(self.places), 'cell')}"
-                f"{_named(mistake)}",
+                f"{number_of(len(self.heard.seen), 'run')} of the model did not show which part is wrong; "
+                f"{len(wrong)} of {number_of(len(self.places), 'cell')}{_named(mistake)}",
                 self.site(place),
                 self.metric,
                 {"layers": [place[0] for place, _, _ in wrong], "runs": len(self.heard.seen)}

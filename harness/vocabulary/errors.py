@@ -242,7 +242,7 @@ def _own_place(error: BaseException) -> str:
     return own or installed
 
 
-_MANY = 12
+_MANY = 20
 """Names that are listed where none is near what was typed; of more, three."""
 
 

@@ -22,8 +22,8 @@ def test_list_shows_the_jobs_of_a_run_and_runs_none(project: Project) -> None:
     got = project.inside("list", *TABLE)
     assert got.code == 0
     assert "5 jobs in 2 cases" in got.out
-    assert "4 jobs in 1 cases" in project.inside("list", *TABLE, "--tag", "fast").out
-    assert "1 jobs in 1 cases" in project.inside("list", *TABLE, "--model", "other", "-e", "legacy").out
+    assert "4 jobs in 1 case" in project.inside("list", *TABLE, "--tag", "fast").out
+    assert "1 job in 1 case" in project.inside("list", *TABLE, "--model", "other", "-e", "legacy").out
 
 
 def test_validate_counts(project: Project) -> None:

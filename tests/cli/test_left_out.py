@@ -53,7 +53,7 @@ def test_the_bundled_cases_are_asked_for_by_name_from_anywhere(project: Project,
     (bare / ".git").mkdir()
     project.write("cases/mine.case.yaml", "models: [nobody]\n")
     assert "in 27 cases" in project.inside("list", "bundled").out
-    assert "in 1 cases" in project.inside("list", "bundled:dial").out
+    assert "in 1 case" in project.inside("list", "bundled:dial").out
     assert project.inside("validate", "bundled:dial").code == 0
     assert project.inside("run", "bundled", *ONE).code == 0
     assert project.inside("run", "bundled:dial", *ONE).code == 0
@@ -65,7 +65,7 @@ def test_a_configuration_may_name_them(project: Project, bare: Path, monkeypatch
     (bare / "below").mkdir()
     for folder in (bare, bare / "below"):
         monkeypatch.chdir(folder)
-        assert "in 1 cases" in project.inside("list").out
+        assert "in 1 case" in project.inside("list").out
 
 
 def test_what_is_no_bundled_case_is_named(project: Project, bare: Path) -> None:

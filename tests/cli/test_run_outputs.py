@@ -157,3 +157,15 @@ def test_the_device_is_chosen_or_refused(project: Project) -> None:
         refused = project.run("--device", "gpu")
         assert (refused.code, refused.result) == (4, None)
         assert "--device gpu: MLX has no gpu here" in refused.err
+
+
+def test_what_a_metric_printed_before_it_raised_is_kept_with_its_place(project: Project) -> None:
+    project.write("own.py", "def metric(clean, x):\n    print('seen', clean.shape)\n    raise KeyError('gone')\n")
+    project.case("c", more="metrics: ['own:metric']\n")
+    got = project.run("--allow-code", "-v", "-o", "r.xml", "-o", "r.md", "-o", "r.html")
+    assert got.code == 1, got.err
+    assert "KeyError: 'gone' (own.py:3)" in got.out
+    assert "  seen (64,)" in got.out.splitlines()
+    for name, said in (("r.xml", "seen (64,)"), ("r.html", "seen (64,)"), ("r.md", "own.py:3")):
+        assert said in (project.folder / name).read_text(), name
+    assert "seen" not in project.run("--allow-code").out

@@ -89,7 +89,7 @@ BESIDE = ("run", "--allow-code", "--with-engine", "mypatch:patch", "plain.case.y
 COMMANDS = {
     "a case": (("run", "--allow-code", "mine.case.yaml"), "mypatch:patch mlp l2"),
     "beside a case": (BESIDE, "mypatch:patch mlp l2"),
-    "conformance": (("conformance", *OWN, "--row", "llama", "--law=answers"), "PASSED: 1 cells passed"),
+    "conformance": (("conformance", *OWN, "--row", "llama", "--law=answers"), "PASSED: 1 cell passed"),
     "diagnose": (diagnosing(*OWN), "mypatch:patch patched mlp at 4 layers"),
 }
 

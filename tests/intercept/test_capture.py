@@ -144,7 +144,7 @@ def test_a_module_compiled_before_the_tap_is_an_error_not_no_effect(toy):
 
 @pytest.mark.parametrize(
     ("calls", "said"),
-    [(1, "layer 1 mlp: called 1 times, recorded 2 times"), (3, "layer 1 mlp: called more often than recorded")],
+    [(1, "layer 1 mlp: called 1 time, recorded 2 times"), (3, "layer 1 mlp: called more often than recorded")],
     ids=["less often", "more often"],
 )
 def test_another_number_of_calls_than_recorded_is_an_error(toy, calls, said):

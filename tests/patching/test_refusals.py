@@ -35,7 +35,7 @@ def asked(clean=CLEAN, corrupted=CORRUPTED, sweep=Sweep(("mlp",)), metrics=("l2"
         (asked(sweep=Sweep(("mlp",), positions=(4,))), UsageError, "position 4 is outside the prompt of 4"),
         (asked(sweep=Sweep(("mlp",), positions=())), UsageError, "no position is given"),
         (asked(sweep=Sweep(("mlp",), ())), UsageError, "no layer is given"),
-        (asked(clean=(3,)), AlignmentError, "clean is 1 tokens ['t3'], corrupted is 4"),
+        (asked(clean=(3,)), AlignmentError, "clean is 1 token ['t3'], corrupted is 4"),
         (asked(clean=(3,), sweep=Sweep(("resid_post",))), AlignmentError, "corrupted is 4"),
     ],
     ids=["component", "layer", "metric", "strategy", "position", "no position", "no layer", "one token against many",

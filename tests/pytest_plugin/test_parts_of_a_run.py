@@ -68,7 +68,7 @@ def test_a_shard_without_jobs_says_so_and_is_still_merged(project: Project) -> N
     project.case("c")
     got = project.run_inside("--shard", "2/2")
     assert (got.code, got.statuses) == (5, {})
-    assert "none of the 1 jobs planned falls to shard 2/2" in got.out
+    assert "none of the 1 job planned falls to shard 2/2" in got.out
     assert got.result is not None
     assert got.result.planned == ("c[native@good]",)
     assert merge(project, *shards(project, 2)).code == 0
@@ -237,7 +237,7 @@ def test_fewer_jobs_than_required_fail(project: Project, door: str, least: int, 
     project.case("c", models="good, absent")
     got = project.through(door, f"--min-jobs={least}" if door == "run" else f"--harness-min-jobs={least}")
     assert got.code == code
-    assert ("1 jobs ran, and at least 2 had to" in got.out) == bool(code)
+    assert ("1 job ran, and at least 2 had to" in got.out) == bool(code)
     assert got.result is not None
     assert got.result.exit_code == code
 

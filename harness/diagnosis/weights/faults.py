@@ -19,6 +19,7 @@ from harness.diagnosis.outcome.nouns import SUSPECTED, PlacedFinding
 from harness.diagnosis.weights.census import Census, not_finite
 from harness.diagnosis.weights.naming import MOST_NAMED, listed, place_of, role_of
 from harness.metrics.layouts import layout_named
+from harness.vocabulary.words import number_of
 
 
 def about_the_tensors(found: Sequence[Census], dtype: str | None) -> list[PlacedFinding]:
@@ -124,8 +125,8 @@ def _too_wide(found: Sequence[Census], dtype: str | None) -> Iterator[PlacedFind
         row, column = row_and_column(first.first_over or 0, first.tensor.shape)
         yield PlacedFinding.of(
             "DIA104",
-            f"{sum(each.over for each in over):,} weights are over the range of {dtype}, {lost:,} become zero in it; "
-            f"over the range in {listed([each.tensor.name for each in over])}",
+            f"over the range of {dtype}: {number_of(sum(each.over for each in over), 'weight')}; "
+            f"zero in it: {number_of(lost, 'weight')}; over the range in {listed([each.tensor.name for each in over])}",
             place_of(first.tensor.name, row, column),
             over=sum(each.over for each in over),
             flushed=lost,

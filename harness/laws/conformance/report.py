@@ -18,6 +18,7 @@ from harness.vocabulary import Status, is_code
 from harness.vocabulary.findings import FINDINGS
 from harness.vocabulary.verdict import of_run
 from harness.vocabulary.visible import json_text, visible
+from harness.vocabulary.words import number_of
 
 SCHEMA = "mlx-patch-harness/conformance/1"
 _MARK = {PASS: "✓", FAIL: "✗", WARN: "!", KNOWN: "†"}
@@ -109,9 +110,9 @@ class Conformance:
         ended = len(self.rows.keys() - set(self.unreached))
         reached = f"{ended} of {ended + len(self.unreached)} rows, " if self.unreached else ""
         return (
-            f"{word}: {reached}{self.count(PASS)} cells passed, {self.count(FAIL)} failed, {known}{warned}"
+            f"{word}: {reached}{number_of(self.count(PASS), 'cell')} passed, {self.count(FAIL)} failed, {known}{warned}"
             f"{self.count(SKIP)} skipped, {broken} of {len(self.laws)} laws broken, "
-            f"{len(self.not_asked)} things not asked, in {self.duration_s:.1f} s "
+            f"{number_of(len(self.not_asked), 'thing')} not asked, in {self.duration_s:.1f} s "
             f"(exit code {own if code is None else code})"
         )
 

@@ -202,12 +202,12 @@ def _print_failure(job: JobResult, console: Console, strict: bool, verbosity: in
         shown = alike if verbosity > 0 else alike[:most_alike]
         for finding in shown:
             console.print(Text(f"  {finding_text(finding)}", style="red"))
-            if (rows := moves(finding)) and verbosity >= 0:
-                console.print(_moves_table(rows))
         more = f" ({len(alike) - len(shown)} more of {alike[0].code})" if len(alike) > len(shown) else ""
         if verbosity >= 0:
             hints = "; ".join(dict.fromkeys(each.hint for each in shown))
             console.print(Text(f"    {hints}{more}"))
+            if rows := moves(alike[0]):
+                console.print(_moves_table(rows))
         for line in str(alike[0].evidence.get("traceback", "")).splitlines() if verbosity > 0 else ():
             console.print(Text(f"    {line}"), soft_wrap=True)
     if len(codes) < len(by_code):

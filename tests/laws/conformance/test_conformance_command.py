@@ -42,7 +42,7 @@ def test_all_three_reports_say_the_same(tmp_path, capsys):
     out = capsys.readouterr().out
     again = "harness conformance --engine defects:last_position_only --allow-code --row llama --law residual"
     assert again in out
-    assert "FAILED: 1 cells passed, 1 failed, 1 skipped, 1 of 3 laws broken" in out
+    assert "FAILED: 1 cell passed, 1 failed, 1 skipped, 1 of 3 laws broken" in out
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_all_three_reports_say_the_same(tmp_path, capsys):
         (["-e", "native", "--row", "lama"], 4, "did you mean"),
         (["-e", "native", "--not-row", "lama"], 4, "did you mean"),
         (["-e", "native", "--not-law", "residul"], 4, "did you mean 'residual'"),
-        (["-e", "native", *OPTIONS, "--not-law", "residual", "--not-row", "gpt2"], 0, "PASSED: 1 cells passed, "),
+        (["-e", "native", *OPTIONS, "--not-law", "residual", "--not-row", "gpt2"], 0, "PASSED: 1 cell passed, "),
         (["-e", "native", *OPTIONS, "--not-row", "llama"], 5, "NOTHING RAN: 0 cells passed, "),
         (["-e", "native", "--law", "residul"], 4, "did you mean 'residual'"),
         (["-e", "defects:sound", *OPTIONS], 4, "runs only with --allow-code"),
@@ -61,7 +61,7 @@ def test_all_three_reports_say_the_same(tmp_path, capsys):
         (
             ["-e", "native", "--row", "llama", "--law", "closed-form"],
             5,
-            "NOTHING RAN: 0 cells passed, 0 failed, 1 skipped, 0 of 1 laws broken, 1 things not asked, in ",
+            "NOTHING RAN: 0 cells passed, 0 failed, 1 skipped, 0 of 1 laws broken, 1 thing not asked, in ",
         ),
     ],
     ids=[

@@ -225,7 +225,7 @@ def test_what_was_not_asked_is_listed(tmp_path, capsys):
     # Its answers were taken, and no number was held against a right one.
     assert code == 5
     out = capsys.readouterr().out
-    assert "NOTHING DECLARED WAS ASKED: 1 cells passed" in out
+    assert "NOTHING DECLARED WAS ASKED: 1 cell passed" in out
     assert all(f"not asked: {each}" in " ".join(out.split()) for each in listed)
     assert "Not asked:" in (tmp_path / "laws.json.md").read_text()
 

@@ -59,7 +59,7 @@ def test_a_number_that_is_lost_is_a_change_of_state_and_not_of_points(state: str
     after = replace(BEFORE, curves=(curve(10.0, state, 90.0),))
     cell = compare(run(BEFORE), run(after)).jobs[0].curves[0].cells[0]
     assert (cell.points, cell.new.text()) == (None, state)
-    message = f"1 recoveries of mlp_out l2 changed state, first layer 1 mlp_out: 50 is now {state}"
+    message = f"1 recovery of mlp_out l2 changed state, first layer 1 mlp_out: 50 is now {state}"
     assert broken(BEFORE, after) == [("state", message)]
     assert broken(after, BEFORE, "state") != []
 
@@ -255,7 +255,7 @@ def test_two_engines_need_not_answer_the_same_but_something() -> None:
     assert breaches(compare(both, both, engines=("native", "legacy")), words) == []
     fewer = replace(other, curves=(replace(BEFORE.curves[0], cells=BEFORE.curves[0].cells[1:]),))
     found = breaches(compare(run(native), run(fewer), engines=("native", "legacy")), words)
-    assert [each.message for each in found] == ["mlp_out l2: 1 cells only in the first"]
+    assert [each.message for each in found] == ["mlp_out l2: 1 cell only in the first"]
     shallow = replace(fewer, engine="native", model="small")
     assert breaches(compare(run(native), run(shallow), models=("tiny", "small")), words) == []
     zero = replace(other, curves=(curve(0.0, 0.0, 0.0),))

@@ -91,9 +91,11 @@ def test_no_axe_violation_and_no_wider_than_the_screen(browser: Browser, file: P
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true })")
     found = Axe().run(page)
     page_width = page.evaluate("document.documentElement.scrollWidth")
+    jobs = page.evaluate("(box => [box.scrollWidth, box.clientWidth])(document.querySelector('#jobs').parentElement)")
     page.close()
     assert found.violations_count == 0, found.generate_report()
     assert page_width <= width
+    assert width > 480 or jobs[0] <= jobs[1]  # a narrow screen shows each job in lines, and hides none of it
 
 
 def test_without_javascript_everything_can_be_read(browser: Browser, file: Path) -> None:
