@@ -168,7 +168,7 @@ def _refused(job: Job, blank: JobResult, error: UsageError) -> JobResult:
     """Return the result of a job that makes no sense: no fault of its case on a model that the case does not name."""
     if job.given and isinstance(error, PromptError):
         return replace(blank, status=Status.SKIPPED, reason=f"{NOT_APPLICABLE}{error}")
-    return replace(blank, status=Status.REFUSED, reason=f"{job.case.path}: {error}")
+    return replace(blank, status=Status.REFUSED, reason=f"{near(job.case.path)}: {error}")
 
 
 def _failed_by_device(job: Job, blank: JobResult, said: str, strict: bool) -> JobResult:
