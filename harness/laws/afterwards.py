@@ -121,7 +121,9 @@ def _in_the_last_call(subject: EngineUnderTest, act: Callable[[], None]) -> Call
         if call == calls[-1]:
             act()
 
-    return partial(_ask_telling, subject, tell)
+    # What `act` does may send an answer another way, which says nothing of the model.
+    disturbed = replace(subject, shared=replace(subject.shared, fallbacks={}))
+    return partial(_ask_telling, disturbed, tell)
 
 
 def _ask_telling(subject: EngineUnderTest, tell: Callable[[int], None]) -> None:
@@ -132,10 +134,8 @@ def _ask_telling(subject: EngineUnderTest, tell: Callable[[int], None]) -> None:
         tell(next(numbers))
         return call(*args, **kwargs)
 
-    # What `tell` does may send an answer another way, which says nothing of the model.
-    disturbed = replace(subject, shared=replace(subject.shared, fallbacks={}))
     with exchanged(subject.model.module, [(blocks[len(blocks) // 2], handler)], watching=True), let_through():
-        disturbed.ask()
+        subject.ask()
 
 
 @contextmanager
