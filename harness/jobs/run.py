@@ -46,6 +46,7 @@ from harness.vocabulary.errors import (
     device_failure,
     traceback_of,
 )
+from harness.vocabulary.paths import near
 from harness.vocabulary.raised import (
     FindingError,
     JobInterrupted,
