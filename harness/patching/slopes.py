@@ -128,7 +128,9 @@ def _start(model: LoadedModel) -> tuple[int, HookPoint]:
 
 def _once(point: HookPoint, recording: intercept.Recording) -> mx.array:
     if len(recording[point]) != 1:
-        raise TapError(f"{point}: called {len(recording[point])} times in a pass; a gradient is taken of one call")
+        raise TapError(
+            f"{point}: called more than once in a pass ({len(recording[point])}); a gradient is taken of one call"
+        )
     return recording[point][0]
 
 

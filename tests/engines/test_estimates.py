@@ -152,5 +152,5 @@ def test_quantised_weights_have_gradients():
 
 def test_a_module_that_runs_twice_is_refused():
     model = architecture("iquestloopcoder", "float32").build()
-    with pytest.raises(TapError, match="called 2 times in a pass; a gradient is taken of one call"):
+    with pytest.raises(TapError, match="called more than once in a pass"):
         curves_of("attribution", model, question(("mlp",), metrics=SCORES))

@@ -54,7 +54,7 @@ WRONG = [
      "component: nothing in llama is called 'gat_proj'; did you mean 'gate_proj'?; on small, deep"),
     ("sweep: {components: [atn_out]}", "small", "3:22: sweep.components[0]: 'atn_out' is not a component: nothing in "
      "llama is called 'atn_out'; did you mean 'attn_out'?; on small"),
-    ("sweep: {components: [z]}", "mamba", "3:22: sweep.components[0]: how the heads of mamba lie is not known here; "),
+    ("sweep: {components: [z]}", "mamba", "3:22: sweep.components[0]: how the heads of mamba lie is not known here: "),
     ("sweep: {components: [self_attn]}", "mamba", "3:22: sweep.components[0]: mamba has no self_attn (the attention "
      "module's own output); on mamba"),
     ("prompts: {clean: a, corrupted: [0, 1]}", "small", "2:32: prompts.corrupted: 2 tokens where `clean` has 1, so "
