@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path, name):
 
 def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match=r"plots need matplotlib: pip install 'mlx-patch-harness\[plot\]'"):
+    with pytest.raises(UsageError, match=r"plots need matplotlib: pip install matplotlib"):
         draw([MIXED])
 
 
