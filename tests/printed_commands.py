@@ -106,6 +106,8 @@ def _problem(command: str, name: str, value: object, context: click.Context, len
     text = str(value)
     if name in ("models", "model", "name") and command in ("run", "list", "show", "patch", "diagnose", "doctor"):
         tables = context.params.get("tables") or ()
+        if lenient and not all(Path(table).exists() for table in tables):
+            return None  # the reader's own table has it
         if not any(mark in text for mark in "*?:"):
             row_named(text, load_table(map(Path, tables)))
     elif name in ("engine", "engines", "also") and command not in ("init", "compare"):

@@ -50,7 +50,7 @@ def own_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 PATCH = ("patch", "-m", "llama-2k-f32", "--ids", "--clean", "5,6,7", "--corrupted", "5,9,7", "-c", "mlp")
 ASKED = [
     PATCH,
-    ("diagnose", "-m", "llama-2k-f32", "--prompt-ids", "5,6,7"),
+    ("diagnose", "-m", "llama-2k-f32", "--prompt", "5,6,7", "--ids"),
     ("conformance", "-e", "native", "--row", "llama", "--law", "identity"),
     ("models", "architectures", "--only", "llama"),
     ("zoo", "run", "--only", "F01"),

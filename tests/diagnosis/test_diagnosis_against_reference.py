@@ -39,7 +39,7 @@ def test_an_engine_that_is_no_other_implementation_is_refused(tmp_path):
 def test_without_torch_the_reference_is_missing_with_the_command_that_installs_it(tmp_path, monkeypatch):
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else there(name))
-    with pytest.raises(EngineUnavailable, match=r"torch not installed; pip install 'mlx-patch-harness\[reference\]'"):
+    with pytest.raises(EngineUnavailable, match=r"torch not installed; pip install torch transformers"):
         diagnose(save_model(tmp_path), prompt=IDS, reference="transformers")
 
 

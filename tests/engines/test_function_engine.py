@@ -190,9 +190,8 @@ def test_code_is_refused_at_its_line_and_not_imported_unless_allowed(folder, key
     wanted = f"{key}[1]: the {noun} 'planted:patch' is code of your own, and runs only with --allow-code"
     assert f"c.case.yaml:3:{COLUMN[key]}: {wanted}" in capsys.readouterr().err
     assert not Path("imported").exists()
-    assert exit_code_of(["validate", "c.case.yaml"]) == 4
-    assert exit_code_of(["validate", "--allow-code", "c.case.yaml"]) == 0
-    assert exit_code_of(["list", "--allow-code", "c.case.yaml"]) == 0
+    assert exit_code_of(["validate", "c.case.yaml"]) == 0
+    assert exit_code_of(["list", "c.case.yaml"]) == 0
     assert not Path("imported").exists()
     assert exit_code_of(["patch", "-m", "dial-tiny-f32", "--ids", "--clean", "0", "--corrupted", "1",
                          f"--{noun}", "planted:patch"]) == 4  # fmt: skip

@@ -50,7 +50,7 @@ def test_it_is_an_engine_by_name_whether_or_not_it_is_installed():
 def test_where_torch_is_absent_it_is_unavailable_and_says_how_to_install_it(monkeypatch):
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else there(name))
-    with pytest.raises(EngineUnavailable, match=r"torch not installed; pip install 'mlx-patch-harness\[reference\]'"):
+    with pytest.raises(EngineUnavailable, match=r"torch not installed; pip install torch transformers"):
         engine_named("transformers")
 
 

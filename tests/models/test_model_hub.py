@@ -64,10 +64,11 @@ def test_a_snapshot_without_weights_does_not_count(snapshot):
 
 def test_not_cached_and_not_allowed_says_how(hub_cache):
     assert models.availability(ROW) == (False, "not fetched")
-    with pytest.raises(
-        ModelUnavailable, match=r"someone/model at 0123.* pass --download, or run `harness models fetch"
-    ):
+    # No command without the row's table fetches it; a repository by itself has one.
+    with pytest.raises(ModelUnavailable, match=r"someone/model at 0123.* pass --download$"):
         models.load(ROW)
+    with pytest.raises(ModelUnavailable, match=r"pass --download, or run `harness models fetch someone/model`$"):
+        models.load("someone/model")
 
 
 def test_remote_code_is_refused_unless_the_row_trusts_it(snapshot):

@@ -15,9 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.results.reports.summary import OWN_ENGINE
 from harness.vocabulary import JobResult, Reading
-
-_REFERENCE = "native"
 
 
 def engines_table(jobs: Sequence[JobResult]) -> Table | None:
@@ -47,7 +46,7 @@ def _native(job: JobResult, jobs: Sequence[JobResult]) -> JobResult | None:
     """Return the native job on the same case and model, for a job whose runs are not ours."""
     if job.engine_version is None and ":" not in job.engine:
         return None
-    same = (other for other in jobs if (other.case, other.model, other.engine) == (job.case, job.model, _REFERENCE))
+    same = (other for other in jobs if (other.case, other.model, other.engine) == (job.case, job.model, OWN_ENGINE))
     return next(same, None)
 
 

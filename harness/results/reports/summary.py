@@ -11,6 +11,9 @@ from harness.vocabulary.findings import Subject
 from harness.vocabulary.paths import near
 from harness.vocabulary.verdict import besides, causes
 
+OWN_ENGINE = "native"
+"""The engine that others are held against."""
+
 BAD = (Status.FAILED, Status.REFUSED, Status.CRASHED, Status.INTERRUPTED)
 
 
@@ -36,8 +39,9 @@ def failures(run: RunResult) -> Iterator[Failure]:
 
 
 def accused(run: RunResult) -> Iterator[str]:
-    """Yield what is wrong with each engine that fails in several jobs, most jobs first: codes, how many, the remedy."""
-    for engine in dict.fromkeys(job.engine for job in run.jobs):
+    """Yield what is wrong with each engine, other than our own, that fails in several jobs: how many, the remedy and
+    the codes; what most jobs have comes first."""
+    for engine in dict.fromkeys(job.engine for job in run.jobs if job.engine != OWN_ENGINE):
         own = [job for job in run.jobs if job.engine == engine and job.status is not Status.SKIPPED]
         faults: dict[str, dict[str, set[str]]] = {}
         for job in own:

@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Literal, TextIO, cast
 
 from rich import box
@@ -102,7 +102,7 @@ def print_run(
     verdict. `again` are options that a command must repeat to see the same, such as a model table.
     """
     bad = [job for job in run.jobs if job.status not in (Status.PASSED, Status.SKIPPED)]
-    for line in accused(run):
+    for line in islice(accused(run), _MOST_KINDS):
         console.print(Text(line, style="bold red"))
     _print_failures(bad, console, strict, verbosity, again)
     if verbosity >= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -188,6 +189,15 @@ def test_a_hundred_jobs_fit_a_screen_with_what_failed_first(bad: list[JobResult]
     assert len(text.splitlines()) <= SCREEN
     assert text.splitlines()[0].startswith(f"{bad[0].status.upper()} b0[native@tiny]") if bad else "good0" in text
     assert "100 passed" in text.splitlines()[-1]
+
+
+def test_what_is_wrong_with_an_engine_leaves_room_on_a_screen() -> None:
+    codes = ("ORC001", "ORC002", "REF001", "REF002", "KNO001")
+    bad = [replace(failing(f"b{i}", *codes), engine=f"mine:patch{i % 5}") for i in range(100)]
+    text = shown(run(*bad, *(job(f"good{i % 24}") for i in range(100)), verdict=Status.FAILED, code=1))
+    assert len(text.splitlines()) <= SCREEN
+    said = [line.startswith("mine:patch0, in 20 of 20 jobs: ") for line in text.splitlines()]
+    assert (said[:3], any(said[3:])) == ([True] * 3, False)
 
 
 def test_jobs_that_failed_alike_are_told_once_and_named() -> None:
