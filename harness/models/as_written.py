@@ -33,14 +33,14 @@ class NotAsWritten(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Written:
+class WrittenModel:
     """`facts` tell two models apart that may compute differently; `windows` are the lengths beyond which one does."""
 
     facts: Mapping[str, Any]
     windows: Mapping[str, int]
 
 
-def as_written(model: LoadedModel) -> Written:
+def as_written(model: LoadedModel) -> WrittenModel:
     """Return what a model is made of. Raises NotAsWritten where a part of it is not what its source file says."""
     _refuse_exchanged_operations()
     named = model.module.named_modules()
@@ -63,7 +63,7 @@ def as_written(model: LoadedModel) -> Written:
         "module values": _sum("\n".join(held)),
         "model": _sum("\n".join(instances.lines)),
     }
-    return Written(facts, instances.windows)
+    return WrittenModel(facts, instances.windows)
 
 
 def _sum(text: str | bytes) -> str:

@@ -27,7 +27,7 @@ from typing import Any
 import mlx.core as mx
 
 import harness.intercept
-from harness.models.as_written import NotAsWritten, Written, as_written, hash_of
+from harness.models.as_written import NotAsWritten, WrittenModel, as_written, hash_of
 from harness.models.loaded import LoadedModel
 from harness.models.sources import cache
 from harness.patching.patch import Patch
@@ -125,7 +125,7 @@ def _day_of(facts: Mapping[str, Any]) -> str:
         return ""
 
 
-def _claim(component: str, patches: Sequence[Patch], written: Written, tokens: int, shared: int) -> dict[str, Any]:
+def _claim(component: str, patches: Sequence[Patch], written: WrittenModel, tokens: int, shared: int) -> dict[str, Any]:
     forms = {each.positions if isinstance(each.positions, str) else "listed" for each in patches}
     return {
         "component": component,

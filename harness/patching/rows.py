@@ -47,7 +47,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Ends:
+class GroupEnds:
     """Groups with their moment on the way into one module, and on the way out of it."""
 
     entering: tuple[Group, ...]
@@ -61,7 +61,7 @@ class PartPlan:
     module: Any
     call: Call
     rows: int
-    ends: Ends
+    ends: GroupEnds
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class BlockPlan:
     before: int
     rows: int
     after: int
-    ends: Ends
+    ends: GroupEnds
     parts: tuple[PartPlan, ...]
     last_token: Any = None
     """The part that can be tried with the last token alone: the last block's MLP."""
@@ -148,6 +148,6 @@ def _last_mlp(model: LoadedModel, blocks: Sequence[Any], layout: BlockLayout) ->
     return mlp if call is not None and call.separable and call.inputs == 1 else None
 
 
-def _ends(module: Any, groups: Sequence[Group]) -> Ends:
+def _ends(module: Any, groups: Sequence[Group]) -> GroupEnds:
     own = [group for group in groups if group.point.module is module]
-    return Ends(tuple(g for g in own if g.point.is_input), tuple(g for g in own if not g.point.is_input))
+    return GroupEnds(tuple(g for g in own if g.point.is_input), tuple(g for g in own if not g.point.is_input))

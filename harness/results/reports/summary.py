@@ -10,6 +10,7 @@ from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, 
 from harness.vocabulary.findings import Subject
 from harness.vocabulary.paths import near
 from harness.vocabulary.verdict import besides, causes
+from harness.vocabulary.words import number_of
 
 OWN_ENGINE = "native"
 """The engine that others are held against."""
@@ -51,7 +52,7 @@ def accused(run: RunResult) -> Iterator[str]:
                     faults.setdefault(remedy, {}).setdefault(each.code, set()).add(job.id)
         for remedy, codes in sorted(faults.items(), key=lambda fault: -len(set().union(*fault[1].values()))):
             if (jobs := len(set().union(*codes.values()))) > 1:
-                yield f"{engine}, in {jobs} of {len(own)} jobs: {remedy} ({' '.join(codes)})"
+                yield f"{engine}, in {jobs} of {number_of(len(own), 'job')}: {remedy} ({' '.join(codes)})"
 
 
 def unexpected(job: JobResult) -> list[Finding]:
