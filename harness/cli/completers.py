@@ -80,7 +80,7 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 def laws(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Complete the name of a law."""
     table = _text(_PACKAGE / "laws" / "table.py")
-    return _starting(incomplete, re.findall(r'^    (?:Law|_of_\w+)\("([a-z-]+)", "[A-Z]{3}\d', table, re.MULTILINE))
+    return _starting(incomplete, re.findall(r'\b(?:Law|_of_\w+)\("([a-z-]+)", "[A-Z]{3}\d', table))
 
 
 def rows(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

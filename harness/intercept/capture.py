@@ -108,7 +108,8 @@ def run_together(
     The batch keeps its size: a row for each patch, the target's, and last the source's, whose activations the patched
     rows are given. Up to its own block a patched row would be the target's; it is NaN instead, so that a row which sees
     it is NaN as well. A patch in the last block gets a row only there: the block is called once more with the same
-    batch, for that patch of the target's row alone. What follows the last block is given two tokens, and a row of NaN.
+    batch, for that patch of the target's row alone. What follows the last block is given every token, as in a bare
+    run, and a row of NaN: a walk gives it the last token, and a norm or a head may mix tokens or go by their places.
     Raises TapError as `replace` does.
     """
     blocks = blocks_of(model.module)
@@ -125,11 +126,6 @@ def run_together(
     if any(not tap.fired for tap in taps):
         raise TapError("a module of the sweep was never called")
     return logits[together.source], logits[together.target], logits[mx.array(together.rows(patches))]
-
-
-_TAIL = 2
-"""Tokens after the last block: more than one, so that a norm or a head that mixes tokens differs from a walk's, which
-gives them one; a head over every token of a large vocabulary costs as much as many blocks."""
 
 
 class _Together:
@@ -176,7 +172,7 @@ class _Together:
         for patch in self.late:
             self.active = {self.target: patch}
             more.append(activation_of(call(*args, **kwargs))[self.target : self.target + 1])
-        return with_activation(out, lambda value: mx.concatenate([value, *more, _nan_like(value[:1])])[:, -_TAIL:])
+        return with_activation(out, lambda value: mx.concatenate([value, *more, _nan_like(value[:1])]))
 
 
 def _nan_like(value: mx.array) -> mx.array:

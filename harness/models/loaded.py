@@ -42,7 +42,7 @@ class LoadedModel:
     known: KnownAnswers | None = None
     proven: set[str] = field(default_factory=set, repr=False)
     """Components whose one-pass sweep was held against stepwise on this model."""
-    restored: set[tuple[int, ...]] = field(default_factory=set, repr=False)
+    restored: set[Any] = field(default_factory=set, repr=False)
     """Where the whole residual stream was seen to restore everything: after which layer, how many tokens the prompts
     have, and at which positions they differ."""
     unshared: str = ""

@@ -171,7 +171,8 @@ def _sets_class(call: ast.Call) -> bool:
 
 
 def test_the_package_assigns_to_a_class_in_one_place():
-    assert assignments(PACKAGE) == ["intercept/swap.py"]
+    # The other gives a class to a Python module, mlx_lm, and to no module of a model.
+    assert set(assignments(PACKAGE)) == {"intercept/swap.py", "models/sources/installed.py"}
 
 
 @pytest.mark.parametrize(

@@ -48,15 +48,21 @@ class _NotRun(ModuleType):
     """A package that is run when it is asked for a name that it lacks."""
 
     def __getattr__(self, name: str) -> Any:
-        with _RUNNING:  # the thread that runs it comes back here for names that are not there yet
-            if type(self) is _NotRun and (not name.startswith("__") or name in ("__all__", "__version__")):
-                _run(self)
-                return getattr(self, name)
+        if not name.startswith("__") or name in ("__all__", "__version__"):
+            with _RUNNING:
+                if type(self) is _NotRun:
+                    _run(self)
+                if type(self) is not _BeingRun:
+                    return getattr(self, name)
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 
 
+class _BeingRun(_NotRun):
+    """The same while it runs: its own thread is told what is not there yet, others wait."""
+
+
 def _run(package: ModuleType) -> None:
-    package.__class__ = ModuleType
+    package.__class__ = _BeingRun
     try:
         assert package.__spec__ is not None
         assert package.__spec__.loader is not None
@@ -64,3 +70,4 @@ def _run(package: ModuleType) -> None:
     except BaseException:
         package.__class__ = _NotRun  # the next one who asks gets the error again
         raise
+    package.__class__ = ModuleType
