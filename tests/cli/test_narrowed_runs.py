@@ -145,7 +145,7 @@ def test_a_name_that_nothing_matches_is_5_and_says_what_there_is(project: Projec
     project.case("capital")
     got = project.run_inside("-k", "captal")
     assert got.code == 5
-    assert "none of 1 jobs matches -k 'captal'; did you mean 'capital'?" in got.err
+    assert "none of 1 job matches -k 'captal'; did you mean 'capital'?" in got.err
     got = project.run_inside("-k", "xyzzy")
     assert "a name is capital[native@good]; `harness list` shows them all" in got.err
 

@@ -70,7 +70,7 @@ def test_a_conformance(project: Project, columns: int) -> None:
 def test_a_diagnosis(long_names: Project, columns: int) -> None:
     # fmt: off
     got = record(long_names.folder, "diagnose", "-m", IDS[0], "--models", "long.yaml",
-                 "--clean-ids", "0", "--corrupted-ids", "1", "-c", "mlp", columns=columns)
+                 "--clean", "0", "--corrupted", "1", "--ids", "-c", "mlp", columns=columns)
     # fmt: on
     said = [line for line in got.screen.wrapped if not got.screen.lines[0].startswith("**")]
     assert said == []

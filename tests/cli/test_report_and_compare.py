@@ -137,11 +137,11 @@ RAN = job(curves=(curve(10.0, 50.0),))
 @pytest.mark.parametrize(
     ("new", "words", "code", "start"),
     [
-        (RAN, [], 0, "within the limits: 0 of 1 jobs differ"),
+        (RAN, [], 0, "within the limits: 0 of 1 job differs"),
         (job("other"), [], 5, "nothing compared: no job is in both"),
         (job("other"), ["--fail-on", "none"], 5, "nothing compared: no job is in both"),
         (job(status=Status.CRASHED), ["--fail-on", "recovery=0.5,rank=0.9"], 1, "3 differences beyond the limits: "),
-        (job(status=Status.CRASHED), ["--fail-on", "none"], 0, "within the limits: 1 of 1 jobs differ"),
+        (job(status=Status.CRASHED), ["--fail-on", "none"], 0, "within the limits: 1 of 1 job differs"),
         (job(status=Status.SKIPPED), ["--fail-on", "none"], 5, "nothing compared: every job in both is skipped"),
     ],
     ids=["same", "apart", "apart-none", "crashed", "crashed-none", "skipped-none"],
@@ -242,4 +242,4 @@ def test_two_versions_of_mlx_differ_where_a_float16_sum_is_taken(project: Projec
     assert "mlp l2 baseline" in legacy.out
     assert "is now inf" in legacy.out
     assert native.code == 0
-    assert "0 of 1 jobs differ" in native.out
+    assert "0 of 1 job differs" in native.out

@@ -71,7 +71,7 @@ def verdict(comparison: Comparison, breaches: Sequence[Breach]) -> str:
     if judge(comparison, breaches)[0] is Status.SKIPPED:
         return f"nothing compared: {_obstacle(comparison)}"
     head = f"{number_of(len(breaches), 'difference')} beyond the limits" if breaches else "within the limits"
-    parts = [f"{head}: {len(comparison.changed)} of {number_of(len(comparison.jobs), 'job')} differ"]
+    parts = [f"{head}: {len(comparison.changed)} of {number_of(len(comparison.jobs), 'job differs', 'jobs differ')}"]
     points = [curve.largest_points or 0.0 for job in comparison.jobs for curve in job.curves]
     relative = [curve.baseline_relative or 0.0 for job in comparison.jobs for curve in job.curves]
     states = sum(curve.state_changes for job in comparison.jobs for curve in job.curves)
