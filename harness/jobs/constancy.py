@@ -8,7 +8,7 @@ model that has answered A, B, A alike, because what it finds afterwards is held 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.checks import Evidence
@@ -54,9 +54,18 @@ class ConstancyOfJob:
             traced = evidence is not None and _is_traced(evidence) and not wrong
             if self._is_inconstant(self.bare if traced else None, thoroughly=wrong):
                 return self.findings
-        if self.findings and evidence is not None:
-            findings = [each for each in findings if not _is_about_bits_alone(each, evidence)]
+        if evidence is not None:
+            findings = self._standing(findings, evidence)
         return [*findings, *self.findings]
+
+    def _standing(self, findings: Sequence[Finding], evidence: Evidence) -> list[Finding]:
+        """Return the findings without broken laws about bits that the machine broke: by rounding only where its runs
+        are known to differ, and otherwise those that hold when they are asked again, of which it is told instead."""
+        if self.findings:
+            return [each for each in findings if not _is_about_bits_alone(each, evidence)]
+        fleeting = [each for each in findings if _is_gone(each, evidence)]
+        self.findings.extend(map(_of_the_machine, fleeting[:1]))
+        return [each for each in findings if each not in fleeting]
 
     def _is_inconstant(self, again: Any = None, thoroughly: bool = False) -> bool:
         ids = self.question.target, self.question.source
@@ -78,6 +87,24 @@ def _is_about_bits_alone(each: Finding, evidence: Evidence) -> bool:
     compared = _BIT_FOR_BIT.get(each.code)
     return compared is not None and compared(OwnTaps(situation_of(evidence))).breach() is None
 
+
+def _is_gone(each: Finding, evidence: Evidence) -> bool:
+    """Whether a broken law that compares bits holds in most of the runs that ask it again, all of them new. Taps that
+    are wrong break it every time; a machine that rounds a call in a hundred otherwise, once."""
+    compared = _BIT_FOR_BIT.get(each.code)
+    if compared is None or not evidence.engine.is_native:
+        return False
+    fresh = (replace(situation_of(evidence), bare_row=None) for _ in range(AGAIN))
+    return 2 * sum(compared(OwnTaps(asked)).breach(bit_for_bit=True) is None for asked in fresh) > AGAIN
+
+
+def _of_the_machine(each: Finding) -> Finding:
+    again = f"{each.code} was broken once and holds in new runs: the model is rounded otherwise now and then"
+    return Finding("MOD002", f"{each.message}; {again}", evidence={"law": each.code, **each.evidence})
+
+
+AGAIN = 5
+"""Times that a broken law about bits is asked again; the majority decides, as each may be disturbed once more."""
 
 _BIT_FOR_BIT: Mapping[str, Callable[[OwnTaps], Compared]] = {
     "LAW001": lambda taps: taps.traced,
