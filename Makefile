@@ -16,9 +16,11 @@ test: $(VENV)/installed
 test-all: $(VENV)/installed
 	$(BIN)/pytest -n $(WORKERS)
 
-# BENCH="--rounds 5 --only qwen3-8" chooses; one thread, so that a ratio does not depend on the number of cores.
+# The sweep, beside other ways to make it; and whole commands, which WAITS="--before ../older-checkout" puts beside older
+# ones. BENCH="--rounds 5 --only qwen3-8" chooses; one thread, so that a ratio does not depend on the number of cores.
 bench: $(VENV)/installed
 	MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python benchmarks/sweep.py $(BENCH)
+	$(BIN)/python benchmarks/waits.py $(WAITS)
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

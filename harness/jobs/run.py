@@ -233,7 +233,7 @@ class _Run:
             if any(finding.code == "MOD001" for finding in findings):
                 self.cache.discard()
             else:
-                findings += self._unchanged(constancy.model, before)
+                findings += self._timed("unchanged_s", lambda: self._unchanged(constancy.model, before))
         except BaseException:
             self.cache.discard()  # nobody compared the model with what it was
             raise
@@ -252,7 +252,7 @@ class _Run:
         question = question_of(self.job.case, model, metrics)
         result = replace(self.blank, card=model.card, clean=question.clean, corrupted=question.corrupted)
         asked = ConstancyOfJob(constancy, question, is_foreign(self.engine, self.job.case))
-        if asked.before():
+        if self._timed("constancy_s", asked.before):
             return result, asked.findings
         if asked.foreign and asked.bare is not None:
             self.bare = BareRow(model, question, lambda: question_of(self.job.case, model, metrics), asked.bare)
@@ -300,7 +300,8 @@ class _Run:
             for each in refused
             if (held := self._held(each.metric, each.component))
         ]
-        return result.answered(evidence.answer), asked.after([*given.unasked, *findings], evidence)
+        found = self._timed("constancy_s", lambda: asked.after([*given.unasked, *findings], evidence))
+        return result.answered(evidence.answer), found
 
     def _held(self, metric: str | None = None, component: str | None = None) -> str:
         """Return what the case holds of the numbers of a metric and a component, or of any: values, a snapshot."""
@@ -328,7 +329,7 @@ class _Run:
         try:
             return work()
         finally:
-            self.timings[name] = round(time.perf_counter() - start, 3)
+            self.timings[name] = round(self.timings.get(name, 0.0) + time.perf_counter() - start, 3)
 
 
 def place_of(job: Job) -> SnapshotPlace:

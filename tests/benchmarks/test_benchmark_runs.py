@@ -140,3 +140,36 @@ def test_the_products_of_a_walk_are_counted(contenders):
     last = attention * tokens * 4 + mlp * 4 + (attention + mlp) * tokens * 2
     wanted = (attention + mlp) * tokens * (2 + 3) + last + vocab * width * (layers + 2)
     assert sum(layer.weight.size * rows for layer, rows in products(loaded, tokens)) == wanted
+
+
+def checkout(folder: Path, script: str) -> Path:
+    """Return a folder whose `.venv` has a script for an interpreter."""
+    python = folder / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    python.chmod(0o755)
+    return folder
+
+
+def test_whole_commands_are_timed_beside_an_older_checkout(tmp_path: Path):
+    root, out = FOLDER.parent, tmp_path / "waits.json"
+    older = checkout(tmp_path / "older", f'exec "{sys.executable}" "$@"')
+    command = [sys.executable, str(FOLDER / "waits.py"), "--rounds", "2", "--only", "help", "--out", str(out)]
+    done = subprocess.run([*command, "--before", str(older)], cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (wait,) = json.loads(out.read_text())["waits"]
+    assert wait["now"] > 0 < wait["before"]
+    assert 0.1 < wait["times"] < 10
+    assert "| help | " in done.stdout
+
+
+def test_a_command_that_goes_wrong_has_no_time(tmp_path: Path):
+    """The older checkout lacks an interpreter that knows the harness."""
+    out = tmp_path / "waits.json"
+    command = [sys.executable, str(FOLDER / "waits.py"), "--rounds", "1", "--only", "help", "--out", str(out)]
+    older = checkout(tmp_path / "older", "exit 1")
+    done = subprocess.run([*command, "--before", str(older)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    (wait,) = json.loads(out.read_text())["waits"]
+    assert "before" not in wait
+    assert "times" not in wait

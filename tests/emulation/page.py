@@ -41,8 +41,8 @@ ways to round:
 
 - `order`: products and attention are summed in another order, chosen by the shapes of the inputs, as a GPU chooses a
   kernel by the number of rows;
-- `rows:4`: every operation is off by up to 4 ulp, by the shape of the batch and the column;
-- `flaky:0.001`: a call in a thousand is off by up to an ulp, as on a machine that races.
+- `rows:N`: every operation is off by up to N ulp, by the shape of the batch and the column;
+- `flaky:P`: a share P of the calls is off by up to an ulp, as on a machine that races.
 
 What is not in the table was not run for this page. A check *holds* where nothing is accused, and *says so* where all
 that it says is that the runs of a model differ from each other, which is true of `flaky`. Everything else is a number:
