@@ -95,7 +95,7 @@ def arguments() -> argparse.Namespace:
 
 
 def save_overflowing(folder: Path) -> None:
-    """Save SmolLM2 in float16 with an MLP in block 3 whose output, 12,000 times too large, leaves the stream's range."""
+    """Save SmolLM2 in float16 with an MLP in block 3 whose output, 12,000 times as large, leaves the stream's range."""
     loaded = load("smollm2-135m-f16")
     if loaded.folder is None:
         raise SystemExit("smollm2-135m-f16 was not read from a folder")
