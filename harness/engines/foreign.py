@@ -364,7 +364,8 @@ class _ComponentAnswer:
     def _isolate(self) -> None:
         """Ask again, alone, for each place whose run was not told apart or does not go with its number.
 
-        A call for one place has one run that can be its patched one; its number must be the same as before to count.
+        A call for one place has one run that can be its patched one; its number must be the same as before to count, up
+        to the rounding of a smaller batch, and to no more than what tells a metric that is wrong.
         """
         for place in self.places:
             if (place.token, place.head) != (None, None) or place not in self.heard.reply.recoveries:
@@ -376,10 +377,14 @@ class _ComponentAnswer:
             except Unsupported:
                 continue
             row = alone(again.seen, self.reference.bare)
-            if row is None or again.reply.recoveries.get(place) != self.heard.reply.recoveries[place]:
+            if row is None or place not in again.reply.recoveries or not self._same_number(again.reply, place):
                 continue
             if not same_bits(row, self.reference.bare.target.logits) or self._unmoved(self.places):
                 self.roles.patched[place] = row
+
+    def _same_number(self, again: Reply, place: CellPlace) -> bool:
+        one, two = self._reading(again, place), self._reported(place)
+        return self._near(one, two, Work.OTHER_BATCH) and self._near(one, two, Work.OTHER_FORMULA)
 
     def _same_prompts(self) -> bool:
         return self.reference.bare.source.ids == self.reference.bare.target.ids
@@ -443,8 +448,11 @@ class _ComponentAnswer:
         return Cell(site.layer, site.position, self._reported(place), self.own(place), site.head)
 
     def _reported(self, place: CellPlace) -> Reading:
-        said, ends = self.heard.reply.recoveries[place], self.own_ends
-        if self.heard.reply.measured and said is not None:
+        return self._reading(self.heard.reply, place)
+
+    def _reading(self, reply: Reply, place: CellPlace) -> Reading:
+        said, ends = reply.recoveries[place], self.own_ends
+        if reply.measured and said is not None:
             return ends.said(Reading.of(said))
         return ends.said(self.engine.declared.reading(said, ends))
 

@@ -84,7 +84,7 @@ OTHER = {
     "summed": ("mse", lambda a, x: float(np.sum((a - x) ** 2))),
     "root": ("mse", RIGHT["l2"]),
     "similarity": ("cosine", lambda a, x: 1 - RIGHT["cosine"](a, x)),
-    "angle": ("cosine", lambda a, x: math.acos(1 - RIGHT["cosine"](a, x))),
+    "angle": ("cosine", lambda a, x: math.acos(min(1.0, 1 - RIGHT["cosine"](a, x)))),
     "one logit": ("logit_diff", lambda a, x: float(x[IDS.answer])),
     "probability": ("log_prob", lambda a, x: math.exp(log_softmax(x)[IDS.answer])),
     "the wrong answer": ("log_prob", lambda a, x: float(log_softmax(x)[IDS.wrong])),
