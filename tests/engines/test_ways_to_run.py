@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from emulation.accelerator import emulated
 
 from harness.casefile import Tolerance
 from harness.checks.oracle import found as of_the_metric
@@ -81,3 +82,10 @@ def test_a_wrong_engine_is_caught_and_no_other_part_is_blamed(way, mistake):
     found = codes(asked(f"{way}_{mistake}", sweep=Sweep(("mlp_out",))))
     of_others = {"ATR003"} if (way, mistake) == ("resumed", "tokens") else set()
     assert found == WRONG[mistake][way in SEEN] | of_others
+
+
+@pytest.mark.parametrize("mistake", ["layer", "metric"])
+def test_a_batch_of_another_size_may_round_otherwise(mistake):
+    """A cell that is asked again alone is one row where it was one of four."""
+    with emulated("rows:4"):
+        assert codes(asked(f"lean_{mistake}", sweep=Sweep(("mlp_out",)))) == WRONG[mistake][True]
