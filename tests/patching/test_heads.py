@@ -110,7 +110,8 @@ def test_sites_name_their_head():
 
 def test_heads_of_an_architecture_that_nobody_looked_at_are_refused():
     model = miniatures.load("dbrx")
-    with pytest.raises(UsageError, match=r"how the heads of dbrx lie is not known here: z, q, k, v are known of 69 architectures"):
+    said = r"how the heads of dbrx lie is not known here: z, q, k, v are known of 69 architectures"
+    with pytest.raises(UsageError, match=said):
         resolve(model, Sweep(("z",)))
 
 

@@ -1,4 +1,4 @@
-"""Queries, keys, values and the MLP's neurons: held against splices by hand, and against where attention is computed."""
+"""Queries, keys, values and the MLP's neurons: held against splices by hand and against attention's own arguments."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from harness.intercept.hookpoints import layers_with
 from harness.metrics.tolerances import Work, relative_difference, row_tolerance
 from harness.models.architectures import HEADS, Heads, blocks_of
 from harness.models.sources import miniatures
+from harness.models.sources.miniatures import reasons
 from harness.vocabulary import Direction, Sweep
 from harness.vocabulary.errors import UsageError
 
@@ -121,7 +122,10 @@ def differences(model, sweep, strategy="stepwise"):
     asked = sentences(model, sweep)
     wanted, got = by_hand(model, asked), by_harness(model, asked, strategy)
     assert set(got) == set(wanted)
-    assert np.ptp(list(wanted.values())) > 0.1, "nothing would be told apart"
+    for name in sweep.components:
+        assert max(abs(value) for site, value in wanted.items() if site[0] == name) > 10 * POINTS, (
+            f"{name} does nothing"
+        )
     return {site for site in wanted if abs(got[site] - wanted[site]) > POINTS}
 
 
@@ -274,10 +278,10 @@ def patched(model, asked, *components, layer=1, positions="all"):
 def test_all_heads_together_are_their_projection(architecture, name):
     model = small(architecture)
     asked = sentences(model, Sweep((name,)))
-    for positions in ("all", (0, 2)):
+    for positions in ("all", "last"):
         heads, whole = (patched(model, asked, each, positions=positions) for each in (name, f"self_attn.{name}_proj"))
         assert np.array(heads).tobytes() == np.array(whole).tobytes()
-        assert relative_difference(heads, forward(model, asked.target)) > 1e-3
+        assert relative_difference(heads, forward(model, asked.target)) > 10 * EQUAL
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma2", "gpt2", "olmo2"])
@@ -326,18 +330,15 @@ def test_the_down_projections_output_is_the_mlps(architecture):
     """In every architecture that has the component, in every layer that does."""
     try:
         model = miniatures.load(architecture)
-    except UsageError as error:
-        pytest.skip(str(error))
+        forward(model, IDS)
+    except (UsageError, RuntimeError) as error:
+        if reason := reasons.REASONS.get(architecture, {}).get("builds"):
+            pytest.skip(reason.text)
+        raise error
     for layer in layers_with(model, "mlp_post"):
         points = resolve(model, Sweep(("mlp_post", "mlp"), (layer,)))
-        seen = {}
-        taps = [
-            Tap(point.module, lambda call, a, k, name=point.component: seen.setdefault(name, call(*a, **k)))
-            for point in points
-        ]
-        with tapped(model.module, taps):
-            mx.eval(model.module(mx.array([list(IDS)])))
-        down, mlp = (np.array(seen[name].astype(mx.float32)) for name in ("mlp_post", "mlp"))
+        _, kept = record(model, IDS, [changed(point, is_input=False) for point in points])
+        down, mlp = (np.array(values[0].astype(mx.float32)) for values in kept.values())
         assert down.tobytes() == mlp.tobytes(), layer
 
 
