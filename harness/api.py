@@ -66,9 +66,9 @@ Key = int | tuple[int, ...]
 class PatchingResult(Mapping[Key, float]):
     """Recoveries of one component under one metric: layer -> percent, in layer order.
 
-    With `positions="each"` the keys are (layer, position), of the component `z` (layer, head). The mapping holds the
-    cells whose recovery is finite; `states` holds every cell. Asking for a cell without a finite recovery raises
-    UndefinedRecovery with its state, so that an undefined value is never taken for 0 %.
+    With `positions="each"` the keys are (layer, position), of the components `z`, `q`, `k` and `v` (layer, head). The
+    mapping holds the cells whose recovery is finite; `states` holds every cell. Asking for a cell without a finite
+    recovery raises UndefinedRecovery with its state, so that an undefined value is never taken for 0 %.
     """
 
     curve: Curve

@@ -30,7 +30,7 @@ def _closed_form(evidence: Evidence, curve: Curve) -> Iterator[Finding]:
         # How precise a formula is, is the oracle check's question; here it is only asked whether it is right.
         points = max(points, evidence.case.tolerance.oracle_points)
     pairs = [
-        (cell, known.recovery(_at(evidence.question, cell), curve.component, cell.layer, curve.metric))
+        (cell, known.recovery(_at(evidence.question, cell), curve.component, cell.layer, curve.metric, cell.head))
         for cell in curve.cells
     ]
     wrong = [(cell, wanted) for cell, wanted in pairs if wanted and _apart(cell.recovery, wanted, points)]

@@ -129,7 +129,7 @@ class Declaration(BaseModel):
 
 def _path(model: LoadedModel, component: str) -> str | None:
     """Return the path in its block of the module whose output a component is; None where layers differ in it."""
-    points = [] if component in ("resid_pre", "z") else _points(model, component)
+    points = [point for point in _points(model, component) if not point.is_input and point.head is None]
     names = {
         name
         for point in points
@@ -139,9 +139,9 @@ def _path(model: LoadedModel, component: str) -> str | None:
     return names.pop() if len(names) == 1 else None
 
 
-def _modules(model: LoadedModel, component: str) -> list[tuple[int, bool]]:
-    """Return which modules a component is, layer by layer; empty where a layer lacks it."""
-    return [(id(point.module), point.is_input) for point in _points(model, component)]
+def _modules(model: LoadedModel, component: str) -> list[Any]:
+    """Return which values of the model a component is, layer by layer; empty where a layer lacks it."""
+    return [point.place for point in _points(model, component)]
 
 
 def _points(model: LoadedModel, component: str) -> list[HookPoint]:

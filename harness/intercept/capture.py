@@ -237,9 +237,9 @@ def slice_of(point: HookPoint, width: int) -> mx.array:
     """Return a mask `[width]` of the part of an activation that belongs to a hook point: one head's slice, or all."""
     if point.head is None:
         return mx.ones((1,), dtype=mx.bool_)
-    if width % point.heads:
-        raise TapError(f"{point}: a width of {width} is not {point.heads} heads")
-    return mx.arange(width) // (width // point.heads) == point.head
+    if width % point.slices:
+        raise TapError(f"{point}: a width of {width} is not {point.slices} slices of equal width")
+    return mx.arange(width) // (width // point.slices) == point.slot
 
 
 def _unshared(value: mx.array) -> mx.array:

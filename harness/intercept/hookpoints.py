@@ -1,7 +1,7 @@
 """Hook points: a component at a layer, resolved on one model.
 
-The value at a hook point is what a module returns, or, for `resid_pre`, what it is given. Modules that return a tuple
-carry the activation first.
+The value at a hook point is what a module returns, or, for `resid_pre`, `mlp_post` and `z`, what it is given. Modules
+that return a tuple carry the activation first.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any
 
 from harness.models.architectures import Architecture, architecture_of, blocks_of, heads_of
 from harness.models.loaded import LoadedModel
-from harness.vocabulary import COMPONENTS, Sweep
+from harness.vocabulary import COMPONENTS, PER_HEAD, Sweep
 from harness.vocabulary.errors import UnknownName, UsageError, suggest
 from harness.vocabulary.words import number_of
 
 _BLOCK_OUTPUTS = ("resid_post", "output")
+_INPUTS = ("resid_pre", "mlp_post", "z")
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,16 @@ class HookPoint:
     module: Any = field(compare=False, repr=False)
     is_input: bool = False
     head: int | None = None
-    heads: int = 1
-    """With a head, the activation's width is cut into `heads` equal slices, of which this is one."""
+    slices: int = 1
+    """With a head, the activation's width is cut into so many equal slices: the heads, or, where one projection gives
+    queries, keys and values, the heads of all three."""
+    slot: int = 0
+    """Which of the slices the head is, from 0."""
+
+    @property
+    def place(self) -> tuple[int, bool, int | None, int, int]:
+        """What of the model this is, by whatever name: equal for two components that are the same values."""
+        return id(self.module), self.is_input, self.head, self.slices, self.slot
 
     def __str__(self) -> str:
         return f"layer {self.layer} {self.component}" + ("" if self.head is None else f", head {self.head}")
@@ -74,19 +83,35 @@ def _refuse_shared(blocks: Sequence[Any], points: Sequence[HookPoint]) -> None:
 
 
 def _points(model: LoadedModel, block: Any, layer: int, component: str, row: Architecture) -> list[HookPoint]:
-    """Return one hook point, or, for `z`, one for each head."""
-    if component != "z":
+    """Return one hook point, or, for a component that is read per head, one for each head."""
+    if component not in PER_HEAD:
         return [point(block, layer, component, row)]
     layout = heads_of(model.card.architecture)
     attention = _module(block, layer, "self_attn", row)
-    projection, heads = getattr(attention, layout.projection), int(getattr(attention, layout.count))
-    return [HookPoint("z", layer, projection, True, head, heads) for head in range(heads)]
+    needed = layout.projections(component)
+    if lacking := [name for name in needed if not _is_module(getattr(attention, name, None))]:
+        raise UsageError(
+            f"layer {layer} has no {component} ({COMPONENTS[component]}): its {type(attention).__name__} has no "
+            f"{' and no '.join(lacking)}; another layer's or another projection's output is used in its place"
+        )
+    slots, slices = layout.slots(attention, component)
+    projection, is_input = getattr(attention, needed[0]), component in _INPUTS
+    return [HookPoint(component, layer, projection, is_input, head, slices, slot) for head, slot in enumerate(slots)]
 
 
 def layers_with(model: LoadedModel, component: str) -> list[int]:
     """Return the layers that have a component: blocks of several kinds in one model need not all have it."""
     row = architecture_of(model.card.architecture)
-    return [layer for layer, block in enumerate(blocks_of(model.module)) if _has(block, component, row)]
+    heads = _needed_of_attention(model.card.architecture, component)
+    return [layer for layer, block in enumerate(blocks_of(model.module)) if _has(block, component, row, heads)]
+
+
+def _needed_of_attention(architecture: str, component: str) -> tuple[str, ...]:
+    """Return the modules that attention must have for a component; none where it needs none, or nobody has looked."""
+    try:
+        return heads_of(architecture).projections(component) if component in PER_HEAD else ()
+    except UsageError:
+        return ()  # `resolve` says so
 
 
 def parts_of(model: LoadedModel, block: Any) -> list[Any]:
@@ -129,35 +154,45 @@ def resolve_layers(layers: Sequence[int] | None, count: int) -> list[int]:
 
 def point(block: Any, layer: int, component: str, row: Architecture) -> HookPoint:
     """Resolve one component on one block."""
-    if component == "resid_pre":
-        return HookPoint(component, layer, block, is_input=True)
-    if component in _BLOCK_OUTPUTS:
-        return HookPoint(component, layer, block)
-    return HookPoint(component, layer, _module(block, layer, component, row))
+    if component == "resid_pre" or component in _BLOCK_OUTPUTS:
+        return HookPoint(component, layer, block, component in _INPUTS)
+    return HookPoint(component, layer, _module(block, layer, component, row), component in _INPUTS)
 
 
 def _module(block: Any, layer: int, component: str, row: Architecture) -> Any:
-    candidates = row.of(block).paths(component)
-    for path in candidates:
+    for path in row.of(block).paths(component):
         found = _walk(block, path)
         if _is_module(found):
             return found
-    children = _paths(block)
+    raise _lacking(block, layer, component, row)
+
+
+def _lacking(block: Any, layer: int, component: str, row: Architecture) -> UsageError:
+    """Return the error for a component that a block does not have."""
+    children, candidates = _paths(block), row.of(block).paths(component)
+    mlp = next((found for path in row.of(block).paths("mlp") if _is_module(found := _walk(block, path))), None)
+    if component == "mlp_post" and mlp is not None:
+        return UsageError(
+            f"layer {layer} has no mlp_post ({COMPONENTS[component]}): its MLP, {type(mlp).__name__}, has no one down "
+            f"projection, as a mixture of experts has none; it has {', '.join(_paths(mlp)) or 'no modules'}"
+        )
     if component in COMPONENTS:
-        raise UsageError(
+        return UsageError(
             f"layer {layer} has no {component} ({COMPONENTS[component]}): none of {', '.join(candidates)} "
             f"is in {type(block).__name__}, which has {', '.join(children)}"
         )
     if "." in component:
-        raise UsageError(f"layer {layer} has no module {component!r}; {suggest(component, children)}")
-    raise UnknownName("component", component, [*COMPONENTS, *children])
+        return UsageError(f"layer {layer} has no module {component!r}; {suggest(component, children)}")
+    return UnknownName("component", component, [*COMPONENTS, *children])
 
 
-def _has(block: Any, component: str, row: Architecture) -> bool:
+def _has(block: Any, component: str, row: Architecture, heads: Sequence[str]) -> bool:
+    """Return whether a block has a component; of its attention, the modules called `heads` are needed for it."""
     if component in ("resid_pre", *_BLOCK_OUTPUTS):
         return True
-    named = "self_attn" if component == "z" else component
-    return any(_is_module(_walk(block, path)) for path in row.of(block).paths(named))
+    named = "self_attn" if component in PER_HEAD else component
+    found = next((each for path in row.of(block).paths(named) if _is_module(each := _walk(block, path))), None)
+    return found is not None and all(_is_module(getattr(found, name, None)) for name in heads)
 
 
 def _walk(block: Any, path: str) -> Any:

@@ -206,14 +206,14 @@ def _off_the_closed_form(subject: EngineUnderTest, metric: str) -> str | None:
     points = known.tolerance(question, metric)
     points = points if subject.engine.is_native else max(points, _near(subject))
     outcome = subject.under(metric).plain
-    for layer in subject.chosen_layers:
-        wanted = known.recovery(question, subject.component, layer, metric)
+    for place in subject.under(metric).places:
+        wanted = known.recovery(question, subject.component, place.layer, metric, place.head)
         if wanted is None or wanted.value is None:
             continue
-        said = outcome.numbers.get(CellPlace(layer))
+        said = outcome.numbers.get(place)
         if said is None or said.value is None or abs(said.value - wanted.value) > points:
             text = said.text(".4f") if said else outcome.error or "missing"
-            return f"{metric} at layer {layer}: {text}, the closed form is {wanted.value:.4f} %"
+            return f"{metric} at {named(place)}: {text}, the closed form is {wanted.value:.4f} %"
     return None
 
 

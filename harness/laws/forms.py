@@ -123,7 +123,7 @@ def components(engine: Engine, model: LoadedModel, sweep: Sweep, ids: Sequence[i
         if names[name] and not engine.cannot(model, asked):
             with suppress(HarnessError):
                 points = list(resolve(model, asked))
-                found[name] = points, tuple((id(point.module), point.is_input, point.head) for point in points)
+                found[name] = points, tuple(point.place for point in points)
     own = {modules for name, (_, modules) in found.items() if name in named}
     for name, (points, modules) in found.items():
         if name not in named and (modules in own or modules in seen):
@@ -134,7 +134,7 @@ def components(engine: Engine, model: LoadedModel, sweep: Sweep, ids: Sequence[i
             yield name
 
 
-_Modules = tuple[tuple[int, bool, int | None], ...]
+_Modules = tuple[tuple[int, bool, int | None, int, int], ...]
 
 
 def _ways(engine: Engine) -> tuple[list[str], list[Direction]]:

@@ -15,12 +15,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.vocabulary import PER_HEAD
 from harness.vocabulary.errors import UsageError
 from harness.vocabulary.words import number_of
 
 _ATTENTION = ("self_attn", "attn", "attention")
 _MIXER = ("linear_attn", "mamba", "conv", "local_mixer", "temporal_block", "mixer")
 _MLP = ("mlp", "feed_forward", "block_sparse_moe", "ffn", "moe", "mlp_block")
+_DOWN = ("down_proj", "c_proj", "dense_4h_to_h", "fc2", "fc_out", "proj_2", "w2", "mlp_resid")
+"""Names of an MLP's last projection, whose output is the MLP's. A mixture of experts has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Architecture:
             "self_attn": self.attention,
             "attn": self.attention,
             "mlp": self.mlp,
+            "mlp_post": tuple(f"{mlp}.{down}" for mlp in self.mlp for down in _DOWN),
         }
         return known.get(component, (component,))
 
@@ -149,18 +153,46 @@ _BLOCK_LISTS = (("layers",), ("model", "layers"), ("transformer", "h"), ("model"
 
 @dataclass(frozen=True)
 class Heads:
-    """How an attention module names its output projection and its number of heads.
+    """How an attention module names its projections and its numbers of heads.
 
-    The projection's input holds the heads side by side, head 0 first, each as wide as the others.
+    The output projection's input, and the output of every other, hold the heads side by side, head 0 first, each as
+    wide as the others.
     """
 
     projection: str = "o_proj"
     count: str = "n_heads"
+    kv_count: str = "n_kv_heads"
+    """The number of heads that keys and values have."""
+    fused: str = ""
+    """The one projection that gives queries, keys and values; nothing where each has its own."""
+    by_head: bool = False
+    """A fused projection gives query, key and value of head 0, then those of head 1. Otherwise it gives all heads of
+    the queries, then those of the keys, then those of the values."""
+
+    def projections(self, component: str) -> tuple[str, ...]:
+        """Return the attributes of an attention module that it needs to have a component, the component's own first.
+
+        Keys of a module without a projection for values would be its values as well (gemma4's `attention_k_eq_v`).
+        """
+        if component == "z":
+            return (self.projection,)
+        return (self.fused,) if self.fused else ("k_proj", "v_proj") if component == "k" else (f"{component}_proj",)
+
+    def slots(self, attention: Any, component: str) -> tuple[range, int]:
+        """Return which slices of an activation's width the heads of a component are, and of how many equal ones."""
+        queries, keys = int(getattr(attention, self.count)), int(getattr(attention, self.kv_count))
+        own = keys if component in ("k", "v") else queries
+        if component == "z" or not self.fused:
+            return range(own), own
+        if self.by_head:
+            return range("qkv".index(component), 3 * own, 3), 3 * own
+        start = {"q": 0, "k": queries, "v": queries + keys}[component]
+        return range(start, start + own), queries + 2 * keys
 
 
 HEADS: Mapping[str, Heads] = {
     **dict.fromkeys(
-        ("llama", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "phi3", "gemma", "gemma2", "gemma3_text", "olmo2",
+        ("llama", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "olmo2",
          "olmoe", "smollm3", "starcoder2", "granite", "cohere", "exaone4", "glm4", "seed_oss", "ministral3", "helium",
          "afmoe", "cohere2", "dots1", "ernie4_5", "ernie4_5_moe", "exaone_moe", "gemma3", "gemma4", "gemma4_text",
          "glm4_moe", "granitemoe", "hunyuan", "hunyuan_v1_dense", "internlm3", "laguna", "llama4", "llama4_text",
@@ -168,18 +200,26 @@ HEADS: Mapping[str, Heads] = {
          "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "solar_open"),
         Heads(),
     ),
-    **dict.fromkeys(("mixtral", "stablelm", "minicpm", "step3p5"), Heads(count="num_heads")),
-    **dict.fromkeys(("Klear", "apertus", "glm", "gpt_oss", "olmo3", "telechat3"), Heads(count="num_attention_heads")),
-    "phi": Heads("dense", "num_heads"),
-    **dict.fromkeys(("exaone", "openelm"), Heads("out_proj")),
-    "gpt2": Heads("c_proj", "n_head"),
-    "gpt_bigcode": Heads("c_proj"),
-    "gpt_neox": Heads("dense", "num_attention_heads"),
-    "gptj": Heads("out_proj", "num_attention_heads"),
-    "lille-130m": Heads("out_proj", "n_head"),
-    "qwen": Heads("c_proj", "num_attention_heads"),
+    **dict.fromkeys(("mixtral", "stablelm", "minicpm"), Heads(count="num_heads", kv_count="num_key_value_heads")),
+    "step3p5": Heads(count="num_heads", kv_count="num_kv_heads"),
+    **dict.fromkeys(
+        ("Klear", "apertus", "glm", "gpt_oss", "olmo3", "telechat3"),
+        Heads(count="num_attention_heads", kv_count="num_key_value_heads"),
+    ),
+    "phi": Heads("dense", "num_heads", "num_key_value_heads"),
+    "exaone": Heads("out_proj"),
+    "gptj": Heads("out_proj", "num_attention_heads", "num_attention_heads"),
+    # One projection gives queries, keys and values.
+    "phi3": Heads(fused="qkv_proj"),
+    "openelm": Heads("out_proj", fused="qkv_proj"),
+    "lille-130m": Heads("out_proj", "n_head", fused="qkv_proj"),
+    "gpt2": Heads("c_proj", "n_head", "n_head", fused="c_attn"),
+    "gpt_bigcode": Heads("c_proj", fused="c_attn"),
+    "qwen": Heads("c_proj", "num_attention_heads", "num_attention_heads", fused="c_attn"),
+    "gpt_neox": Heads("dense", "num_attention_heads", "num_attention_heads", "query_key_value", by_head=True),
 }  # fmt: skip
-"""Architectures whose heads are seen, by the tests, to lie as stated: changing one head's values changes its slice."""
+"""Architectures whose heads are seen, by the tests, to lie as stated: changing a head's slice of the queries, keys or
+values changes this head where attention is computed, and changing one head's values changes its slice of `z`."""
 
 
 def heads_of(name: str) -> Heads:
@@ -187,9 +227,8 @@ def heads_of(name: str) -> Heads:
     own = _OTHER_NAMES.get(name, name)
     if own not in HEADS:
         raise UsageError(
-            f"how the heads of {name} lie is not known here: z is known of "
-            f"{number_of(len(HEADS), 'architecture')}, such as "
-            f"{', '.join(sorted(HEADS)[:3])}"
+            f"how the heads of {name} lie is not known here: {', '.join(PER_HEAD)} are known of "
+            f"{number_of(len(HEADS), 'architecture')}, such as {', '.join(sorted(HEADS)[:3])}"
         )
     return HEADS[own]
 

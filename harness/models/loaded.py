@@ -25,7 +25,9 @@ class KnownAnswers(Protocol):
     def linear(self) -> bool:
         """Whether the logits are linear in every activation, so that a first-order estimate of them is exact."""
 
-    def recovery(self, question: Question, component: str, layer: int, metric: str) -> Reading | None:
+    def recovery(
+        self, question: Question, component: str, layer: int, metric: str, head: int | None = None
+    ) -> Reading | None:
         """Return the recovery (percent) the question must get at a cell, or None where no closed form exists."""
 
     def tolerance(self, question: Question, metric: str) -> float:

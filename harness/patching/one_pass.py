@@ -69,7 +69,7 @@ def one_pass(
         raise OnePassImpossible(described(error)) from error
 
 
-_PER_TOKEN = frozenset({"mlp_out", "mlp", "resid_post", "output"})
+_PER_TOKEN = frozenset({"mlp_post", "mlp_out", "mlp", "resid_post", "output"})
 """Components after which no block mixes tokens, where they come after its attention. Attention is not among them: some
 blocks attend twice (longcat_flash), some shift tokens in their MLP (rwkv7)."""
 

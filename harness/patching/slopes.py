@@ -28,13 +28,14 @@ Row = npt.NDArray[np.float64]
 PerToken = npt.NDArray[np.float64]
 Steep = Callable[[mx.array], Row | None]
 Edit = tuple[HookPoint, Callable[[mx.array], mx.array]]
+_Place = tuple[int, bool, int]
 
 
 @dataclass(frozen=True)
 class Slopes:
     """Both unpatched runs of a sweep and how far apart their activations are at every hook.
 
-    `source` and `target` are logits `[vocab]`. Heads of one module share a hook: `hooks` has one point of each.
+    `source` and `target` are logits `[vocab]`. Slices of one activation share a hook: `hooks` has one point of each.
     """
 
     model: LoadedModel
@@ -54,7 +55,7 @@ class Slopes:
         largest value of 1, so that the small probabilities of a large vocabulary do not vanish in it. Raises TapError
         where MLX cannot go back.
         """
-        total = {_place(hook): np.zeros((len(self.ids), hook.heads)) for hook in self.hooks}
+        total = {_place(hook): np.zeros((len(self.ids), hook.slices)) for hook in self.hooks}
         rounds: Sequence[mx.array | None] = self.at or (None,)
         for first in rounds:
             slope = steep(self.target if first is None else intercept.edited(self.model, self.ids, self._edits(first)))
@@ -67,14 +68,14 @@ class Slopes:
 
     def _of(self, patch: Patch, part: PerToken) -> float:
         tokens = resolve_positions(patch.positions, len(self.ids))
-        return float(part[tokens, patch.point.head or 0].sum())
+        return float(part[tokens, patch.point.slot].sum())
 
     def _contributions(self, slope: Row, first: mx.array | None) -> Iterator[PerToken]:
-        """Yield for every hook what each token and head adds to the change of a metric, `[tokens, heads]`."""
+        """Yield for every hook what each token and slice adds to the change of a metric, `[tokens, slices]`."""
         cotangent = mx.array(slope.astype(np.float32)).astype(self.target.dtype)
         for hook, steep, apart in zip(self.hooks, self._slopes(cotangent, first), self.apart, strict=True):
             product = steep.astype(mx.float32) * apart.astype(mx.float32)
-            yield _by_head(np.array(product[0], np.float64), hook.heads)
+            yield _by_slice(np.array(product[0], np.float64), hook.slices)
 
     def _slopes(self, cotangent: mx.array, first: mx.array | None) -> list[mx.array]:
         """Return the gradient at every hook, `[1, tokens, width]`."""
@@ -107,7 +108,7 @@ def slopes(
     With `steps`, the gradient is the mean at so many places between the two, the midpoints of equal parts. Raises
     TapError where a module runs more than once in a pass, or gives activations of other shapes on the two prompts.
     """
-    points: dict[int, HookPoint] = {}
+    points: dict[_Place, HookPoint] = {}
     for patch in patches:
         points.setdefault(_place(patch.point), patch.point)
     hooks = tuple(points.values())
@@ -120,7 +121,7 @@ def slopes(
     return Slopes(model, tuple(target), one, other, hooks, tuple(apart[hook] for hook in hooks), between)
 
 
-def _start(model: LoadedModel) -> tuple[int, HookPoint]:
+def _start(model: LoadedModel) -> tuple[_Place, HookPoint]:
     """Return where the first residual is."""
     point = HookPoint("resid_pre", 0, blocks_of(model.module)[0], is_input=True)
     return _place(point), point
@@ -134,13 +135,13 @@ def _once(point: HookPoint, recording: intercept.Recording) -> mx.array:
     return recording[point][0]
 
 
-def _place(point: HookPoint) -> int:
-    """What heads of one module share: where their activation is."""
-    return 2 * id(point.module) + point.is_input
+def _place(point: HookPoint) -> _Place:
+    """What slices of one activation share: where it is, and into how many it is cut."""
+    return id(point.module), point.is_input, point.slices
 
 
-def _by_head(product: npt.NDArray[np.float64], heads: int) -> npt.NDArray[np.float64]:
-    """Return `[tokens, width]` summed within each head's slice, `[tokens, heads]`."""
+def _by_slice(product: npt.NDArray[np.float64], slices: int) -> npt.NDArray[np.float64]:
+    """Return `[tokens, width]` summed within each slice, `[tokens, slices]`."""
     tokens, width = product.shape
-    sums: npt.NDArray[np.float64] = product.reshape(tokens, heads, width // heads).sum(axis=2)
+    sums: npt.NDArray[np.float64] = product.reshape(tokens, slices, width // slices).sum(axis=2)
     return sums

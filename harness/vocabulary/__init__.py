@@ -17,6 +17,7 @@ from harness.vocabulary.memory import LARGE, Memory, bytes_of, prediction, size_
 from harness.vocabulary.questions import (
     COMPONENTS,
     METRICS,
+    PER_HEAD,
     STRATEGIES,
     AnswerTokens,
     Direction,
@@ -50,6 +51,7 @@ __all__ = [
     "COMPONENTS",
     "LARGE",
     "METRICS",
+    "PER_HEAD",
     "RESULT_SCHEMA",
     "STRATEGIES",
     "Answer",

@@ -76,7 +76,15 @@ COMPONENTS: Mapping[str, str] = {
     "mlp": "the MLP module's own output",
     "output": "the block's own output",
     "z": "attention's output before its output projection, one head at a time",
+    "q": "output of the query projection, before any norm and rotation of its own, one head at a time",
+    "k": "output of the key projection, before any norm and rotation of its own, one head of keys at a time",
+    "v": "output of the value projection, one head of values at a time",
+    "mlp_post": "the MLP's neurons: input of its down projection",
 }
+
+PER_HEAD = ("z", "q", "k", "v")
+"""Components that are read one head at a time, so that a cell of theirs has a head. Heads of `k` and `v` are those that
+keys and values have: fewer than those of queries where several of these share one."""
 
 
 STRATEGIES = ("auto", "one-pass", "stepwise")

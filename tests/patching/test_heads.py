@@ -45,7 +45,7 @@ def values_of(attention, head: int, heads: int) -> tuple[object, slice]:
 def test_changing_one_heads_values_changes_its_slice_and_no_other(architecture):
     model = miniatures.load(architecture)
     points = resolve(model, Sweep(("z",), (0,)))
-    lie, heads = HEADS[architecture], points[0].heads
+    lie, heads = HEADS[architecture], points[0].slices
     attention = next(
         module
         for _, module in model.module.named_modules()
@@ -94,7 +94,7 @@ def test_a_head_sliced_after_the_projection_is_another_number(monkeypatch):
     asked = sentences(model, Sweep(("z",), (1,)))
     _, right = rows_of(model, asked, "stepwise")
     sliced_late = [
-        type(point)("z", point.layer, point.module, False, point.head, point.heads)
+        type(point)("z", point.layer, point.module, False, point.head, point.slices, point.slot)
         for point in resolve(model, asked.sweep)
     ]
     monkeypatch.setattr(sweep, "resolve", lambda model, asked: sliced_late)
@@ -110,7 +110,8 @@ def test_sites_name_their_head():
 
 def test_heads_of_an_architecture_that_nobody_looked_at_are_refused():
     model = miniatures.load("dbrx")
-    with pytest.raises(UsageError, match=r"how the heads of dbrx lie is not known here: z is known of"):
+    said = r"how the heads of dbrx lie is not known here: z, q, k, v are known of 69 architectures"
+    with pytest.raises(UsageError, match=said):
         resolve(model, Sweep(("z",)))
 
 
@@ -118,5 +119,5 @@ def test_only_the_heads_slice_is_replaced():
     model = small("llama")
     point = resolve(model, Sweep(("z",), (0,)))[1]
     own, put = mx.zeros((1, 3, 8)), mx.ones((1, 3, 8))
-    got = np.array(_at("all", own, put, type(point)("z", 0, point.module, True, 1, 4), 3))
+    got = np.array(_at("all", own, put, type(point)("z", 0, point.module, True, 1, 4, 1), 3))
     assert got[0].tolist() == [[0, 0, 1, 1, 0, 0, 0, 0]] * 3

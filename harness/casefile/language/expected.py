@@ -102,7 +102,7 @@ class KnownRecovery(Known):
     component: Component = Field(description="the component")
     layer: int = Field(description="the layer; negative numbers count from the end")
     position: int | None = Field(default=None, description="the token, in a sweep with positions: each")
-    head: int | None = Field(default=None, description="the head, of the component z")
+    head: int | None = Field(default=None, description="the head, of a component read per head: z, q, k, v")
 
     def _void(self) -> str | None:
         anything = self.value - self.within <= 0 and self.value + self.within >= 100

@@ -12,6 +12,7 @@ from harness.casefile.language.fields import Refusal
 from harness.casefile.language.names import is_pattern
 from harness.casefile.language.schema import CaseFile
 from harness.casefile.syntax.document import KeyPath, shown, with_article
+from harness.vocabulary import PER_HEAD
 from harness.vocabulary.errors import suggest
 
 _LISTS = ("baselines", "recoveries", "finite", "baseline_range", "top_layers", "minimum_recovery", "rank_order")
@@ -62,8 +63,8 @@ def _cells(case: CaseFile) -> Iterator[Refusal]:
             wants = "needs" if recovery.position is None else "has no use for"
             message = f"a recovery of this sweep {wants} a position; only 'positions: each' gives one to every cell"
             yield Refusal(("expect", "recoveries", index), message)
-        if (recovery.head is None) is (recovery.component == "z"):
-            wants = "needs a head" if recovery.head is None else "has no heads; only 'z' has"
+        if (recovery.head is None) is (recovery.component in PER_HEAD):
+            wants = "needs a head" if recovery.head is None else f"has no heads; only {', '.join(PER_HEAD)} have"
             yield Refusal(("expect", "recoveries", index, "component"), f"{recovery.component!r} {wants}")
 
 

@@ -70,7 +70,7 @@ class TorchModel:
             if ours.head is None:
                 return replace(ours, module=point(block, ours.layer, ours.component, row).module)
             attention = point(block, ours.layer, "self_attn", row).module
-            return replace(ours, module=getattr(attention, heads_of(architecture).projection))
+            return replace(ours, module=getattr(attention, heads_of(architecture).projections(ours.component)[0]))
         except (UsageError, UnknownName, AttributeError) as error:
             raise EngineUnavailable(f"transformers' {type(block).__name__}: {one_line(error)}") from error
 

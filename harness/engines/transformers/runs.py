@@ -93,8 +93,8 @@ def _at(positions: Positions, value: Any, given: Any, point: HookPoint, tokens: 
         return given
     if value.ndim != 3 or value.shape[1] != tokens:
         raise EngineUnavailable(f"{point}: transformers' activation {tuple(value.shape)} has no axis of tokens")
-    width = value.shape[2] // point.heads
-    start = 0 if point.head is None else point.head * width
+    width = value.shape[2] // point.slices
+    start = point.slot * width
     out, chosen = value.clone(), resolve_positions(positions, tokens)
     out[:, chosen, start : start + width] = given[:, chosen, start : start + width]
     return out

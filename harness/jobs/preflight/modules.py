@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.jobs.preflight.shapes import ModelShape
 from harness.jobs.preflight.wording import Unknown
 from harness.models.architectures import architecture_of, heads_of
-from harness.vocabulary import COMPONENTS
+from harness.vocabulary import COMPONENTS, PER_HEAD
 from harness.vocabulary.errors import UsageError, suggest
 
 _EVERYWHERE = ("resid_pre", "resid_post", "output")
@@ -32,7 +32,7 @@ def component_fault(component: str, shape: ModelShape) -> str | Unknown | None:
         return None
     if shape.architecture is None:
         return Unknown("components", shape.missing)
-    if component == "z":
+    if component in PER_HEAD:
         return _heads_fault(shape.architecture)
     names = names_in(shape.architecture)
     row = architecture_of(shape.architecture)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -27,7 +28,7 @@ from harness.models.sources import miniatures
 from harness.models.sources.folder import cast
 from harness.models.sources.miniatures import reasons
 from harness.patching.patch import patches_of
-from harness.vocabulary import Direction, Positions, Question, Site, Sweep, Tokens
+from harness.vocabulary import PER_HEAD, Direction, Positions, Question, Site, Sweep, Tokens
 from harness.vocabulary.errors import UsageError, described
 from harness.vocabulary.words import number_of
 
@@ -69,14 +70,14 @@ def cells_of(architecture: str, dtype: str) -> dict[str, str]:
 def _cells(model: LoadedModel, dtype: str) -> dict[str, str]:
     """Return component -> cell; components that are the same modules under two names are walked once."""
     cells: dict[str, str] = {}
-    by_points: dict[tuple[tuple[int, bool, int | None], ...], str] = {}
+    by_points: dict[tuple[Any, ...], str] = {}
     for component in COMPONENTS:
         layers = tuple(layers_with(model, component))
-        if not layers or (component == "z" and not _heads_known(model)):
+        if not layers or (component in PER_HEAD and not _heads_known(model)):
             cells[component] = ABSENT
             continue
         points = resolve(model, Sweep((component,), layers))
-        key = tuple((id(point.module), point.is_input, point.head) for point in points)
+        key = tuple(point.place for point in points)
         if key not in by_points:
             by_points[key] = _cell(model, component, layers, dtype)
         cells[component] = by_points[key]

@@ -125,9 +125,14 @@ def _head(cells: Sequence[str], metric: str) -> list[Key | None]:
 
 def _column(cell: str, metric: str) -> Key | None:
     found = _metric_in(cell)
-    component = next((name for name in COMPONENTS if re.search(rf"\b{name}\b", cell)), "")
+    component = next((name for name in COMPONENTS if _named(name, cell)), "")
     generic = re.search(r"recover|effect|restor|%", cell, re.IGNORECASE)
     return (component, found or metric) if found or component or generic else None
+
+
+def _named(component: str, cell: str) -> bool:
+    """A name of one letter is a component where the cell begins with it: `top k` is about something else."""
+    return re.search(rf"\b{component}\b" if component[1:] else rf"^{component}\b", cell) is not None
 
 
 def _row(reading: _Reading, number: int, cells: Sequence[str]) -> bool:

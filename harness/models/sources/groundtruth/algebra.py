@@ -34,6 +34,12 @@ GATE = 128
 
 ATTENTION = ("self_attn", "attn", "attn_out", "self_attn.o_proj")
 MLP = ("mlp", "mlp_out")
+INSIDE_MLP = ("mlp.down_proj", "mlp_post")
+"""Of a dense MLP; the sum of experts has no such module."""
+UNREAD = ("q", "k")
+"""Zero in every run."""
+MOVING_HEAD = 0
+"""The head that writes MOVED, in the one layer that does."""
 RESIDUAL = {"resid_pre": 0, "resid_post": 1, "output": 1}
 """Component -> which side of the block it is: 0 before, 1 after."""
 
@@ -86,7 +92,9 @@ class CircuitAnswers:
     linear: ClassVar[bool] = False
     """Norms scale by what comes in."""
 
-    def recovery(self, question: Question, component: str, layer: int, metric: str) -> Reading | None:
+    def recovery(
+        self, question: Question, component: str, layer: int, metric: str, head: int | None = None
+    ) -> Reading | None:
         """Return the recovery (percent) at a cell, or None for a component of which nothing is known."""
         clean, corrupted = (self._run(prompt.ids) for prompt in (question.clean, question.corrupted))
         denoising = question.sweep.direction is Direction.DENOISING
@@ -94,7 +102,7 @@ class CircuitAnswers:
         positions = patched_positions(question.sweep.positions, len(question.clean.ids))
         if len(base.subjects) != len(source.subjects) or positions is None or not 0 <= layer < self.row.layers:
             return None
-        patched = self._patched(base, source, component, layer, positions)
+        patched = self._patched(base, source, component, layer, positions, head)
         if patched is None:
             return None
         logits = [self.head.logits(path.answer) for path in (clean, corrupted, patched)]
@@ -111,15 +119,22 @@ class CircuitAnswers:
         exact_here = exact_here or self.row.dtype == "float32"
         return POINTS[self.row.dtype] * (1 if exact_here else ROUNDED)
 
-    def _patched(self, base: Path, source: Path, component: str, layer: int, positions: frozenset[int]) -> Path | None:
+    def _patched(
+        self, base: Path, source: Path, component: str, layer: int, positions: frozenset[int], head: int | None
+    ) -> Path | None:
         """Return the way of the base run with one activation of the source run."""
         reaches_end = len(base.subjects) - 1 in positions
         if component in RESIDUAL:
             if layer + RESIDUAL[component] <= self.row.attention_layer:
                 return self._mixed(base, source, positions)
             return source if reaches_end else base
-        if component in ATTENTION:
-            return source if reaches_end and layer == self.row.attention_layer else base
+        if component in UNREAD:
+            return base
+        if component == "v":
+            return self._mixed(base, source, positions) if layer == self.row.attention_layer else base
+        if component in ATTENTION or component == "z":
+            moves = layer == self.row.attention_layer and head in (None, MOVING_HEAD)
+            return source if reaches_end and moves else base
         if component not in self._mlp_names():
             return None
         if not reaches_end or layer not in self.row.factors:
@@ -127,7 +142,7 @@ class CircuitAnswers:
         return self._walk(base.subjects, base.moved, {layer: source.writes[layer]})
 
     def _mlp_names(self) -> tuple[str, ...]:
-        return MLP if self.row.architecture == "qwen3_moe" else (*MLP, "mlp.down_proj")
+        return MLP if self.row.architecture == "qwen3_moe" else (*MLP, *INSIDE_MLP)
 
     def _mixed(self, base: Path, source: Path, positions: frozenset[int]) -> Path:
         """Return the run whose subjects at the patched positions are the source's: attention has yet to read them."""

@@ -76,7 +76,9 @@ class DialAnswers:
     dtype: str
     linear: ClassVar[bool] = True
 
-    def recovery(self, question: Question, component: str, layer: int, metric: str) -> Reading | None:
+    def recovery(
+        self, question: Question, component: str, layer: int, metric: str, head: int | None = None
+    ) -> Reading | None:
         """Return the recovery (percent) at a cell, or None for a component the dial does not have."""
         share = self._share(question, component, layer)
         if share is None:
