@@ -30,7 +30,7 @@ from harness.models.architectures import blocks_of
 from harness.models.kept import KeptState
 from harness.models.loaded import LoadedModel
 from harness.models.remarks import remarks
-from harness.models.tokens import AnswerText, read_prompts
+from harness.models.tokens import AnswerText, read_mean_of, read_prompts
 from harness.patching import check_question
 from harness.patching.remembered import trusting
 from harness.results.axes import axis_tokens
@@ -204,6 +204,8 @@ class InterpretableModel:
         positions: Positions | Sequence[int] = "all",
         answers: tuple[AnswerToken, AnswerToken] | None = None,
         special_tokens: bool = True,
+        value: str = "other",
+        mean_of: Sequence[Prompt] = (),
         strategy: str = "auto",
         memory: int | str | None = None,
         prove: bool = False,
@@ -215,9 +217,10 @@ class InterpretableModel:
         wrong answer) for `logit_diff` and `log_prob`, each the token after the prompts, as text, as an id, or as
         `{"text": "...", "token": "first"}`; without it, the tokens that the clean and the corrupted run prefer.
         `positions` is "all", "last", token indices, or "each":
-        then every position of every layer is a cell of its own. `memory`, in bytes or as "2GB", is what a walk over the
-        layers may take above the weights; without it a quarter of what is free, at most 1 GiB. `prove` makes the proof
-        of the walk anew where an earlier one is remembered.
+        then every position of every layer is a cell of its own. `value` is what is put in: the "other" run's
+        activation, "zero", or the "mean" over every token of the prompts in `mean_of`. `memory`, in bytes or as "2GB",
+        is what a walk over the layers may take above the weights; without it a quarter of what is free, at most 1 GiB.
+        `prove` makes the proof of the walk anew where an earlier one is remembered.
 
         Raises AlignmentError for prompts of different length, UnknownName for an unknown component, metric, direction
         or strategy, PromptError or UsageError for other requests that cannot be carried out, and BaselineError where
@@ -241,6 +244,8 @@ class InterpretableModel:
             special_tokens,
             strategy,
             _amount(memory),
+            value,
+            mean_of,
         )
         check_question(model, question)
         if plot:
@@ -304,19 +309,20 @@ def _wrapped(module: Any, tokenizer: Any) -> LoadedModel:
 def _question(
     model: LoadedModel, clean: Prompt, corrupted: Prompt, component: str, layers: Sequence[int] | None, metric: str,
     direction: str, positions: Positions | Sequence[int], answers: tuple[AnswerToken, AnswerToken] | None,
-    special_tokens: bool, strategy: str, memory: int | None,
+    special_tokens: bool, strategy: str, memory: int | None, value: str, mean_of: Sequence[Prompt],
 ) -> Question:  # fmt: skip
     _known("metric", metric, METRICS)
     _known("direction", direction, list(Direction))
     if not isinstance(component, str):
         raise UnknownName("component", str(component), COMPONENTS)
-    given = _prompts(clean, corrupted, answers, special_tokens)
+    given = _prompts(clean, corrupted, answers, special_tokens).model_copy(update={"mean_of": _mean_of(mean_of)})
     clean_tokens, corrupted_tokens, answer_tokens = read_prompts(model, given, _NAMES)
     sweep = Sweep(
         (component,), None if layers is None else _whole("layers", layers), Direction(direction),
-        _positions(positions), strategy, memory,
+        _positions(positions), strategy, memory, value,
     )  # fmt: skip
-    question = Question(clean_tokens, corrupted_tokens, sweep, (metric,), answer_tokens)
+    means = read_mean_of(model, given, "mean_of")
+    question = Question(clean_tokens, corrupted_tokens, sweep, (metric,), answer_tokens, means)
     for remark in remarks(model, given, question):
         if remark.severity is Severity.WARNING:
             warnings.warn(str(remark), stacklevel=3)
@@ -342,6 +348,12 @@ def _prompt(name: str, prompt: Prompt) -> str | tuple[int, ...] | Conversation:
     if isinstance(prompt, str):
         return prompt
     return as_in_a_case(Conversation, prompt, name) if isinstance(prompt, Mapping) else _whole(name, prompt)
+
+
+def _mean_of(prompts: Sequence[Prompt]) -> tuple[str | tuple[int, ...] | Conversation, ...] | None:
+    if isinstance(prompts, str | Mapping) or any(isinstance(each, int) for each in prompts):
+        raise PromptError(f"mean_of {prompts!r} is one prompt; give a list of prompts")
+    return tuple(_prompt(f"mean_of[{index}]", each) for index, each in enumerate(prompts)) or None
 
 
 def _answer(name: str, answer: AnswerToken) -> AnswerText:

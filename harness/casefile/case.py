@@ -62,7 +62,7 @@ class Case(CaseFile):
         own = self.sweep
         layers = None if isinstance(own.layers, str) else own.layers
         memory = None if own.memory is None else bytes_of(own.memory)
-        return Sweep(own.components, layers, own.direction, own.positions, own.strategy, memory)
+        return Sweep(own.components, layers, own.direction, own.positions, own.strategy, memory, own.value)
 
     def expectation(self, engine: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the codes that must appear and those that may appear in this case's jobs on an engine."""

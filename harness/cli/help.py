@@ -75,7 +75,7 @@ SECTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "patch": {
         "The model": ("name", "tables", "download"),
         "The prompts": ("clean", "corrupted", "ids", "chat", "no_special_tokens", "answer", "wrong", "first_token"),
-        "The sweep": ("components", "metrics", "layers", "direction", "positions"),
+        "The sweep": ("components", "metrics", "layers", "direction", "positions", "value", "mean_of"),
         "How it runs": ("engine", "allow_code", "strategy", "memory", "prove", "device"),
         "What is written": ("plot",),
     },

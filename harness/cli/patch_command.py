@@ -65,6 +65,14 @@ _TIE = 0.05
     metavar="POSITIONS",
     help="all, last, each, or token positions such as 0,3.",
 )
+@click.option(
+    "--value",
+    default="other",
+    show_default=True,
+    metavar="other|zero|mean",
+    help="What is put in: the other run's activation, zeros, or the mean over the tokens of --mean-of.",
+)
+@click.option("--mean-of", multiple=True, metavar="TEXT", help="A prompt that the mean is over; give several.")
 @click.option("--strategy", default="auto", show_default=True, metavar="auto|one-pass|stepwise")
 @click.option("--memory", metavar="SIZE", help="What a walk over the layers may take above the weights, as in 2GB.")
 @click.option("--prove", is_flag=True, help="Prove the walk anew; rely on no proof that is remembered.")
@@ -211,8 +219,7 @@ def _prompts(given: dict[str, Any]) -> Prompts:
     if sum(given[name] for name in ("ids", "chat", "no_special_tokens")) > 1:
         raise UsageError("--ids, --chat and --no-special-tokens exclude each other")
 
-    def prompt(name: str) -> Any:
-        text = given[name]
+    def prompt(text: str) -> Any:
         if given["ids"]:
             return whole_numbers(text, "prompt")
         return Conversation(messages=(Turn(role="user", content=text),)) if given["chat"] else text
@@ -223,8 +230,9 @@ def _prompts(given: dict[str, Any]) -> Prompts:
         return LongAnswer(text=text, token="first") if given["first_token"] and text else text
 
     return Prompts.model_construct(
-        clean=prompt("clean"),
-        corrupted=prompt("corrupted"),
+        clean=prompt(given["clean"]),
+        corrupted=prompt(given["corrupted"]),
+        mean_of=tuple(map(prompt, given["mean_of"])) or None,
         answer=answer(given["answer"]),
         wrong=answer(given["wrong"]),
         special_tokens=not given["no_special_tokens"],
@@ -232,7 +240,7 @@ def _prompts(given: dict[str, Any]) -> Prompts:
 
 
 def _question(model: Any, prompts: Prompts, given: dict[str, Any], memory: int | None) -> Any:
-    from harness.models.tokens import read_prompts
+    from harness.models.tokens import read_mean_of, read_prompts
     from harness.vocabulary import Direction, Question, Sweep
     from harness.vocabulary.errors import UnknownName
 
@@ -251,9 +259,11 @@ def _question(model: Any, prompts: Prompts, given: dict[str, Any], memory: int |
             positions if positions in ("all", "last", "each") else whole_numbers(positions, "--positions"),
             given["strategy"],
             memory,
+            given["value"],
         ),
         metrics=tuple(given["metrics"]),
         answers=answers,
+        mean_of=read_mean_of(model, prompts, "--mean-of"),
     )
 
 

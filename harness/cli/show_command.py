@@ -96,7 +96,8 @@ def _summary(case: Resolved) -> Iterator[tuple[str, str]]:
         yield "tags", " ".join(case["tags"])
     yield (
         "sweep",
-        f"{sweep['direction']}; layers {sweep['layers']}; positions {sweep['positions']}; {sweep['strategy']}",
+        f"{sweep['direction']}; layers {sweep['layers']}; positions {sweep['positions']}; {sweep['strategy']}"
+        + ("" if sweep["value"] == "other" else f"; puts in {sweep['value']}"),
     )
     yield "components", " ".join(sweep["components"])
     yield "metrics", ", ".join(f"{name} ({unit})" for name, unit in case["metrics"].items())

@@ -99,6 +99,8 @@ class Declaration(BaseModel):
             return f"{name} does {', '.join(self.architectures or ())}, not {model.card.architecture}"
         if sweep.direction not in self.directions:
             return f"{name} does {' and '.join(self.directions)} only, not {sweep.direction}"
+        if sweep.value != "other":
+            return f"{name} puts in the other run's activation only, not {sweep.value}"
         asked = "list" if isinstance(sweep.positions, tuple) else sweep.positions
         if asked not in self.positions:
             return f"{name} patches positions {' and '.join(self.positions)}, not {asked}"

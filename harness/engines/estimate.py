@@ -30,6 +30,7 @@ from harness.vocabulary import (
     Question,
     Reading,
     State,
+    Sweep,
     Unanswered,
 )
 
@@ -51,6 +52,11 @@ class EstimateEngine(Engine):
     @property
     def is_estimate(self) -> bool:
         return True
+
+    def cannot(self, model: LoadedModel, sweep: Sweep) -> str | None:
+        if sweep.value == "other":
+            return None
+        return f"{self.name} estimates what the other run's activation does, not {sweep.value}"
 
     def knows(self, metric: str) -> bool:
         """A metric of the user's own has no gradient that anybody knows."""

@@ -82,7 +82,8 @@ def put_back(model: LoadedModel, ids: Sequence[int], points: Sequence[HookPoint]
 def replace(
     model: LoadedModel, ids: Sequence[int], points: Sequence[HookPoint], source: Recording, positions: Positions
 ) -> mx.array:
-    """Run the model with the recorded activations of `source` in place of its own at `positions`.
+    """Run the model with the recorded activations of `source`, or what the points make of them, in place of its own at
+    `positions`.
 
     Raises TapError when a module is called more or less often than it was recorded, or where a recorded activation
     differs from the one it replaces in shape or dtype: both would be broadcast or promoted in silence.
@@ -91,7 +92,7 @@ def replace(
 
     def replacer(point: HookPoint) -> Callable[[mx.array], mx.array]:
         def put(value: mx.array) -> mx.array:
-            return _at(positions, value, _next(pending, source, point), point, len(ids))
+            return _at(positions, value, point.given(_next(pending, source, point)), point, len(ids))
 
         return put
 
@@ -147,7 +148,7 @@ class _Together:
             rows = [value[row : row + 1] for row in range(value.shape[0])]
             for row, (each, positions) in self.active.items():
                 if each == point:
-                    rows[row] = _at(positions, rows[row], rows[self.source], point, self.tokens)
+                    rows[row] = _at(positions, rows[row], each.given(rows[self.source]), point, self.tokens)
             return mx.concatenate(rows)
 
         return put

@@ -6,7 +6,7 @@ that return a tuple carry the activation first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,11 +34,17 @@ class HookPoint:
     queries, keys and values, the heads of all three."""
     slot: int = 0
     """Which of the slices the head is, from 0."""
+    put_in: Callable[[Any], Any] | None = field(default=None, compare=False, repr=False)
+    """What a patch puts in, made of the other run's activation; None where it is that activation."""
 
     @property
     def place(self) -> tuple[int, bool, int | None, int, int]:
         """What of the model this is, by whatever name: equal for two components that are the same values."""
         return id(self.module), self.is_input, self.head, self.slices, self.slot
+
+    def given(self, activation: Any) -> Any:
+        """Return what a patch puts in where the other run has this activation."""
+        return activation if self.put_in is None else self.put_in(activation)
 
     def __str__(self) -> str:
         return f"layer {self.layer} {self.component}" + ("" if self.head is None else f", head {self.head}")

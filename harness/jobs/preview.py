@@ -45,6 +45,7 @@ def resolved(jobs: Sequence[Job]) -> dict[str, Any]:
             "layers": "all" if sweep.layers is None else list(sweep.layers),
             "positions": site_position(sweep.positions),
             "strategy": sweep.strategy,
+            "value": sweep.value,
         },
         "metrics": {name: metric_named(name).unit for name in case.metrics},
         "checks": list(case.checks),

@@ -24,7 +24,7 @@ from harness.laws import LAWS
 from harness.models.fingerprint import Fingerprint, classes_of, settled
 from harness.models.loaded import LoadedModel
 from harness.models.spec import ModelRow
-from harness.models.tokens import read_prompts
+from harness.models.tokens import read_mean_of, read_prompts
 from harness.patching import forecast
 from harness.patching.remembered import trusting
 from harness.snapshots import SnapshotPlace
@@ -340,7 +340,8 @@ def place_of(job: Job) -> SnapshotPlace:
 def question_of(case: Case, model: LoadedModel, metrics: Sequence[str]) -> Question:
     """Return what a case asks of one model. Raises PromptError for prompts the model cannot read."""
     clean, corrupted, answers = read_prompts(model, case.prompts)
-    return Question(clean, corrupted, case.asked_sweep, tuple(metrics), answers)
+    mean_of = read_mean_of(model, case.prompts)
+    return Question(clean, corrupted, case.asked_sweep, tuple(metrics), answers, mean_of)
 
 
 def _checked(evidence: Evidence) -> list[Finding]:

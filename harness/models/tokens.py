@@ -60,6 +60,12 @@ def read_prompts(
     return clean, corrupted, AnswerTokens(*ids)
 
 
+def read_mean_of(model: LoadedModel, given: Prompts, name: str = "prompts.mean_of") -> tuple[Tokens, ...]:
+    """Return the prompts that a sweep may put the mean over in; none where none are given. Raises what `read` does."""
+    every = enumerate(given.mean_of or ())
+    return tuple(read(model, each, f"{name}[{index}]", given.special_tokens) for index, each in every)
+
+
 def answer_after(model: LoadedModel, given: Prompts, answer: AnswerText, name: str) -> int:
     """Return the token id of an answer given as an id, or as the text that continues a clean and a corrupted prompt.
 

@@ -16,6 +16,7 @@ from harness.patching.one_pass import one_pass
 from harness.patching.patch import Patch, patches_of
 from harness.patching.proof import missing, prove, prove_sharing, unproven
 from harness.patching.remembered import Proofs
+from harness.patching.values import check_value, with_values
 from harness.vocabulary import STRATEGIES, Direction, Finding, Memory, Question, Site, Sweep, Tokens, metric_named
 from harness.vocabulary.errors import UnknownName
 from harness.vocabulary.raised import AlignmentError
@@ -73,7 +74,9 @@ class Plan:
 
     @property
     def shared(self) -> int:
-        """How many tokens the prompts begin with alike, if it pays to run them once."""
+        """How many tokens the prompts begin with alike, if it pays to run them once, and nothing changes them."""
+        if any(patch.point.put_in for patch in self.patches):
+            return 0
         pairs = enumerate(zip(self.source, self.target, strict=True))
         same = next((i for i, (a, b) in pairs if a != b), 0)
         return same if same * len(self.patches) >= WORTH_SHARING and not self.model.unshared else 0
@@ -109,7 +112,7 @@ def walk(model: LoadedModel, question: Question) -> Walk:
 
     Raises AlignmentError, UnknownName or UsageError before the first forward pass where the question cannot be asked.
     """
-    plan = _plan(model, question)
+    plan = _plan(model, question, with_values(model, question, check_question(model, question)))
     patches, noising = plan.patches, question.sweep.direction is Direction.NOISING
     runs = _runs(plan, question.sweep.strategy)
     clean, corrupted = (runs.target, runs.source) if noising else (runs.source, runs.target)
@@ -119,12 +122,11 @@ def walk(model: LoadedModel, question: Question) -> Walk:
 
 def forecast(model: LoadedModel, question: Question) -> Memory:
     """Return what a sweep will take, before any forward pass. Raises what `walk` raises."""
-    return _plan(model, question).memory
+    return _plan(model, question, check_question(model, question)).memory
 
 
-def _plan(model: LoadedModel, question: Question) -> Plan:
-    points, sweep = check_question(model, question), question.sweep
-    target = question.target
+def _plan(model: LoadedModel, question: Question, points: Sequence[HookPoint]) -> Plan:
+    sweep, target = question.sweep, question.target
     patches = patches_of(points, sweep.positions, len(target))
     return Plan(model, question.source, target, patches, _memory(model, target, patches, sweep))
 
@@ -240,6 +242,7 @@ def check_question(model: LoadedModel, question: Question) -> list[HookPoint]:
         metric_named(metric)
     if question.sweep.strategy not in STRATEGIES:
         raise UnknownName("strategy", question.sweep.strategy, STRATEGIES)
+    check_value(question)
     check_alignment(question.clean, question.corrupted)
     if question.sweep.positions != "each":
         resolve_positions(question.sweep.positions, len(question.clean.ids))

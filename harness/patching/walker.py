@@ -175,11 +175,12 @@ class Walker:
         return value
 
     def _given(self, group: Group, value: mx.array, own: mx.array) -> mx.array:
-        """Return `[rows, tokens, width]`: the source row of `value` where it is handed over, and `own` elsewhere."""
+        """Return `[rows, tokens, width]`: what is made of the source row of `value` where it is handed over, and `own`
+        elsewhere."""
         if value.ndim != 3 or value.shape[1] not in (self.tokens, 1):
             raise OnePassImpossible(f"{group.point}: {value.shape} has no axis of {self.tokens} tokens")
         mask = self._mask(group, value.shape[-1])[:, -value.shape[1] :]
-        return mx.where(mask, value[SOURCE : SOURCE + 1], own)
+        return mx.where(mask, group.point.given(value[SOURCE : SOURCE + 1]), own)
 
     def _mask(self, group: Group, width: int) -> mx.array:
         """Return where the source's activation goes, `[rows, tokens, width]` or broadcast to it."""

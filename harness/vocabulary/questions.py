@@ -87,6 +87,14 @@ PER_HEAD = ("z", "q", "k", "v")
 keys and values have: fewer than those of queries where several of these share one."""
 
 
+VALUES: Mapping[str, str] = {
+    "other": "the activation of the other run",
+    "zero": "zeros",
+    "mean": "the mean of the activation over every token of given prompts",
+}
+"""What a patch may put in."""
+
+
 STRATEGIES = ("auto", "one-pass", "stepwise")
 """Orders of work over a sweep; `auto` is one-pass wherever it is proven equal to stepwise."""
 
@@ -139,17 +147,23 @@ class Sweep:
     strategy: str = "auto"
     memory: int | None = None
     """Bytes that the rows of one walk may take; None: what the machine has free decides."""
+    value: str = "other"
+    """What is put in, one of VALUES."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What an engine is asked: two prompts of equal token length, a sweep, and metrics over it."""
+    """What an engine is asked: two prompts of equal token length, a sweep, and metrics over it.
+
+    `mean_of` are the prompts of any lengths that a sweep whose value is `mean` is the mean over.
+    """
 
     clean: Tokens
     corrupted: Tokens
     sweep: Sweep
     metrics: tuple[str, ...]
     answers: AnswerTokens | None = None
+    mean_of: tuple[Tokens, ...] = ()
 
     @property
     def source(self) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ MAX_VARIANTS = 100
 MAX_AXES = 39
 
 FIELDS: dict[str, KeyPath] = {
-    **{name: ("sweep", name) for name in ("components", "layers", "positions", "direction", "strategy")},
+    **{name: ("sweep", name) for name in ("components", "layers", "positions", "direction", "strategy", "value")},
     "metrics": ("metrics",),
 }
 """Fields that an axis may list values of, and where they stand in a case."""

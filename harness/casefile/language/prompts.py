@@ -75,6 +75,9 @@ class Prompts(StrictModel):
         default=None, description="the right answer: the token after the prompt, as text or id"
     )
     wrong: AnswerToken | None = Field(default=None, description="the wrong answer, likewise")
+    mean_of: Annotated[tuple[Prompt, ...], Field(min_length=1)] | None = Field(
+        default=None, description="prompts of any lengths, of which a sweep with `value: mean` puts the mean in"
+    )
     special_tokens: bool = Field(
         default=True, description="whether the tokenizer adds what it adds to text, such as BOS"
     )

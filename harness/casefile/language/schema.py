@@ -35,6 +35,7 @@ from harness.casefile.language.fields import (
     Models,
     NameOf,
     Points,
+    Refusal,
     Share,
     Slug,
     StrictModel,
@@ -43,7 +44,7 @@ from harness.casefile.language.fields import (
     refuse,
 )
 from harness.casefile.language.prompts import Prompts
-from harness.vocabulary import STRATEGIES, Direction
+from harness.vocabulary import STRATEGIES, VALUES, Direction
 
 CheckName = Annotated[str, NameOf("a check", CHECKS)]
 Indices = Annotated[tuple[int, ...], Field(min_length=1), DISTINCT, LIST]
@@ -82,6 +83,10 @@ class SweepFields(StrictModel):
     )
     strategy: Annotated[str, NameOf("a strategy", STRATEGIES)] = Field(
         default="auto", description="the order of work: `one-pass`, `stepwise`, or whichever is proven to do"
+    )
+    value: Annotated[str, NameOf("a value", VALUES)] = Field(
+        default="other",
+        description="what is put in: the `other` run's activation, `zero`, or the `mean` over `prompts.mean_of`",
     )
     memory: Annotated[str, AMOUNT] | None = Field(default=None, description="what a walk's rows may take, as in `2GB`")
 
@@ -151,6 +156,15 @@ class CaseFile(StrictModel):
     skip: Exemptions | None = Field(default=None, description="jobs that are not run, and why")
     xfail: KnownFailures | None = Field(default=None, description="jobs that are known to fail, and why; passing fails")
     expect: Expect = Field(default=Expect(), description="what must come out")
+
+    @model_validator(mode="after")
+    def _puts_in_a_mean_of_prompts(self) -> Self:
+        if self.sweep.value == "mean" and not self.prompts.mean_of:
+            raise refuse([Refusal(("sweep", "value"), "needs the prompts that it is the mean over: `prompts.mean_of`")])
+        if self.prompts.mean_of and self.sweep.value != "mean":
+            message = f"says nothing where sweep.value is '{self.sweep.value}'; it is for 'mean'"
+            raise refuse([Refusal(("prompts", "mean_of"), message)])
+        return self
 
     @model_validator(mode="after")
     def _expects_what_it_checks(self) -> Self:

@@ -44,6 +44,8 @@ def transformers_engine(name: str) -> Engine:
 
 
 def _walk(dtype: str, model: LoadedModel, question: Question) -> Walk:
+    if question.sweep.value != "other":
+        raise EngineUnavailable(f"transformers puts in the other run's activation only, not {question.sweep.value}")
     from harness.engines.transformers.runs import walk
 
     return walk(dtype, model, question)

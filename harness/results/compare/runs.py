@@ -166,7 +166,7 @@ def _other_question(base: JobResult, new: JobResult) -> str:
         return ""
     left, right = _question(base), _question(new)
     if base.model != new.model and base.card and new.card and base.card.vocab != new.card.vocab:
-        left = {name: left[name] for name in ("direction", "positions")}  # another tokenizer reads other ids
+        left = {name: left[name] for name in ("direction", "positions", "value")}  # another tokenizer reads other ids
     return ", ".join(f"{name} {told} -> {right[name]}" for name, told in left.items() if told != right[name])
 
 
@@ -175,6 +175,7 @@ def _question(job: JobResult) -> dict[str, str]:
     return {
         "direction": job.sweep.direction.value if job.sweep else "",
         "positions": site_position(job.sweep.positions) if job.sweep else "",
+        "value": job.sweep.value if job.sweep else "",
         **{name: str(list(tokens.ids)) if tokens else "" for name, tokens in prompts.items()},
     }
 

@@ -96,6 +96,8 @@ class CircuitAnswers:
         self, question: Question, component: str, layer: int, metric: str, head: int | None = None
     ) -> Reading | None:
         """Return the recovery (percent) at a cell, or None for a component of which nothing is known."""
+        if question.sweep.value != "other":
+            return None
         clean, corrupted = (self._run(prompt.ids) for prompt in (question.clean, question.corrupted))
         denoising = question.sweep.direction is Direction.DENOISING
         base, source = (corrupted, clean) if denoising else (clean, corrupted)

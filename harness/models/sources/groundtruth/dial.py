@@ -80,7 +80,7 @@ class DialAnswers:
         self, question: Question, component: str, layer: int, metric: str, head: int | None = None
     ) -> Reading | None:
         """Return the recovery (percent) at a cell, or None for a component the dial does not have."""
-        share = self._share(question, component, layer)
+        share = None if question.sweep.value != "other" else self._share(question, component, layer)
         if share is None:
             return None
         clean, corrupted = (self.table[prompt.ids[-1] % ROWS] for prompt in (question.clean, question.corrupted))
