@@ -321,7 +321,7 @@ def _question(
         (component,), None if layers is None else _whole("layers", layers), Direction(direction),
         _positions(positions), strategy, memory, value,
     )  # fmt: skip
-    means = read_mean_of(model, given, "mean_of")
+    means = read_mean_of(model, given, value, "mean_of")
     question = Question(clean_tokens, corrupted_tokens, sweep, (metric,), answer_tokens, means)
     for remark in remarks(model, given, question):
         if remark.severity is Severity.WARNING:

@@ -263,7 +263,7 @@ def _question(model: Any, prompts: Prompts, given: dict[str, Any], memory: int |
         ),
         metrics=tuple(given["metrics"]),
         answers=answers,
-        mean_of=read_mean_of(model, prompts, "--mean-of"),
+        mean_of=read_mean_of(model, prompts, given["value"], "--mean-of"),
     )
 
 

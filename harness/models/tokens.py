@@ -9,7 +9,7 @@ from harness.casefile.syntax.document import shown
 from harness.models.loaded import LoadedModel, Tokenizer
 from harness.models.wording import Prompt, Wording, worded
 from harness.vocabulary import AnswerTokens, Tokens
-from harness.vocabulary.errors import PromptError
+from harness.vocabulary.errors import PromptError, UsageError
 from harness.vocabulary.words import number_of
 
 AnswerText = str | int | LongAnswer
@@ -60,8 +60,15 @@ def read_prompts(
     return clean, corrupted, AnswerTokens(*ids)
 
 
-def read_mean_of(model: LoadedModel, given: Prompts, name: str = "prompts.mean_of") -> tuple[Tokens, ...]:
-    """Return the prompts that a sweep may put the mean over in; none where none are given. Raises what `read` does."""
+def read_mean_of(
+    model: LoadedModel, given: Prompts, value: str = "mean", name: str = "prompts.mean_of"
+) -> tuple[Tokens, ...]:
+    """Return the prompts that a sweep with this value puts the mean over in; none where none are given.
+
+    Raises what `read` does, and UsageError where they are given and another value is put in.
+    """
+    if given.mean_of and value != "mean":
+        raise UsageError(f"{name} says nothing where the value is {value!r}; it is for 'mean'")
     every = enumerate(given.mean_of or ())
     return tuple(read(model, each, f"{name}[{index}]", given.special_tokens) for index, each in every)
 

@@ -37,15 +37,12 @@ def with_values(model: LoadedModel, question: Question, points: Sequence[HookPoi
 
 
 def check_value(question: Question) -> None:
-    """Raise UnknownName for a value that there is none of, and UsageError for a mean of no prompts or prompts without
-    a mean."""
+    """Raise UnknownName for a value that there is none of, and UsageError for a mean of no prompts."""
     value = question.sweep.value
     if value not in VALUES:
         raise UnknownName("value", value, VALUES)
     if value == "mean" and not question.mean_of:
         raise UsageError("the value 'mean' needs the prompts that it is the mean over; give `mean_of`")
-    if value != "mean" and question.mean_of:
-        raise UsageError(f"`mean_of` says nothing where the value is {value!r}; give 'mean', or leave it out")
 
 
 def _means(points: Sequence[HookPoint], recordings: Sequence[Recording]) -> Mapping[HookPoint, mx.array]:

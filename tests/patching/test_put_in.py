@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from test_one_pass import apart, sentences, small
 
+from harness import InterpretableModel
 from harness.casefile import load_cases
 from harness.engines import answer, engine_named
 from harness.metrics.tolerances import Work, row_tolerance
 from harness.models.architectures import blocks_of
 from harness.patching import sweep, values
 from harness.vocabulary import VALUES, Direction, Question, Sweep, Tokens
-from harness.vocabulary.errors import CaseFileError, TapError, UnknownName, UsageError
+from harness.vocabulary.errors import CaseFileError, PromptError, TapError, UnknownName, UsageError
 
 EQUAL = row_tolerance(Work.OTHER_BATCH, "float32")
 POINTS = 1e-3
@@ -159,8 +160,14 @@ def test_a_mean_needs_prompts_and_prompts_a_mean():
     model = small("llama")
     with pytest.raises(UsageError, match="needs the prompts"):
         answer(engine_named("native"), model, replace(asked("mean"), mean_of=()))
-    with pytest.raises(UsageError, match="says nothing where the value is 'zero'"):
-        answer(engine_named("native"), model, replace(asked("zero"), mean_of=asked("mean").mean_of))
+    with pytest.raises(UsageError, match="mean_of says nothing where the value is 'zero'"):
+        InterpretableModel(model.module, None).activation_patching(
+            CLEAN, CORRUPTED, plot=False, value="zero", mean_of=OTHERS
+        )
+    with pytest.raises(PromptError, match="is one prompt"):
+        InterpretableModel(model.module, None).activation_patching(
+            CLEAN, CORRUPTED, plot=False, value="mean", mean_of=OTHERS[0]
+        )
     with pytest.raises(UnknownName, match="known: mean, other, zero"):
         answer(engine_named("native"), model, asked("nought"))
 
