@@ -178,13 +178,15 @@ def _show(question: Question, result: Any, given: dict[str, Any]) -> int:
     from harness.results.axes import axis_tokens
     from harness.results.reports.recoveries import tables
     from harness.results.reports.terminal import console
+    from harness.vocabulary import VALUES
     from harness.vocabulary.verdict import fails
 
     screen = console()
     for table in tables(result.curves, axis_tokens(question.clean, question.corrupted), screen.width):
         screen.print(table)
     _print_concordances(result.curves)
-    click.echo(_how(result))
+    value = question.sweep.value
+    click.echo(_how(result) + ("" if value == "other" else f"; puts in {VALUES[value]}"))
     for each in result.unanswered:
         click.echo(f"not answered: {visible(str(each))}")
     findings = of_sweep(question, result)

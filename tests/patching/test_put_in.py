@@ -15,7 +15,9 @@ from harness import InterpretableModel
 from harness.casefile import load_cases
 from harness.engines import answer, engine_named
 from harness.metrics.tolerances import Work, row_tolerance
+from harness.models import load
 from harness.models.architectures import blocks_of
+from harness.models.tokens import read
 from harness.patching import sweep, values
 from harness.vocabulary import VALUES, Direction, Question, Sweep, Tokens
 from harness.vocabulary.errors import CaseFileError, PromptError, TapError, UnknownName, UsageError
@@ -244,3 +246,29 @@ def test_a_case_may_vary_the_value(tmp_path):
                     "matrix: {value: [other, zero]}\n", encoding="utf-8")  # fmt: skip
     assert [case.sweep.value for case in load_cases(file)] == ["other", "zero"]
     assert set(VALUES) >= {"other", "zero", "mean"}
+
+
+CLOSED = [
+    ("circuit-llama-2k-f32", ("mlp_out", "attn_out", "z", "v", "q", "mlp_post")),
+    ("dial-152k-f32", ("mlp_out", "resid_post")),
+    pytest.param("gated-qwen3-152k-f32", ("mlp_out", "attn_out"), marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("positions", ["all", "last", "each", (0, 1)], ids=str)
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize(("name", "components"), CLOSED)
+def test_zeros_reach_the_closed_form(name, components, direction, positions):
+    model = load(name)
+    texts = ("a b", "b a") if name.startswith("dial") else ("anna likes to drink", "bert likes to drink")
+    prompts = [read(model, text) for text in texts]
+    question = Question(*prompts, Sweep(components, None, direction, positions, value="zero"), ("l2", "mse"))
+    given = answer(engine_named("native"), model, question)
+    cells = [(curve, cell) for curve in given.curves for cell in curve.cells]
+    for curve, cell in cells:
+        own = replace(question.sweep, positions=(int(cell.position),)) if positions == "each" else question.sweep
+        asked = replace(question, sweep=own)
+        wanted = model.known.recovery(asked, curve.component, cell.layer, curve.metric, cell.head)
+        assert cell.recovery.value == pytest.approx(wanted.value, abs=model.known.tolerance(asked, curve.metric))
+    moved = {round(cell.recovery.value, 2) for _, cell in cells}
+    assert len(moved) > 2 or positions == (0, 1)

@@ -96,11 +96,14 @@ class CircuitAnswers:
         self, question: Question, component: str, layer: int, metric: str, head: int | None = None
     ) -> Reading | None:
         """Return the recovery (percent) at a cell, or None for a component of which nothing is known."""
-        if question.sweep.value != "other":
-            return None
         clean, corrupted = (self._run(prompt.ids) for prompt in (question.clean, question.corrupted))
         denoising = question.sweep.direction is Direction.DENOISING
         base, source = (corrupted, clean) if denoising else (clean, corrupted)
+        if question.sweep.value != "other":
+            # A stream of zeros lacks what norms divide by, and nobody writes down what a mean over tokens is.
+            if question.sweep.value != "zero" or component in RESIDUAL:
+                return None
+            source = self._from(np.zeros_like(base.subjects))
         positions = patched_positions(question.sweep.positions, len(question.clean.ids))
         if len(base.subjects) != len(source.subjects) or positions is None or not 0 <= layer < self.row.layers:
             return None

@@ -80,12 +80,13 @@ class DialAnswers:
         self, question: Question, component: str, layer: int, metric: str, head: int | None = None
     ) -> Reading | None:
         """Return the recovery (percent) at a cell, or None for a component the dial does not have."""
-        share = None if question.sweep.value != "other" else self._share(question, component, layer)
+        share = None if question.sweep.value == "mean" else self._share(question, component, layer)
         if share is None:
             return None
         clean, corrupted = (self.table[prompt.ids[-1] % ROWS] for prompt in (question.clean, question.corrupted))
         denoising = question.sweep.direction is Direction.DENOISING
         base, source = (corrupted, clean) if denoising else (clean, corrupted)
+        source = np.zeros_like(base) if question.sweep.value == "zero" else source
         return recovery(metric, clean, corrupted, _mix(base, source, share), question.answers)
 
     def tolerance(self, question: Question, metric: str) -> float:
