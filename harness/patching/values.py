@@ -17,6 +17,7 @@ from harness.intercept import HookPoint, Recording, record
 from harness.models.loaded import LoadedModel
 from harness.vocabulary import VALUES, Question
 from harness.vocabulary.errors import TapError, UnknownName, UsageError
+from harness.vocabulary.words import number_of
 
 PutIn = Callable[[mx.array], mx.array]
 
@@ -52,7 +53,9 @@ def _means(points: Sequence[HookPoint], recordings: Sequence[Recording]) -> Mapp
 
 def _once(point: HookPoint, recording: Recording) -> mx.array:
     if len(recording[point]) != 1:
-        raise TapError(f"{point}: it runs {len(recording[point])} times in a forward pass, and has no one mean")
+        raise TapError(
+            f"{point}: it runs {number_of(len(recording[point]), 'time')} in a forward pass, and has no one mean"
+        )
     return recording[point][0]
 
 

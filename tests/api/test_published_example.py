@@ -87,6 +87,8 @@ def test_the_signature_is_the_published_one_and_what_was_added_is_keyword_only()
         "positions": ("KEYWORD_ONLY", "all"),
         "answers": ("KEYWORD_ONLY", None),
         "special_tokens": ("KEYWORD_ONLY", True),
+        "value": ("KEYWORD_ONLY", "other"),
+        "mean_of": ("KEYWORD_ONLY", ()),
         "strategy": ("KEYWORD_ONLY", "auto"),
         "memory": ("KEYWORD_ONLY", None),
         "prove": ("KEYWORD_ONLY", False),

@@ -84,9 +84,9 @@ expect:
          "change, found the number 5"),
         ("{components: []}", "5:22: matrix.components: at least one entry is needed"),
         ("{componets: [a]}", "5:10: matrix.componets: a list varies one of the fields components, direction, layers, "
-         "metrics, positions, strategy; did you mean 'components'?"),
+         "metrics, positions, strategy, value; did you mean 'components'?"),
         ("{pair: [a]}", "5:10: matrix.pair: a list varies one of the fields components, direction, layers, metrics, "
-         "positions, strategy; give each variant a name and what it changes"),
+         "positions, strategy, value; give each variant a name and what it changes"),
         ("{components: [mlp, MLP]}", "5:28: matrix.components[1]: gives the same name as an earlier value, 'mlp'"),
         ("{components: ['-']}", "5:23: matrix.components[0]: gives no name for a variant (lower-case letters, digits, "
          "'.', '_' and '-', at most 80, the first a letter or digit); name the variants"),
