@@ -17,6 +17,7 @@ import mlx.core as mx
 
 from harness.engines.formula import Engine
 from harness.intercept import forward
+from harness.metrics.layouts import dtype_name
 from harness.metrics.tolerances import Work, relative_difference, row_tolerance
 from harness.models.dequantised import dequantised, float32_size, not_dequantisable
 from harness.models.loaded import LoadedModel
@@ -71,7 +72,7 @@ class Float32Copy:
         for ids in (question.clean.ids, question.corrupted.ids):
             row = forward(self.model, ids)
             if row.dtype != mx.float32:
-                return self.model, Dequantised(size, refused=f"the model's logits are {row.dtype}")
+                return self.model, Dequantised(size, refused=f"the model's logits are {dtype_name(row)}")
             apart = max(apart, relative_difference(row, forward(self.copy, ids)))
         most = row_tolerance(Work.OTHER_KERNELS, mx.float32, self.model.card)
         if apart <= most:
