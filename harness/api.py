@@ -229,12 +229,12 @@ class InterpretableModel:
         it.
 
         Raises AlignmentError for prompts of different length, UnknownName for an unknown component, metric, direction,
-        strategy or `dequantise`, PromptError or UsageError for other requests that cannot be carried out, and BaselineError where
-        the baseline is zero, not finite, or no farther from the clean run than rounding puts it. The first call asks
-        the model A, B, A, and raises InconstantModelError where it answers one prompt in two ways. Warns (UserWarning)
-        of error bars over 100 points, of answers that the two runs score the other way round, and of a device that is
-        not deterministic. A sweep that ends early raises SweepFailed or SweepInterrupted, which hold the finished cells
-        in `.answer`. The model is afterwards what it was before, whatever happens.
+        strategy or `dequantise`, PromptError or UsageError for other requests that cannot be carried out, and
+        BaselineError where the baseline is zero, not finite, or no farther from the clean run than rounding puts it.
+        The first call asks the model A, B, A, and raises InconstantModelError where it answers one prompt in two ways.
+        Warns (UserWarning) of error bars over 100 points, of answers that the two runs score the other way round, and
+        of a device that is not deterministic. A sweep that ends early raises SweepFailed or SweepInterrupted, which
+        hold the finished cells in `.answer`. The model is afterwards what it was before, whatever happens.
         """
         model = self._loaded
         question = _question(
