@@ -1,5 +1,5 @@
-"""Sweeps of a quantised model on a float32 copy of its weights, where that pays: on a CPU, within half of the free
-memory, and only for the harness's own patching.
+"""Sweeps of a quantised model on a float32 copy of its weights, where that pays: on a CPU with another BLAS than the
+reference one, within half of the free memory, and only for the harness's own patching.
 
 The copy is another model, so nothing of it is believed: its logits of both prompts are held against the quantised
 model's before a sweep, and where they differ by more than other kernels make of the same weights it is not used. It is
@@ -22,7 +22,7 @@ from harness.metrics.tolerances import Work, relative_difference, row_tolerance
 from harness.models.dequantised import dequantised, float32_size, not_dequantisable
 from harness.models.loaded import LoadedModel
 from harness.patching.memory import free_bytes
-from harness.support import progress
+from harness.support import blas, progress
 from harness.vocabulary import Answer, Dequantised, Question, size_text
 from harness.vocabulary.errors import described
 from harness.vocabulary.raised import SweepFailed, SweepInterrupted, refuse_device_failure
@@ -86,7 +86,11 @@ def _unsuited(engine: Engine, foreign: bool) -> str:
         return f"the engine is {engine.name}, and only native is given a copy"
     if foreign:
         return "somebody else's code has a hand in it"
-    return "" if mx.default_device() == mx.cpu else "MLX does not compute on the CPU"
+    if mx.default_device() != mx.cpu:
+        return "MLX does not compute on the CPU"
+    # Measured at 90 and 280 rows: as long as the quantised kernel. The copy would only cost time and memory.
+    slow = f"{blas.in_use()} multiplies no faster in float32; for another BLAS: {blas.advice()}"
+    return slow if blas.is_reference() else ""
 
 
 def _differing(size: int, apart: float, most: float) -> Dequantised:
