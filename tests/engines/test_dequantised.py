@@ -83,6 +83,7 @@ def test_recoveries_are_those_of_the_quantised_model(name, strategy):
     assert swept is not model
     assert not weights.quantised_layers(swept.module)
     assert weights.quantised_layers(model.module)
+    assert swept.card == replace(model.card, quantization=None)
     given = saying(said, lambda: answer(NATIVE, swept, question))
     assert given.dequantised is said
     assert apart(answer(NATIVE, model, question), given) == []
@@ -164,14 +165,19 @@ def test_a_copy_that_is_not_finished_leaves_the_model_and_is_not_kept(monkeypatc
     assert before.difference(fingerprint(model.module)) is None
 
 
-def test_a_copy_that_is_wrong_in_one_group_is_refused_with_how_far_it_is_off(monkeypatch):
+@pytest.mark.parametrize(
+    ("planted", "row"),
+    [("layers.2.mlp.up_proj", 5), ("model.embed_tokens", CLEAN.ids[2]), ("model.embed_tokens", CORRUPTED.ids[2])],
+    ids=["a layer", "a token of the clean prompt", "a token of the corrupted prompt"],
+)
+def test_a_copy_that_is_wrong_in_one_group_is_refused_with_how_far_it_is_off(monkeypatch, planted, row):
     model, real = loaded(), weights.unpacked
-    planted = model.module.layers[2].mlp.up_proj
+    wrong = next(layer for name, layer in weights.quantised_layers(model.module).items() if name.endswith(planted))
 
     def unpacked(layer):
         weight = real(layer)
-        if layer is planted:
-            weight[5, 32:64] *= 1.25
+        if layer is wrong:
+            weight[row, 32:64] *= 1.25
         return weight
 
     monkeypatch.setattr(weights, "unpacked", unpacked)
