@@ -20,6 +20,7 @@ from typing import Any
 from harness.casefile import Conversation, LongAnswer, Prompts, as_in_a_case
 from harness.engines import answer, engine_named
 from harness.engines.denominators import doubtful, unusable
+from harness.engines.dequantised import Float32Copy, saying
 from harness.intercept import forward
 from harness.intercept.constancy import Constancy
 from harness.intercept.inconstancy import finding_of
@@ -36,10 +37,13 @@ from harness.patching.remembered import trusting
 from harness.results.axes import axis_tokens
 from harness.vocabulary import (
     COMPONENTS,
+    DEQUANTISE,
     METRICS,
+    NEVER,
     Answer,
     AnswerTokens,
     Curve,
+    Dequantised,
     Direction,
     Finding,
     ModelCard,
@@ -80,6 +84,8 @@ class PatchingResult(Mapping[Key, float]):
     """Why the sweep went stepwise where one pass was tried; None where it was not, or did."""
     proven_on: str = ""
     """The day of the remembered proof that the walk relied on, as in 2026-11-29; empty where it relied on none."""
+    dequantised: Dequantised | None = None
+    """What became of the float32 copy; None where none was asked for, or the model is not quantised."""
 
     @property
     def baseline(self) -> float:
@@ -209,6 +215,7 @@ class InterpretableModel:
         strategy: str = "auto",
         memory: int | str | None = None,
         prove: bool = False,
+        dequantise: str = NEVER,
     ) -> PatchingResult:
         """Patch one component, layer by layer, and return how far the last token's logits come back, in percent.
 
@@ -220,15 +227,17 @@ class InterpretableModel:
         then every position of every layer is a cell of its own. `value` is what is put in: the "other" run's
         activation, "zero", or the "mean" over every token of the prompts in `mean_of`. `memory`, in bytes or as "2GB",
         is what a walk over the layers may take above the weights; without it a quarter of what is free, at most 1 GiB.
-        `prove` makes the proof of the walk anew where an earlier one is remembered.
+        `prove` makes the proof of the walk anew where an earlier one is remembered. `dequantise="auto"` sweeps a
+        float32 copy of a quantised model where that pays (`harness.engines.dequantised`), for this call only;
+        `.dequantised` says what became of it.
 
-        Raises AlignmentError for prompts of different length, UnknownName for an unknown component, metric, direction
-        or strategy, PromptError or UsageError for other requests that cannot be carried out, and BaselineError where
-        the baseline is zero, not finite, or no farther from the clean run than rounding puts it. The first call asks
-        the model A, B, A, and raises InconstantModelError where it answers one prompt in two ways. Warns (UserWarning)
-        of error bars over 100 points, of answers that the two runs score the other way round, and of a device that is
-        not deterministic. A sweep that ends early raises SweepFailed or SweepInterrupted, which hold the finished cells
-        in `.answer`. The model is afterwards what it was before, whatever happens.
+        Raises AlignmentError for prompts of different length, UnknownName for an unknown component, metric, direction,
+        strategy or `dequantise`, PromptError or UsageError for other requests that cannot be carried out, and
+        BaselineError where the baseline is zero, not finite, or no farther from the clean run than rounding puts it.
+        The first call asks the model A, B, A, and raises InconstantModelError where it answers one prompt in two ways.
+        Warns (UserWarning) of error bars over 100 points, of answers that the two runs score the other way round, and
+        of a device that is not deterministic. A sweep that ends early raises SweepFailed or SweepInterrupted, which
+        hold the finished cells in `.answer`. The model is afterwards what it was before, whatever happens.
         """
         model = self._loaded
         question = _question(
@@ -247,15 +256,16 @@ class InterpretableModel:
             value,
             mean_of,
         )
+        _known("way to dequantise", dequantise, DEQUANTISE)
         check_question(model, question)
         if plot:
             from harness.results.plots import colours, show
 
             colours(cmap)
         with trusting(anew=prove):
-            given = self._constant(question, lambda: answer(engine_named("native"), model, question))
+            given = self._constant(question, lambda: _swept(model, question, dequantise))
         tokens = axis_tokens(question.clean, question.corrupted)
-        how = (given.strategy, given.answers, tokens, given.fallback, given.proven_on)
+        how = (given.strategy, given.answers, tokens, given.fallback, given.proven_on, given.dequantised)
         result = PatchingResult(_usable(question, given), *how)
         for finding in doubtful(question, given):
             warnings.warn(str(finding), stacklevel=2)
@@ -283,6 +293,16 @@ def activation_patching(
 ) -> PatchingResult:
     """Patch a model once; see `InterpretableModel.activation_patching` for the options."""
     return InterpretableModel(model, tokenizer).activation_patching(clean_text, corrupted_text, **options)
+
+
+def _swept(model: LoadedModel, question: Question, dequantise: str) -> Answer:
+    """Return what the native engine answers, on a copy that is made for this sweep where it pays and is asked for: the
+    model is the user's, and may be another one at the next call."""
+    engine = engine_named("native")
+    if dequantise == NEVER:
+        return answer(engine, model, question)
+    swept, said = Float32Copy(model).chosen(engine, question)
+    return saying(said, lambda: answer(engine, swept, question))
 
 
 def _refuse_inconstant(constancy: Constancy, question: Question) -> None:

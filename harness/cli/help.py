@@ -54,8 +54,8 @@ SECTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
             "failed_in", "shard", "tables", "allow_code",
         ),
         "How they run": (
-            "workers", "device", "require_device", "memory", "prove", "job_timeout", "exitfirst", "download",
-            "require_models",
+            "workers", "device", "require_device", "memory", "prove", "dequantise", "job_timeout", "exitfirst",
+            "download", "require_models",
         ),
         "What fails": ("strict", "known", "write_known", "min_jobs"),
         "Snapshots": ("snapshot_update", "results"),
@@ -76,7 +76,7 @@ SECTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "The model": ("name", "tables", "download"),
         "The prompts": ("clean", "corrupted", "ids", "chat", "no_special_tokens", "answer", "wrong", "first_token"),
         "The sweep": ("components", "metrics", "layers", "direction", "positions", "value", "mean_of"),
-        "How it runs": ("engine", "allow_code", "strategy", "memory", "prove", "device"),
+        "How it runs": ("engine", "allow_code", "strategy", "memory", "prove", "dequantise", "device"),
         "What is written": ("plot",),
     },
     "conformance": {

@@ -15,6 +15,7 @@ import click
 from harness.cli.output import complain
 from harness.results.reports.outputs import BY_KIND
 from harness.support.outputs import check_output
+from harness.vocabulary.dequantised import DEQUANTISE, NEVER
 from harness.vocabulary.errors import UsageError
 
 Command = Callable[..., Any]
@@ -128,6 +129,11 @@ device_option = click.option(
     help="Compute on this device, not on MLX's own choice; HARNESS_DEVICE says the same.",
 )  # fmt: skip
 """For every command that runs a model: the device is in use before the command begins."""
+
+dequantise_option = click.option(
+    "--dequantise", type=click.Choice(DEQUANTISE), default=NEVER, show_default=True,
+    help="auto: sweep a float32 copy of a quantised model where that pays, on a CPU with the memory for it.",
+)  # fmt: skip
 
 workers_option = click.option(
     "-n", "--workers", metavar="N",

@@ -12,7 +12,7 @@ import click
 from harness.cli import completers
 from harness.cli.help import Helped
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile, device_option, ids_option, whole_numbers
+from harness.cli.parameters import OutputFile, dequantise_option, device_option, ids_option, whole_numbers
 from harness.cli.selection import allow_code_option, configured, tables_option
 from harness.vocabulary import bytes_of
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
@@ -20,7 +20,7 @@ from harness.vocabulary.visible import visible
 
 if TYPE_CHECKING:
     from harness.casefile import Prompts
-    from harness.vocabulary import Finding, Question
+    from harness.vocabulary import Dequantised, Finding, Question
     from harness.vocabulary.raised import FindingError
 
 _TIE = 0.05
@@ -76,6 +76,7 @@ _TIE = 0.05
 @click.option("--strategy", default="auto", show_default=True, metavar="auto|one-pass|stepwise")
 @click.option("--memory", metavar="SIZE", help="What a walk over the layers may take above the weights, as in 2GB.")
 @click.option("--prove", is_flag=True, help="Prove the walk anew; rely on no proof that is remembered.")
+@dequantise_option
 @click.option(
     "--answer", metavar="TEXT", help="The token after the prompts, as text: the answer of logit_diff and log_prob."
 )
@@ -145,12 +146,14 @@ def _answered(engine: Any, model: Any, question: Question, given: dict[str, Any]
     """Return the answer. Raises FindingError for what an engine or a model raises, and shows the cells before it."""
     from harness.cli.screen import waiting
     from harness.engines import answer
+    from harness.engines.dequantised import saying
     from harness.patching.remembered import trusting
     from harness.vocabulary.raised import SweepFailed, SweepInterrupted
 
     try:
         with waiting(), trusting(anew=given["prove"]):
-            return answer(engine, model, question)
+            swept, said = _swept(engine, model, question, given)
+            return saying(said, lambda: answer(engine, swept, question))
     except (SweepFailed, SweepInterrupted) as stop:
         _show(question, stop.answer, given)
         click.echo(f"PARTIAL, {stop}", err=True)
@@ -159,6 +162,16 @@ def _answered(engine: Any, model: Any, question: Question, given: dict[str, Any]
         raise _finding(stop.__cause__ or stop, given) from stop
     except Exception as error:
         raise _finding(error, given) from error
+
+
+def _swept(engine: Any, model: Any, question: Question, given: dict[str, Any]) -> tuple[Any, Dequantised | None]:
+    """Return the model that the sweep runs on, and what to say of its float32 copy."""
+    from harness.engines.dequantised import Float32Copy
+    from harness.vocabulary import NEVER, is_code
+
+    if given["dequantise"] == NEVER:
+        return model, None
+    return Float32Copy(model).chosen(engine, question, any(map(is_code, given["metrics"])))
 
 
 def _finding(error: BaseException, given: dict[str, Any]) -> FindingError:
@@ -270,9 +283,9 @@ def _question(model: Any, prompts: Prompts, given: dict[str, Any], memory: int |
 
 
 def _how(result: Any) -> str:
-    if result.fallback:
-        return f"{result.strategy}, because one-pass cannot: {result.fallback}"
-    return f"{result.strategy}, proven on {result.proven_on}" if result.proven_on else str(result.strategy)
+    proven = f"proven on {result.proven_on}" if result.proven_on else ""
+    why = f"because one-pass cannot: {result.fallback}" if result.fallback else proven
+    return ", ".join(map(str, filter(None, (result.strategy, why, result.dequantised))))
 
 
 def _print_concordances(curves: Any) -> None:

@@ -17,6 +17,7 @@ from harness.cli.help import Helped
 from harness.cli.output import complain, print_commands
 from harness.cli.parameters import (
     OutputFile,
+    dequantise_option,
     device_option,
     json_option,
     known_option,
@@ -29,7 +30,7 @@ from harness.cli.selection import configuration, selection_options
 from harness.jobs.selection import PlannedRun, Selection
 from harness.results.reports.outputs import REPORTS, write
 from harness.results.shards import Shard
-from harness.vocabulary import JobResult, RunResult, Status, bytes_of
+from harness.vocabulary import NEVER, JobResult, RunResult, Status, bytes_of
 from harness.vocabulary.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_NOTHING_RAN, UsageError, suggest
 from harness.vocabulary.verdict import graver
 from harness.vocabulary.words import number_of
@@ -56,6 +57,7 @@ class RunOptions:
     snapshot_update: bool = False
     memory: str | None = None
     prove: bool = False
+    dequantise: str = NEVER
     download: bool = False
     require_models: bool = False
     json_file: Path | None = None
@@ -114,6 +116,7 @@ class RunOptions:
     help="What a walk over the layers may take above the weights, as in 2GB; over the cases' own.",
 )
 @click.option("--prove", is_flag=True, help="Prove every walk anew; rely on no proof that is remembered.")
+@dequantise_option
 @click.option("--download/--no-download", default=False, help="Fetch models that are not on this machine.")
 @click.option("--require-models/--no-require-models", default=False, help="A job without its model fails, not skips.")
 @known_option
@@ -239,7 +242,8 @@ _FIXED = (
 _PASSED_ON = {
     "exitfirst": "-x", "keyword": "-k", "marks": "-m", "snapshot_update": "--snapshot-update",
     "json_file": "--harness-json", "strict": "--harness-strict",
-    "memory": "--harness-memory", "prove": "--harness-prove", "download": "--harness-download",
+    "memory": "--harness-memory", "prove": "--harness-prove",
+    "dequantise": "--harness-dequantise", "download": "--harness-download",
     "require_models": "--harness-require-models", "shard": "--harness-shard", "min_jobs": "--harness-min-jobs",
     "results": "--harness-results", "job_timeout": "--harness-job-timeout", "known": "--harness-known",
     "write_known": "--harness-write-known",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from harness import models
@@ -12,6 +13,7 @@ from harness.casefile import ALWAYS_ON, Case, Exemption, KnownFailure, exemption
 from harness.checks import CHECKS, Evidence, gather
 from harness.checks.left_out import stated_of, without_answer, without_metric
 from harness.engines import Engine, ForeignEngine, answer, engine_named
+from harness.engines.dequantised import Float32Copy, saying
 from harness.engines.kept_rows import KeptRows
 from harness.environment.facts import environment, settle_device
 from harness.intercept import forward
@@ -21,7 +23,7 @@ from harness.jobs.constancy import ConstancyOfJob
 from harness.jobs.planning import Job, blank_result
 from harness.jobs.stated import with_lines
 from harness.laws import LAWS
-from harness.models.fingerprint import Fingerprint, classes_of, settled
+from harness.models.fingerprint import Classes, Fingerprint, class_left, classes_of, settled
 from harness.models.loaded import LoadedModel
 from harness.models.spec import ModelRow
 from harness.models.tokens import read_mean_of, read_prompts
@@ -31,7 +33,7 @@ from harness.snapshots import SnapshotPlace
 from harness.support import progress
 from harness.support.ctrl_c import is_of_code
 from harness.support.user_code import CodeRaised
-from harness.vocabulary import Answer, Finding, JobResult, Question, Status, prediction
+from harness.vocabulary import NEVER, Answer, Dequantised, Finding, JobResult, Question, Status, prediction
 from harness.vocabulary.backends import is_meant
 from harness.vocabulary.errors import (
     EngineUnavailable,
@@ -73,11 +75,16 @@ E = TypeVar("E", bound=Exemption)
 
 
 class ModelCache:
-    """The model in use, kept until another one is asked for: each is loaded once when jobs come model by model."""
+    """The model in use, kept until another one is asked for: each is loaded once when jobs come model by model.
 
-    def __init__(self, download: bool = False):
-        self.download = download
+    So is its float32 copy, where `dequantise` asks for one and a job can use it.
+    """
+
+    def __init__(self, download: bool = False, dequantise: str = NEVER):
+        self.download, self.dequantise = download, dequantise
         self._kept: tuple[ModelRow, Constancy, Fingerprint] | None = None
+        self._copy: Float32Copy | None = None
+        self._copied: tuple[Constancy, Classes] | None = None
         self._told: set[tuple[str, str]] = set()
         self.looked_at = False
         """Whether the model was held against its fingerprint after a job of our own patching."""
@@ -97,6 +104,24 @@ class ModelCache:
             self._kept = (row, constancy, before)
         return self._kept[1], self._kept[2]
 
+    def swept(self, engine: Engine, question: Question, foreign: bool) -> tuple[Constancy, Dequantised | None]:
+        """Return what the sweep of a job runs on, the model that was taken or its float32 copy, as it is before it was
+        asked anything, and what to say of the copy."""
+        assert self._kept is not None
+        own = self._kept[1]
+        if self.dequantise == NEVER:
+            return own, None
+        self._copy = self._copy or Float32Copy(own.model)
+        model, said = self._copy.chosen(engine, question, foreign)
+        if model is own.model:
+            return own, said
+        self._copied = self._copied or (Constancy(model), classes_of(model.module))
+        return self._copied[0], said
+
+    def copy_left(self) -> str | None:
+        """Return which module of the float32 copy has another class than it had, or None."""
+        return class_left(self._copied[1], classes_of(self._copied[0].model.module)) if self._copied else None
+
     def said_once(self, engine: str, findings: Sequence[Finding], expected: Sequence[str]) -> list[Finding]:
         """Return the findings without those about an engine's code that an earlier job has said of it already; a case
         that expects one gets it."""
@@ -105,7 +130,7 @@ class ModelCache:
 
     def discard(self) -> None:
         """Forget the model: a job changed it, or ended without saying what it left."""
-        self._kept, self.looked_at = None, False
+        self._kept, self._copy, self._copied, self.looked_at = None, None, None, False
 
 
 def _bare(model: LoadedModel) -> None:
@@ -248,10 +273,12 @@ class _Run:
         return replace(result, status=status, findings=marked, not_compared=tuple(self.left_out), timings=self.timings)
 
     def _answered(self, constancy: Constancy, metrics: Sequence[str]) -> tuple[JobResult, list[Finding]]:
-        model = constancy.model
-        question = question_of(self.job.case, model, metrics)
-        result = replace(self.blank, card=model.card, clean=question.clean, corrupted=question.corrupted)
-        asked = ConstancyOfJob(constancy, question, is_foreign(self.engine, self.job.case))
+        question = question_of(self.job.case, constancy.model, metrics)
+        result = replace(self.blank, card=constancy.model.card, clean=question.clean, corrupted=question.corrupted)
+        foreign = is_foreign(self.engine, self.job.case)
+        constancy, said = self._swept(question, foreign)
+        asked, model = ConstancyOfJob(constancy, question, foreign), constancy.model
+        result = replace(result, dequantised=said)
         if self._timed("constancy_s", asked.before):
             return result, asked.findings
         if asked.foreign and asked.bare is not None:
@@ -260,7 +287,8 @@ class _Run:
             if large := prediction(forecast(model, question)):
                 self.say(f"{self.job.id}: {large}")
             with trusting(anew=self.prove):
-                given = self._timed("sweep_s", lambda: answer(self._keeping(), model, question))
+                sweep = partial(answer, self._keeping(), model, question)
+                given = self._timed("sweep_s", lambda: saying(said, sweep))
         except SweepFailed as stop:
             reason = f"the sweep ended {stop.answer.stopped}"
             result = replace(result.answered(stop.answer), partial=True, reason=reason)
@@ -275,6 +303,13 @@ class _Run:
         except BaseException as error:  # noqa: BLE001
             return result, asked.after([finding_of(error)])
         return self._checked(asked, result, given)
+
+    def _swept(self, question: Question, foreign: bool) -> tuple[Constancy, Dequantised | None]:
+        """Return what the sweep runs on, and what to say of the model's float32 copy."""
+        constancy, said = self._timed("dequantise_s", lambda: self.cache.swept(self.engine, question, foreign))
+        if said is None:
+            del self.timings["dequantise_s"]
+        return constancy, said
 
     def _keeping(self) -> Engine:
         """Return the engine; where its numbers are arithmetic on logits, rows of its sweep are kept for the laws."""
@@ -319,6 +354,8 @@ class _Run:
         else:
             self.cache.looked_at = True
             changed = change(model, before, self.bare)
+        if changed is None and (left := self.cache.copy_left()):
+            changed = Finding("LAW005", f"of the float32 copy: {left}")
         if changed is None:
             return []
         self.cache.discard()

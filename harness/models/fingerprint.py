@@ -80,7 +80,7 @@ class Fingerprint:
 
     def class_left(self, later: Classes) -> str | None:
         """Return which module has another class than it had, or None."""
-        return _entries("module class", self.classes, later)
+        return class_left(self.classes, later)
 
     def _hidden(self, later: Fingerprint) -> str | None:
         kinds = dict(self.classes)
@@ -101,6 +101,11 @@ class Fingerprint:
             return parameters
         inside = tuple(f"{entry}." for entry in self.moving)
         return tuple(each for each in parameters if not f"{each[0]}.".startswith(inside))
+
+
+def class_left(before: Classes, later: Classes) -> str | None:
+    """Return which module has another class than it had, or None."""
+    return _entries("module class", before, later)
 
 
 def _entries(what: str, before: Sequence[tuple[Any, ...]], after: Sequence[tuple[Any, ...]]) -> str | None:

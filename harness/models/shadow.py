@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,8 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from harness.models.loaded import LoadedModel
+
+HALVES = (mx.float16, mx.bfloat16)
 
 
 def float32_shadow(model: LoadedModel) -> LoadedModel | None:
@@ -21,15 +23,27 @@ def float32_shadow(model: LoadedModel) -> LoadedModel | None:
     4 bytes for each number that was cast, as long as it is kept: twice what an unquantized half-precision model takes,
     on top of it. It knows no closed form and nothing is proven on it.
     """
-    narrow = {id(array): array for array in _arrays(model.module) if array.dtype in (mx.float16, mx.bfloat16)}
+    narrow = {id(array): array for array in _arrays(model.module) if array.dtype in HALVES}
     if not narrow:
         return None
-    # A copy takes from the memo what is there under an object's id, and copies whatever is not.
-    memo: dict[int, Any] = {id(array): array for array in _arrays(model.module)}
-    memo |= {key: array.astype(mx.float32) for key, array in narrow.items()}
-    module = copy.deepcopy(model.module, memo)
+    module = copied(model.module, {key: array.astype(mx.float32) for key, array in narrow.items()})
     mx.eval(module.parameters())
     return LoadedModel(replace(model.card, dtype="float32"), module, model.tokenizer)
+
+
+def copied(root: Any, instead: Mapping[int, Any]) -> Any:
+    """Return a copy of a module and of all that it holds, where `instead` has, by id, what takes an object's place.
+
+    All other arrays are `shared` with the module.
+    """
+    # A copy takes from the memo what is there under an object's id, and copies whatever is not.
+    memo: dict[int, Any] = {id(array): shared(array) for array in _arrays(root)}
+    return copy.deepcopy(root, {**memo, **instead})
+
+
+def shared(array: mx.array) -> mx.array:
+    """Return another handle of an array's data: what is written in place through one leaves the other as it is."""
+    return array.astype(array.dtype)
 
 
 def _arrays(module: Any) -> Iterator[mx.array]:

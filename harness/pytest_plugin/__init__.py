@@ -28,6 +28,7 @@ from harness.pytest_plugin.limiting import JobLimits
 from harness.pytest_plugin.running import JobRunning
 from harness.pytest_plugin.selecting import JobSelecting, from_harness_run, is_worker
 from harness.support.interpreter import leave_to_user
+from harness.vocabulary.dequantised import DEQUANTISE, NEVER
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,6 +50,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--harness-device", choices=("cpu", "gpu"), help="compute on this device, not on MLX's own choice")
     group.addoption("--harness-strict", action="store_true", help="warnings about the engine or the case fail a job")
     group.addoption("--harness-prove", action="store_true", help="rely on no proof of a walk that is remembered")
+    group.addoption(
+        "--harness-dequantise", choices=DEQUANTISE, default=NEVER,
+        help="auto: sweep a float32 copy of a quantised model where that pays, on a CPU (default: never)",
+    )  # fmt: skip
     group.addoption("--harness-shard", metavar="I/N", help="only the I-th of N parts of the jobs; see `harness merge`")
     group.addoption("--harness-min-jobs", type=int, metavar="N", help="fail if fewer jobs ran")
     group.addoption(

@@ -48,7 +48,8 @@ class JobRunning:
         from harness.vocabulary.raised import JobInterrupted
 
         if self._models is None:
-            self._models = jobs.ModelCache(download=self.config.getoption("harness_download"))
+            options = self.config.getoption("harness_download"), self.config.getoption("harness_dequantise")
+            self._models = jobs.ModelCache(*options)
 
         def compare(job: Job, result: JobResult) -> list[Finding]:
             return _compare_snapshot(job, result, snapshot, self.config, self.selection.narrowed)

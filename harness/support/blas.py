@@ -16,6 +16,7 @@ from pathlib import Path
 VARIABLE, STOCK = "HARNESS_BLAS", "stock"
 
 _OPTIMISED = ("libmkl_rt", "libopenblas", "libblis")
+_REFERENCE = "(the reference one)"
 _SYSTEMS = "libopenblas.so.0"
 """The distribution's OpenBLAS, which the dynamic linker finds by its name."""
 
@@ -68,7 +69,12 @@ def in_use() -> str:
         if found:
             return found[0].name
     bundled = [file.name for file in loaded if file.name.startswith("libblas")]
-    return f"{bundled[0]} (the reference one)" if bundled else "unknown"
+    return f"{bundled[0]} {_REFERENCE}" if bundled else "unknown"
+
+
+def is_reference() -> bool:
+    """Return whether MLX multiplies with the reference BLAS of its wheel, as far as the system tells."""
+    return in_use().endswith(_REFERENCE)
 
 
 def unheeded() -> str | None:

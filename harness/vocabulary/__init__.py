@@ -13,6 +13,7 @@ This module imports neither mlx nor numpy: a result can be read, compared and dr
 """
 
 from harness.vocabulary.answers import Answer, Cell, Concordance, Curve, Finding, Mistake, RowSummary, Unanswered
+from harness.vocabulary.dequantised import AUTO, DEQUANTISE, NEVER, Dequantised
 from harness.vocabulary.memory import LARGE, Memory, bytes_of, prediction, size_text
 from harness.vocabulary.questions import (
     COMPONENTS,
@@ -49,9 +50,12 @@ from harness.vocabulary.results import (
 )
 
 __all__ = [
+    "AUTO",
     "COMPONENTS",
+    "DEQUANTISE",
     "LARGE",
     "METRICS",
+    "NEVER",
     "PER_HEAD",
     "RESULT_SCHEMA",
     "STRATEGIES",
@@ -62,6 +66,7 @@ __all__ = [
     "Concordance",
     "Curve",
     "Denominator",
+    "Dequantised",
     "Direction",
     "Drift",
     "Environment",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from harness.vocabulary.dequantised import Dequantised
 from harness.vocabulary.findings import FindingKind, Severity, kind_of
 from harness.vocabulary.memory import Memory
 from harness.vocabulary.questions import AnswerTokens, Site
@@ -248,3 +249,5 @@ class Answer:
     unanswered: tuple[Unanswered, ...] = ()
     """What somebody else's engine does not do, while it answers the rest."""
     printed: str = ""
+    dequantised: Dequantised | None = None
+    """What became of the float32 copy; None where none was asked for, or the model is not quantised."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
 from harness.vocabulary.answers import Answer, Concordance, Curve, Finding
+from harness.vocabulary.dequantised import Dequantised
 from harness.vocabulary.findings import Severity
 from harness.vocabulary.memory import Memory
 from harness.vocabulary.questions import AnswerTokens, Sweep, Tokens
@@ -95,6 +96,8 @@ class JobResult:
     """What the case asks and nobody looked at in this job, and why."""
     timings: Mapping[str, float] = field(default_factory=dict)
     memory: Memory | None = None
+    dequantised: Dequantised | None = None
+    """What became of the float32 copy; None where none was asked for, or the model is not quantised."""
 
     @property
     def known(self) -> bool:

@@ -92,6 +92,7 @@ def test_the_signature_is_the_published_one_and_what_was_added_is_keyword_only()
         "strategy": ("KEYWORD_ONLY", "auto"),
         "memory": ("KEYWORD_ONLY", None),
         "prove": ("KEYWORD_ONLY", False),
+        "dequantise": ("KEYWORD_ONLY", "never"),
     }
 
 

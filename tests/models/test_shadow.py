@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
@@ -70,10 +71,27 @@ def test_a_model_in_float32_has_no_shadow(model):
 
 def test_what_is_not_cast_is_shared():
     model = quantized("float16")
-    packed = {id(array) for _, array in tree_flatten(model.module.parameters()) if array.dtype == mx.uint32}
-    shared = {id(array) for _, array in tree_flatten(float32_shadow(model).module.parameters())}
+    packed = {address(array) for _, array in tree_flatten(model.module.parameters()) if array.dtype == mx.uint32}
+    shared = {address(array) for _, array in tree_flatten(float32_shadow(model).module.parameters())}
     assert packed
     assert packed <= shared
+
+
+def address(array):
+    """Where the values of an array are."""
+    return np.array(array, copy=False).__array_interface__["data"][0]
+
+
+def test_an_array_written_in_place_on_the_copy_stays_what_it_was_in_the_model():
+    model = quantized("float16")
+    packed = model.module.layers[0].mlp.up_proj.weight
+    before = mx.array(packed)
+    mx.eval(before)
+    own = float32_shadow(model).module.layers[0].mlp.up_proj.weight
+    own[0, 0] = 7
+    own += 1
+    assert not mx.array_equal(own, packed)
+    assert mx.array_equal(before, packed)
 
 
 class Private(nn.Module):

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from example_results import curve, job
 
-from harness.vocabulary import Answer, AnswerTokens, Concordance, JobResult, Memory, RowSummary, Tokens
+from harness.vocabulary import Answer, AnswerTokens, Concordance, Dequantised, JobResult, Memory, RowSummary, Tokens
 
 
 def test_a_result_says_what_the_answer_says() -> None:
@@ -22,11 +22,13 @@ def test_a_result_says_what_the_answer_says() -> None:
         memory=Memory(1, 2, 3, 4),
         printed="as told",
         dtype="float16",
+        dequantised=Dequantised(4096, 1e-6),
     )
     asked = job(clean=Tokens((1,), ("a",)), corrupted=Tokens((2,), ("b",)), reason="kept")
     result = asked.answered(given)
     moved = {each.name for each in fields(JobResult) if getattr(result, each.name) != getattr(asked, each.name)}
     assert moved == {
-        "answers", "suppressed", "strategy", "fallback", "printed", "curves", "concordances", "memory"
+        "answers", "suppressed", "strategy", "fallback", "printed", "curves", "concordances", "memory",
+        "dequantised",
     }  # fmt: skip
     assert all(getattr(result, name) == getattr(given, name) for name in moved)

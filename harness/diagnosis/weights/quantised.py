@@ -19,6 +19,7 @@ import numpy.typing as npt
 from harness.diagnosis.weights.tensors import Tensor
 from harness.metrics.host import widened
 from harness.metrics.layouts import LAYOUTS, layout_named
+from harness.models.dequantised import quantised_layers
 
 Values = npt.NDArray[np.float64]
 
@@ -148,10 +149,8 @@ class Groups:
 
 def columns_of(root: Any) -> dict[str, int]:
     """Return weight -> how many columns it has, of every quantised layer of a module."""
-    layers = [
-        (name, layer) for name, layer in root.named_modules() if "scales" in layer and hasattr(layer, "group_size")
-    ]
-    return {f"{name}.weight": layer.scales.shape[-1] * layer.group_size for name, layer in layers}
+    layers = quantised_layers(root)
+    return {f"{name}.weight": layer.scales.shape[-1] * layer.group_size for name, layer in layers.items()}
 
 
 def _affine(scales: Any, biases: Any, levels: int, dtype: str) -> Groups:

@@ -149,11 +149,9 @@ def activation_dtype(module: Any) -> str:
 
 def quantization_text(module: Any) -> str | None:
     """Return such as "4-bit, group 32" for what most quantized modules use, or None."""
-    schemes = Counter(
-        f"{child.bits}-bit, group {child.group_size}"
-        for _, child in module.named_modules()
-        if "scales" in child and hasattr(child, "bits")
-    )
+    from harness.models.dequantised import quantised_layers
+
+    schemes = Counter(f"{layer.bits}-bit, group {layer.group_size}" for layer in quantised_layers(module).values())
     return schemes.most_common(1)[0][0] if schemes else None
 
 

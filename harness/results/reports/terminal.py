@@ -112,7 +112,7 @@ def print_run(
         if (table := engines_table(run.jobs)) is not None:
             console.print(table)
         _print_warnings(run.jobs, console, everything=verbosity > 0)
-        _print_reasons(run.jobs, console, proofs=verbosity > 0)
+        _print_reasons(run.jobs, console, everything=verbosity > 0)
     for job in run.jobs if verbosity > 0 else ():
         print_engine_output(job, console)
     for note in run.notes:
@@ -301,10 +301,10 @@ def _named(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else shown
 
 
-def _print_reasons(jobs: Sequence[JobResult], console: Console, *, proofs: bool) -> None:
+def _print_reasons(jobs: Sequence[JobResult], console: Console, *, everything: bool) -> None:
     """Print why jobs were skipped, failed as expected or went another way than asked, each reason once.
 
-    With `proofs`, also which relied on a proof that is remembered.
+    With `everything`, also which relied on a proof that is remembered, and what became of float32 copies.
     """
     reasons: dict[str, list[str]] = {}
     for job in jobs:
@@ -314,8 +314,11 @@ def _print_reasons(jobs: Sequence[JobResult], console: Console, *, proofs: bool)
             reasons.setdefault(f"known {why}", []).append(job.id)
         if job.fallback:
             reasons.setdefault(f"went {job.strategy}: {job.fallback}", []).append(job.id)
-        if job.proven_on and proofs:
+        if job.proven_on and everything:
             reasons.setdefault(f"went {job.strategy}, proven on {job.proven_on}", []).append(job.id)
+        if job.dequantised and everything:
+            went = ", ".join(filter(None, (job.strategy and f"went {job.strategy}", str(job.dequantised))))
+            reasons.setdefault(went, []).append(job.id)
     for reason, ids in reasons.items():
         console.print(Text(f"{ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''} {reason}"))
 

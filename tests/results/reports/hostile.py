@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from example_results import curve, grid, job, run
 
-from harness.vocabulary import Finding, ModelCard, RunResult, Site, Status, Sweep, Tokens
+from harness.vocabulary import Dequantised, Finding, ModelCard, RunResult, Site, Status, Sweep, Tokens
 
 SCRIPT = "<script>document.title='broken'</script>"
 ATTRIBUTE = '"><img src=x onerror="document.title=1">'
@@ -25,6 +25,7 @@ def hostile() -> RunResult:
         sweep=Sweep((text, "mlp_out")),
         strategy="stepwise",
         fallback=text,
+        dequantised=Dequantised(4096, refused=text),
         curves=(
             curve("nan", "inf", "undefined", "zero-baseline", baseline="inf"),
             curve(10.0, -20.0, 130.0, 50.0, metric="mse"),
