@@ -101,8 +101,9 @@ class Curve:
 
     @property
     def is_grid(self) -> bool:
-        """Whether a layer has several cells, one for each head or position."""
-        return len({cell.layer for cell in self.cells}) < len(self.cells)
+        """Whether a layer has a cell for each head, if only one, or several, one for each position."""
+        by_head = any(cell.head is not None for cell in self.cells)
+        return by_head or len({cell.layer for cell in self.cells}) < len(self.cells)
 
     def site(self, cell: Cell) -> Site:
         """Return where one of the cells is."""

@@ -17,7 +17,13 @@ MODULES = {
     "resid_pre": "",
     "resid_post": "",
     "output": "",
+    "z": "self_attn.o_proj",
+    "q": "self_attn.q_proj",
+    "k": "self_attn.k_proj",
+    "v": "self_attn.v_proj",
+    "mlp_post": "mlp.down_proj",
 }
+INPUTS = ("resid_pre", "z", "mlp_post")
 
 
 def run(module: Any, ids: Sequence[int]) -> np.ndarray:
@@ -26,9 +32,16 @@ def run(module: Any, ids: Sequence[int]) -> np.ndarray:
 
 
 def run_patched(
-    module: Any, base: Sequence[int], source: Sequence[int], component: str, layer: int, positions: Sequence[int]
+    module: Any,
+    base: Sequence[int],
+    source: Sequence[int],
+    component: str,
+    layer: int,
+    positions: Sequence[int],
+    columns: slice = slice(None),
 ) -> np.ndarray:
-    """Return the last token's logits of the base run with one activation of the source run at some positions."""
+    """Return the last token's logits of the base run with one activation of the source run at some positions, or some
+    columns of it."""
     target = module.layers[layer]
     for name in filter(None, MODULES.get(component, component).split(".")):
         target = target[int(name)] if isinstance(target, list) else getattr(target, name)
@@ -39,12 +52,13 @@ def run_patched(
         return value
 
     def replace(value: mx.array) -> mx.array:
-        here = np.isin(np.arange(value.shape[1]), positions)
-        return mx.where(mx.array(here)[None, :, None], taken[0], value)
+        here = np.zeros(value.shape[1:], bool)
+        here[np.array(positions, int), columns] = True
+        return mx.where(mx.array(here)[None], taken[0], value)
 
-    with swapped(target, record, on_input=component == "resid_pre"):
+    with swapped(target, record, on_input=component in INPUTS):
         run(module, source)
-    with swapped(target, replace, on_input=component == "resid_pre"):
+    with swapped(target, replace, on_input=component in INPUTS):
         return run(module, base)
 
 

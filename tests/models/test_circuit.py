@@ -42,13 +42,13 @@ def question(direction="denoising", positions="all", clean=CLEAN, corrupted=CORR
     return Question(Tokens(tuple(clean), ()), Tokens(tuple(corrupted), ()), sweep, ("l2",), answers)
 
 
-def rows(model, asked, component, layer):
+def rows(model, asked, component, layer, columns=slice(None)):
     """Return the logits of the clean, the corrupted and the patched run, measured."""
     clean, corrupted = asked.clean.ids, asked.corrupted.ids
     base, source = (corrupted, clean) if asked.sweep.direction is Direction.DENOISING else (clean, corrupted)
     every = range(len(clean))
     places = {"all": tuple(every), "last": (every[-1],)}.get(asked.sweep.positions, asked.sweep.positions)
-    patched = plain_patching.run_patched(model.module, base, source, component, layer, places)
+    patched = plain_patching.run_patched(model.module, base, source, component, layer, places, columns)
     return unpatched(model, clean), unpatched(model, corrupted), patched
 
 
@@ -139,6 +139,37 @@ def test_a_gated_circuit_tells_denoising_from_noising():
         assert abs(by_hand["denoising"] + by_hand["noising"] - 100) > 3
         swapped = model.known.recovery(question("noising"), "mlp", layer, "l2").value
         assert abs(swapped - (100 - by_hand["denoising"])) > 3
+
+
+HEADS = {("z", 0): slice(0, 8), ("z", 1): slice(8, 16), ("q", 0): slice(0, 8), ("q", 1): slice(8, 16),
+         ("k", 0): slice(0, 8), ("v", 0): slice(0, 8)}  # fmt: skip
+"""Two heads of queries, of width 8, share one of keys and values."""
+
+
+@pytest.mark.parametrize("kind", ["circuit", "gated-circuit"])
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize("positions", ["all", "last", (0,), (0, 3)], ids=str)
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_heads_do_what_is_known_of_them(architecture, positions, direction, kind):
+    model, asked, moved = circuit(architecture, kind=kind), question(direction, positions), {}
+    for (component, head), columns in HEADS.items():
+        for layer in LAYERS:
+            measured = rows(model, asked, component, layer, columns)
+            known = model.known.recovery(asked, component, layer, "l2", head)
+            assert plain_patching.percent("l2", *measured) == pytest.approx(known.value, abs=1e-4), (component, layer)
+            moved[component, head, layer] = known.value != 0 if direction == "denoising" else known.value != 100
+    reading = {("z", 0)} if positions in ("all", "last", (0, 3)) else set()
+    subject = {("v", 0)} if positions in ("all", (0,), (0, 3)) else set()
+    assert {key[:2] for key, value in moved.items() if value} == reading | subject
+    assert {key[2] for key, value in moved.items() if value} == {1}
+
+
+@pytest.mark.parametrize("kind", ["circuit", "gated-circuit"])
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize("positions", ["all", "last", (0, 1)], ids=str)
+def test_neurons_do_what_their_projection_does(positions, direction, kind):
+    compare(circuit(kind=kind), question(direction, positions), ("mlp_post",), LAYERS)
+    assert circuit("qwen3_moe").known.recovery(question(), "mlp_post", 2, "l2") is None
 
 
 @pytest.mark.parametrize("kind", ["circuit", "gated-circuit"])

@@ -72,7 +72,8 @@ class SweepFields(StrictModel):
     """The grid to walk: components x layers, patched at some positions; negative numbers count from the end."""
 
     components: Annotated[tuple[Component, ...], Field(min_length=1), DISTINCT] = Field(
-        default=("mlp_out",), description="what is patched: `attn_out`, `mlp_out`, `z`, `mlp.gate_proj`, ..."
+        default=("mlp_out",),
+        description="what is patched: `attn_out`, `mlp_out`, `z`, `q`, `k`, `v`, `mlp_post`, `mlp.gate_proj`, ...",
     )
     layers: Layers = Field(default="all", description="`all`, or a list of layers")
     direction: Direction = Field(

@@ -41,6 +41,8 @@ MISTAKES = {
     "next_layer": "layer shifted",
     "next_token": "position shifted",
     "next_head": "head shifted",
+    "next_group": "head shifted",
+    "values_for_keys": "component",
     "last_layer_wrong": "one layer",
     "l2_for_mse": "not squared",
     "mse_for_l2": "squared",
@@ -52,12 +54,12 @@ MISTAKES = {
     "half_patched": "no pattern",
 }
 RIGHT = [
-    "sound", "heads_only", "arrays", "logits_only", "logit_arrays", "logit_diff_only", "kl_only", "noising_only",
-    "grids_only", "absolute_effects", "gap_of_scores", "corrupted_baseline",
+    "sound", "heads_only", "inside", "arrays", "logits_only", "logit_arrays", "logit_diff_only", "kl_only",
+    "noising_only", "grids_only", "absolute_effects", "gap_of_scores", "corrupted_baseline",
 ]  # fmt: skip
 QUICK = (
     "fractions", "complement", "last_for_all", "next_layer", "wrong_answer", "half_patched", "heads_only",
-    "logits_only", "kl_only",
+    "logits_only", "kl_only", "inside", "next_group", "values_for_keys",
 )  # fmt: skip
 
 

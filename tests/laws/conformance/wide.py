@@ -20,7 +20,22 @@ DECLARED = {
     "positions": ["all", "last", "list", "each"],
     "directions": ["denoising", "noising"],
 }
-PATHS = {"attn_out": "self_attn.o_proj", "z": "self_attn.o_proj", "mlp_out": "mlp.down_proj"}
+PATHS = {
+    "attn_out": "self_attn.o_proj",
+    "z": "self_attn.o_proj",
+    "q": "self_attn.q_proj",
+    "k": "self_attn.k_proj",
+    "v": "self_attn.v_proj",
+    "mlp_out": "mlp.down_proj",
+    "mlp_post": "mlp.down_proj",
+}
+INPUTS = ("resid_pre", "z", "mlp_post")
+
+
+def heads_in(model, layer, component):
+    """Return how many heads a component has."""
+    attention = getattr(model.layers[layer], "self_attn", None)
+    return getattr(attention, "n_kv_heads" if component in ("k", "v") else "n_heads", 1)
 
 
 class Wide:
@@ -37,7 +52,7 @@ class Wide:
         for layer in layers:
             for token, head in self.parts(model, component, positions, len(clean), layer):
                 where = positions if token is None else [token]
-                self.head, self.heads = head, getattr(model.layers[layer].self_attn, "n_heads", 1)
+                self.head, self.heads = head, heads_in(model, layer, component)
                 row = self.patched(model, source, target, component, layer, where)
                 key = tuple(each for each in (layer, token, head) if each is not None)
                 found[key] = self.cell(measure, *rows, row)
@@ -47,7 +62,7 @@ class Wide:
         return self.recovery(measure(clean, clean), measure(clean, corrupted), measure(clean, row))
 
     def parts(self, model, component, positions, length, layer):
-        heads = range(model.layers[layer].self_attn.n_heads) if component == "z" else (None,)
+        heads = range(heads_in(model, layer, component)) if component in ("z", "q", "k", "v") else (None,)
         return [(token, head) for token in self.tokens(positions, length) for head in heads]
 
     def check(self, model, clean, corrupted, layers, metric):
@@ -77,7 +92,7 @@ class Wide:
 
     def patched(self, model, source, target, component, layer, where):
         module, kept = self.module(model, component, layer), []
-        if component in ("resid_pre", "z"):
+        if component in INPUTS:
             self.tapped(module, lambda x: kept.append(mx.array(x)) or x, model, source, on_input=True)
             return self.tapped(module, lambda x: self.mixed(kept[0], x, where), model, target, on_input=True)
         self.tapped(module, lambda x: kept.append(mx.array(x)) or x, model, source)
@@ -315,6 +330,21 @@ def _half_patched(self, new, old, where):
 next_layer, next_token, next_head = engine(module=_next_layer), engine(patched=_next_token), engine(patched=_next_head)
 last_layer_wrong, half_patched = engine(module=_last_layer_wrong), engine(mixed=_half_patched)
 drops_a_layer = engine(reply=lambda self, found: dict(list(found.items())[1:]))
+INSIDE = {**DECLARED, "components": ["q", "k", "v", "mlp_post"], "metrics": ["l2"], "positions": ["all", "each"]}
+
+
+def _next_group(self, model, source, target, component, layer, where):
+    """Two heads of queries share one of keys and values."""
+    self.head = (self.head + 2) % self.heads if component == "q" else self.head
+    return Wide.patched(self, model, source, target, component, layer, where)
+
+
+def _values_for_keys(self, model, source, target, component, layer, where):
+    return Wide.patched(self, model, source, target, {"k": "v"}.get(component, component), layer, where)
+
+
+inside = engine(harness=INSIDE)
+next_group, values_for_keys = (engine(harness=INSIDE, patched=each) for each in (_next_group, _values_for_keys))
 heads_only = declaring(components=["z"], metrics=["l2"], positions=["all", "each"])
 grid_without_tokens = engine(reply=lambda self, found: {k if isinstance(k, int) else k[0]: v for k, v in found.items()})
 float16_sums = only("l2", lambda ids: lambda a, x: float(mx.sum(mx.square(mx.array(a - x).astype(mx.float16))) ** 0.5))
