@@ -15,8 +15,8 @@ from harness import models
 from harness.casefile import Case
 from harness.environment.facts import backend
 from harness.intercept import HookPoint, resolve
+from harness.jobs.pairs import questions_of
 from harness.jobs.planning import Job, metrics_of
-from harness.jobs.run import question_of
 from harness.models import ModelRow
 from harness.models.loaded import LoadedModel
 from harness.models.remarks import remarks
@@ -78,10 +78,10 @@ def _model(case: Case, row: ModelRow) -> dict[str, Any]:
         return {"id": row.id, "problem": str(error)}
     known: dict[str, Any] = {"id": row.id, "card": asdict(model.card)}
     try:
-        question = question_of(case, model, case.metrics)
+        question = questions_of(case, model, case.metrics)[0]
     except UsageError as error:
         return {**known, "problem": str(error)}
-    known |= {"tokens": _tokens(question), "remarks": [str(each) for each in remarks(model, case.prompts, question)]}
+    known |= {"tokens": _tokens(question), "remarks": [str(each) for each in remarks(model, case.pairs[0], question)]}
     if question.answers:
         ids = asdict(question.answers).items()
         known |= {"answers": {name: {"id": token, "text": piece(model.tokenizer, token)} for name, token in ids}}

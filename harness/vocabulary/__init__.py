@@ -19,6 +19,7 @@ from harness.vocabulary.questions import (
     METRICS,
     STRATEGIES,
     AnswerTokens,
+    AskedPair,
     Direction,
     Metric,
     Positions,
@@ -32,7 +33,7 @@ from harness.vocabulary.questions import (
     positions_text,
     site_position,
 )
-from harness.vocabulary.readings import Denominator, Reading, State
+from harness.vocabulary.readings import Denominator, Reading, Spread, State
 from harness.vocabulary.results import (
     RESULT_SCHEMA,
     Drift,
@@ -54,6 +55,7 @@ __all__ = [
     "STRATEGIES",
     "Answer",
     "AnswerTokens",
+    "AskedPair",
     "Cell",
     "Concordance",
     "Curve",
@@ -76,6 +78,7 @@ __all__ = [
     "SelfTest",
     "Site",
     "Speed",
+    "Spread",
     "State",
     "Status",
     "Sweep",

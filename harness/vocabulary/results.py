@@ -9,7 +9,7 @@ from enum import StrEnum
 from harness.vocabulary.answers import Answer, Concordance, Curve, Finding
 from harness.vocabulary.findings import Severity
 from harness.vocabulary.memory import Memory
-from harness.vocabulary.questions import AnswerTokens, Sweep, Tokens
+from harness.vocabulary.questions import AnswerTokens, AskedPair, Sweep, Tokens
 
 RESULT_SCHEMA = "mlx-patch-harness/result/1"
 
@@ -79,6 +79,8 @@ class JobResult:
     card: ModelCard | None = None
     clean: Tokens | None = None
     corrupted: Tokens | None = None
+    pairs: tuple[AskedPair, ...] = ()
+    """The pairs of prompts that the numbers are means over; then `clean`, `corrupted` and `answers` are None."""
     sweep: Sweep | None = None
     answers: AnswerTokens | None = None
     suppressed: tuple[int, ...] = ()

@@ -42,7 +42,7 @@ from harness.casefile.language.fields import (
     either,
     refuse,
 )
-from harness.casefile.language.prompts import Prompts
+from harness.casefile.language.prompts import Pairs
 from harness.vocabulary import STRATEGIES, Direction
 
 CheckName = Annotated[str, NameOf("a check", CHECKS)]
@@ -134,7 +134,7 @@ class CaseFile(StrictModel):
         default=("native",), description="who answers the sweep"
     )
     reference: Engine | None = Field(default=None, description="an engine whose recoveries every job must match")
-    prompts: Prompts = Field(description="what the model reads")
+    prompts: Pairs = Field(description="what the model reads: a pair of prompts, or several to average over")
     sweep: SweepFields = Field(default=SweepFields(), description="what is patched")
     metrics: Annotated[tuple[MetricName, ...], Field(min_length=1), DISTINCT] = Field(
         default=("l2", "mse", "cosine"), description="how the outputs are compared"
