@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
@@ -115,6 +117,12 @@ class JobResult:
         """Whether it was to be compared with a snapshot, and there is none on any backend, or it is a guest's job."""
         guest = any(text.startswith(NO_SNAPSHOT) for text in self.not_compared)
         return guest or any(each.code == "SNP002" for each in self.findings)
+
+    @property
+    def pairs_digest(self) -> str:
+        """16 hex digits that change with the tokens of the pairs; no mean depends on their order, and these do not."""
+        ids = sorted([each.clean.ids, each.corrupted.ids] for each in self.pairs)
+        return hashlib.blake2b(json.dumps(ids).encode(), digest_size=8).hexdigest()
 
     def line_of(self, finding: Finding) -> int:
         """Return the line of the case file that a finding is about: where the case states what is not so."""

@@ -25,6 +25,7 @@ from harness.casefile.compose.overlay import overlaid
 from harness.casefile.syntax.document import Document, KeyPath, Location, shown
 from harness.casefile.syntax.yamlfile import read_text
 from harness.vocabulary.errors import CaseFileError, Problem, UsageError, suggest
+from harness.vocabulary.words import number_of
 
 # Some 20,000 pairs of sentences; each is a sweep of its own.
 MAX_BYTES = 4 * 1024 * 1024
@@ -124,7 +125,15 @@ def _of_table(file: Path, text: str, problems: list[Problem]) -> Iterator[Row]:
             if problems:
                 return  # whatever follows would be read under the wrong names
         elif len(cells) != len(columns):
-            problems.append(Problem(str(file), line, 1, "", f"has {len(cells)} cells under {len(columns)} names"))
+            problems.append(
+                Problem(
+                    str(file),
+                    line,
+                    1,
+                    "",
+                    f"has {number_of(len(cells), 'cell')} under {number_of(len(columns), 'name')}",
+                )
+            )
         else:
             yield line, {name: cell for name, cell in zip(columns, cells, strict=True) if cell or name in REQUIRED}
 

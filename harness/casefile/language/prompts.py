@@ -126,9 +126,14 @@ def _each_once(pairs: tuple[Prompts, ...]) -> tuple[Prompts, ...]:
 
 
 def _form(value: Any) -> str | None:
-    if isinstance(value, dict):
-        return "of-file" if "file" in value else "mapping"
-    return "list" if isinstance(value, list) else None
+    match value:
+        case PairsFile() | {"file": _}:
+            return "of-file"
+        case Prompts() | dict():
+            return "mapping"
+        case list() | tuple():
+            return "list"
+    return None
 
 
 Pairs = Annotated[

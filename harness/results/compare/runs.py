@@ -176,6 +176,7 @@ def _question(job: JobResult) -> dict[str, str]:
         "direction": job.sweep.direction.value if job.sweep else "",
         "positions": site_position(job.sweep.positions) if job.sweep else "",
         **{name: str(list(tokens.ids)) if tokens else "" for name, tokens in prompts.items()},
+        "pairs of prompts": f"{len(job.pairs)} ({job.pairs_digest})" if job.pairs else "",
     }
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Spread, Status, is_code
+from harness.vocabulary import Curve, Direction, Finding, JobResult, Reading, RunResult, Spread, Status, is_code
 from harness.vocabulary.findings import Subject
 from harness.vocabulary.paths import near
 from harness.vocabulary.verdict import besides, causes
@@ -84,8 +84,11 @@ def moves(finding: Finding) -> list[list[str]]:
     return [list(map(str, row)) for row in rows if isinstance(row, Sequence) and len(row) == len(MOVES)]
 
 
-def strongest(job: JobResult, curve: Curve) -> str:
-    """Return the cell that moves most from the run that is patched, 0 % or, when noising, 100 %; or what hides it."""
+def strongest(job: JobResult, curve: Curve, interval: bool = False) -> str:
+    """Return the cell that moves most from the run that is patched, 0 % or, when noising, 100 %; or what hides it.
+
+    Of several pairs it is the mean that moves most; `interval` adds the bootstrap's.
+    """
     finite = [cell for cell in curve.cells if cell.recovery.finite]
     if not finite:
         return ", ".join(sorted({cell.recovery.state.value for cell in curve.cells}))
@@ -94,12 +97,26 @@ def strongest(job: JobResult, curve: Curve) -> str:
     site = curve.site(best if curve.is_grid else replace(best, position="all"))
     moved = f"{'100 to ' if start else ''}{best.recovery.text('.1f')}{around(best.pairs)} %"
     over = f", mean of {best.pairs.over}" if best.pairs else ""
+    over += f" (95 %: {between(best.pairs)})" if interval and between(best.pairs) else ""
     return f"{moved} {curve.component} {str(site).replace(f' {curve.component}', '')}{over}"
 
 
 def around(pairs: Spread | None) -> str:
     """Return ` ± 1.3`, the standard error of a mean over several pairs, or nothing."""
     return pairs.around if pairs else ""
+
+
+def between(pairs: Spread | None, spec: str = ".1f") -> str:
+    """Return `69.5 to 74.4`, the interval of a mean over several pairs, or nothing."""
+    return " to ".join(format(end, spec) for end in (pairs.interval if pairs else None) or ())
+
+
+def mean_text(reading: Reading, pairs: Spread | None, spec: str) -> str:
+    """Return a number as a table has it; a mean as `72.00 ± 1.3 (69.52 to 74.41, 28 of 30 pairs)`."""
+    if pairs is None:
+        return reading.text(spec)
+    beside = ", ".join(filter(None, (between(pairs, spec), pairs.over)))
+    return f"{reading.text(spec)}{pairs.around} ({beside})"
 
 
 def over_pairs(curve: Curve) -> str:
