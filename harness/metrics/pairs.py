@@ -25,7 +25,7 @@ import numpy.typing as npt
 from harness.vocabulary import Reading, Spread, State
 
 RESAMPLES = 10_000
-"""Draws of a bootstrap: its ends then move by about 2 % of the standard error with another seed."""
+"""Draws of a bootstrap: its ends then move by about 3 % of the standard error with another seed."""
 
 SEED = 0
 
