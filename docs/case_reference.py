@@ -19,7 +19,7 @@ MARKS = re.compile(r"(<!-- keys of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PARTS: dict[str, type[BaseModel]] = {
     part.__name__: part
     for part in (
-        *(schema.CaseFile, prompts.Prompts, prompts.LongAnswer, prompts.Conversation, prompts.Turn),
+        *(schema.CaseFile, prompts.Prompts, prompts.PairsFile, prompts.LongAnswer, prompts.Conversation, prompts.Turn),
         *(schema.SweepFields, schema.Tolerance, DefaultsFile),
         *(expected.Expect, expected.KnownBaseline, expected.KnownRecovery, expected.BaselineRange, expected.TopLayers),
         *(expected.MinimumRecovery, expected.RankOrder, expected.OfCurves, expected.Expectation),

@@ -335,13 +335,13 @@ def _question(
     _known("direction", direction, list(Direction))
     if not isinstance(component, str):
         raise UnknownName("component", str(component), COMPONENTS)
-    given = _prompts(clean, corrupted, answers, special_tokens).model_copy(update={"mean_of": _mean_of(mean_of)})
+    given = _prompts(clean, corrupted, answers, special_tokens)
     clean_tokens, corrupted_tokens, answer_tokens = read_prompts(model, given, _NAMES)
     sweep = Sweep(
         (component,), None if layers is None else _whole("layers", layers), Direction(direction),
         _positions(positions), strategy, memory, value,
     )  # fmt: skip
-    means = read_mean_of(model, given, value, "mean_of")
+    means = read_mean_of(model, _mean_of(mean_of), value, "mean_of", special=special_tokens)
     question = Question(clean_tokens, corrupted_tokens, sweep, (metric,), answer_tokens, means)
     for remark in remarks(model, given, question):
         if remark.severity is Severity.WARNING:
@@ -370,10 +370,10 @@ def _prompt(name: str, prompt: Prompt) -> str | tuple[int, ...] | Conversation:
     return as_in_a_case(Conversation, prompt, name) if isinstance(prompt, Mapping) else _whole(name, prompt)
 
 
-def _mean_of(prompts: Sequence[Prompt]) -> tuple[str | tuple[int, ...] | Conversation, ...] | None:
+def _mean_of(prompts: Sequence[Prompt]) -> tuple[str | tuple[int, ...] | Conversation, ...]:
     if isinstance(prompts, str | Mapping) or any(isinstance(each, int) for each in prompts):
         raise PromptError(f"mean_of {prompts!r} is one prompt; give a list of prompts")
-    return tuple(_prompt(f"mean_of[{index}]", each) for index, each in enumerate(prompts)) or None
+    return tuple(_prompt(f"mean_of[{index}]", each) for index, each in enumerate(prompts))
 
 
 def _answer(name: str, answer: AnswerToken) -> AnswerText:

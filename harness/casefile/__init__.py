@@ -24,7 +24,7 @@ from harness.casefile.language.expected import (
 )
 from harness.casefile.language.fields import Slug
 from harness.casefile.language.names import Names
-from harness.casefile.language.prompts import Conversation, LongAnswer, Prompts, Turn, as_in_a_case
+from harness.casefile.language.prompts import Conversation, LongAnswer, PairsFile, Prompts, Turn, as_in_a_case
 from harness.casefile.language.schema import CaseFile, Tolerance
 from harness.casefile.validation.validate import load_yaml_as
 
@@ -46,6 +46,7 @@ __all__ = [
     "Names",
     "OfCurves",
     "OfJobs",
+    "PairsFile",
     "Prompts",
     "Slug",
     "Tolerance",

@@ -12,9 +12,11 @@ from typing import Any
 from pydantic import Field, TypeAdapter
 
 from harness.casefile.compose.include import with_includes
+from harness.casefile.compose.pairs import with_pairs
 from harness.casefile.compose.variants import expanded
 from harness.casefile.language.fields import PATTERN_WORDS, SLUG, Refusal
 from harness.casefile.language.names import Names, unknown_names
+from harness.casefile.language.prompts import Prompts
 from harness.casefile.language.rules import beside_the_point, narrowed
 from harness.casefile.language.schema import CaseFile
 from harness.casefile.syntax.document import MAX_PROBLEMS, Document, KeyPath, dotted, shown
@@ -55,6 +57,19 @@ class Case(CaseFile):
         """Return the case with some of its fields replaced."""
         assert fields.keys() <= Case.model_fields.keys()
         return self.model_copy(update=fields)
+
+    @property
+    def pairs(self) -> tuple[Prompts, ...]:
+        """The pairs of prompts: one, or those whose recoveries are averaged."""
+        if isinstance(self.prompts, Prompts):
+            return (self.prompts,)
+        assert isinstance(self.prompts, tuple)  # a file was read with the case
+        return self.prompts
+
+    @property
+    def is_averaged(self) -> bool:
+        """Whether its numbers are means over a list of pairs, which may hold one."""
+        return not isinstance(self.prompts, Prompts)
 
     @property
     def asked_sweep(self) -> Sweep:
@@ -100,7 +115,9 @@ def load_cases(path: Path, names: Names | None = None) -> list[Case]:
     cases: list[Case] = []
     problems: list[Problem] = list(unread)
     beside: list[dict[Problem, Problem]] = []
-    for variant, data in expanded(document):
+    for variant, varied in expanded(document):
+        data, lines = with_pairs(varied)
+        problems += lines
         try:
             written = _sharing(validate(_CASE, data, incomplete=bool(unread)), cases)
             refusals = beside_the_point(written)

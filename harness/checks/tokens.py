@@ -11,4 +11,4 @@ from harness.vocabulary import Finding
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield TOK001 to TOK003: special tokens that stand twice or at the end, and pad tokens in front."""
-    yield from remarks(evidence.model, evidence.case.prompts, evidence.question)
+    yield from remarks(evidence.model, evidence.case.pairs[0], evidence.question)

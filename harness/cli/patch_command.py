@@ -225,7 +225,7 @@ def _load(name: str, tables: tuple[str, ...], download: bool, allow_code: bool) 
 
 def _prompts(given: dict[str, Any]) -> Prompts:
     """Return what the options say of the prompts. Raises UsageError for options that exclude each other."""
-    from harness.casefile import Conversation, LongAnswer, Prompts, Turn
+    from harness.casefile import LongAnswer, Prompts
 
     if (given["answer"] is None) != (given["wrong"] is None):
         raise UsageError("--answer and --wrong come together")
@@ -234,24 +234,26 @@ def _prompts(given: dict[str, Any]) -> Prompts:
     if sum(given[name] for name in ("ids", "chat", "no_special_tokens")) > 1:
         raise UsageError("--ids, --chat and --no-special-tokens exclude each other")
 
-    def prompt(text: str) -> Any:
-        if given["ids"]:
-            return whole_numbers(text, "prompt")
-        return Conversation(messages=(Turn(role="user", content=text),)) if given["chat"] else text
-
     def answer(text: str | None) -> Any:
         if given["ids"] and text is not None and text.isdecimal():
             return int(text)
         return LongAnswer(text=text, token="first") if given["first_token"] and text else text
 
     return Prompts.model_construct(
-        clean=prompt(given["clean"]),
-        corrupted=prompt(given["corrupted"]),
-        mean_of=tuple(map(prompt, given["mean_of"])) or None,
+        clean=_prompt(given["clean"], given),
+        corrupted=_prompt(given["corrupted"], given),
         answer=answer(given["answer"]),
         wrong=answer(given["wrong"]),
         special_tokens=not given["no_special_tokens"],
     )
+
+
+def _prompt(text: str, given: dict[str, Any]) -> Any:
+    from harness.casefile import Conversation, Turn
+
+    if given["ids"]:
+        return whole_numbers(text, "prompt")
+    return Conversation(messages=(Turn(role="user", content=text),)) if given["chat"] else text
 
 
 def _question(model: Any, prompts: Prompts, given: dict[str, Any], memory: int | None) -> Any:
@@ -264,6 +266,7 @@ def _question(model: Any, prompts: Prompts, given: dict[str, Any], memory: int |
     positions = given["positions"]
     names = {name: f"--{name}" for name in ("clean", "corrupted", "answer", "wrong")}
     clean, corrupted, answers = read_prompts(model, prompts, names)
+    means = [_prompt(text, given) for text in given["mean_of"]]
     return Question(
         clean,
         corrupted,
@@ -278,7 +281,7 @@ def _question(model: Any, prompts: Prompts, given: dict[str, Any], memory: int |
         ),
         metrics=tuple(given["metrics"]),
         answers=answers,
-        mean_of=read_mean_of(model, prompts, given["value"], "--mean-of"),
+        mean_of=read_mean_of(model, means, given["value"], "--mean-of", special=prompts.special_tokens),
     )
 
 

@@ -140,6 +140,10 @@ def _print_model(model: Resolved, screen: Console) -> None:
         f": {card['architecture']}, {card['layers']} layers, {card['vocab']:,} tokens, {card['dtype']}" if card else ""
     )
     screen.print(Text(f"{model['id']}{about}", style="bold"))
+    if "pairs" in model:
+        screen.print(_pairs(model["pairs"]))
+        for text, pairs in _remarks(model["pairs"]).items():
+            screen.print(Text(f"{', '.join(map(str, pairs))}: {text}", style="yellow"))
     if "tokens" in model:
         screen.print(_tokens(model["tokens"]))
     if "answers" in model:
@@ -152,6 +156,29 @@ def _print_model(model: Resolved, screen: Console) -> None:
         screen.print(Text(f"{model['cells']} cells"), end="\n\n")
     if "problem" in model:
         screen.print(Text(f"{model['problem']}", style="yellow"), end="\n\n")
+
+
+def _pairs(pairs: Sequence[Resolved]) -> Table:
+    """One row a pair: its length, the positions at which its prompts differ, both prompts, the answers."""
+    from rich.text import Text
+
+    table = _table("pair", "tokens", "differ at", "clean", "corrupted", "answer", "wrong answer")
+    for number, pair in enumerate(pairs, 1):
+        tokens = pair["tokens"]
+        differ = ", ".join(str(each["position"]) for each in tokens if each["differs"])
+        sides = ["".join(each[side]["text"] for each in tokens if each[side]) for side in ("clean", "corrupted")]
+        answers = [f"{each['text']!r} {each['id']}" for each in pair.get("answers", {}).values()] or ["", ""]
+        table.add_row(str(number), str(len(tokens)), differ, *map(Text, map(repr, sides)), *map(Text, answers))
+    return table
+
+
+def _remarks(pairs: Sequence[Resolved]) -> dict[str, list[str]]:
+    """Return what is odd about the tokens of pairs, each remark with the pairs that it is true of."""
+    said: dict[str, list[str]] = {}
+    for number, pair in enumerate(pairs, 1):
+        for remark in pair["remarks"]:
+            said.setdefault(remark, []).append(f"pair {number}")
+    return said
 
 
 def _tokens(tokens: Sequence[Resolved]) -> Table:

@@ -31,6 +31,9 @@ class ConstancyOfJob:
     question: Question
     foreign: bool
     """Whether somebody else's code has a hand in the job."""
+    again: bool = False
+    """Whether an earlier pair of the job was asked A, B, A: of a model that is a function of its input then, only what
+    costs nothing, or a finding about the engine, asks once more."""
     bare: Any = None
     """The row `[vocab]` of A before the sweep, None where the model cannot be run."""
     findings: list[Finding] = field(default_factory=list)
@@ -40,7 +43,7 @@ class ConstancyOfJob:
         self.constancy.watch()
         with suppressed():  # a model that cannot run says so in the sweep
             self.bare = forward(self.constancy.model, self.question.target)
-        if self.bare is None or not self.foreign:
+        if self.bare is None or not self.foreign or self.again:
             return False
         with suppressed():
             forward(self.constancy.model, self.question.source)
@@ -52,7 +55,8 @@ class ConstancyOfJob:
         wrong = any(map(_is_about_the_engine, findings))
         if self.bare is not None and not self.foreign:
             traced = evidence is not None and _is_traced(evidence) and not wrong
-            if self._is_inconstant(self.bare if traced else None, thoroughly=wrong):
+            asking = traced or wrong or not self.again
+            if asking and self._is_inconstant(self.bare if traced else None, thoroughly=wrong):
                 return self.findings
         if evidence is not None:
             findings = self._standing(findings, evidence)

@@ -12,11 +12,11 @@ from itertools import zip_longest
 from typing import Any
 
 from harness import models
-from harness.casefile import Case
+from harness.casefile import Case, Prompts
 from harness.environment.facts import backend
 from harness.intercept import HookPoint, resolve
+from harness.jobs.pairs import questions_of
 from harness.jobs.planning import Job, metrics_of
-from harness.jobs.run import question_of
 from harness.models import ModelRow
 from harness.models.loaded import LoadedModel
 from harness.models.remarks import remarks
@@ -79,20 +79,29 @@ def _model(case: Case, row: ModelRow) -> dict[str, Any]:
         return {"id": row.id, "problem": str(error)}
     known: dict[str, Any] = {"id": row.id, "card": asdict(model.card)}
     try:
-        question = question_of(case, model, case.metrics)
+        questions = questions_of(case, model, case.metrics)
     except UsageError as error:
         return {**known, "problem": str(error)}
-    known |= {"tokens": _tokens(question), "remarks": [str(each) for each in remarks(model, case.prompts, question)]}
-    if question.answers:
-        ids = asdict(question.answers).items()
-        known |= {"answers": {name: {"id": token, "text": piece(model.tokenizer, token)} for name, token in ids}}
+    read = [_read(model, *each) for each in zip(case.pairs, questions, strict=True)]
+    known |= {"pairs": read} if case.is_averaged else read[0]
+    question = questions[0]
     try:
-        check_question(model, question)
+        for each in questions:
+            check_question(model, each)
         points = resolve(model, question.sweep)
     except (UsageError, AlignmentError) as error:
         return {**known, "problem": str(error)}
     length = len(question.clean.ids) if question.sweep.positions == "each" else 1
     return {**known, "sites": _sites(model, points), "cells": len(points) * length}
+
+
+def _read(model: LoadedModel, given: Prompts, question: Question) -> dict[str, Any]:
+    """Return a pair of prompts as a model reads it."""
+    read = {"tokens": _tokens(question), "remarks": [str(each) for each in remarks(model, given, question)]}
+    if question.answers is None:
+        return read
+    ids = asdict(question.answers).items()
+    return {**read, "answers": {name: {"id": token, "text": piece(model.tokenizer, token)} for name, token in ids}}
 
 
 def _tokens(question: Question) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,18 +15,27 @@ from harness.checks.left_out import stated_of, without_answer, without_metric
 from harness.engines import Engine, ForeignEngine, answer, engine_named
 from harness.engines.dequantised import Float32Copy, saying
 from harness.engines.kept_rows import KeptRows
+from harness.engines.pairs import over_pairs
 from harness.environment.facts import environment, settle_device
 from harness.intercept import forward
 from harness.intercept.constancy import Constancy
 from harness.jobs.aftermath import BareRow, change, is_foreign
 from harness.jobs.constancy import ConstancyOfJob
+from harness.jobs.pairs import (
+    asked_pairs,
+    case_of,
+    case_of_means,
+    in_pair,
+    misaligned,
+    questions_of,
+    said_of_pairs,
+)
 from harness.jobs.planning import Job, blank_result
 from harness.jobs.stated import with_lines
 from harness.laws import LAWS
 from harness.models.fingerprint import Classes, Fingerprint, class_left, classes_of, settled
 from harness.models.loaded import LoadedModel
 from harness.models.spec import ModelRow
-from harness.models.tokens import read_mean_of, read_prompts
 from harness.patching import forecast
 from harness.patching.remembered import trusting
 from harness.snapshots import SnapshotPlace
@@ -228,11 +237,21 @@ def _failing_as_expected(result: JobResult, job: Job, strict: bool) -> JobResult
     return replace(result, status=status, findings=findings, reason=said)
 
 
+@dataclass(frozen=True)
+class Upshot:
+    """What one question came to: the answer, None where there is none, and what was found."""
+
+    answer: Answer | None
+    findings: list[Finding]
+
+
 class _Run:
     def __init__(self, job: Job, cache: ModelCache, blank: JobResult, say: Say, prove: bool):
         self.job, self.cache, self.blank, self.say, self.prove = job, cache, blank, say, prove
         self.timings: dict[str, float] = {}
+        self.dequantised: list[Dequantised] = []
         self.engine: Engine
+        self.longest: Question
         self.bare: BareRow | None = None
         self.kept: KeptRows | None = None
         self.left_out: list[str] = []
@@ -270,45 +289,89 @@ class _Run:
             status, marked = judge(findings, must, may, strict)
         if result.curves and self.job.guest:
             self.left_out.append(f"{NO_SNAPSHOT}: {self.job.guest}")
-        return replace(result, status=status, findings=marked, not_compared=tuple(self.left_out), timings=self.timings)
+        return replace(
+            result,
+            status=status,
+            findings=marked,
+            not_compared=tuple(dict.fromkeys(self.left_out)),
+            timings=self.timings,
+        )
 
     def _answered(self, constancy: Constancy, metrics: Sequence[str]) -> tuple[JobResult, list[Finding]]:
-        question = question_of(self.job.case, constancy.model, metrics)
-        result = replace(self.blank, card=constancy.model.card, clean=question.clean, corrupted=question.corrupted)
-        foreign = is_foreign(self.engine, self.job.case)
+        case, model = self.job.case, constancy.model
+        questions = questions_of(case, model, metrics)
+        self.longest = max(questions, key=lambda each: len(each.clean.ids))
+        result = replace(self.blank, card=model.card)
+        if case.is_averaged:
+            result, found = self._averaged(constancy, questions, replace(result, pairs=asked_pairs(questions)))
+        else:
+            result = replace(result, clean=questions[0].clean, corrupted=questions[0].corrupted)
+            upshot = self._asked(constancy, questions[0])
+            result = result if upshot.answer is None else _with_answer(result, upshot.answer)
+            found = upshot.findings
+        return replace(result, dequantised=Dequantised.of_all(self.dequantised)), found
+
+    def _averaged(
+        self, constancy: Constancy, questions: Sequence[Question], result: JobResult
+    ) -> tuple[JobResult, list[Finding]]:
+        """Return what the means over several pairs are, and what was found of them and of the pairs."""
+        if uneven := misaligned(questions):
+            return result, uneven
+        upshots: list[Upshot] = []
+        for index, question in enumerate(questions):
+            progress.say(f"pair {index + 1} of {len(questions)}")
+            with in_pair(index + 1, [each.answer for each in upshots]):
+                upshots.append(self._asked(constancy, question, index))
+            if any(each.code == "MOD001" for each in upshots[-1].findings):
+                return result, upshots[-1].findings  # no number of such a model says anything
+        answers = [each.answer for each in upshots]
+        found = said_of_pairs([each.findings for each in upshots])
+        if not any(answers):
+            return result, found
+        given = over_pairs(answers)
+        result = replace(result, pairs=asked_pairs(questions, answers))
+        if given.stopped:
+            return _with_answer(result, given), found
+        case, model = case_of_means(self.job.case), constancy.model
+        evidence = gather(case, model, self.engine, questions[0], given, self.job.allow_code)
+        return result.answered(evidence.answer), [*found, *_checked(evidence)]
+
+    def _asked(self, constancy: Constancy, question: Question, index: int = 0) -> Upshot:
+        """Ask one question, that of the pair at `index` of the case."""
+        case = case_of(self.job.case, index)
+        foreign = is_foreign(self.engine, case)
         constancy, said = self._swept(question, foreign)
-        asked, model = ConstancyOfJob(constancy, question, foreign), constancy.model
-        result = replace(result, dequantised=said)
+        asked, model = ConstancyOfJob(constancy, question, foreign, again=index > 0), constancy.model
         if self._timed("constancy_s", asked.before):
-            return result, asked.findings
-        if asked.foreign and asked.bare is not None:
-            self.bare = BareRow(model, question, lambda: question_of(self.job.case, model, metrics), asked.bare)
+            return Upshot(None, asked.findings)
+        if asked.foreign and asked.bare is not None and index == 0:
+            self.bare = BareRow(model, question, lambda: questions_of(case, model, question.metrics)[0], asked.bare)
         try:
-            if large := prediction(forecast(model, question)):
+            if index == 0 and (large := prediction(forecast(model, self.longest))):
                 self.say(f"{self.job.id}: {large}")
             with trusting(anew=self.prove):
                 sweep = partial(answer, self._keeping(), model, question)
                 given = self._timed("sweep_s", lambda: saying(said, sweep))
         except SweepFailed as stop:
-            reason = f"the sweep ended {stop.answer.stopped}"
-            result = replace(result.answered(stop.answer), partial=True, reason=reason)
-            return result, asked.after([*stop.answer.unasked, finding_of(stop.__cause__ or stop)])
+            return Upshot(stop.answer, asked.after([*stop.answer.unasked, finding_of(stop.__cause__ or stop)]))
         except KeyboardInterrupt:
             raise
         except Unsupported as error:
             if held := self._held():
-                return result, [Finding("ATR008", f"{held}, and the engine refuses all of it: {error}")]
+                return Upshot(None, [Finding("ATR008", f"{held}, and the engine refuses all of it: {error}")])
             raise
         # Whatever an engine raises is a finding about that engine: `sys.exit` and pytest's `skip` as well.
         except BaseException as error:  # noqa: BLE001
-            return result, asked.after([finding_of(error)])
-        return self._checked(asked, result, given)
+            return Upshot(None, asked.after([finding_of(error)]))
+        return self._checked(asked, case, given)
 
     def _swept(self, question: Question, foreign: bool) -> tuple[Constancy, Dequantised | None]:
         """Return what the sweep runs on, and what to say of the model's float32 copy."""
         constancy, said = self._timed("dequantise_s", lambda: self.cache.swept(self.engine, question, foreign))
         if said is None:
             del self.timings["dequantise_s"]
+        else:
+            self.dequantised.append(said)
         return constancy, said
 
     def _keeping(self) -> Engine:
@@ -318,13 +381,13 @@ class _Run:
         self.kept = KeptRows(self.engine)
         return self.kept.keeping
 
-    def _checked(self, asked: ConstancyOfJob, result: JobResult, given: Answer) -> tuple[JobResult, list[Finding]]:
+    def _checked(self, asked: ConstancyOfJob, case: Case, given: Answer) -> Upshot:
         """Return what the checks make of an answer."""
         model, question = asked.constancy.model, asked.question
         progress.say("checks")
         evidence = self._timed(
             "evidence_s",
-            lambda: gather(self.job.case, model, self.engine, question, given, self.job.allow_code, asked.bare),
+            lambda: gather(case, model, self.engine, question, given, self.job.allow_code, asked.bare),
         )
         evidence = replace(evidence, kept=self.kept)
         findings = self._timed("checks_s", lambda: _checked(evidence))
@@ -336,7 +399,7 @@ class _Run:
             if (held := self._held(each.metric, each.component))
         ]
         found = self._timed("constancy_s", lambda: asked.after([*given.unasked, *findings], evidence))
-        return result.answered(evidence.answer), found
+        return Upshot(evidence.answer, found)
 
     def _held(self, metric: str | None = None, component: str | None = None) -> str:
         """Return what the case holds of the numbers of a metric and a component, or of any: values, a snapshot."""
@@ -374,11 +437,11 @@ def place_of(job: Job) -> SnapshotPlace:
     return SnapshotPlace(job.case.id, job.case.path, job.name, job.engine, job.row.id, environment().backend)
 
 
-def question_of(case: Case, model: LoadedModel, metrics: Sequence[str]) -> Question:
-    """Return what a case asks of one model. Raises PromptError for prompts the model cannot read."""
-    clean, corrupted, answers = read_prompts(model, case.prompts)
-    mean_of = read_mean_of(model, case.prompts)
-    return Question(clean, corrupted, case.asked_sweep, tuple(metrics), answers, mean_of)
+def _with_answer(result: JobResult, given: Answer) -> JobResult:
+    """Return the result with an answer; one that ended early is a part, and says where it ended."""
+    if not given.stopped:
+        return result.answered(given)
+    return replace(result.answered(given), partial=True, reason=f"the sweep ended {given.stopped}")
 
 
 def _checked(evidence: Evidence) -> list[Finding]:

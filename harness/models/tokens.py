@@ -61,16 +61,16 @@ def read_prompts(
 
 
 def read_mean_of(
-    model: LoadedModel, given: Prompts, value: str = "mean", name: str = "prompts.mean_of"
-) -> tuple[Tokens, ...]:
+    model: LoadedModel, given: Sequence[Prompt], value: str = "mean", name: str = "sweep.mean_of", *,
+    special: bool = True,
+) -> tuple[Tokens, ...]:  # fmt: skip
     """Return the prompts that a sweep with this value puts the mean over in; none where none are given.
 
     Raises what `read` does, and UsageError where they are given and another value is put in.
     """
-    if given.mean_of and value != "mean":
+    if given and value != "mean":
         raise UsageError(f"{name} says nothing where the value is {value!r}; it is for 'mean'")
-    every = enumerate(given.mean_of or ())
-    return tuple(read(model, each, f"{name}[{index}]", given.special_tokens) for index, each in every)
+    return tuple(read(model, each, f"{name}[{index}]", special) for index, each in enumerate(given))
 
 
 def answer_after(model: LoadedModel, given: Prompts, answer: AnswerText, name: str) -> int:

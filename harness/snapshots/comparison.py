@@ -26,10 +26,13 @@ class Difference:
 
     @property
     def change(self) -> str:
-        """How far it moved: a recovery in points, a baseline in percent of itself; nothing for what is no number."""
+        """How far it moved: a recovery in points, a baseline in percent of itself, a count of pairs; nothing for what
+        is no number."""
         if not (isinstance(self.old, float) and isinstance(self.new, float)):
             return ""
         moved = self.new - self.old
+        if isinstance(self.where, Quantity) and self.where.is_count:
+            return f"{moved:+g}"
         if not (isinstance(self.where, Quantity) and self.where.is_baseline):
             return f"{moved:+.3g} points"
         return f"{100 * moved / abs(self.old):+.3g} %" if self.old else f"{moved:+.3g}"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict
 
-from harness.vocabulary import Cell, Curve, Environment, JobResult, Reading, Site, State, Status, Tokens
+from harness.vocabulary import Cell, Curve, Environment, JobResult, Reading, Site, Spread, State, Status, Tokens
 
 SNAPSHOT_SCHEMA: Final = "mlx-patch-harness/snapshot/1"
 
@@ -30,7 +30,9 @@ class SnapshotTolerance(_Strict):
     baseline_relative: float
 
     def of(self, where: Quantity) -> float:
-        """Return what one number may move by, in points or as a share."""
+        """Return what one number may move by, in points or as a share; a count may not move."""
+        if where.is_count:
+            return 0.0
         return self.baseline_relative if where.is_baseline else self.recovery_points
 
 
@@ -46,10 +48,12 @@ class WidenedTolerance(SnapshotTolerance):
 
 @dataclass(frozen=True)
 class SnapshotTokens(_Strict):
-    """The ids of both prompts."""
+    """The ids of both prompts. Of several pairs: how many there are, and a digest of the ids of all of them."""
 
-    clean: tuple[int, ...]
-    corrupted: tuple[int, ...]
+    clean: tuple[int, ...] | None = None
+    corrupted: tuple[int, ...] | None = None
+    pairs: int | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,12 @@ class SnapshotVerdict(_Strict):
 
 @dataclass(frozen=True)
 class SnapshotBaseline(_Strict):
-    """The baseline of a curve, to seven digits."""
+    """The baseline of a curve, to seven digits; `pairs` as in a cell."""
 
     value: float | None
     unit: str
     state: State
+    pairs: int | None = None
 
     def __post_init__(self) -> None:
         Reading(self.value, self.state)
@@ -74,7 +79,10 @@ class SnapshotBaseline(_Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotCell(_Strict):
-    """The recovery (percent) of one cell and its error bar in points, each to four decimals."""
+    """The recovery (percent) of one cell and its error bar in points, each to four decimals.
+
+    `pairs` is how many pairs have a value here, where the mean is not over all of them.
+    """
 
     layer: int
     head: int | None = None
@@ -82,6 +90,7 @@ class SnapshotCell(_Strict):
     value: float | None
     state: State
     precision: float | None = None
+    pairs: int | None = None
 
     def __post_init__(self) -> None:
         Reading(self.value, self.state)
@@ -108,24 +117,27 @@ class SnapshotCurve(_Strict):
 
 @dataclass(frozen=True)
 class Quantity:
-    """What one number of a snapshot is: the baseline of a curve, or at a site a recovery or its error bar."""
+    """What one number of a snapshot is: the baseline of a curve, or at a site a recovery or its error bar; or how many
+    pairs the mean at either is over."""
 
     component: str
     metric: str
     site: Site | None = None
     is_error_bar: bool = False
+    is_count: bool = False
 
     @property
     def is_baseline(self) -> bool:
-        return self.site is None
+        return self.site is None and not self.is_count
 
     def __str__(self) -> str:
+        counted = " pairs" if self.is_count else ""
         name = f"{self.component} {self.metric}"
         if self.site is None:
-            return f"{name} baseline"
+            return f"{name} baseline{counted}"
         head = "" if self.site.head is None else f", head {self.site.head}"
         where = "" if self.site.position == "all" else f", position {self.site.position}"
-        return f"{name} layer {self.site.layer}{head}{where}" + (" error bar" if self.is_error_bar else "")
+        return f"{name} layer {self.site.layer}{head}{where}" + (" error bar" if self.is_error_bar else counted)
 
 
 @dataclass(frozen=True)
@@ -174,11 +186,18 @@ class Snapshot(_Strict):
         for curve in self.curves:
             start = curve.baseline
             yield Quantity(*curve.key), (Reading(start.value, start.state), start.unit)
+            yield from _counted(Quantity(*curve.key, is_count=True), start.pairs)
             for cell in curve.recoveries:
                 site = curve.site(cell)
                 yield Quantity(*curve.key, site), (Reading(cell.value, cell.state), curve.recovery_unit)
                 if cell.precision is not None:
                     yield Quantity(*curve.key, site, is_error_bar=True), (Reading.of(cell.precision), "points")
+                yield from _counted(Quantity(*curve.key, site, is_count=True), cell.pairs)
+
+
+def _counted(where: Quantity, pairs: int | None) -> Iterator[tuple[Quantity, tuple[Reading, str]]]:
+    if pairs is not None:
+        yield where, (Reading.of(float(pairs)), "pairs")
 
 
 def _entries(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -203,9 +222,15 @@ def snapshot_of(job: JobResult, environment: Environment, tolerance: SnapshotTol
             "mlx-lm": environment.packages.get("mlx-lm", ""),
         },
         verdict=SnapshotVerdict(job.status, tuple(sorted({finding.code for finding in job.findings}))),
-        tokens=SnapshotTokens(_ids(job.clean), _ids(job.corrupted)),
+        tokens=_tokens(job),
         curves=tuple(_curve(curve) for curve in job.curves),
     )
+
+
+def _tokens(job: JobResult) -> SnapshotTokens:
+    if not job.pairs:
+        return SnapshotTokens(_ids(job.clean), _ids(job.corrupted))
+    return SnapshotTokens(pairs=len(job.pairs), digest=job.pairs_digest)
 
 
 def _ids(tokens: Tokens | None) -> tuple[int, ...]:
@@ -215,7 +240,7 @@ def _ids(tokens: Tokens | None) -> tuple[int, ...]:
 def _curve(curve: Curve) -> SnapshotCurve:
     value = curve.baseline.value
     rounded = None if value is None else float(f"{value:.7g}")
-    baseline = SnapshotBaseline(rounded, curve.unit, curve.baseline.state)
+    baseline = SnapshotBaseline(rounded, curve.unit, curve.baseline.state, _defined(curve.pairs))
     return SnapshotCurve(curve.component, curve.metric, baseline, "%", tuple(map(_cell, curve.cells)))
 
 
@@ -228,4 +253,9 @@ def _cell(cell: Cell) -> SnapshotCell:
         value=value,
         state=cell.recovery.state,
         precision=bar,
+        pairs=_defined(cell.pairs),
     )
+
+
+def _defined(pairs: Spread | None) -> int | None:
+    return None if pairs is None or pairs.defined == len(pairs.of) else pairs.defined

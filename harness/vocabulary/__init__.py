@@ -22,6 +22,7 @@ from harness.vocabulary.questions import (
     STRATEGIES,
     VALUES,
     AnswerTokens,
+    AskedPair,
     Direction,
     Metric,
     Positions,
@@ -35,7 +36,7 @@ from harness.vocabulary.questions import (
     positions_text,
     site_position,
 )
-from harness.vocabulary.readings import Denominator, Reading, State
+from harness.vocabulary.readings import Denominator, Reading, Spread, State
 from harness.vocabulary.results import (
     RESULT_SCHEMA,
     Drift,
@@ -62,6 +63,7 @@ __all__ = [
     "VALUES",
     "Answer",
     "AnswerTokens",
+    "AskedPair",
     "Cell",
     "Concordance",
     "Curve",
@@ -85,6 +87,7 @@ __all__ = [
     "SelfTest",
     "Site",
     "Speed",
+    "Spread",
     "State",
     "Status",
     "Sweep",

@@ -10,7 +10,7 @@ from harness.vocabulary.dequantised import Dequantised
 from harness.vocabulary.findings import FindingKind, Severity, kind_of
 from harness.vocabulary.memory import Memory
 from harness.vocabulary.questions import AnswerTokens, Site
-from harness.vocabulary.readings import Denominator, Reading, State
+from harness.vocabulary.readings import Denominator, Reading, Spread, State
 from harness.vocabulary.words import number_of
 
 
@@ -54,6 +54,9 @@ class Cell:
 
     `precision` is the error bar: how many percentage points the oracle is away from that of the same model in float32.
     None where nobody asked, where the model computes in float32 already, and where either has no value.
+
+    Of several pairs of prompts, recovery and oracle are means, `precision` is the mean of the bars, and `pairs` holds
+    the recovery of each pair.
     """
 
     layer: int
@@ -62,6 +65,7 @@ class Cell:
     oracle: Reading
     head: int | None = None
     precision: float | None = None
+    pairs: Spread | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,9 @@ class Curve:
     sums; below 1 it overflows. `shift_share` is the percentage of a squared distance that is one shift of all logits,
     which softmax ignores. Both are None for metrics they mean nothing for, and where there is no baseline.
     `denominator` is what the recoveries divide by, None where an unpatched run has no value.
+
+    Of several pairs of prompts, the baselines are means and `pairs` holds the baseline of each pair; `headroom` is the
+    least and `shift_share` the largest of any pair, and there is no one `denominator`.
     """
 
     component: str
@@ -84,6 +91,7 @@ class Curve:
     headroom: float | None = None
     shift_share: float | None = None
     denominator: Denominator | None = None
+    pairs: Spread | None = None
 
     def resolved(self, least: float) -> Curve:
         """Return the curve where rounding is known to put the two unpatched runs at least this far apart.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.vocabulary.memory import size_text
@@ -22,6 +23,13 @@ class Dequantised:
     bytes: int
     difference: float | None = None
     refused: str = ""
+
+    @classmethod
+    def of_all(cls, pairs: Sequence[Dequantised]) -> Dequantised | None:
+        """Return what to say of the sweeps of several pairs of prompts: one that was refused, else the farthest off."""
+        return next(
+            (each for each in pairs if each.refused), max(pairs, key=lambda each: each.difference or 0.0, default=None)
+        )
 
     @property
     def used(self) -> bool:

@@ -137,6 +137,15 @@ class AnswerTokens:
 
 
 @dataclass(frozen=True)
+class AskedPair:
+    """One of several pairs of prompts as the model reads it, and the answers that were read after it, if any were."""
+
+    clean: Tokens
+    corrupted: Tokens
+    answers: AnswerTokens | None = None
+
+
+@dataclass(frozen=True)
 class Sweep:
     """The grid to walk: components x layers (None: every layer), patched at `positions`."""
 

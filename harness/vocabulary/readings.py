@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+
+from harness.vocabulary.words import number_of
 
 
 class State(StrEnum):
@@ -57,6 +60,44 @@ class Reading:
     def text(self, spec: str = ".4g") -> str:
         """Return the value in the given format, or the name of the state."""
         return format(self.value, spec) if self.value is not None else self.state.value
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The readings that a mean is over, one a pair in the order of the pairs, and how sure the mean is.
+
+    Only the readings that have a value are in the mean. `standard_error` and `interval` (95 %, from a bootstrap) are in
+    the unit of the readings, None where fewer than two have a value; `harness.metrics.pairs` computes them.
+    """
+
+    of: tuple[Reading, ...]
+    standard_error: float | None = None
+    interval: tuple[float, float] | None = None
+
+    @property
+    def defined(self) -> int:
+        """How many pairs have a value."""
+        return sum(reading.finite for reading in self.of)
+
+    @property
+    def over(self) -> str:
+        """What the mean is over: `30 pairs`, `28 of 30 pairs`."""
+        every = number_of(len(self.of), "pair")
+        return every if self.defined == len(self.of) else f"{self.defined} of {every}"
+
+    @property
+    def undefined(self) -> str:
+        """The pairs without a value, by their states: `2 of 30 zero-baseline, 1 nan`; empty where all have one."""
+        counts = Counter(reading.state.value for reading in self.of if not reading.finite)
+        said = [f"{count} {state}" for state, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))]
+        if said:
+            said[0] = said[0].replace(" ", f" of {len(self.of)} ", 1)
+        return ", ".join(said)
+
+    @property
+    def around(self) -> str:
+        """` ± 1.3` after a mean, or nothing."""
+        return "" if self.standard_error is None else f" ± {float(f'{self.standard_error:.2g}'):g}"
 
 
 @dataclass(frozen=True)

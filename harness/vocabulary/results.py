@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
@@ -10,7 +12,7 @@ from harness.vocabulary.answers import Answer, Concordance, Curve, Finding
 from harness.vocabulary.dequantised import Dequantised
 from harness.vocabulary.findings import Severity
 from harness.vocabulary.memory import Memory
-from harness.vocabulary.questions import AnswerTokens, Sweep, Tokens
+from harness.vocabulary.questions import AnswerTokens, AskedPair, Sweep, Tokens
 
 RESULT_SCHEMA = "mlx-patch-harness/result/1"
 
@@ -80,6 +82,8 @@ class JobResult:
     card: ModelCard | None = None
     clean: Tokens | None = None
     corrupted: Tokens | None = None
+    pairs: tuple[AskedPair, ...] = ()
+    """The pairs of prompts that the numbers are means over; then `clean`, `corrupted` and `answers` are None."""
     sweep: Sweep | None = None
     answers: AnswerTokens | None = None
     suppressed: tuple[int, ...] = ()
@@ -116,6 +120,12 @@ class JobResult:
         """Whether it was to be compared with a snapshot, and there is none on any backend, or it is a guest's job."""
         guest = any(text.startswith(NO_SNAPSHOT) for text in self.not_compared)
         return guest or any(each.code == "SNP002" for each in self.findings)
+
+    @property
+    def pairs_digest(self) -> str:
+        """16 hex digits that change with the tokens of the pairs; no mean depends on their order, and these do not."""
+        ids = sorted([each.clean.ids, each.corrupted.ids] for each in self.pairs)
+        return hashlib.blake2b(json.dumps(ids).encode(), digest_size=8).hexdigest()
 
     def line_of(self, finding: Finding) -> int:
         """Return the line of the case file that a finding is about: where the case states what is not so."""

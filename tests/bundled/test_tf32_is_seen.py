@@ -13,8 +13,8 @@ from harness import models
 from harness.casefile import find_cases
 from harness.engines import answer, engine_named
 from harness.environment.facts import environment
+from harness.jobs.pairs import questions_of
 from harness.jobs.planning import Job, blank_result, jobs_in, tolerances
-from harness.jobs.run import question_of
 from harness.models import bundled
 from harness.snapshots import differences, location_of, snapshot_of
 from harness.snapshots.file import read
@@ -50,7 +50,7 @@ def test_products_of_11_bits_are_beyond_every_tolerance(name: str, monkeypatch: 
     stored = read(location_of(job.case.path, job.name, "cpu"))
 
     def moved(strategy: str = job.case.sweep.strategy) -> list[list[object]]:
-        question = question_of(job.case, model, job.case.metrics)
+        question = questions_of(job.case, model, job.case.metrics)[0]
         question = replace(question, sweep=replace(question.sweep, strategy=strategy))
         given = blank_result(job, Status.PASSED).answered(answer(engine_named("native"), model, question))
         given = replace(given, card=model.card, clean=question.clean, corrupted=question.corrupted)

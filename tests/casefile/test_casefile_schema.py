@@ -314,9 +314,8 @@ def test_every_message(problems: Problems, tmp_path: Path, minimal: str, extra: 
          "2:90: prompts.special_tokens: says nothing here: they are added to text, and neither prompt is text"),
         ("{messages: [{role: user, content: a}]}",
          "2:10: prompts.clean: is missing\n2:10: prompts.corrupted: is missing\n"
-         "2:11: prompts.messages: is not a field here; known: answer, clean, corrupted, mean_of, special_tokens, "
-         "wrong"),
-        ("a b", "2:10: prompts: expected a mapping, found the text 'a b'"),
+         "2:11: prompts.messages: is not a field here; known: answer, clean, corrupted, file, special_tokens, wrong"),
+        ("a b", "2:10: prompts: expected a pair of prompts, a list of pairs, or `file`, found the text 'a b'"),
     ],
 )  # fmt: skip
 def test_every_message_about_prompts(problems: Problems, prompts: str, message: str) -> None:

@@ -212,8 +212,8 @@ def test_an_engine_that_puts_in_nothing_else_says_so(name):
 
 CASE = """\
 models: [llama-2k-f32]
-prompts: {{clean: [1, 2], corrupted: [3, 2]{means}}}
-sweep: {{value: {value}}}
+prompts: {{clean: [1, 2], corrupted: [3, 2]}}
+sweep: {{value: {value}{means}}}
 """
 
 
@@ -227,10 +227,10 @@ def written(folder, value, means=""):
     ("value", "means", "place", "said"),
     [
         ("mean", "", "3:", "needs the prompts that it is the mean over"),
-        ("zero", ", mean_of: [[1, 2]]", "2:", "says nothing where sweep.value is 'zero'"),
+        ("zero", ", mean_of: [[1, 2]]", "3:", "says nothing where the value is 'zero'"),
         ("zeros", "", "3:", "zero"),
-        ("mean", ", mean_of: []", "2:", "mean_of"),
-        ("mean", ", mean_of: [1, 2]", "2:", "mean_of"),
+        ("mean", ", mean_of: []", "3:", "mean_of"),
+        ("mean", ", mean_of: [1, 2]", "3:", "mean_of"),
     ],
 )
 def test_what_a_case_says_wrongly_is_located(tmp_path, value, means, place, said):

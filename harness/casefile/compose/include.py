@@ -99,18 +99,26 @@ class Including:
         return self.completed(_with_include(own, found), (*chain, target.resolve()))
 
     def _refusal(self, name: str, target: Path, chain: tuple[Path, ...]) -> str | None:
-        try:
-            resolved = target.resolve()
-        except (OSError, ValueError, RuntimeError) as error:
-            return f"{name!r} is no name of a file: {error}"
-        if Path(name).is_absolute() or not resolved.is_relative_to(self.root.resolve()):
-            return f"{name!r} leads outside {self.root}, the folder of the case; include files in it or below it"
-        if resolved in chain:
+        if refusal := outside(name, target, self.root, "include files"):
+            return refusal
+        if (resolved := target.resolve()) in chain:
             names = [*(path.name for path in chain[chain.index(resolved) :]), resolved.name]
             return f"goes in a circle: {' -> '.join(names)}"
         if target.name.endswith(CASE_SUFFIX):
             return f"{name!r} is a case; what is shared stands under `defaults:` in a file that is none"
         return f"more than {MAX_INCLUDES} files are included" if self.read >= MAX_INCLUDES else None
+
+
+def outside(name: str, target: Path, root: Path, instead: str) -> str | None:
+    """Return why a file that a case names is not read, if it leads outside the folder of the case; `instead` is what to
+    do in that folder."""
+    try:
+        resolved = target.resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        return f"{name!r} is no name of a file: {error}"
+    if Path(name).is_absolute() or not resolved.is_relative_to(root.resolve()):
+        return f"{name!r} leads outside {root}, the folder of the case; {instead} in it or below it"
+    return None
 
 
 def with_includes(document: Document) -> tuple[Document, list[Problem]]:

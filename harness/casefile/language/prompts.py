@@ -4,6 +4,8 @@
     clean: [1, 415, 5565, 302, 4843, 349]
     clean: {messages: [{role: user, content: Name the capital of France.}]}
 
+A list of pairs, or a file of them, makes one job whose recoveries are means over the pairs.
+
 `harness.models.tokens` says what a model reads there.
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from harness.casefile.language.fields import (
     LIST,
@@ -75,9 +77,6 @@ class Prompts(StrictModel):
         default=None, description="the right answer: the token after the prompt, as text or id"
     )
     wrong: AnswerToken | None = Field(default=None, description="the wrong answer, likewise")
-    mean_of: Annotated[tuple[Prompt, ...], Field(min_length=1)] | None = Field(
-        default=None, description="prompts of any lengths, of which a sweep with `value: mean` puts the mean in"
-    )
     special_tokens: bool = Field(
         default=True, description="whether the tokenizer adds what it adds to text, such as BOS"
     )
@@ -97,6 +96,57 @@ class Prompts(StrictModel):
             message = "says nothing here: they are added to text, and neither prompt is text"
             raise refuse([Refusal(("special_tokens",), message)])
         return self
+
+
+class PairsFile(StrictModel):
+    """A file of pairs: JSON lines that hold what `prompts` may hold, or a table of text."""
+
+    file: Text = Field(description="`pairs.jsonl` or `pairs.csv`, from the file that names it, below the case's folder")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stands_alone(cls, given: Any) -> Any:
+        beside = [key for key in given if key != "file"] if isinstance(given, dict) else []
+        if beside:
+            message = "has no place beside 'file', whose pairs say all of it"
+            raise refuse([Refusal((key,), message, at_key=True) for key in beside])
+        return given
+
+
+def _each_once(pairs: tuple[Prompts, ...]) -> tuple[Prompts, ...]:
+    first = {pair: index for index, pair in reversed(list(enumerate(pairs)))}
+    refusals = [
+        Refusal((index,), f"is pair {first[pair] + 1} once more, which would count twice in the mean")
+        for index, pair in enumerate(pairs)
+        if first[pair] != index
+    ]
+    if refusals:
+        raise refuse(refusals)
+    return pairs
+
+
+def _form(value: Any) -> str | None:
+    match value:
+        case PairsFile() | {"file": _}:
+            return "of-file"
+        case Prompts() | dict():
+            return "mapping"
+        case list() | tuple():
+            return "list"
+    return None
+
+
+Pairs = Annotated[
+    Annotated[Prompts, MAPPING]
+    | Annotated[tuple[Prompts, ...], Field(min_length=1), AfterValidator(_each_once), LIST]
+    | Annotated[PairsFile, Tag("of-file")],
+    Discriminator(
+        _form,
+        custom_error_type="misfit",
+        custom_error_message="expected a pair of prompts, a list of pairs, or `file`",
+    ),
+]
+"""One pair, or several whose recoveries are averaged; `harness.casefile.compose.pairs` reads a file of them."""
 
 
 Part = TypeVar("Part", bound=StrictModel)

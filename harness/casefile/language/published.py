@@ -25,9 +25,10 @@ _REF = "#/$defs/"
 def case_schema() -> Schema:
     """Return the JSON Schema of a case file, `*.case.yaml`."""
     root, parts = _parts()
+    pair = {"required": parts["Prompts"].pop("required")}
     complete = {
         "required": ["models", "prompts"],
-        "properties": {"prompts": {"required": parts["Prompts"].pop("required")}},
+        "properties": {"prompts": {"anyOf": [pair, {"required": ["file"]}], "items": pair}},
     }
     del root["required"]
     elsewhere = {"anyOf": [{"required": ["include"]}, {"required": ["matrix"]}]}

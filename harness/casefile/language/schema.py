@@ -43,7 +43,7 @@ from harness.casefile.language.fields import (
     either,
     refuse,
 )
-from harness.casefile.language.prompts import Prompts
+from harness.casefile.language.prompts import Pairs, Prompt
 from harness.vocabulary import STRATEGIES, VALUES, Direction
 
 CheckName = Annotated[str, NameOf("a check", CHECKS)]
@@ -87,9 +87,20 @@ class SweepFields(StrictModel):
     )
     value: Annotated[str, NameOf("a value", VALUES)] = Field(
         default="other",
-        description="what is put in: the `other` run's activation, `zero`, or the `mean` over `prompts.mean_of`",
+        description="what is put in: the `other` run's activation, `zero`, or the `mean` over `mean_of`",
+    )
+    mean_of: Annotated[tuple[Prompt, ...], Field(min_length=1), LIST] | None = Field(
+        default=None, description="prompts of any lengths, the mean over whose tokens is put in with `value: mean`"
     )
     memory: Annotated[str, AMOUNT] | None = Field(default=None, description="what a walk's rows may take, as in `2GB`")
+
+    @model_validator(mode="after")
+    def _puts_in_a_mean_of_prompts(self) -> Self:
+        if self.value == "mean" and not self.mean_of:
+            raise refuse([Refusal(("value",), "'mean' needs the prompts that it is the mean over: `mean_of`")])
+        if self.mean_of and self.value != "mean":
+            raise refuse([Refusal(("mean_of",), f"says nothing where the value is {self.value!r}; it is for 'mean'")])
+        return self
 
 
 class Tolerance(StrictModel):
@@ -140,7 +151,7 @@ class CaseFile(StrictModel):
         default=("native",), description="who answers the sweep"
     )
     reference: Engine | None = Field(default=None, description="an engine whose recoveries every job must match")
-    prompts: Prompts = Field(description="what the model reads")
+    prompts: Pairs = Field(description="what the model reads: a pair of prompts, or several to average over")
     sweep: SweepFields = Field(default=SweepFields(), description="what is patched")
     metrics: Annotated[tuple[MetricName, ...], Field(min_length=1), DISTINCT] = Field(
         default=("l2", "mse", "cosine"), description="how the outputs are compared"
@@ -157,15 +168,6 @@ class CaseFile(StrictModel):
     skip: Exemptions | None = Field(default=None, description="jobs that are not run, and why")
     xfail: KnownFailures | None = Field(default=None, description="jobs that are known to fail, and why; passing fails")
     expect: Expect = Field(default=Expect(), description="what must come out")
-
-    @model_validator(mode="after")
-    def _puts_in_a_mean_of_prompts(self) -> Self:
-        if self.sweep.value == "mean" and not self.prompts.mean_of:
-            raise refuse([Refusal(("sweep", "value"), "needs the prompts that it is the mean over: `prompts.mean_of`")])
-        if self.prompts.mean_of and self.sweep.value != "mean":
-            message = f"says nothing where sweep.value is '{self.sweep.value}'; it is for 'mean'"
-            raise refuse([Refusal(("prompts", "mean_of"), message)])
-        return self
 
     @model_validator(mode="after")
     def _expects_what_it_checks(self) -> Self:

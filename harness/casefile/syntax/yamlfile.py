@@ -21,19 +21,24 @@ def load_document(path: Path, *, as_written: bool = False) -> Document:
 
     `as_written` keeps numbers as text.
     """
-    return Builder(path, _decode(path, _read(path)), as_written).document()
+    return Builder(path, read_text(path), as_written).document()
 
 
-def _read(path: Path) -> bytes:
+def read_text(path: Path, most: int = MAX_BYTES) -> str:
+    """Return the text of a file of at most so many bytes; raises what `load_document` does."""
+    return _decode(path, _read(path, most))
+
+
+def _read(path: Path, most: int) -> bytes:
     try:
         if not path.is_file():
             raise UsageError(f"{path}: {_not_a_file(path)}")
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(most + 1)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if len(content) > MAX_BYTES:
-        raise CaseFileError([Problem(str(path), 1, 1, "", f"larger than {MAX_BYTES:,} bytes; this is no case file")])
+    if len(content) > most:
+        raise CaseFileError([Problem(str(path), 1, 1, "", f"larger than {most:,} bytes; this is no case file")])
     return content
 
 

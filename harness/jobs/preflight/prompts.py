@@ -7,6 +7,9 @@ from functools import cache, partial
 from pathlib import Path
 
 from harness.casefile import Case, Conversation, Prompts
+from harness.casefile.syntax.document import KeyPath
+from harness.engines.pairs import named
+from harness.jobs.pairs import of_other_lengths
 from harness.jobs.preflight.shapes import ModelShape
 from harness.jobs.preflight.wording import Refused, Unknown
 from harness.models.loaded import LoadedModel, Tokenizer
@@ -42,24 +45,44 @@ class FileTokenizer:
 
 def prompt_faults(case: Case, row: ModelRow, shape: ModelShape) -> Iterator[Refused | Unknown]:
     """Yield what a run on this model would refuse about a case's prompts, answers and positions."""
-    given = case.prompts
-    values = [given.clean, given.corrupted, given.answer, given.wrong, *(given.mean_of or ())]
+    values = [value for given in case.pairs for value in (given.clean, given.corrupted, given.answer, given.wrong)]
+    values += case.sweep.mean_of or ()
     tokenizer = _tokenizer(row, shape, any(isinstance(value, Conversation) for value in values))
     if tokenizer is None and not all(isinstance(value, tuple | int | None) for value in values):
         yield Unknown("tokens", shape.missing or f"the tokenizer of {row.id} is not on this machine")
         return
     card = ModelCard(row.id, row.source, shape.architecture or "", shape.layers or 0, shape.vocab or 0, "")
     model = LoadedModel(card, None, tokenizer)
-    lengths: dict[str, int] = {}
-    for key in ("clean", "corrupted"):
+    lengths: list[int | None] = []
+    for index, given in enumerate(case.pairs):
+        at: KeyPath = ("prompts", index) if case.is_averaged else ("prompts",)
+        clean, corrupted = [*_lengths(model, given)]
+        yield from (
+            Refused((*at, key), each)
+            for key, each in zip(SIDES, (clean, corrupted), strict=True)
+            if isinstance(each, str)
+        )
+        if isinstance(clean, int) and isinstance(corrupted, int):
+            yield from _uneven(case, at, clean, corrupted)
+            yield from (Refused((*at, *fault.path), fault.text) for fault in _answers(model, given))
+        lengths.append(clean if clean == corrupted and isinstance(clean, int) else None)
+    yield from _without_positions(case, lengths)
+    try:
+        read_mean_of(model, case.sweep.mean_of or (), special=case.pairs[0].special_tokens)
+    except PromptError as error:
+        yield Refused(("sweep", "mean_of"), str(error))
+
+
+SIDES = ("clean", "corrupted")
+
+
+def _lengths(model: LoadedModel, given: Prompts) -> Iterator[int | str]:
+    """Yield how many tokens the clean and the corrupted prompt are, or why the model cannot read one."""
+    for key in SIDES:
         try:
-            lengths[key] = len(read(model, getattr(given, key), "the prompt", given.special_tokens).ids)
+            yield len(read(model, getattr(given, key), "the prompt", given.special_tokens).ids)
         except PromptError as error:
-            yield Refused(("prompts", key), str(error))
-    yield from _refused("mean_of", partial(read_mean_of, model, given))
-    if len(lengths) == 2:
-        yield from _uneven(case, lengths["clean"], lengths["corrupted"])
-        yield from _answers(model, given)
+            yield str(error)
 
 
 def _answers(model: LoadedModel, given: Prompts) -> Iterator[Refused]:
@@ -79,20 +102,27 @@ def _refused(key: str, reading: Callable[[], object]) -> Iterator[Refused]:
     try:
         reading()
     except PromptError as error:
-        yield Refused(("prompts", key), str(error))
+        yield Refused((key,), str(error))
 
 
-def _uneven(case: Case, clean: int, corrupted: int) -> Iterator[Refused]:
-    if clean != corrupted:
-        if not any(UNEVEN in codes for engine in case.engines for codes in case.expectation(engine)):
-            text = f"{corrupted} tokens where `clean` has {clean}, so positions do not correspond"
-            yield Refused(("prompts", "corrupted"), text)
-        return
-    if isinstance(case.sweep.positions, tuple):
-        for index, position in enumerate(case.sweep.positions):
-            if not -clean <= position < clean:
-                text = f"position {position} is outside the prompt of {clean} tokens"
-                yield Refused(("sweep", "positions", index), text)
+def _uneven(case: Case, at: KeyPath, clean: int, corrupted: int) -> Iterator[Refused]:
+    expected = any(UNEVEN in codes for engine in case.engines for codes in case.expectation(engine))
+    if clean != corrupted and not expected:
+        text = f"{corrupted} tokens where `clean` has {clean}, so positions do not correspond"
+        yield Refused((*at, "corrupted"), text)
+
+
+def _without_positions(case: Case, lengths: Sequence[int | None]) -> Iterator[Refused]:
+    """Yield positions of the sweep that a pair of so many tokens does not have; None is a pair without a length."""
+    positions = case.sweep.positions
+    if positions == "each" and (different := of_other_lengths(lengths)):
+        yield Refused(("sweep", "positions"), different)
+    for at, position in enumerate(positions if isinstance(positions, tuple) else ()):
+        for number, length in enumerate(lengths, 1):
+            if length is not None and not -length <= position < length:
+                whose = f" of {named([number])}" if case.is_averaged else ""
+                text = f"position {position} is outside the prompt of {length} tokens{whose}"
+                yield Refused(("sweep", "positions", at), text)
 
 
 def _tokenizer(row: ModelRow, shape: ModelShape, templated: bool) -> Tokenizer | None:

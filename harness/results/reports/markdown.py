@@ -9,7 +9,18 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from harness.results.reports.marks import SIGN, sign_of
-from harness.results.reports.summary import MOVES, counts, duration, failures, moves, place, strongest, unexpected
+from harness.results.reports.summary import (
+    MOVES,
+    around,
+    counts,
+    duration,
+    failures,
+    moves,
+    place,
+    strongest,
+    undefined_pairs,
+    unexpected,
+)
 from harness.vocabulary import Environment, Finding, JobResult, RunResult
 from harness.vocabulary.visible import visible
 from harness.vocabulary.words import number_of
@@ -98,6 +109,10 @@ def _jobs(jobs: Sequence[JobResult]) -> Iterator[str]:
     yield ""
     yield from table(("", "case", "model", "engine", "baseline", "strongest effect", "findings"), map(_row, jobs))
     yield ""
+    for job in jobs:
+        for undefined in undefined_pairs(job):
+            yield f"- {code(job.id)} has undefined pairs, which are in no mean: {text(undefined)}"
+            yield ""
     yield "</details>"
 
 
@@ -110,8 +125,8 @@ def _row(job: JobResult) -> Sequence[str]:
         text(job.case),
         text(job.model),
         text(job.engine),
-        text(f"{curve.metric} {curve.baseline.text()}") if curve else "",
-        text(strongest(job, curve)) if curve else text(job.reason or ""),
+        text(f"{curve.metric} {curve.baseline.text()}{around(curve.pairs)}") if curve else "",
+        text(strongest(job, curve, interval=True)) if curve else text(job.reason or ""),
         text(" ".join(codes)),
     )
 

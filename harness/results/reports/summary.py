@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from harness.vocabulary import Curve, Direction, Finding, JobResult, RunResult, Status, is_code
+from harness.vocabulary import Curve, Direction, Finding, JobResult, Reading, RunResult, Spread, Status, is_code
 from harness.vocabulary.findings import Subject
 from harness.vocabulary.paths import near
 from harness.vocabulary.verdict import besides, causes
@@ -84,16 +84,68 @@ def moves(finding: Finding) -> list[list[str]]:
     return [list(map(str, row)) for row in rows if isinstance(row, Sequence) and len(row) == len(MOVES)]
 
 
-def strongest(job: JobResult, curve: Curve) -> str:
-    """Return the cell that moves most from the run that is patched, 0 % or, when noising, 100 %; or what hides it."""
+def strongest(job: JobResult, curve: Curve, interval: bool = False) -> str:
+    """Return the cell that moves most from the run that is patched, 0 % or, when noising, 100 %; or what hides it.
+
+    Of several pairs it is the mean that moves most; `interval` adds the bootstrap's.
+    """
     finite = [cell for cell in curve.cells if cell.recovery.finite]
     if not finite:
         return ", ".join(sorted({cell.recovery.state.value for cell in curve.cells}))
     start = 100.0 if job.sweep is not None and job.sweep.direction is Direction.NOISING else 0.0
     best = max(finite, key=lambda cell: abs((cell.recovery.value or 0.0) - start))
     site = curve.site(best if curve.is_grid else replace(best, position="all"))
-    moved = f"{'100 to ' if start else ''}{best.recovery.text('.1f')} %"
-    return f"{moved} {curve.component} {str(site).replace(f' {curve.component}', '')}"
+    moved = f"{'100 to ' if start else ''}{best.recovery.text('.1f')}{around(best.pairs)} %"
+    over = f", mean of {best.pairs.over}" if best.pairs else ""
+    over += f" (95 %: {between(best.pairs)})" if interval and between(best.pairs) else ""
+    return f"{moved} {curve.component} {str(site).replace(f' {curve.component}', '')}{over}"
+
+
+def around(pairs: Spread | None) -> str:
+    """Return ` ± 1.3`, the standard error of a mean over several pairs, or nothing."""
+    return pairs.around if pairs else ""
+
+
+def between(pairs: Spread | None, spec: str = ".1f") -> str:
+    """Return `69.5 to 74.4`, the interval of a mean over several pairs, or nothing."""
+    return " to ".join(format(end, spec) for end in (pairs.interval if pairs else None) or ())
+
+
+def mean_text(reading: Reading, pairs: Spread | None, spec: str) -> str:
+    """Return a number as a table has it; a mean as `72.00 ± 1.3 (69.52 to 74.41, 28 of 30 pairs)`."""
+    if pairs is None:
+        return reading.text(spec)
+    beside = ", ".join(filter(None, (between(pairs, spec), pairs.over)))
+    return f"{reading.text(spec)}{pairs.around} ({beside})"
+
+
+def over_pairs(curve: Curve) -> str:
+    """Return what the means of a curve are over: `30 pairs`, `26 to 28 of 30 pairs`; nothing without pairs."""
+    if curve.pairs is None:
+        return ""
+    spreads = [cell.pairs for cell in curve.cells if cell.pairs] or [curve.pairs]
+    least, most = (choose(spreads, key=lambda each: each.defined) for choose in (min, max))
+    return most.over if least.defined == most.defined else f"{least.defined} to {most.defined} of {_of(least)}"
+
+
+def _of(pairs: Spread) -> str:
+    return number_of(len(pairs.of), "pair")
+
+
+def undefined_pairs(job: JobResult) -> Iterator[str]:
+    """Yield how many pairs are in no mean and in which state: `2 of 30 zero-baseline: mlp_out l2, mlp_out mse`."""
+    said: dict[str, list[str]] = {}
+    for curve in job.curves:
+        at: dict[str, int] = {}
+        for cell in curve.cells:
+            if cell.pairs and cell.pairs.undefined:
+                at[cell.pairs.undefined] = at.get(cell.pairs.undefined, 0) + 1
+        if curve.pairs and curve.pairs.undefined and curve.pairs.undefined not in at:
+            said.setdefault(curve.pairs.undefined, []).append(f"{curve.component} {curve.metric} baseline")
+        for text, cells in at.items():
+            part = "" if cells == len(curve.cells) else f" at {cells} of {number_of(len(curve.cells), 'cell')}"
+            said.setdefault(text, []).append(f"{curve.component} {curve.metric}{part}")
+    yield from (f"{text}: {', '.join(where)}" for text, where in said.items())
 
 
 def counted(jobs: Sequence[JobResult]) -> str:

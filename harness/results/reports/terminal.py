@@ -24,15 +24,18 @@ from harness.results.reports.recoveries import bars
 from harness.results.reports.summary import (
     MOVES,
     accused,
+    around,
     counted,
     counts,
     duration,
     moves,
+    over_pairs,
     place,
     strongest,
+    undefined_pairs,
 )
 from harness.support.screen import Screen, Styled
-from harness.vocabulary import Finding, JobResult, RunResult, Status
+from harness.vocabulary import Curve, Finding, JobResult, RunResult, Status
 from harness.vocabulary.paths import near
 from harness.vocabulary.verdict import causes
 from harness.vocabulary.visible import visible
@@ -132,7 +135,7 @@ def jobs_table(jobs: Sequence[JobResult]) -> Table:
         curve = job.curves[0] if job.curves else None
         table.add_row(
             Text(job.case), Text(job.model), Text(job.engine),
-            Text(f"{curve.metric} {curve.baseline.text()}" if curve else ""),
+            Text(f"{curve.metric} {curve.baseline.text()}{around(curve.pairs)}" if curve else ""),
             Text(strongest(job, curve) if curve else ""),
             _status(job),
         )  # fmt: skip
@@ -147,10 +150,18 @@ def _print_recoveries(jobs: Sequence[JobResult], console: Console) -> None:
             console.print(Text(job.id, style="bold"), soft_wrap=True)
         rows = Table.grid("", "", "", "", padding=(0, 1, 0, 0))
         for curve in curves:
-            known = [cell.recovery.value for cell in curve.cells if cell.recovery.value is not None]
-            span = f"{min(known):.1f} to {max(known):.1f} %" if known else "no number"
-            rows.add_row("", bars(curve), Text(span), Text(f"{curve.component} {curve.metric}"))
+            rows.add_row("", bars(curve), Text(_span(curve)), Text(f"{curve.component} {curve.metric}"))
         console.print(rows)
+
+
+def _span(curve: Curve) -> str:
+    """`6.0 to 50.1 %`; of several pairs `6.0 ± 1.1 to 50.1 ± 4.2 %, means of 30 pairs`."""
+    known = sorted(
+        (cell for cell in curve.cells if cell.recovery.value is not None), key=lambda each: each.recovery.value or 0.0
+    )
+    ends = [f"{cell.recovery.text('.1f')}{around(cell.pairs)}" for cell in (known[:1] + known[-1:])]
+    over = f", means of {over_pairs(curve)}" if curve.pairs else ""
+    return f"{' to '.join(ends)} %{over}" if ends else f"no number{over}"
 
 
 def verdict_line(run: RunResult) -> Text:
@@ -312,6 +323,8 @@ def _print_reasons(jobs: Sequence[JobResult], console: Console, *, everything: b
             reasons.setdefault(f"{job.status}: {job.reason}", []).append(job.id)
         for why in dict.fromkeys(f"{each.code}: {each.known}" for each in job.findings if each.known):
             reasons.setdefault(f"known {why}", []).append(job.id)
+        for text in undefined_pairs(job):
+            reasons.setdefault(f"has undefined pairs, which are in no mean: {text}", []).append(job.id)
         if job.fallback:
             reasons.setdefault(f"went {job.strategy}: {job.fallback}", []).append(job.id)
         if job.proven_on and everything:

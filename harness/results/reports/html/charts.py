@@ -32,7 +32,7 @@ Cells = Sequence[Sequence[Reading | None]]
 def bars(curve: Curve) -> Markup:
     """Return a bar for each layer; layers whose recovery is no number are crossed out and named."""
     height = 184
-    known = [(cell.recovery.value, cell.precision or 0.0) for cell in curve.cells if cell.recovery.value is not None]
+    known = [(cell.recovery.value, _error(cell) or 0.0) for cell in curve.cells if cell.recovery.value is not None]
     ends = [value + sign * error for value, error in known for sign in (-1, 1)]
     scale = Scale.around(ends, TOP, height - TOP - BOTTOM)
     slot = (WIDTH - LEFT - RIGHT) / max(len(curve.cells), 1)
@@ -221,10 +221,16 @@ def _bar(x: float, width: float, zero: float, y: float) -> str:
 
 def _error_bar(x: float, cell: Cell, scale: Scale) -> str:
     """Return a line as far up and down as the recovery's error, in the picture; nothing where no error is known."""
-    if cell.precision is None or cell.recovery.value is None:
+    error = _error(cell)
+    if error is None or cell.recovery.value is None:
         return ""
-    low, high = (scale.y(cell.recovery.value + sign * cell.precision) for sign in (-1, 1))
+    low, high = (scale.y(cell.recovery.value + sign * error) for sign in (-1, 1))
     return f"M{number(x)} {number(low)}V{number(high)}m-3 0h6"
+
+
+def _error(cell: Cell) -> float | None:
+    """Return the standard error of a mean over pairs, else what the dtype's rounding makes of a recovery, in points."""
+    return cell.pairs.standard_error if cell.pairs else cell.precision
 
 
 def _box(x: float, y: float, width: float, height: float) -> str:

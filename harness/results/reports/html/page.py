@@ -19,14 +19,17 @@ from harness.results.reports.summary import (
     BAD,
     MOVES,
     again,
+    around,
     counts,
     duration,
     failures,
+    mean_text,
     moves,
     place,
     strongest,
+    undefined_pairs,
 )
-from harness.vocabulary import Curve, JobResult, Reading, RunResult, Tokens, site_position
+from harness.vocabulary import Curve, JobResult, RunResult, Tokens, site_position
 from harness.vocabulary.findings import FINDINGS
 from harness.vocabulary.findings.pages import page
 from harness.vocabulary.paths import near
@@ -110,11 +113,11 @@ class JobView:
     def numbers(self) -> tuple[list[str], list[list[str]]]:
         """The recoveries as a table: a row a site, a column a metric; grids by component, layer and position."""
         metrics = list(dict.fromkeys(curve.metric for curve in self.job.curves))
-        rows: dict[str, dict[str, Reading]] = {}
+        rows: dict[str, dict[str, str]] = {}
         for curve in self.job.curves:
             for cell in curve.cells:
-                rows.setdefault(str(curve.site(cell)), {})[curve.metric] = cell.recovery
-        shown = [[site, *(row[m].text(".2f") if m in row else "" for m in metrics)] for site, row in rows.items()]
+                rows.setdefault(str(curve.site(cell)), {})[curve.metric] = mean_text(cell.recovery, cell.pairs, ".2f")
+        shown = [[site, *(row.get(metric, "") for metric in metrics)] for site, row in rows.items()]
         return metrics, shown
 
 
@@ -133,6 +136,9 @@ def render(run: RunResult) -> str:
         engines=list(dict.fromkeys(job.engine for job in run.jobs)),
         counts=counts(run),
         explained=explained,
+        mean_text=mean_text,
+        around=around,
+        undefined_pairs=undefined_pairs,
         known_codes={each.code for each in explained},
         headroom=_headroom,
         duration=duration(run),
@@ -197,7 +203,7 @@ def _headroom(ratio: float) -> str:
 
 
 def _effect(job: JobResult) -> str:
-    return strongest(job, job.curves[0]) if job.curves else job.reason or ""
+    return strongest(job, job.curves[0], interval=True) if job.curves else job.reason or ""
 
 
 def _tokens(tokens: Tokens) -> list[tuple[int | None, str]]:
@@ -247,4 +253,5 @@ def _grid(curve: Curve, tokens: Sequence[str]) -> Figure:
 
 
 def _baseline(curve: Curve) -> str:
-    return f"{curve.component}, {curve.metric}: baseline {curve.baseline.text('.6g')} {curve.unit}"
+    over = f" (mean of {curve.pairs.over}; whiskers: standard error)" if curve.pairs else ""
+    return f"{curve.component}, {curve.metric}: baseline {curve.baseline.text('.6g')} {curve.unit}{over}"
