@@ -113,11 +113,11 @@ class ModelCache:
             self._kept = (row, constancy, before)
         return self._kept[1], self._kept[2]
 
-    def swept(self, engine: Engine, question: Question, foreign: bool) -> tuple[Constancy, Dequantised | None]:
+    def swept(
+        self, own: Constancy, engine: Engine, question: Question, foreign: bool
+    ) -> tuple[Constancy, Dequantised | None]:
         """Return what the sweep of a job runs on, the model that was taken or its float32 copy, as it is before it was
         asked anything, and what to say of the copy."""
-        assert self._kept is not None
-        own = self._kept[1]
         if self.dequantise == NEVER:
             return own, None
         self._copy = self._copy or Float32Copy(own.model)
@@ -340,7 +340,7 @@ class _Run:
         """Ask one question, that of the pair at `index` of the case."""
         case = case_of(self.job.case, index)
         foreign = is_foreign(self.engine, case)
-        constancy, said = self._swept(question, foreign)
+        constancy, said = self._swept(constancy, question, foreign)
         asked, model = ConstancyOfJob(constancy, question, foreign, again=index > 0), constancy.model
         if self._timed("constancy_s", asked.before):
             return Upshot(None, asked.findings)
@@ -365,9 +365,10 @@ class _Run:
             return Upshot(None, asked.after([finding_of(error)]))
         return self._checked(asked, case, given)
 
-    def _swept(self, question: Question, foreign: bool) -> tuple[Constancy, Dequantised | None]:
+    def _swept(self, own: Constancy, question: Question, foreign: bool) -> tuple[Constancy, Dequantised | None]:
         """Return what the sweep runs on, and what to say of the model's float32 copy."""
-        constancy, said = self._timed("dequantise_s", lambda: self.cache.swept(self.engine, question, foreign))
+        chosen = partial(self.cache.swept, own, self.engine, question, foreign)
+        constancy, said = self._timed("dequantise_s", chosen)
         if said is None:
             del self.timings["dequantise_s"]
         else:
