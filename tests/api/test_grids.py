@@ -35,6 +35,17 @@ def test_a_grid_of_one_layer_still_has_positions_in_its_keys(circuit):
         grid[4]
 
 
+def test_heads_are_in_the_keys_if_there_is_only_one(circuit):
+    """Two heads of queries read one of values, which carries the subject into layer 2 at position 0."""
+    values = circuit.activation_patching(**PROMPTS, component="v")
+    assert dict(values) == pytest.approx({(layer, 0): 100.0 * (layer == 2) for layer in range(12)}, abs=1e-4)
+    grid = circuit.activation_patching(**PROMPTS, component="v", layers=[2], positions="each")
+    assert dict(grid) == pytest.approx({(2, 0, 0): 100, (2, 0, 1): 0, (2, 0, 2): 0, (2, 0, 3): 0}, abs=1e-4)
+    queries = circuit.activation_patching(**PROMPTS, component="q", layers=[1, 2])
+    assert dict(queries) == pytest.approx(dict.fromkeys([(1, 0), (1, 1), (2, 0), (2, 1)], 0), abs=1e-4)
+    assert circuit.activation_patching(**PROMPTS, component="mlp_post")[4] == pytest.approx(75, abs=1e-4)
+
+
 def test_a_grid_is_drawn_as_a_heat_map_that_names_its_states(circuit):
     pytest.importorskip("matplotlib").use("Agg")
     grid = circuit.activation_patching(**PROMPTS, component="attn_out", positions="each")

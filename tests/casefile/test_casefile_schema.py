@@ -364,3 +364,13 @@ def test_a_stated_recovery_names_exactly_one_cell(
     stated = f"{{component: mlp_out, layer: 0, metric: l2, value: 1, within: 1{position}}}"
     (problem,) = problems(f"{minimal}sweep: {sweep}\nexpect: {{recoveries: [{stated}]}}\n")
     assert f"expect.recoveries[0]: a recovery of this sweep {wants} a position" in problem
+
+
+@pytest.mark.parametrize("component", ["z", "q", "k", "v"])
+def test_a_recovery_of_heads_names_one(component: str, problems: Problems, minimal: str) -> None:
+    cell = "layer: 1, metric: l2, value: 60, within: 1"
+    swept = f"{minimal}sweep: {{components: [{component}, mlp_post]}}\n"
+    (problem,) = problems(f"{swept}expect: {{recoveries: [{{component: {component}, {cell}}}]}}\n")
+    assert problem.endswith(f"expect.recoveries[0].component: {component!r} needs a head")
+    (problem,) = problems(f"{swept}expect: {{recoveries: [{{component: mlp_post, head: 0, {cell}}}]}}\n")
+    assert problem.endswith("expect.recoveries[0].component: 'mlp_post' has no heads; only z, q, k, v have")

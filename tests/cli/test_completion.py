@@ -60,6 +60,7 @@ def test_an_unknown_shell_is_named(project: Project) -> None:
         (["list", "--tag", ""], {"fast", "two-words", "groundtruth"}, set()),
         (["run", "--metric", "l"], {"l2", "logit_diff", "log_prob"}, {"mse"}),
         (["run", "--component", "resid"], {"resid_pre", "resid_post"}, set()),
+        (["patch", "-c", ""], {"z", "q", "k", "v", "mlp_post"}, set()),
         (["patch", "--model", "dial-152k-b"], {"dial-152k-bf16"}, set()),
         (["run", "--snap"], {"--snapshot-update"}, set()),
     ],

@@ -78,7 +78,8 @@ def slope_by_runs(model, made, patch, metric, clean, step=0.002):
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "mamba2", "qwen3_moe"])
 def test_an_estimate_is_the_slope_at_the_unpatched_run(name, metric):
     model = architecture(name, "float32").build()
-    components = ("resid_pre", "attn_out", "mlp_out", "z") if name in ("llama", "gemma2") else ("resid_pre", "attn_out")
+    inside = {"llama": ("mlp_out", "z", "k", "mlp_post"), "gemma2": ("mlp_out", "z", "q"), "gpt2": ("q", "k", "v")}
+    components = ("resid_pre", "attn_out", *inside.get(name, ()))
     asked = question(components, "each")
     patches = patches_of(intercept.resolve(model, asked.sweep), "each", len(CLEAN))
     made = slopes(model, CLEAN, CORRUPTED, patches)

@@ -54,7 +54,10 @@ WRONG = [
      "component: nothing in llama is called 'gat_proj'; did you mean 'gate_proj'?; on small, deep"),
     ("sweep: {components: [atn_out]}", "small", "3:22: sweep.components[0]: 'atn_out' is not a component: nothing in "
      "llama is called 'atn_out'; did you mean 'attn_out'?; on small"),
-    ("sweep: {components: [z]}", "mamba", "3:22: sweep.components[0]: how the heads of mamba lie is not known here: "),
+    *((f"sweep: {{components: [{each}]}}", "mamba", "3:22: sweep.components[0]: how the heads of mamba lie is not "
+       "known here: z, q, k, v are known of 69 architectures") for each in "zqkv"),
+    ("sweep: {components: [mlp_post]}", "mamba", "3:22: sweep.components[0]: mamba has no mlp_post (the MLP's neurons: "
+     "input of its down projection); on mamba"),
     ("sweep: {components: [self_attn]}", "mamba", "3:22: sweep.components[0]: mamba has no self_attn (the attention "
      "module's own output); on mamba"),
     ("prompts: {clean: a, corrupted: [0, 1]}", "small", "2:32: prompts.corrupted: 2 tokens where `clean` has 1, so "
@@ -94,6 +97,7 @@ def test_a_fault_is_named_where_it_stands_and_a_run_refuses_it_too(
     [
         ("", "small, tiny, deep"),
         ("sweep: {layers: [0, -1], components: [mlp.gate_proj, attn_out, z, resid_pre]}", "small, deep"),
+        ("sweep: {components: [q, k, v, mlp_post]}", "small, deep"),
         ("sweep: {layers: [4], positions: [1, -1]}", "deep"),
         ("sweep: {components: [attn_out]}", "mamba"),
         ("prompts: {clean: a, corrupted: b c}\nexpect: {findings: [ALN001]}", "tiny"),

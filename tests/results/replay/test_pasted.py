@@ -66,6 +66,10 @@ def test_columns_named_after_components_are_tables_of_their_own() -> None:
     }
 
 
+def test_a_component_of_one_letter_begins_its_cell() -> None:
+    assert set(read("layer | k | v l2 | recovery, top k\n0 | 17.9% | 1% | 2%")) == {"k l2", "v l2", "l2"}
+
+
 def test_a_baseline_that_nobody_states_is_no_finding() -> None:
     (table,) = read_pasted("Layer 1: 12.5%\nLayer 2: -3%", "x")
     assert audit(table).findings == audit(table).contradictions == ()
