@@ -36,6 +36,7 @@ from harness.models.tokens import AnswerText, read_prompts
 from harness.patching import check_question
 from harness.patching.remembered import trusting
 from harness.results.axes import axis_tokens
+from harness.results.reports.summary import over_pairs as over_pairs_of
 from harness.vocabulary import (
     COMPONENTS,
     METRICS,
@@ -63,7 +64,6 @@ from harness.vocabulary.raised import (
     InconstantModelError,
     refuse_device_failure,
 )
-from harness.vocabulary.words import number_of
 
 Prompt = str | Sequence[int] | Mapping[str, Any]
 AnswerToken = str | int | Mapping[str, Any]
@@ -136,7 +136,7 @@ class PatchingResult(Mapping[Key, float]):
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{self.curve.key(cell)}: {_short(cell)}" for cell in self.curve.cells)
-        over = f", means of {number_of(len(self.curve.pairs.of), 'pair')}" if self.curve.pairs else ""
+        over = f", means of {over_pairs_of(self.curve)}" if self.curve.pairs else ""
         baseline = self.curve.baseline.text()
         return f"PatchingResult({self.component}, {self.metric}, baseline {baseline}, {{{shown}}}{over})"
 
