@@ -13,8 +13,8 @@ from harness import models
 from harness.casefile import find_cases
 from harness.engines import answer, engine_named
 from harness.environment.facts import environment
-from harness.jobs.planning import Job, blank_result, jobs_in, tolerances
 from harness.jobs.pairs import questions_of
+from harness.jobs.planning import Job, blank_result, jobs_in, tolerances
 from harness.models import bundled
 from harness.snapshots import differences, location_of, snapshot_of
 from harness.snapshots.file import read

@@ -87,11 +87,13 @@ def test_one_job_has_the_bits_of_the_jobs_of_its_pairs(ask: Ask) -> None:
     assert len(together.curves) == 6
     for at, curve in enumerate(together.curves):
         own = [each.curves[at] for each in alone]
-        assert curve.pairs and curve.pairs.of == tuple(each.baseline for each in own)
+        assert curve.pairs
+        assert curve.pairs.of == tuple(each.baseline for each in own)
         assert curve.baseline.value == statistics.mean(each.baseline.value or 0.0 for each in own)
         for layer, cell in enumerate(curve.cells):
             readings = [each.cells[layer].recovery for each in own]
-            assert cell.pairs and cell.pairs.of == tuple(readings)
+            assert cell.pairs
+            assert cell.pairs.of == tuple(readings)
             assert cell.recovery.value == statistics.mean(each.value or 0.0 for each in readings)
 
 
@@ -107,7 +109,8 @@ def test_an_undefined_pair_is_in_no_mean_and_in_every_count(ask: Ask) -> None:
     assert len(beside.curves) == 4
     for curve in beside.curves:
         for pairs in (curve.pairs, *(cell.pairs for cell in curve.cells)):
-            assert pairs and (pairs.over, pairs.undefined) == ("4 of 5 pairs", "1 of 5 zero-baseline")
+            assert pairs
+            assert (pairs.over, pairs.undefined) == ("4 of 5 pairs", "1 of 5 zero-baseline")
             assert pairs.of[2] == Reading.absent(State.ZERO_BASELINE)
     assert (beside.status, codes(beside)) == (Status.FAILED, ["BAS001"])
     (found,) = beside.findings
@@ -123,7 +126,8 @@ def test_where_no_pair_is_defined_neither_is_the_mean(ask: Ask) -> None:
     result = ask([SAME, {"clean": [4], "corrupted": [4]}])
     for curve in result.curves:
         assert {cell.recovery for cell in curve.cells} == {Reading.absent(State.ZERO_BASELINE)}
-        assert curve.pairs and curve.pairs.over == "0 of 2 pairs"
+        assert curve.pairs
+        assert curve.pairs.over == "0 of 2 pairs"
     assert said(result, "BAS001") == ["every pair: l2, cosine: the prompts are the same tokens"]
 
 
