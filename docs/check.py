@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from blocks import blocks
@@ -32,12 +32,14 @@ def broken_links(page: Path, text: str) -> Iterator[str]:
 
 def bad_blocks(text: str) -> Iterator[str]:
     tables = [block.body for block in blocks(text) if block.body.startswith("models:\n")]
+    named = ((Path(block.marks.get("file", "")), block.body) for block in blocks(text))
+    pairs = {file.name: body for file, body in named if file.suffix in (".csv", ".jsonl")}
     for block in blocks(text):
         yield from block.wrong_marks()
         if block.language == "python":
             yield from _python(block.body)
         elif block.language == "yaml" and "prompts:" in block.body:
-            yield from _case(block.body, tables)
+            yield from _case(block.body, tables, pairs)
         elif block.is_commands and block.exists_here:
             yield from _commands(block.body)
 
@@ -49,8 +51,9 @@ def _python(body: str) -> Iterator[str]:
         yield f"Python example does not compile: {error}"
 
 
-def _case(body: str, tables: list[str]) -> Iterator[str]:
-    """Yield what is wrong with a case, whose models are the bundled ones and those of the page's own tables."""
+def _case(body: str, tables: list[str], pairs: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is wrong with a case, whose models are the bundled ones and those of the page's own tables, and whose
+    files of pairs are the page's."""
     from harness.jobs.planning import jobs_in
     from harness.jobs.preflight import inspect
     from harness.models import load_table
@@ -59,6 +62,8 @@ def _case(body: str, tables: list[str]) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "example.case.yaml")
         file.write_text(body, encoding="utf-8")
+        for own, text in pairs.items():
+            file.with_name(own).write_text(text, encoding="utf-8")
         beside = [file.with_name(f"{number}.yaml") for number, _ in enumerate(tables)]
         for name, table in zip(beside, tables, strict=True):
             name.write_text(table, encoding="utf-8")

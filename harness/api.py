@@ -21,6 +21,8 @@ from harness.casefile import Conversation, LongAnswer, Prompts, as_in_a_case
 from harness.engines import answer, engine_named
 from harness.engines.denominators import doubtful, unusable
 from harness.engines.dequantised import Float32Copy, saying
+from harness.engines.paired_questions import misaligned, questions_over
+from harness.engines.pairs import over_pairs, said_of_pairs
 from harness.intercept import forward
 from harness.intercept.constancy import Constancy
 from harness.intercept.inconstancy import finding_of
@@ -35,6 +37,7 @@ from harness.models.tokens import AnswerText, read_mean_of, read_prompts
 from harness.patching import check_question
 from harness.patching.remembered import trusting
 from harness.results.axes import axis_tokens
+from harness.results.reports.summary import over_pairs as over_pairs_of
 from harness.vocabulary import (
     COMPONENTS,
     DEQUANTISE,
@@ -42,6 +45,7 @@ from harness.vocabulary import (
     NEVER,
     Answer,
     AnswerTokens,
+    Cell,
     Curve,
     Dequantised,
     Direction,
@@ -50,13 +54,20 @@ from harness.vocabulary import (
     Positions,
     Question,
     Reading,
+    Spread,
     State,
     Sweep,
     bytes_of,
 )
 from harness.vocabulary.errors import PromptError, UnknownName, UsageError
 from harness.vocabulary.findings import Severity
-from harness.vocabulary.raised import BaselineError, InconstantModelError, refuse_device_failure
+from harness.vocabulary.raised import (
+    AlignmentError,
+    BaselineError,
+    FindingError,
+    InconstantModelError,
+    refuse_device_failure,
+)
 
 Prompt = str | Sequence[int] | Mapping[str, Any]
 AnswerToken = str | int | Mapping[str, Any]
@@ -106,6 +117,12 @@ class PatchingResult(Mapping[Key, float]):
         return self.curve.unit
 
     @property
+    def pairs(self) -> dict[Key, Spread]:
+        """Of several pairs of prompts, what each mean is over: `.of` has every pair's reading, `.standard_error` and
+        `.interval` say how sure the mean is, `.over` and `.undefined` how many pairs are in it. Empty for one pair."""
+        return {self.curve.key(cell): cell.pairs for cell in self.curve.cells if cell.pairs}
+
+    @property
     def states(self) -> dict[Key, State]:
         return {self.curve.key(cell): cell.recovery.state for cell in self.curve.cells}
 
@@ -124,8 +141,10 @@ class PatchingResult(Mapping[Key, float]):
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{self.curve.key(cell)}: {cell.recovery.text('.1f')}" for cell in self.curve.cells)
-        return f"PatchingResult({self.component}, {self.metric}, baseline {self.curve.baseline.text()}, {{{shown}}})"
+        shown = ", ".join(f"{self.curve.key(cell)}: {_short(cell)}" for cell in self.curve.cells)
+        over = f", means of {over_pairs_of(self.curve)}" if self.curve.pairs else ""
+        baseline = self.curve.baseline.text()
+        return f"PatchingResult({self.component}, {self.metric}, baseline {baseline}, {{{shown}}}{over})"
 
     def top(self, count: int = 3) -> dict[Key, float]:
         """Return the cells that move most, the largest move first: from 0 % in either direction."""
@@ -155,7 +174,7 @@ class PatchingResult(Mapping[Key, float]):
             "strategy": self.strategy,
             "recoveries": [
                 {"layer": cell.layer, "position": cell.position, **({} if cell.head is None else {"head": cell.head}),
-                 "percent": cell.recovery.value, "state": cell.recovery.state.value}
+                 "percent": cell.recovery.value, "state": cell.recovery.state.value, **_of_pairs(cell)}
                 for cell in self.curve.cells
             ],
         }  # fmt: skip
@@ -165,6 +184,19 @@ class PatchingResult(Mapping[Key, float]):
         from harness.results.plots import draw
 
         return draw([self.curve], file=file, figsize=figsize, cmap=cmap, tokens=self.tokens, keep=file is None)
+
+
+def _short(cell: Cell) -> str:
+    return f"{cell.recovery.text('.1f')}{cell.pairs.around if cell.pairs else ''}"
+
+
+def _of_pairs(cell: Cell) -> dict[str, Any]:
+    """Return what a mean has beside it as JSON types; `pairs` and `defined` count."""
+    if cell.pairs is None:
+        return {}
+    low, high = cell.pairs.interval or (None, None)
+    counts = {"pairs": len(cell.pairs.of), "defined": cell.pairs.defined, "undefined": cell.pairs.undefined}
+    return {"standard_error": cell.pairs.standard_error, "low": low, "high": high, **counts}
 
 
 class UndefinedRecovery(UsageError, KeyError):
@@ -273,6 +305,69 @@ class InterpretableModel:
             show([result.curve], figsize, cmap, tokens)
         return result
 
+    def patching_over_pairs(
+        self,
+        pairs: Sequence[Mapping[str, Any]],
+        component: str = "mlp",
+        layers: Sequence[int] | None = None,
+        metric: str = "l2",
+        *,
+        direction: str = "denoising",
+        positions: Positions | Sequence[int] = "all",
+        strategy: str = "auto",
+        memory: int | str | None = None,
+        prove: bool = False,
+    ) -> PatchingResult:
+        """Patch one component for several pairs of prompts, and return the mean recoveries in percent.
+
+        A pair is what `prompts` of a case may hold: `clean` and `corrupted`, and if wanted `answer`, `wrong` and
+        `special_tokens`. Pairs may differ in length from each other, unless `positions` is "each". The mapping holds
+        the means over the pairs that have a value, and `.pairs` beside each its standard error, its interval and how
+        many pairs are in it.
+
+        Raises and warns like `activation_patching`, with the pair's number from 1: AlignmentError for a pair of unequal
+        lengths and PromptError for one that cannot be read, before any forward pass. A pair without a baseline is a
+        warning and counted as undefined; BaselineError is raised where no pair has one.
+        """
+        _known("metric", metric, METRICS)
+        sweep = _sweep(component, layers, direction, positions, strategy, _amount(memory))
+        questions = self._questions(pairs, sweep, metric)
+        with trusting(anew=prove):
+            answered = [self._of_pair(each) for each in questions]
+        found = said_of_pairs([unsure for _, unsure in answered])
+        answers = [given for given, _ in answered]
+        given = over_pairs(answers) if any(answers) else None
+        if given is None or not given.curves[0].baseline.finite:
+            raise BaselineError(found[0])
+        for finding in found:
+            warnings.warn(str(finding), stacklevel=2)
+        return PatchingResult(given.curves[0], given.strategy, fallback=given.fallback, proven_on=given.proven_on)
+
+    def _of_pair(self, question: Question) -> tuple[Answer | None, list[Finding]]:
+        """Return what a pair is answered, and why its numbers are absent or doubtful."""
+        try:
+            given = self._constant(question, lambda: answer(engine_named("native"), self._loaded, question))
+            return given, _unsure(question, given)
+        except FindingError as error:
+            if error.finding.code != "ANS001":  # both runs prefer one token
+                raise
+            return None, [error.finding]
+
+    def _questions(self, pairs: Sequence[Mapping[str, Any]], sweep: Sweep, metric: str) -> tuple[Question, ...]:
+        if isinstance(pairs, str | Mapping) or not pairs:
+            raise PromptError(f"pairs {pairs!r} must be a list of mappings, each with `clean` and `corrupted`")
+        given = [as_in_a_case(Prompts, pair, f"pair {number}") for number, pair in enumerate(pairs, 1)]
+        questions = questions_over(self._loaded, given, sweep, (metric,))
+        if uneven := misaligned(questions):
+            raise AlignmentError(uneven[0])
+        for question in questions:
+            check_question(self._loaded, question)
+        odd = [remarks(self._loaded, *each) for each in zip(given, questions, strict=True)]
+        for remark in said_of_pairs(odd):
+            if remark.severity is Severity.WARNING:
+                warnings.warn(str(remark), stacklevel=3)
+        return questions
+
     def _constant(self, question: Question, sweep: Callable[[], Answer]) -> Answer:
         """Return what a sweep answers; after the first one of a model it is asked A, B, A."""
         if self._asked:
@@ -332,21 +427,35 @@ def _question(
     special_tokens: bool, strategy: str, memory: int | None, value: str, mean_of: Sequence[Prompt],
 ) -> Question:  # fmt: skip
     _known("metric", metric, METRICS)
-    _known("direction", direction, list(Direction))
-    if not isinstance(component, str):
-        raise UnknownName("component", str(component), COMPONENTS)
     given = _prompts(clean, corrupted, answers, special_tokens)
     clean_tokens, corrupted_tokens, answer_tokens = read_prompts(model, given, _NAMES)
-    sweep = Sweep(
-        (component,), None if layers is None else _whole("layers", layers), Direction(direction),
-        _positions(positions), strategy, memory, value,
-    )  # fmt: skip
+    sweep = _sweep(component, layers, direction, positions, strategy, memory, value)
     means = read_mean_of(model, _mean_of(mean_of), value, "mean_of", special=special_tokens)
     question = Question(clean_tokens, corrupted_tokens, sweep, (metric,), answer_tokens, means)
     for remark in remarks(model, given, question):
         if remark.severity is Severity.WARNING:
             warnings.warn(str(remark), stacklevel=3)
     return question
+
+
+def _sweep(
+    component: str, layers: Sequence[int] | None, direction: str, positions: Positions | Sequence[int], strategy: str,
+    memory: int | None, value: str = "other",
+) -> Sweep:  # fmt: skip
+    _known("direction", direction, list(Direction))
+    if not isinstance(component, str):
+        raise UnknownName("component", str(component), COMPONENTS)
+    asked = None if layers is None else _whole("layers", layers)
+    return Sweep((component,), asked, Direction(direction), _positions(positions), strategy, memory, value)
+
+
+def _unsure(question: Question, given: Answer) -> list[Finding]:
+    """Return why a pair has no baseline, and what makes its recoveries doubtful."""
+    try:
+        _usable(question, given)
+    except BaselineError as error:
+        return [error.finding, *doubtful(question, given)]
+    return [*doubtful(question, given)]
 
 
 def _prompts(

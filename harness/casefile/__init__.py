@@ -9,6 +9,7 @@ Read `schema.py` for what a case file may say.
 
 from harness.casefile.case import SUFFIX, Case, load_case, load_cases
 from harness.casefile.compose.include import DefaultsFile
+from harness.casefile.compose.pairs import load_pairs
 from harness.casefile.discovery import find_cases
 from harness.casefile.language.checks import ALWAYS_ON, CHECKS
 from harness.casefile.language.expected import (
@@ -56,5 +57,6 @@ __all__ = [
     "find_cases",
     "load_case",
     "load_cases",
+    "load_pairs",
     "load_yaml_as",
 ]

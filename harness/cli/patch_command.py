@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from harness.vocabulary.visible import visible
 
 if TYPE_CHECKING:
     from harness.casefile import Prompts
-    from harness.vocabulary import Dequantised, Finding, Question
+    from harness.vocabulary import Dequantised, Finding, Question, Sweep
     from harness.vocabulary.raised import FindingError
 
 _TIE = 0.05
@@ -37,8 +37,14 @@ _TIE = 0.05
     shell_complete=completers.models,
     help="A model of the tables, an mlx-lm folder, or a repository of the hub.",
 )
-@click.option("--clean", required=True, metavar="TEXT", help="The clean prompt, or its token ids with --ids.")
-@click.option("--corrupted", required=True, metavar="TEXT", help="The corrupted prompt.")
+@click.option("--clean", metavar="TEXT", help="The clean prompt, or its token ids with --ids.")
+@click.option("--corrupted", metavar="TEXT", help="The corrupted prompt.")
+@click.option(
+    "--pairs",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Average over the pairs of prompts in a .jsonl or .csv file, in place of --clean and --corrupted.",
+)
 @ids_option
 @click.option("--chat", is_flag=True, help="The prompts are a user's messages, for the tokenizer's chat template.")
 @click.option("--no-special-tokens", is_flag=True, help="The tokenizer adds nothing to the prompts, such as BOS.")
@@ -110,19 +116,21 @@ def command(**given: Any) -> int:
         from harness.results.plots import colours, draw
 
         colours("RdBu_r")  # matplotlib is there, before the model is loaded
-    memory, prompts = _amount(given["memory"]), _prompts(given)
+    sweep, prompts = _sweep(given), _pairs(given)
     with waiting():
         model = _load(given["name"], given["tables"], given["download"], given["allow_code"])
-    question = _question(model, prompts, given, memory)
-    for remark in remarks(model, prompts, question):
+    questions = _questions(model, prompts, sweep, given)
+    for remark in _of_each([remarks(model, *each) for each in zip(prompts, questions, strict=True)], given):
         complain(str(remark))
-    if large := prediction(forecast(model, question)):
+    if large := prediction(forecast(model, max(questions, key=lambda each: len(each.clean.ids)))):
         complain(str(large))
-    result = _answered(engine, model, question, given)
-    code = _show(question, result, given)
+    chosen = _choice(engine, model, given)
+    answers = [_answered(engine, chosen, question, given, number) for number, question in enumerate(questions, 1)]
+    code = _show(questions, answers, given)
     if given["plot"]:
-        tokens = axis_tokens(question.clean, question.corrupted)
-        draw(result.curves, file=given["plot"], title=f"{given['name']}, {given['direction']}", tokens=tokens)
+        tokens = () if given["pairs"] else axis_tokens(questions[0].clean, questions[0].corrupted)
+        curves = _mean(answers, given).curves
+        draw(curves, file=given["plot"], title=f"{given['name']}, {given['direction']}", tokens=tokens)
         click.echo(f"drawn: {given['plot']}")
     return code
 
@@ -142,8 +150,12 @@ def _engine(given: dict[str, Any]) -> Any:
     return engine
 
 
-def _answered(engine: Any, model: Any, question: Question, given: dict[str, Any]) -> Any:
-    """Return the answer. Raises FindingError for what an engine or a model raises, and shows the cells before it."""
+def _answered(
+    engine: Any, chosen: Callable[[Question], tuple[Any, Dequantised | None]], question: Question,
+    given: dict[str, Any], number: int,
+) -> Any:  # fmt: skip
+    """Return the answer to one pair. Raises FindingError for what an engine or a model raises, with the pair's number
+    where there are several, and shows the cells before it."""
     from harness.cli.screen import waiting
     from harness.engines import answer
     from harness.engines.dequantised import saying
@@ -152,29 +164,31 @@ def _answered(engine: Any, model: Any, question: Question, given: dict[str, Any]
 
     try:
         with waiting(), trusting(anew=given["prove"]):
-            swept, said = _swept(engine, model, question, given)
+            swept, said = chosen(question)
             return saying(said, lambda: answer(engine, swept, question))
     except (SweepFailed, SweepInterrupted) as stop:
-        _show(question, stop.answer, given)
-        click.echo(f"PARTIAL, {stop}", err=True)
+        whose = f"pair {number}, " if given["pairs"] else ""
+        _show([question], [stop.answer], {**given, "pairs": None})
+        click.echo(f"PARTIAL, {whose}{stop}", err=True)
         if isinstance(stop, SweepInterrupted):
             raise
-        raise _finding(stop.__cause__ or stop, given) from stop
+        raise _finding(stop.__cause__ or stop, given, number) from stop
     except Exception as error:
-        raise _finding(error, given) from error
+        raise _finding(error, given, number) from error
 
 
-def _swept(engine: Any, model: Any, question: Question, given: dict[str, Any]) -> tuple[Any, Dequantised | None]:
-    """Return the model that the sweep runs on, and what to say of its float32 copy."""
+def _choice(engine: Any, model: Any, given: dict[str, Any]) -> Callable[[Question], tuple[Any, Dequantised | None]]:
+    """Return what says which model the sweep of a question runs on, and what to say of its float32 copy."""
     from harness.engines.dequantised import Float32Copy
     from harness.vocabulary import NEVER, is_code
 
     if given["dequantise"] == NEVER:
-        return model, None
-    return Float32Copy(model).chosen(engine, question, any(map(is_code, given["metrics"])))
+        return lambda question: (model, None)
+    copy, foreign = Float32Copy(model), any(map(is_code, given["metrics"]))
+    return lambda question: copy.chosen(engine, question, foreign)
 
 
-def _finding(error: BaseException, given: dict[str, Any]) -> FindingError:
+def _finding(error: BaseException, given: dict[str, Any], number: int) -> FindingError:
     """Return what an engine or a model raised as a finding, after the whole of it where that is asked for."""
     from harness.jobs.run import finding_of
     from harness.vocabulary.raised import FindingError
@@ -182,28 +196,45 @@ def _finding(error: BaseException, given: dict[str, Any]) -> FindingError:
     finding = finding_of(error)
     if given["verbose"] and (trace := finding.evidence.get("traceback")):
         complain(str(trace))
-    return FindingError(finding)
+    return FindingError(_of_each([[]] * (number - 1) + [[finding]], given)[0])
 
 
-def _show(question: Question, result: Any, given: dict[str, Any]) -> int:
-    """Print a sweep and what was found of it, and return the exit code."""
+def _of_each(found: Sequence[Sequence[Finding]], given: dict[str, Any]) -> list[Finding]:
+    """Return what was found of each pair, named by its pair where there are several."""
+    from harness.engines.pairs import said_of_pairs
+
+    return said_of_pairs(found) if given["pairs"] else list(found[0])
+
+
+def _mean(answers: Sequence[Any], given: dict[str, Any]) -> Any:
+    from harness.engines.pairs import over_pairs
+
+    return over_pairs(answers) if given["pairs"] else answers[0]
+
+
+def _show(questions: Sequence[Question], answers: Sequence[Any], given: dict[str, Any]) -> int:
+    """Print a sweep, or the means over several, and what was found of it, and return the exit code."""
     from harness.checks import of_sweep
     from harness.results.axes import axis_tokens
     from harness.results.reports.recoveries import tables
+    from harness.results.reports.summary import undefined_pairs
     from harness.results.reports.terminal import console
     from harness.vocabulary import VALUES
     from harness.vocabulary.verdict import fails
 
-    screen = console()
-    for table in tables(result.curves, axis_tokens(question.clean, question.corrupted), screen.width):
+    screen, result = console(), _mean(answers, given)
+    tokens = () if given["pairs"] else axis_tokens(questions[0].clean, questions[0].corrupted)
+    for table in tables(result.curves, tokens, screen.width):
         screen.print(table)
+    for undefined in undefined_pairs(result.curves):
+        click.echo(f"undefined pairs, which are in no mean: {undefined}")
     _print_concordances(result.curves)
-    value = question.sweep.value
+    value = given["value"]
     click.echo(_how(result) + ("" if value == "other" else f"; puts in {VALUES[value]}"))
     for each in result.unanswered:
         click.echo(f"not answered: {visible(str(each))}")
-    findings = of_sweep(question, result)
-    _print_findings(findings, question, given)
+    findings = _of_each([of_sweep(*each) for each in zip(questions, answers, strict=True)], given)
+    _print_findings(findings, questions, given)
     return EXIT_FINDINGS if any(map(fails, findings)) else EXIT_PASSED
 
 
@@ -221,6 +252,22 @@ def _load(name: str, tables: tuple[str, ...], download: bool, allow_code: bool) 
     row = row_named(name, load_table(Path(each) for each in tables))
     say(f"loading {name}")
     return load(row, download=download, allow_code=allow_code)
+
+
+_OF_ONE_PAIR = ("clean", "corrupted", "ids", "chat", "no_special_tokens", "answer", "wrong", "first_token")
+
+
+def _pairs(given: dict[str, Any]) -> tuple[Prompts, ...]:
+    """Return the pairs of prompts that the options say, or a file of them. Raises UsageError and CaseFileError."""
+    from harness.casefile import load_pairs
+
+    if given["pairs"] is None:
+        if lacking := [f"--{name}" for name in ("clean", "corrupted") if given[name] is None]:
+            raise UsageError(f"{' and '.join(lacking)} missing; give both prompts, or --pairs and a file of pairs")
+        return (_prompts(given),)
+    if beside := [f"--{name.replace('_', '-')}" for name in _OF_ONE_PAIR if given[name]]:
+        raise UsageError(f"--pairs names a file whose lines say all of each pair; leave out {' and '.join(beside)}")
+    return load_pairs(given["pairs"])
 
 
 def _prompts(given: dict[str, Any]) -> Prompts:
@@ -256,32 +303,39 @@ def _prompt(text: str, given: dict[str, Any]) -> Any:
     return Conversation(messages=(Turn(role="user", content=text),)) if given["chat"] else text
 
 
-def _question(model: Any, prompts: Prompts, given: dict[str, Any], memory: int | None) -> Any:
+def _questions(model: Any, pairs: Sequence[Prompts], sweep: Sweep, given: dict[str, Any]) -> tuple[Question, ...]:
+    from harness.engines.paired_questions import misaligned, questions_over
     from harness.models.tokens import read_mean_of, read_prompts
-    from harness.vocabulary import Direction, Question, Sweep
+    from harness.vocabulary import Question
+    from harness.vocabulary.raised import AlignmentError
+
+    means = [_prompt(text, given) for text in given["mean_of"]]
+    mean_of = read_mean_of(model, means, given["value"], "--mean-of", special=pairs[0].special_tokens)
+    if given["pairs"]:
+        questions = questions_over(model, pairs, sweep, given["metrics"], mean_of)
+        if uneven := misaligned(questions):
+            raise AlignmentError(uneven[0])
+        return questions
+    names = {name: f"--{name}" for name in ("clean", "corrupted", "answer", "wrong")}
+    clean, corrupted, answers = read_prompts(model, pairs[0], names)
+    return (Question(clean, corrupted, sweep, tuple(given["metrics"]), answers, mean_of),)
+
+
+def _sweep(given: dict[str, Any]) -> Sweep:
+    from harness.vocabulary import Direction, Sweep
     from harness.vocabulary.errors import UnknownName
 
     if given["direction"] not in list(Direction):
         raise UnknownName("direction", given["direction"], list(Direction))
     positions = given["positions"]
-    names = {name: f"--{name}" for name in ("clean", "corrupted", "answer", "wrong")}
-    clean, corrupted, answers = read_prompts(model, prompts, names)
-    means = [_prompt(text, given) for text in given["mean_of"]]
-    return Question(
-        clean,
-        corrupted,
-        sweep=Sweep(
-            tuple(given["components"]),
-            None if given["layers"] is None else whole_numbers(given["layers"], "--layers"),
-            Direction(given["direction"]),
-            positions if positions in ("all", "last", "each") else whole_numbers(positions, "--positions"),
-            given["strategy"],
-            memory,
-            given["value"],
-        ),
-        metrics=tuple(given["metrics"]),
-        answers=answers,
-        mean_of=read_mean_of(model, means, given["value"], "--mean-of", special=prompts.special_tokens),
+    return Sweep(
+        tuple(given["components"]),
+        None if given["layers"] is None else whole_numbers(given["layers"], "--layers"),
+        Direction(given["direction"]),
+        positions if positions in ("all", "last", "each") else whole_numbers(positions, "--positions"),
+        given["strategy"],
+        _amount(given["memory"]),
+        given["value"],
     )
 
 
@@ -300,7 +354,7 @@ def _print_concordances(curves: Any) -> None:
             click.echo(f"{each.component}: {' and '.join(each.metrics)} rank the cells differently: {apart}")
 
 
-def _print_findings(findings: Sequence[Finding], question: Question, given: dict[str, Any]) -> None:
+def _print_findings(findings: Sequence[Finding], questions: Sequence[Question], given: dict[str, Any]) -> None:
     """Print what was found and, where `harness diagnose` looks for the cause, the command to type."""
     from harness.results.reports.terminal import finding_text
     from harness.vocabulary.verdict import fails
@@ -309,7 +363,8 @@ def _print_findings(findings: Sequence[Finding], question: Question, given: dict
         click.echo(finding_text(each))
         click.echo(f"    {each.hint}")
     if first := next((each for each in findings if fails(each) and each.kind.check != "alignment"), None):
-        click.echo(f"Where it comes from: {_diagnosis(first, question, given)}")
+        (pair, *_) = first.evidence.get("pairs", [1])
+        click.echo(f"Where it comes from: {_diagnosis(first, questions[pair - 1], given)}")
 
 
 def _diagnosis(finding: Finding, question: Question, given: dict[str, Any]) -> str:

@@ -6,11 +6,11 @@ it is counted, and never left out of the count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from harness.metrics.pairs import mean_of, spread_of
-from harness.vocabulary import Answer, Cell, Curve, Reading, State
+from harness.vocabulary import Answer, Cell, Curve, Finding, Reading, State
 from harness.vocabulary.words import number_of
 
 _ABSENT = Reading.absent(State.UNDEFINED)
@@ -63,6 +63,26 @@ def named(pairs: Sequence[int]) -> str:
         return f"{number_of(len(pairs), 'pair')} ({', '.join(map(str, pairs[:_SHOWN]))}, ...)"
     *most, last = map(str, pairs)
     return f"pairs {', '.join(most)} and {last}" if most else f"pair {last}"
+
+
+def said_of_pairs(found: Sequence[Sequence[Finding]]) -> list[Finding]:
+    """Return the findings of all pairs, each with the pairs that have it in its text and its evidence.
+
+    Findings alike in code, place and words are one.
+    """
+    return list(_said(found))
+
+
+def _said(found: Sequence[Sequence[Finding]]) -> Iterator[Finding]:
+    alike: dict[tuple[object, ...], tuple[Finding, list[int]]] = {}
+    for number, findings in enumerate(found, 1):
+        for each in findings:
+            where = alike.setdefault((each.code, each.message, each.site, each.metric), (each, []))[1]
+            if number not in where:
+                where.append(number)
+    for each, pairs in alike.values():
+        whose = "every pair" if len(pairs) == len(found) > 1 else named(pairs)
+        yield replace(each, message=f"{whose}: {each.message}", evidence={**each.evidence, "pairs": pairs})
 
 
 def _curves(answers: Sequence[Answer | None]) -> tuple[Curve, ...]:

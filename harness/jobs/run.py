@@ -15,7 +15,8 @@ from harness.checks.left_out import stated_of, without_answer, without_metric
 from harness.engines import Engine, ForeignEngine, answer, engine_named
 from harness.engines.dequantised import Float32Copy, saying
 from harness.engines.kept_rows import KeptRows
-from harness.engines.pairs import over_pairs
+from harness.engines.paired_questions import misaligned
+from harness.engines.pairs import over_pairs, said_of_pairs
 from harness.environment.facts import environment, settle_device
 from harness.intercept import forward
 from harness.intercept.constancy import Constancy
@@ -26,9 +27,7 @@ from harness.jobs.pairs import (
     case_of,
     case_of_means,
     in_pair,
-    misaligned,
     questions_of,
-    said_of_pairs,
 )
 from harness.jobs.planning import Job, blank_result
 from harness.jobs.stated import with_lines

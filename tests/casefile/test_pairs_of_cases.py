@@ -80,7 +80,8 @@ FAULTS = [
      "p.jsonl:2:11: is not JSON: Expecting value; one pair a line\n"
      "p.jsonl:3:1: expected a mapping, found a list\n"
      "p.jsonl:4:1: is not a pair: 'clean' stands in it twice"),
-    ("{file: p.jsonl}", "p.jsonl", f'{ONE}{{"clean": "a", "corrupt": "b"}}\n{{"clean": "c", "corrupted": "d", "answer": "e"}}',
+    ("{file: p.jsonl}", "p.jsonl",
+     f'{ONE}{{"clean": "a", "corrupt": "b"}}\n{{"clean": "c", "corrupted": "d", "answer": "e"}}',
      "p.jsonl:2:1: corrupt: is not a field here; did you mean 'corrupted'?\n"
      "p.jsonl:2:1: corrupted: is missing\n"
      "p.jsonl:3:1: answer: 'answer' needs 'wrong' beside it; give both or neither"),
@@ -98,7 +99,8 @@ FAULTS = [
      "x.case.yaml:2:26: prompts.clean: has no place beside 'file', whose pairs say all of it"),
     ("{file: ../p.jsonl}", "-", "", "x.case.yaml:2:17: prompts.file: '../p.jsonl' leads outside "),
     ("{file: /etc/passwd}", "-", "", "x.case.yaml:2:17: prompts.file: '/etc/passwd' leads outside "),
-    ("{file: q.jsonl}", "p.jsonl", ONE, "x.case.yaml:2:17: prompts.file: q.jsonl: does not exist; did you mean 'p.jsonl'?"),
+    ("{file: q.jsonl}", "p.jsonl", ONE,
+     "x.case.yaml:2:17: prompts.file: q.jsonl: does not exist; did you mean 'p.jsonl'?"),
     ("{file: p.txt}", "p.txt", ONE, "x.case.yaml:2:17: prompts.file: p.txt: pairs stand in a file that ends in .jsonl"),
 ]  # fmt: skip
 

@@ -210,7 +210,7 @@ def test_a_position_that_a_pair_does_not_have_is_refused_with_the_pair(ask: Ask)
 def test_prompts_that_cannot_be_read_are_named_in_one_round(ask: Ask) -> None:
     result = ask([PAIRS[0], {"clean": [1, 500], "corrupted": [1, 2]}, {"clean": [1, 3], "corrupted": [1, 600]}])
     assert result.status is Status.REFUSED
-    for part in ("pair 2: prompts[1].clean: token id 500", "pair 3: prompts[2].corrupted: token id 600"):
+    for part in ("pair 2: clean: token id 500", "pair 3: corrupted: token id 600"):
         assert part in (result.reason or "")
     assert [problem.path for problem in ask.report.problems] == ["prompts[1].clean", "prompts[2].corrupted"]
 

@@ -17,13 +17,19 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from harness.casefile.compose.include import outside
 from harness.casefile.compose.overlay import overlaid
+from harness.casefile.language.fields import StrictModel
+from harness.casefile.language.prompts import Pairs, Prompts
 from harness.casefile.syntax.document import Document, KeyPath, Location, shown
 from harness.casefile.syntax.yamlfile import read_text
+from harness.casefile.validation.validate import validate
 from harness.vocabulary.errors import CaseFileError, Problem, UsageError, suggest
 from harness.vocabulary.words import number_of
 
@@ -63,6 +69,30 @@ def _listed(document: Document, file: Path, rows: list[Row]) -> Document:
     for index, (line, _) in enumerate(rows):
         places["prompts", index] = Location((line, 1), (line, 1), file, ())
     return Document(document.path, {"prompts": [pair for _, pair in rows]}, places)
+
+
+class _Listed(StrictModel):
+    prompts: Pairs
+
+
+def load_pairs(file: Path) -> tuple[Prompts, ...]:
+    """Return the pairs in a file that no case names.
+
+    UsageError if it cannot be read, CaseFileError with every fault of its content, as file:line.
+    """
+    rows, problems = read_rows(file)
+    if not rows:
+        raise CaseFileError(problems)
+    start = Location((1, 1), (1, 1), file, ())
+    document = _listed(Document(file, {}, {(): start}), file, rows)
+    try:
+        listed = validate(TypeAdapter(_Listed), replace(document, places={(): start, **document.places})).prompts
+    except CaseFileError as error:
+        problems += error.problems
+    if problems:
+        raise CaseFileError(problems)
+    assert isinstance(listed, tuple)
+    return listed
 
 
 def read_rows(file: Path) -> tuple[list[Row], list[Problem]]:

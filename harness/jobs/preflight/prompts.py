@@ -8,8 +8,8 @@ from pathlib import Path
 
 from harness.casefile import Case, Conversation, Prompts
 from harness.casefile.syntax.document import KeyPath
+from harness.engines.paired_questions import of_other_lengths
 from harness.engines.pairs import named
-from harness.jobs.pairs import of_other_lengths
 from harness.jobs.preflight.shapes import ModelShape
 from harness.jobs.preflight.wording import Refused, Unknown
 from harness.models.loaded import LoadedModel, Tokenizer

@@ -110,7 +110,7 @@ def _jobs(jobs: Sequence[JobResult]) -> Iterator[str]:
     yield from table(("", "case", "model", "engine", "baseline", "strongest effect", "findings"), map(_row, jobs))
     yield ""
     for job in jobs:
-        for undefined in undefined_pairs(job):
+        for undefined in undefined_pairs(job.curves):
             yield f"- {code(job.id)} has undefined pairs, which are in no mean: {text(undefined)}"
             yield ""
     yield "</details>"

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.results.axes import Grid, grid_of, reach
-from harness.vocabulary import Curve, Reading
+from harness.results.reports.summary import around, between, over_pairs
+from harness.vocabulary import Cell, Curve, Reading
 
 BARS = "▁▂▃▄▅▆▇█"
 _CELL, _LAYER = 9, 8
@@ -44,13 +45,21 @@ def _over_layers(curves: Sequence[Curve]) -> Table:
     table.add_column("layer", justify="right")
     for curve in curves:
         table.add_column(f"{curve.component} {curve.metric}", justify="right")
-    found = [{cell.layer: cell.recovery for cell in curve.cells} for curve in curves]
+    found = [{cell.layer: cell for cell in curve.cells} for curve in curves]
     for layer in dict.fromkeys(layer for each in found for layer in each):
         # A sweep that ended early lacks cells.
-        table.add_row(str(layer), *(each[layer].text(".1f") if layer in each else "" for each in found))
+        table.add_row(str(layer), *(_text(each[layer]) if layer in each else "" for each in found))
     table.add_section()
-    table.add_row("baseline", *(curve.baseline.text(".6g") for curve in curves))
+    table.add_row("baseline", *(f"{curve.baseline.text('.6g')}{around(curve.pairs)}" for curve in curves))
+    if any(curve.pairs for curve in curves):
+        table.add_row("mean of", *map(over_pairs, curves))
     return table
+
+
+def _text(cell: Cell) -> str:
+    """Return a recovery; of several pairs the mean, its standard error and its interval."""
+    span = f" ({between(cell.pairs)})" if between(cell.pairs) else ""
+    return f"{cell.recovery.text('.1f')}{around(cell.pairs)}{span}"
 
 
 def _maps(curve: Curve, grid: Grid, width: int) -> Iterator[Table]:
@@ -60,7 +69,7 @@ def _maps(curve: Curve, grid: Grid, width: int) -> Iterator[Table]:
         part = slice(start, start + fitting)
         table = _table(
             f"{curve.component} {curve.metric}: recovery (%) by layer and {grid.across}; "
-            f"baseline {curve.baseline.text('.6g')}"
+            f"baseline {curve.baseline.text('.6g')}{around(curve.pairs)}{_over(curve)}"
         )
         table.add_column("layer", justify="right")
         for name in grid.columns[part]:
@@ -77,6 +86,10 @@ def _coloured(recovery: Reading | None, most: float) -> Text:
         return Text(recovery.text(".1f"), style="magenta")
     strong = abs(recovery.value) >= most / 2
     return Text(recovery.text(".1f"), style=("bold " if strong else "") + ("red" if recovery.value < 0 else "blue"))
+
+
+def _over(curve: Curve) -> str:
+    return f"; means of {over_pairs(curve)}" if curve.pairs else ""
 
 
 def _table(title: str) -> Table:

@@ -132,10 +132,10 @@ def _of(pairs: Spread) -> str:
     return number_of(len(pairs.of), "pair")
 
 
-def undefined_pairs(job: JobResult) -> Iterator[str]:
+def undefined_pairs(curves: Sequence[Curve]) -> Iterator[str]:
     """Yield how many pairs are in no mean and in which state: `2 of 30 zero-baseline: mlp_out l2, mlp_out mse`."""
     said: dict[str, list[str]] = {}
-    for curve in job.curves:
+    for curve in curves:
         at: dict[str, int] = {}
         for cell in curve.cells:
             if cell.pairs and cell.pairs.undefined:

@@ -323,7 +323,7 @@ def _print_reasons(jobs: Sequence[JobResult], console: Console, *, everything: b
             reasons.setdefault(f"{job.status}: {job.reason}", []).append(job.id)
         for why in dict.fromkeys(f"{each.code}: {each.known}" for each in job.findings if each.known):
             reasons.setdefault(f"known {why}", []).append(job.id)
-        for text in undefined_pairs(job):
+        for text in undefined_pairs(job.curves):
             reasons.setdefault(f"has undefined pairs, which are in no mean: {text}", []).append(job.id)
         if job.fallback:
             reasons.setdefault(f"went {job.strategy}: {job.fallback}", []).append(job.id)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup
 
 from harness.results.axes import grid_of
-from harness.vocabulary import Curve, Reading
+from harness.results.reports.summary import mean_text
+from harness.vocabulary import Curve
 from harness.vocabulary.visible import visible
 
 
@@ -16,13 +17,14 @@ def in_a_notebook(curve: Curve, tokens: Sequence[str] = ()) -> str:
     if curve.is_grid:
         grid = grid_of(curve, tokens)
         head: Iterable[str] = grid.columns
-        rows: Iterable[tuple[int, Sequence[Reading | None]]] = zip(grid.layers, grid.cells, strict=True)
+        told = ([each.text(".1f") if each else "" for each in row] for row in grid.cells)
+        rows: Iterable[tuple[int, Sequence[str]]] = zip(grid.layers, told, strict=True)
     else:
-        head, rows = ("recovery (%)",), ((cell.layer, (cell.recovery,)) for cell in curve.cells)
-    title = (
-        f"{curve.component}, {curve.metric}: baseline {curve.baseline.text('.6g')} {curve.unit}; recovery in percent"
-    )
-    body = Markup("").join(_row("td", layer, (each.text(".1f") if each else "" for each in row)) for layer, row in rows)
+        head = ("recovery (%)",)
+        rows = ((cell.layer, [mean_text(cell.recovery, cell.pairs, ".1f")]) for cell in curve.cells)
+    baseline = mean_text(curve.baseline, curve.pairs, ".6g")
+    title = f"{curve.component}, {curve.metric}: baseline {baseline} {curve.unit}; recovery in percent"
+    body = Markup("").join(_row("td", layer, row) for layer, row in rows)
     return str(Markup("<table><caption>{}</caption>{}{}</table>").format(_text(title), _row("th", "layer", head), body))
 
 
