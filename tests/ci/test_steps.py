@@ -53,7 +53,15 @@ def clone(tmp_path: Path) -> Path:
     return target
 
 
-JOBS = [("ci.yml", "linux"), ("ci.yml", "macos"), ("nightly.yml", "metal"), ("release.yml", "gate")]
+JOBS = [
+    ("ci.yml", "linux"),
+    ("ci.yml", "arm"),
+    ("ci.yml", "lowest"),
+    ("ci.yml", "macos"),
+    ("nightly.yml", "metal"),
+    ("release.yml", "gate"),
+]
+"""All but `names`, whose steps are an installation and these tests."""
 
 
 @pytest.mark.parametrize("job", JOBS, ids="-".join)
