@@ -55,13 +55,12 @@ def clone(tmp_path: Path) -> Path:
 
 JOBS = [
     ("ci.yml", "linux"),
-    ("ci.yml", "arm"),
     ("ci.yml", "lowest"),
     ("ci.yml", "macos"),
     ("nightly.yml", "metal"),
     ("release.yml", "gate"),
 ]
-"""All but `names`, whose steps are an installation and these tests."""
+"""All but `names` and `arm`, whose steps are an installation, these tests, and those of `linux`."""
 
 
 @pytest.mark.parametrize("job", JOBS, ids="-".join)
