@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.checks.evidence import Evidence
-from harness.engines import ForeignEngine, answer
-from harness.laws import LAWS, Situation
-from harness.patching import check_question
+from harness.engines import ForeignEngine
+from harness.laws import LAWS
 from harness.vocabulary import Finding
 from harness.vocabulary.errors import DoesNotApply, EngineUnavailable, HarnessError, TapError, described_at
 from harness.vocabulary.raised import refuse_device_failure
@@ -22,7 +21,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     given = evidence.answer
     if evidence.engine.is_estimate or not (given.clean.finite and given.corrupted.finite):
         return
-    situation = situation_of(evidence)
+    situation = evidence.situation
     for law in LAWS.values():
         if law.of_job is None or not (law.of_answers or evidence.engine.is_native):
             continue
@@ -42,17 +41,3 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             breach = f"raised {described_at(error)}"
         if breach:
             yield Finding(law.code, breach)
-
-
-def situation_of(evidence: Evidence) -> Situation:
-    """Return what the laws are asked about: the job's question."""
-    return Situation(
-        evidence.model,
-        evidence.question,
-        tuple(check_question(evidence.model, evidence.question)),
-        lambda model, question: answer(evidence.engine, model, question),
-        evidence.points,
-        evidence.bare,
-        kept=evidence.kept,
-        proven=(evidence.question.sweep.strategy, evidence.answer.strategy) == ("auto", "one-pass"),
-    )

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.checks import Evidence
-from harness.checks.laws import situation_of
 from harness.intercept import forward
 from harness.intercept.constancy import Constancy
 from harness.intercept.inconstancy import finding_of
@@ -89,16 +88,16 @@ def _is_traced(evidence: Evidence) -> bool:
 def _is_about_bits_alone(each: Finding, evidence: Evidence) -> bool:
     """Whether a law that compares bits is broken by rounding only: on this machine no two runs have the same bits."""
     compared = _BIT_FOR_BIT.get(each.code)
-    return compared is not None and compared(OwnTaps(situation_of(evidence))).breach() is None
+    return compared is not None and compared(OwnTaps(evidence.situation)).breach() is None
 
 
 def _is_gone(each: Finding, evidence: Evidence) -> bool:
-    """Whether a broken law that compares bits holds in most of the runs that ask it again, all of them new. Taps that
-    are wrong break it every time; a machine that rounds a call in a hundred otherwise, once."""
+    """Whether a law that compares bits was broken by rounding, and holds in most of the runs that ask it again, all of
+    them new. Taps that are wrong break it every time; a machine that rounds a call in a hundred otherwise, once."""
     compared = _BIT_FOR_BIT.get(each.code)
-    if compared is None or not evidence.engine.is_native:
+    if compared is None or not evidence.engine.is_native or not _is_about_bits_alone(each, evidence):
         return False
-    fresh = (replace(situation_of(evidence), bare_row=None) for _ in range(AGAIN))
+    fresh = (replace(evidence.situation, bare_row=None) for _ in range(AGAIN))
     return 2 * sum(compared(OwnTaps(asked)).breach(bit_for_bit=True) is None for asked in fresh) > AGAIN
 
 
