@@ -19,6 +19,7 @@ from harness.metrics.tolerances import Work, relative_difference, row_tolerance
 from harness.models.architectures import HEADS, Heads, blocks_of
 from harness.models.sources import miniatures
 from harness.models.sources.miniatures import reasons
+from harness.patching import walk, walker
 from harness.vocabulary import Direction, Sweep
 from harness.vocabulary.errors import UsageError
 
@@ -266,6 +267,18 @@ def test_a_walk_equals_its_loop(architecture, positions):
     assert apart(model, changed(asked, clean=short[0], corrupted=short[1])) <= EQUAL
 
 
+@pytest.mark.parametrize("component", ["q", "k", "v"])
+def test_a_walk_that_patches_another_head_is_not_proven(component, monkeypatch):
+    model = small("gpt2")
+    asked = sentences(model, Sweep((component,), (1, 2)))
+    wanted = dict(walk(model, changed(asked, sweep=changed(asked.sweep, strategy="stepwise"))).patched)
+    monkeypatch.setattr(walker, "slice_of", lambda point, width: slice_of(changed(point, slot=point.slot ^ 1), width))
+    steps = walk(model, asked)
+    got = dict(steps.patched)
+    assert "one-pass and stepwise logits differ by" in steps.fallback
+    assert all(np.array_equal(np.array(got[site]), np.array(row)) for site, row in wanted.items())
+
+
 def patched(model, asked, *components, layer=1, positions="all"):
     """Return the logits with every hook point of some components patched together."""
     points = resolve(model, Sweep(components, (layer,)))
@@ -340,6 +353,31 @@ def test_the_down_projections_output_is_the_mlps(architecture):
         _, kept = record(model, IDS, [changed(point, is_input=False) for point in points])
         down, mlp = (np.array(values[0].astype(mx.float32)) for values in kept.values())
         assert down.tobytes() == mlp.tobytes(), layer
+
+
+@pytest.mark.parametrize(
+    ("architecture", "neurons"),
+    [
+        ("llama", lambda mlp, x: nn.silu(mlp.gate_proj(x)) * mlp.up_proj(x)),
+        ("gemma2", lambda mlp, x: nn.gelu_approx(mlp.gate_proj(x)) * mlp.up_proj(x)),
+        ("gpt2", lambda mlp, x: nn.gelu_approx(mlp.c_fc(x))),
+    ],
+    ids=["llama", "gemma2", "gpt2"],
+)
+def test_neurons_are_what_the_down_projection_is_given(architecture, neurons):
+    """Patched whole they are the MLP's output, which is why no recovery tells one from the other."""
+    model, given = small(architecture), []
+    asked = sentences(model, Sweep(("mlp_post",), (1,)))
+    (point,) = resolve(model, asked.sweep)
+    mlp = blocks_of(model.module)[1].mlp
+    with tapped(model.module, [Tap(mlp, lambda call, a, k: (given.append(a[0]), call(*a, **k))[1])]):
+        forward(model, asked.source)
+    _, kept = record(model, asked.source, [point])
+    np.testing.assert_allclose(np.array(kept[point][0]), np.array(neurons(mlp, given[0])), rtol=0, atol=1e-5)
+    for positions in ("all", "last"):
+        inside, whole = (patched(model, asked, name, positions=positions) for name in ("mlp_post", "mlp"))
+        assert relative_difference(inside, whole) <= EQUAL
+        assert relative_difference(inside, forward(model, asked.target)) > 1e-3
 
 
 # -- refusals: before any forward --------------------------------------------------------------------------------------
