@@ -270,7 +270,7 @@ def test_a_walk_equals_its_loop(architecture, positions):
 @pytest.mark.parametrize("component", ["q", "k", "v"])
 def test_a_walk_that_patches_another_head_is_not_proven(component, monkeypatch):
     model = small("gpt2")
-    asked = sentences(model, Sweep((component,), (1, 2), strategy="one-pass"))
+    asked = sentences(model, Sweep((component,), (1, 2)))
     wanted = dict(walk(model, changed(asked, sweep=changed(asked.sweep, strategy="stepwise"))).patched)
     monkeypatch.setattr(walker, "slice_of", lambda point, width: slice_of(changed(point, slot=point.slot ^ 1), width))
     steps = walk(model, asked)
