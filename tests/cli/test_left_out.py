@@ -52,7 +52,8 @@ def test_where_somebodys_own_cases_must_be_meant_nothing_runs(
 def test_the_bundled_cases_are_asked_for_by_name_from_anywhere(project: Project, bare: Path) -> None:
     (bare / ".git").mkdir()
     project.write("cases/mine.case.yaml", "models: [nobody]\n")
-    assert "in 27 cases" in project.inside("list", "bundled").out
+    files = len([*(Path(__file__).parents[2] / "cases").glob("*.case.yaml")])
+    assert f"in {files} cases" in project.inside("list", "bundled").out
     assert "in 1 case" in project.inside("list", "bundled:dial").out
     assert project.inside("validate", "bundled:dial").code == 0
     assert project.inside("run", "bundled", *ONE).code == 0
