@@ -20,6 +20,7 @@ from harness.engines.formula import Engine, EngineRun, Row, summary, with_answer
 from harness.metrics.gradients import gradient
 from harness.models.loaded import LoadedModel
 from harness.patching import Patch, Slopes, check_question, patches_of, slopes
+from harness.patching.values import with_values
 from harness.vocabulary import (
     METRICS,
     Answer,
@@ -33,6 +34,7 @@ from harness.vocabulary import (
     Sweep,
     Unanswered,
 )
+from harness.vocabulary.errors import EngineUnavailable
 
 STEPS = 10
 """Places of the integrated gradients; EAP-IG uses five to ten."""
@@ -54,9 +56,9 @@ class EstimateEngine(Engine):
         return True
 
     def cannot(self, model: LoadedModel, sweep: Sweep) -> str | None:
-        if sweep.value == "other":
+        if sweep.value == "other" or not self.steps:
             return None
-        return f"{self.name} estimates what the other run's activation does, not {sweep.value}"
+        return f"{self.name} goes from one run's input to the other's, and cannot say what {sweep.value} does"
 
     def knows(self, metric: str) -> bool:
         """A metric of the user's own has no gradient that anybody knows."""
@@ -74,10 +76,13 @@ ATTRIBUTION_IG = EstimateEngine(
 def answer(engine: EstimateEngine, model: LoadedModel, question: Question) -> Answer:
     """Ask an engine that estimates.
 
-    Raises FindingError or UsageError when the question cannot be asked of this model, and TapError where there is no
-    gradient.
+    Raises FindingError or UsageError when the question cannot be asked of this model, EngineUnavailable for a value
+    that this engine cannot estimate, and TapError where there is no gradient.
     """
-    patches = patches_of(check_question(model, question), question.sweep.positions, len(question.target))
+    points = check_question(model, question)
+    if reason := engine.cannot(model, question.sweep):
+        raise EngineUnavailable(reason)
+    patches = patches_of(with_values(model, question, points), question.sweep.positions, len(question.target))
     made = slopes(model, question.source, question.target, patches, engine.steps)
     noising = question.sweep.direction is Direction.NOISING
     clean, corrupted = map(EngineRun.of, (made.target, made.source) if noising else (made.source, made.target))

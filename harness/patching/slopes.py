@@ -44,7 +44,7 @@ class Slopes:
     target: mx.array
     hooks: tuple[HookPoint, ...]
     apart: tuple[mx.array, ...]
-    """source - target at each hook, `[1, tokens, width]`."""
+    """What a patch puts in - target at each hook, `[1, tokens, width]`."""
     at: tuple[mx.array, ...]
     """The first residuals `[1, tokens, width]` at which the gradient is taken; none: the target run's own."""
 
@@ -103,7 +103,7 @@ class Slopes:
 def slopes(
     model: LoadedModel, source: Sequence[int], target: Sequence[int], patches: Sequence[Patch], steps: int = 0
 ) -> Slopes:
-    """Run both prompts `[tokens]` and return what their activations differ by.
+    """Run both prompts `[tokens]` and return what patches change their activations by.
 
     With `steps`, the gradient is the mean at so many places between the two, the midpoints of equal parts. Raises
     TapError where a module runs more than once in a pass, or gives activations of other shapes on the two prompts.
@@ -116,7 +116,7 @@ def slopes(
     one, there = intercept.record(model, source, list(points.values()))
     other, here = intercept.record(model, target, list(points.values()))
     own = {point: _once(point, here) for point in points.values()}
-    apart = {point: _once(point, there) - own[point] for point in points.values()}
+    apart = {point: point.given(_once(point, there)) - own[point] for point in points.values()}
     between = tuple(own[start] + (2 * step + 1) / (2 * steps) * apart[start] for step in range(steps))
     return Slopes(model, tuple(target), one, other, hooks, tuple(apart[hook] for hook in hooks), between)
 

@@ -20,7 +20,7 @@ from harness.models.architectures import blocks_of
 from harness.models.tokens import read
 from harness.patching import sweep, values
 from harness.vocabulary import VALUES, Direction, Question, Sweep, Tokens
-from harness.vocabulary.errors import CaseFileError, PromptError, TapError, UnknownName, UsageError
+from harness.vocabulary.errors import CaseFileError, EngineUnavailable, PromptError, TapError, UnknownName, UsageError
 
 EQUAL = row_tolerance(Work.OTHER_BATCH, "float32")
 POINTS = 1e-3
@@ -195,7 +195,7 @@ def test_a_module_that_runs_twice_has_no_one_mean():
         block.mlp = own
 
 
-@pytest.mark.parametrize("name", ["attribution", "mlxterp"])
+@pytest.mark.parametrize("name", ["attribution-ig", "mlxterp"])
 def test_an_engine_that_puts_in_nothing_else_says_so(name):
     denoising = asked("zero", direction=Direction.DENOISING).sweep
     if name == "mlxterp":
@@ -205,7 +205,25 @@ def test_an_engine_that_puts_in_nothing_else_says_so(name):
     else:
         why = engine_named(name).cannot(small("llama"), denoising)
     assert why is not None
-    assert "not zero" in why
+    assert "zero" in why
+
+
+def test_an_estimate_that_cannot_is_not_asked():
+    with pytest.raises(EngineUnavailable, match="cannot say what zero does"):
+        answer(engine_named("attribution-ig"), small("llama"), asked("zero"))
+
+
+@pytest.mark.parametrize("direction", Direction)
+def test_a_first_order_estimate_of_zeros_is_exact_on_a_linear_model(direction):
+    model = load("dial-tiny-f32")
+    prompts = [read(model, text) for text in ("a b", "b a")]
+    sweep = Sweep(("mlp_out", "resid_post"), None, direction, value="zero")
+    question = Question(*prompts, sweep, ("logit_diff",))
+    exact, estimate = (answer(engine_named(name), model, question).curves for name in ("native", "attribution"))
+    for one, other in zip(exact, estimate, strict=True):
+        wanted = [cell.recovery.value for cell in one.cells]
+        assert [cell.recovery.value for cell in other.cells] == pytest.approx(wanted, abs=POINTS)
+        assert len(set(wanted)) > 1 or one.component == "resid_post"
 
 
 # -- in a case ---------------------------------------------------------------------------------------------------------
