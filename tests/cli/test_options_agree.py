@@ -43,7 +43,7 @@ OTHERWISE = {
     ("zoo run", "--clean"),
 }
 # A prompt, and an answer, are any text.
-TEXTS = {"--prompt", "--clean", "--corrupted", "--answer", "--wrong"}
+TEXTS = {"--prompt", "--clean", "--corrupted", "--mean-of", "--answer", "--wrong"}
 
 
 def options(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Option]]:
