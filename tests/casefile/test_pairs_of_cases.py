@@ -85,6 +85,7 @@ FAULTS = [
      "p.jsonl:2:1: corrupt: is not a field here; did you mean 'corrupted'?\n"
      "p.jsonl:2:1: corrupted: is missing\n"
      "p.jsonl:3:1: answer: 'answer' needs 'wrong' beside it; give both or neither"),
+    ("{file: p.jsonl}", "p.jsonl", f'\n{ONE}\n{{"clean": "a"}}', "p.jsonl:4:1: corrupted: is missing"),
     ("{file: p.jsonl}", "p.jsonl", '{"clean": "\\ud800", "corrupted": "b"}',
      "p.jsonl:1:1: holds half a character: one surrogate without the other"),
     ("{file: p.jsonl}", "p.jsonl", "[" * 100_000, "p.jsonl:1:1: is not a pair: "),

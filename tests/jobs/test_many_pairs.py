@@ -159,6 +159,9 @@ def test_closed_forms_hold_for_each_pair_and_not_for_their_mean(ask: Ask) -> Non
     assert result.status is Status.PASSED, result.findings
     # w = 1/2 and 1/4 recover 100 w percent in L2, whatever the rows.
     assert [cell.recovery.value for cell in result.curves[0].cells] == pytest.approx([50.0, 25.0])
+    # The closed form of the first pair is no number; that of the mean is not asked for.
+    first = ask([{"clean": "a", "corrupted": "a"}, *pairs], ("l2", "mse"), ["mlp_out"], model="good")
+    assert codes(first) == ["BAS001"]
 
 
 def test_what_a_case_expects_is_held_against_the_mean(ask: Ask) -> None:

@@ -80,12 +80,11 @@ def test_numbers_at_the_end_of_float64_do_not_overflow() -> None:
     assert all(map(math.isfinite, (standard_error(values), *interval(values))))
 
 
-def test_the_order_of_the_pairs_does_not_move_a_bit() -> None:
-    given = [reading(value) for value in (0.1, 1e16, -1e16, 3.3)] + [reading("nan")]
-    spreads = {
-        (mean_of(order), spread_of(order).standard_error, spread_of(order).interval)
-        for order in itertools.permutations(given)
-    }
+@pytest.mark.parametrize("values", [(0.1, 1e16, -1e16, 3.3), (3.1, 1.0, 4.1, 1.5, 9.2, 6.5)])
+def test_the_order_of_the_pairs_does_not_move_a_bit(values: tuple[float, ...]) -> None:
+    given = [*map(reading, values), reading("nan")]
+    orders = itertools.islice(itertools.permutations(given), 0, None, 7)
+    spreads = {(mean_of(order), spread_of(order).standard_error, spread_of(order).interval) for order in orders}
     assert len(spreads) == 1
 
 
