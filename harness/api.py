@@ -57,6 +57,7 @@ from harness.vocabulary import (
     Spread,
     State,
     Sweep,
+    Tokens,
     bytes_of,
 )
 from harness.vocabulary.errors import PromptError, UnknownName, UsageError
@@ -314,6 +315,8 @@ class InterpretableModel:
         *,
         direction: str = "denoising",
         positions: Positions | Sequence[int] = "all",
+        value: str = "other",
+        mean_of: Sequence[Prompt] = (),
         strategy: str = "auto",
         memory: int | str | None = None,
         prove: bool = False,
@@ -323,15 +326,16 @@ class InterpretableModel:
         A pair is what `prompts` of a case may hold: `clean` and `corrupted`, and if wanted `answer`, `wrong` and
         `special_tokens`. Pairs may differ in length from each other, unless `positions` is "each". The mapping holds
         the means over the pairs that have a value, and `.pairs` beside each its standard error, its interval and how
-        many pairs are in it.
+        many pairs are in it. `value` and `mean_of` are those of `activation_patching`, one mean for all pairs.
 
         Raises and warns like `activation_patching`, with the pair's number from 1: AlignmentError for a pair of unequal
         lengths and PromptError for one that cannot be read, before any forward pass. A pair without a baseline is a
         warning and counted as undefined; BaselineError is raised where no pair has one.
         """
         _known("metric", metric, METRICS)
-        sweep = _sweep(component, layers, direction, positions, strategy, _amount(memory))
-        questions = self._questions(pairs, sweep, metric)
+        sweep = _sweep(component, layers, direction, positions, strategy, _amount(memory), value)
+        means = read_mean_of(self._loaded, _mean_of(mean_of), value, "mean_of")
+        questions = self._questions(pairs, sweep, metric, means)
         with trusting(anew=prove):
             answered = [self._of_pair(each) for each in questions]
         found = said_of_pairs([unsure for _, unsure in answered])
@@ -353,11 +357,13 @@ class InterpretableModel:
                 raise
             return None, [error.finding]
 
-    def _questions(self, pairs: Sequence[Mapping[str, Any]], sweep: Sweep, metric: str) -> tuple[Question, ...]:
+    def _questions(
+        self, pairs: Sequence[Mapping[str, Any]], sweep: Sweep, metric: str, mean_of: tuple[Tokens, ...]
+    ) -> tuple[Question, ...]:
         if isinstance(pairs, str | Mapping) or not pairs:
             raise PromptError(f"pairs {pairs!r} must be a list of mappings, each with `clean` and `corrupted`")
         given = [as_in_a_case(Prompts, pair, f"pair {number}") for number, pair in enumerate(pairs, 1)]
-        questions = questions_over(self._loaded, given, sweep, (metric,))
+        questions = questions_over(self._loaded, given, sweep, (metric,), mean_of)
         if uneven := misaligned(questions):
             raise AlignmentError(uneven[0])
         for question in questions:

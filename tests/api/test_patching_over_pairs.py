@@ -25,9 +25,10 @@ def model() -> InterpretableModel:
     return InterpretableModel(miniatures.load("llama").module)
 
 
-def test_the_means_are_those_of_single_calls(model: InterpretableModel) -> None:
-    alone = [model.activation_patching(pair["clean"], pair["corrupted"]) for pair in PAIRS]
-    result = model.patching_over_pairs(PAIRS)
+@pytest.mark.parametrize("options", [{}, {"value": "mean", "mean_of": [[5, 6], [9]]}], ids=["other", "mean"])
+def test_the_means_are_those_of_single_calls(model: InterpretableModel, options: dict[str, Any]) -> None:
+    alone = [model.activation_patching(pair["clean"], pair["corrupted"], **options) for pair in PAIRS]
+    result = model.patching_over_pairs(PAIRS, **options)
     for layer in result:
         assert [pair.value for pair in result.pairs[layer].of] == [each[layer] for each in alone]
         assert result[layer] == statistics.mean(each[layer] for each in alone)
