@@ -15,7 +15,7 @@ from hostile import hostile
 
 from harness.results.reports.html import charts, render
 from harness.results.reports.html.scales import STEPS, Scale, step
-from harness.vocabulary import Finding, Status, Tokens
+from harness.vocabulary import Finding, Status, Sweep, Tokens
 
 SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
 
@@ -212,3 +212,9 @@ def test_a_hundred_ordinary_jobs_are_under_a_megabyte() -> None:
 @pytest.mark.parametrize("status", Status)
 def test_every_verdict_has_a_page(status: Status) -> None:
     assert f"</span> {status.upper()}</h1>" in render(run(verdict=status))
+
+
+def test_what_a_patch_puts_in_is_said_where_it_is_not_the_other_run() -> None:
+    page = render(run(job(sweep=Sweep(("mlp_out",), value="zero")), job("plain", sweep=Sweep(("mlp_out",)))))
+    assert page.count("positions all, puts in zero") == 1
+    assert page.count("puts in") == 1
