@@ -26,6 +26,9 @@ version = "1"
 """
 
 
+ADDRESS = "git+https://github.com/OWNER/mlx-patch-harness"
+
+
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return wheel(tmp_path_factory.mktemp("wheels")).parent
@@ -64,8 +67,11 @@ class Checkout:
         for step in yaml.safe_load(WORKFLOW)["jobs"]["conformance"]["steps"]:
             if "run" not in step or (any(codes.values()) and step.get("if") != "always()"):
                 continue
+            # The wheel stands for the address, which nobody has yet.
+            script = step["run"].replace(f" @ {ADDRESS}", "")
+            assert "OWNER" not in script
             self.done = subprocess.run(
-                ["bash", "-e", "-c", step["run"]], cwd=self.folder, env=self.env, capture_output=True, text=True
+                ["bash", "-e", "-c", script], cwd=self.folder, env=self.env, capture_output=True, text=True
             )
             assert "Traceback" not in self.done.stderr, self.done.stderr
             codes[step["run"].split()[0]] = self.done.returncode
