@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -12,6 +13,7 @@ from harness.laws.compared import Compared
 from harness.laws.situation import Situation
 from harness.metrics.tolerances import relative_difference, same_bits
 from harness.models.architectures import architecture_of, blocks_of
+from harness.vocabulary.errors import TapError
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,9 @@ class OwnTaps:
     @property
     def traced(self) -> Compared:
         """The target run with every hook point recorded, beside the bare one."""
-        bare, traced = self.situation.bare, self.situation.put_back
-        if not same_bits(bare, traced):  # tapping or putting back did that: tap alone
+        bare = self.situation.bare
+        traced = _unless_refused(lambda: self.situation.put_back)
+        if traced is None or not same_bits(bare, traced):  # tapping or putting back did that: tap alone
             traced, _ = record(self.situation.model, self.situation.target, self.situation.points)
         return _pair("traced and bare logits", bare, traced)
 
@@ -61,6 +64,15 @@ class OwnTaps:
         wanted, source = record(model, self.situation.source, stream)
         got = replace(model, self.situation.target, stream, source, "all")
         return _pair(f"whole residual at layer {layer} put in, logits", wanted, got)
+
+
+def _unless_refused(run: Callable[[], mx.array]) -> mx.array | None:
+    """Return a run, or None where some of its activations cannot be put back at these positions, which is no question
+    of recording them."""
+    try:
+        return run()
+    except TapError:
+        return None
 
 
 def _pair(what: str, wanted: mx.array, got: mx.array) -> Compared:
