@@ -111,6 +111,14 @@ def test_every_row_is_an_architecture_of_mlx_lm() -> None:
     assert set(REASONS) | set(OVERRIDES) | set(TEXT) <= set(miniatures.architectures())
 
 
+@pytest.mark.parametrize("name", ["deepseek_v41", "gemma3n"])
+def test_streams_that_no_position_can_be_put_back_in_are_recorded_all_the_same(name: str) -> None:
+    table = dict(MATRIX.rows([name]))
+    assert MATRIX.faults(table) == []
+    assert table[name]["traced"] == "pass"
+    assert table[name]["self-patch"] != "pass"
+
+
 @pytest.mark.slow
 def test_the_page_is_what_the_command_says() -> None:
     table = dict(MATRIX.rows(miniatures.architectures()))
