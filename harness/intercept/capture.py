@@ -256,7 +256,7 @@ def resolve_positions(positions: Positions, tokens: int) -> list[int]:
         raise UsageError("no position is given, so nothing would be patched; give 'all', 'last' or token indices")
     outside = [position for position in positions if not -tokens <= position < tokens]
     if outside:
-        raise UsageError(f"position {outside[0]} is outside the prompt of {tokens} tokens")
+        raise UsageError(f"position {outside[0]} is outside the prompt of {number_of(tokens, 'token')}")
     return [position % tokens for position in positions]
 
 

@@ -300,7 +300,7 @@ class _Run:
         case, model = self.job.case, constancy.model
         questions = questions_of(case, model, metrics)
         self.longest = max(questions, key=lambda each: len(each.clean.ids))
-        result = replace(self.blank, card=model.card)
+        result = replace(self.blank, card=model.card, mean_of=questions[0].mean_of)
         if case.is_averaged:
             result, found = self._averaged(constancy, questions, replace(result, pairs=asked_pairs(questions)))
         else:

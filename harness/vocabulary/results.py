@@ -85,6 +85,8 @@ class JobResult:
     pairs: tuple[AskedPair, ...] = ()
     """The pairs of prompts that the numbers are means over; then `clean`, `corrupted` and `answers` are None."""
     sweep: Sweep | None = None
+    mean_of: tuple[Tokens, ...] = ()
+    """The prompts whose mean was put in, where the sweep's value is `mean`."""
     answers: AnswerTokens | None = None
     suppressed: tuple[int, ...] = ()
     strategy: str | None = None

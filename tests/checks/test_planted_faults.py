@@ -75,7 +75,7 @@ def test_a_metric_the_engine_does_not_know_is_left_out_and_none_at_all_is_a_skip
         ({"prompts": {"clean": "a z", "corrupted": "a b"}}, "'z' is not a word of this model"),
         ({"sweep": {"components": ("mpl",)}}, "'mpl' is not a component; did you mean 'mlp'?"),
         ({"sweep": {"layers": (4,)}}, "layer 4 does not exist; the model has layers 0 to 3"),
-        ({"sweep": {"positions": (1,)}}, "position 1 is outside the prompt of 1 tokens"),
+        ({"sweep": {"positions": (1,)}}, "position 1 is outside the prompt of 1 token"),
     ],
     ids=["token", "word", "component", "layer", "position"],
 )

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
-import weakref
 
 import pytest
 from project import Project
 
-from harness.engines import dequantised
 from harness.jobs import run as jobs
 from harness.results.json import dump_job, load_job
 from harness.support import blas
@@ -46,19 +44,6 @@ def two_cases(project: Project):
 
 def recoveries(result):
     return {job.id: [cell.recovery.value for cell in job.curves[0].cells] for job in result.jobs}
-
-
-@pytest.fixture
-def made(monkeypatch):
-    """The copies that are made."""
-    made, real = [], dequantised.dequantised
-
-    def make(model):
-        made.append(weakref.ref(copy := real(model)))
-        return copy
-
-    monkeypatch.setattr(dequantised, "dequantised", make)
-    return made
 
 
 @pytest.mark.parametrize("door", DOORS)

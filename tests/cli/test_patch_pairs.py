@@ -35,7 +35,7 @@ def test_a_finding_names_its_pair_and_the_diagnosis_is_of_that_pair(project: Pro
         (["--pairs", "q.csv"], "q.csv: does not exist; did you mean 'p.csv'?"),
         (["--clean", "a"], "--corrupted missing; give both prompts, or --pairs"),
         (["--pairs", "bad.csv"], "bad.csv:2:1: has 3 cells under 2 names"),
-        (["--pairs", "p.csv", "--positions", "4"], "position 4 is outside the prompt of 1 tokens"),
+        (["--pairs", "p.csv", "--positions", "4"], "position 4 is outside the prompt of 1 token"),
     ],
 )
 def test_what_is_refused(project: Project, words: list[str], said: str) -> None:  # noqa: F811

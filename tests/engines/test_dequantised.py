@@ -4,7 +4,6 @@ does not pay or is another model, and the model itself stays what it was."""
 from __future__ import annotations
 
 import gc
-import weakref
 from dataclasses import replace
 
 import mlx.core as mx
@@ -278,19 +277,6 @@ def test_the_copy_is_proven_as_what_it_is():
             given = answer(NATIVE, each, QUESTION)
             proofs.append((len(remembered.kept()), bool(given.proven_on)))
     assert proofs == [(2, False), (4, False), (4, True)], "two components each, and the third sweep relies on them"
-
-
-@pytest.fixture
-def made(monkeypatch):
-    """The copies that are made."""
-    made, real = [], dequantised.dequantised
-
-    def make(model):
-        made.append(weakref.ref(copy := real(model)))
-        return copy
-
-    monkeypatch.setattr(dequantised, "dequantised", make)
-    return made
 
 
 def test_a_notebook_says_it_and_forgets_the_copy(made):

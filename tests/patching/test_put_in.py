@@ -14,8 +14,10 @@ from test_one_pass import apart, sentences, small
 from harness import InterpretableModel
 from harness.casefile import load_cases
 from harness.engines import answer, engine_named
+from harness.jobs import run as jobs
+from harness.jobs.planning import Job
 from harness.metrics.tolerances import Work, row_tolerance
-from harness.models import load
+from harness.models import bundled, load
 from harness.models.architectures import blocks_of
 from harness.models.tokens import read
 from harness.patching import sweep, values
@@ -256,6 +258,13 @@ def test_what_a_case_says_wrongly_is_located(tmp_path, value, means, place, said
         written(tmp_path, value, means)
     assert f"x.case.yaml:{place}" in str(caught.value)
     assert said in str(caught.value)
+
+
+def test_a_result_has_the_prompts_of_its_mean(tmp_path):
+    (case,) = written(tmp_path, "mean", ", mean_of: [[4, 5], [6]]")
+    result = jobs.run(Job(case, bundled()["llama-2k-f32"], "native"), jobs.ModelCache())
+    assert [prompt.ids for prompt in result.mean_of] == [(4, 5), (6,)]
+    assert result.sweep.value == "mean"
 
 
 def test_a_case_may_vary_the_value(tmp_path):

@@ -18,9 +18,10 @@ from harness.models.sources.qwen_tokenizer import QWEN, RANKS, QwenTokenizer
 from harness.models.sources.wheel import is_cached, locate
 from harness.models.sources.words import WordTokenizer
 from harness.models.spec import CircuitRow, DialRow, ModelRow, SyntheticRow, WheelRow
-from harness.models.tokens import answer_after, read, read_mean_of, read_prompts
+from harness.models.tokens import answer_after, read, read_prompts
 from harness.vocabulary import ModelCard
 from harness.vocabulary.errors import PromptError, UsageError
+from harness.vocabulary.words import number_of
 
 UNEVEN = "ALN001"
 
@@ -67,10 +68,9 @@ def prompt_faults(case: Case, row: ModelRow, shape: ModelShape) -> Iterator[Refu
             yield from (Refused((*at, *fault.path), fault.text) for fault in _answers(model, given))
         lengths.append(clean if clean == corrupted and isinstance(clean, int) else None)
     yield from _without_positions(case, lengths)
-    try:
-        read_mean_of(model, case.sweep.mean_of or (), special=case.pairs[0].special_tokens)
-    except PromptError as error:
-        yield Refused(("sweep", "mean_of"), str(error))
+    for index, each in enumerate(case.sweep.mean_of or ()):
+        reading = partial(read, model, each, "the prompt", case.pairs[0].special_tokens)
+        yield from _refused(("sweep", "mean_of", index), reading)
 
 
 SIDES = ("clean", "corrupted")
@@ -92,17 +92,17 @@ def _answers(model: LoadedModel, given: Prompts) -> Iterator[Refused]:
     faults = [
         fault
         for key, answer in answers.items()
-        for fault in _refused(key, partial(answer_after, model, given, answer, "the answer"))
+        for fault in _refused((key,), partial(answer_after, model, given, answer, "the answer"))
     ]
     # Two answers that are one token each may still be the same one.
-    yield from faults or _refused("wrong", partial(read_prompts, model, given))
+    yield from faults or _refused(("wrong",), partial(read_prompts, model, given))
 
 
-def _refused(key: str, reading: Callable[[], object]) -> Iterator[Refused]:
+def _refused(at: KeyPath, reading: Callable[[], object]) -> Iterator[Refused]:
     try:
         reading()
     except PromptError as error:
-        yield Refused((key,), str(error))
+        yield Refused(at, str(error))
 
 
 def _uneven(case: Case, at: KeyPath, clean: int, corrupted: int) -> Iterator[Refused]:
@@ -121,7 +121,7 @@ def _without_positions(case: Case, lengths: Sequence[int | None]) -> Iterator[Re
         for number, length in enumerate(lengths, 1):
             if length is not None and not -length <= position < length:
                 whose = f" of {named([number])}" if case.is_averaged else ""
-                text = f"position {position} is outside the prompt of {length} tokens{whose}"
+                text = f"position {position} is outside the prompt of {number_of(length, 'token')}{whose}"
                 yield Refused(("sweep", "positions", at), text)
 
 

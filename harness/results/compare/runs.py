@@ -177,6 +177,7 @@ def _question(job: JobResult) -> dict[str, str]:
         "positions": site_position(job.sweep.positions) if job.sweep else "",
         "value": job.sweep.value if job.sweep else "",
         **{name: str(list(tokens.ids)) if tokens else "" for name, tokens in prompts.items()},
+        "mean of": ", ".join(str(list(tokens.ids)) for tokens in job.mean_of),
         "pairs of prompts": f"{len(job.pairs)} ({job.pairs_digest})" if job.pairs else "",
     }
 

@@ -208,8 +208,10 @@ ASKED = replace(
         ({"sweep": Sweep(("mlp_out",), direction=Direction.NOISING)}, "direction denoising -> noising"),
         ({"sweep": Sweep(("mlp_out",), positions="last")}, "positions all -> last"),
         ({"sweep": Sweep(("mlp_out",), positions=(0, 1))}, "positions all -> 0,1"),
+        ({"sweep": Sweep(("mlp_out",), value="zero")}, "value other -> zero"),
+        ({"mean_of": (Tokens((7, 8), ("x", "y")),)}, "mean of  -> [7, 8]"),
     ],
-    ids=["clean", "corrupted", "direction", "positions", "tokens"],
+    ids=["clean", "corrupted", "direction", "positions", "tokens", "value", "mean"],
 )
 def test_another_question_under_the_same_id_is_not_compared(changed: dict[str, Any], what: str) -> None:
     other = replace(ASKED, **changed)
