@@ -27,9 +27,8 @@ class Dequantised:
     @classmethod
     def of_all(cls, pairs: Sequence[Dequantised]) -> Dequantised | None:
         """Return what to say of the sweeps of several pairs of prompts: one that was refused, else the farthest off."""
-        return next(
-            (each for each in pairs if each.refused), max(pairs, key=lambda each: each.difference or 0.0, default=None)
-        )
+        refused = next((each for each in pairs if each.refused), None)
+        return refused or max(pairs, key=lambda each: each.difference or 0.0, default=None)
 
     @property
     def used(self) -> bool:

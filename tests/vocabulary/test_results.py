@@ -36,7 +36,7 @@ def test_a_result_says_what_the_answer_says() -> None:
 
 def test_of_the_copies_of_several_pairs_the_worst_is_said() -> None:
     used, far = Dequantised(8, 1e-7), Dequantised(8, 3e-7)
-    refused = Dequantised(8, 0.5, "its unpatched logits differ")
+    refused = Dequantised(8, None, "half of the free memory is less")
     assert Dequantised.of_all([]) is None
     assert Dequantised.of_all([far, used]) == far
     assert Dequantised.of_all([far, refused, used]) == refused
