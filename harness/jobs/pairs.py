@@ -48,6 +48,11 @@ def in_pair(number: int, before: Sequence[Answer | None]) -> Iterator[None]:
     except SweepInterrupted as stop:
         done = over_pairs(before if any(before) else [stop.answer])
         raise SweepInterrupted(replace(done, stopped=f"in {named([number])}, {stop.answer.stopped}")) from stop
+    except KeyboardInterrupt as stop:
+        if not any(before):
+            raise
+        done = replace(over_pairs(before), stopped=f"in {named([number])}, beside its sweep")
+        raise SweepInterrupted(done) from stop
 
 
 def case_of(case: Case, index: int) -> Case:

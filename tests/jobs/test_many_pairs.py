@@ -250,6 +250,25 @@ def test_ctrl_c_in_a_pair_keeps_the_means_over_the_pairs_before_it(ask: Ask, mon
     assert {cell.pairs.over for curve in result.curves for cell in curve.cells} == {"2 pairs"}
 
 
+@pytest.mark.parametrize("pair", [1, 3])
+def test_ctrl_c_in_the_checks_of_a_pair_keeps_them_too(ask: Ask, monkeypatch: pytest.MonkeyPatch, pair: int) -> None:
+    """Most of a job's time is beside its sweeps."""
+    plain, turns = running._checked, iter(range(1, 9))
+
+    def check(evidence: Any) -> Any:
+        if next(turns) == pair:
+            raise KeyboardInterrupt
+        return plain(evidence)
+
+    monkeypatch.setattr(running, "_checked", check)
+    with pytest.raises(JobInterrupted) as ended:
+        ask(PAIRS)
+    result = ended.value.result
+    assert result.status is Status.INTERRUPTED
+    assert result.partial is (pair > 1)
+    assert {cell.pairs.over for curve in result.curves for cell in curve.cells} == ({"2 pairs"} if pair > 1 else set())
+
+
 def test_a_pair_whose_runs_prefer_one_token_is_undefined_for_metrics_of_answers(ask: Ask) -> None:
     # Rows a and c of the dial have their maximum at their own id, so the same row is the same answer.
     result = ask([{"clean": "a", "corrupted": "c"}, {"clean": "d", "corrupted": "d"}], ("l2", "log_prob"), ["mlp_out"],

@@ -108,7 +108,7 @@ def _refused(at: KeyPath, reading: Callable[[], object]) -> Iterator[Refused]:
 def _uneven(case: Case, at: KeyPath, clean: int, corrupted: int) -> Iterator[Refused]:
     expected = any(UNEVEN in codes for engine in case.engines for codes in case.expectation(engine))
     if clean != corrupted and not expected:
-        text = f"{corrupted} tokens where `clean` has {clean}, so positions do not correspond"
+        text = f"{number_of(corrupted, 'token')} where `clean` has {clean}, so positions do not correspond"
         yield Refused((*at, "corrupted"), text)
 
 
