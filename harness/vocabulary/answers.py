@@ -93,6 +93,15 @@ class Curve:
     denominator: Denominator | None = None
     pairs: Spread | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ValueError where the cells do not make one curve or one grid."""
+        if len({cell.head is None for cell in self.cells}) > 1:
+            raise ValueError("some of its cells name a head and some none")
+        if self._by_position and self.is_grid:
+            odd = next((cell.position for cell in self.cells if not cell.position.isdecimal()), None)
+            if odd is not None:
+                raise ValueError(f"a cell of its grid is at {odd!r}, which is no position")
+
     def resolved(self, least: float) -> Curve:
         """Return the curve where rounding is known to put the two unpatched runs at least this far apart.
 
@@ -128,8 +137,11 @@ class Curve:
         if not self.is_grid:
             return cell.layer
         head = () if cell.head is None else (cell.head,)
-        by_position = len({each.position for each in self.cells}) > 1
-        return (cell.layer, *head, *((int(cell.position),) if by_position else ()))
+        return (cell.layer, *head, *((int(cell.position),) if self._by_position else ()))
+
+    @property
+    def _by_position(self) -> bool:
+        return len({cell.position for cell in self.cells}) > 1
 
 
 @dataclass(frozen=True)

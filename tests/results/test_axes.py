@@ -51,6 +51,15 @@ def test_a_cell_that_nobody_answered_is_a_gap():
     assert grid_of(replace(whole, cells=whole.cells[:3])).cells[1] == (reading(3.0), None)
 
 
+def test_cells_that_make_no_curve_are_refused():
+    one, by_head = grid([[1.0, 2.0]]), heads(False)
+    with pytest.raises(ValueError, match="some of its cells name a head and some none"):
+        replace(by_head, cells=(*by_head.cells[1:], replace(by_head.cells[0], head=None)))
+    with pytest.raises(ValueError, match="a cell of its grid is at 'end', which is no position"):
+        replace(one, cells=(one.cells[0], replace(one.cells[1], position="end")))
+    assert replace(one, cells=(replace(one.cells[0], position="0,2"),)).cells[0].position == "0,2"
+
+
 def test_the_reach_is_the_largest_move():
     assert reach(map(reading, (3.0, -40.0, "nan"))) == 40.0
     assert reach([None, reading("nan")]) == 1.0
