@@ -22,8 +22,8 @@ seen = {"before": "transformers" in sys.modules}
 """
 
 
-# A process whose mlx_lm was imported by a thread that ended sometimes aborts after its last line: `import mlx_lm` alone in
-# a thread does too, in a third of the runs on a busy machine. What is asked here is over by then, so it leaves at once.
+# A process whose mlx_lm was imported by a thread that ended sometimes aborts after its last line: with a plain `import
+# mlx_lm` too, in a third of the runs on a busy machine. What is asked here is over by then, so it leaves at once.
 LEAVE = "print(json.dumps(seen), flush=True); import os; os._exit(0)"
 
 
