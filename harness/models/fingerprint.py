@@ -37,7 +37,10 @@ _SHOWN = 60
 _DEEPEST = 8
 """Containers in containers that are walked; what is deeper stands for itself."""
 
-_UNREAD = frozenset({"_no_grad", "__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "_abc_impl"})
+_UNREAD = frozenset({
+    "_no_grad", "__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "_abc_impl",
+    "__static_attributes__", "__firstlineno__",
+})  # fmt: skip
 """Names that no forward pass reads: which parameters are trained, and what Python keeps of a class."""
 
 Classes = tuple[tuple[str, type], ...]
@@ -243,9 +246,10 @@ class _Attributes:
 
     def _enter(self, name: str, value: Any, depth: int) -> None:
         """Note what a container or an object holds. One that shows nothing stands for itself."""
-        if id(value) in self._seen:
-            return
-        self._seen.add(id(value))
+        if not isinstance(value, tuple | frozenset):  # one may stand in many places: all empty ones are one object
+            if id(value) in self._seen:
+                return
+            self._seen.add(id(value))
         if depth > _DEEPEST:
             self.held[name] = (type(value).__name__, _Same(value))
         elif isinstance(value, Mapping):

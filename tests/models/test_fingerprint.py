@@ -200,6 +200,16 @@ def test_whatever_a_forward_pass_may_read_is_seen(name: str, monkeypatch: pytest
     assert f"attribute {name!r}" in (before.difference(fingerprint(model)) or "")
 
 
+def test_a_tuple_that_stands_in_two_places_is_read_in_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Counting, "kept", (), raising=False)  # Python 3.13 gives many classes one: __static_attributes__
+    model = Counting()
+    before = fingerprint(model)
+    model.note = ()  # the same object, and read before the class is
+    assert before.difference(fingerprint(model)) is None
+    monkeypatch.setattr(Counting, "kept", (2.0,))
+    assert "kept' changed" in (before.difference(fingerprint(model)) or "")
+
+
 def test_another_call_of_a_class_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Counting()
     before = fingerprint(model)
