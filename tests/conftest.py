@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import pytest
 
@@ -17,3 +18,13 @@ def _proofs(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _no_remembered_proofs(monkeypatch, _proofs):
     monkeypatch.setenv("HARNESS_PROOFS", str(_proofs / str(next(_COUNT))))
+
+
+def pytest_runtest_setup(item):
+    if os.environ.get("EMULATE") and (mark := item.get_closest_marker("as_installed")):
+        pytest.skip(f"under an emulation: {mark.args[0]}")
+    if mark := item.get_closest_marker("on_cpu"):
+        from harness.environment import facts
+
+        if not facts.backend().startswith("cpu"):
+            pytest.skip(f"on a GPU: {mark.args[0]}")

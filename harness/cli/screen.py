@@ -10,7 +10,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, TextIO
 
@@ -76,7 +76,8 @@ class RowsLine:
 class ProgressLine:
     """`3/24  1:05  2 failed  case[native@model]  layer 7/60`: the end of the line is what stays where room is short.
 
-    Without jobs, the count is that of the phase. Usable from several threads.
+    Without jobs, the count is that of the phase. Usable from several threads. `phase_elsewhere` is asked for the phase
+    of a job in another process.
     """
 
     def __init__(self, stream: TextIO, quiet: bool = False) -> None:
@@ -84,7 +85,8 @@ class ProgressLine:
         self.drawn = is_terminal(stream) and not quiet
         self.period = DRAWN if self.drawn else WRITTEN
         self.jobs, self.apart, self.name = (0, 0), "", ""
-        self._phase = ("", 0, 0)
+        self._phase = progress.Phase()
+        self.phase_elsewhere: Callable[[], progress.Phase | None] = lambda: None
         self._since, self._last = time.monotonic(), time.monotonic()
         self._shown, self._inside = False, False
         self._lock, self._end = threading.RLock(), threading.Event()
@@ -111,11 +113,11 @@ class ProgressLine:
 
     def say(self, what: str, done: int = 0, total: int = 0) -> None:
         """Take what `harness.support.progress` says of the current phase."""
-        self._phase = (what, done, total)
+        self._phase = progress.Phase(what, done, total)
 
     def at(self, done: int, total: int, name: str = "", apart: str = "") -> None:
         """Say how many jobs are done, which one goes on now, and how many did not go well."""
-        self.jobs, self.name, self.apart, self._phase = (done, total), name, apart, ("", 0, 0)
+        self.jobs, self.name, self.apart, self._phase = (done, total), name, apart, progress.Phase()
 
     def note(self, text: str) -> None:
         """Write a line that stays, above this one."""
@@ -137,7 +139,7 @@ class ProgressLine:
 
     def text(self, width: int | None = None) -> str:
         """Return the line, in at most `width` columns."""
-        phase, done, total = self._phase
+        phase, done, total = self.phase_elsewhere() or self._phase
         here = _count(done, total)
         if self.jobs[1]:
             count, what = _count(*self.jobs), f"{self.name}  {phase} {here}"

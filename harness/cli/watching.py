@@ -9,11 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from harness.cli.screen import ProgressLine, waiting
+from harness.support import progress
 
 GOOD = ("passed", "skipped")
 
@@ -21,16 +24,18 @@ GOOD = ("passed", "skipped")
 @contextmanager
 def watching(verbosity: int) -> Iterator[ProgressPlugin]:
     """Yield a pytest plugin that shows progress; with verbosity 1 a line a job as well, with -1 nothing."""
-    with waiting(quiet=verbosity < 0) as line:
+    with TemporaryDirectory() as phases, waiting(quiet=verbosity < 0) as line:
         line.say("collecting")
-        yield ProgressPlugin(line, verbosity)
+        yield ProgressPlugin(line, verbosity, Path(phases))
 
 
 class ProgressPlugin:
     """Counts jobs, in this process or over xdist's workers, and tells the line."""
 
-    def __init__(self, line: ProgressLine, verbosity: int):
+    def __init__(self, line: ProgressLine, verbosity: int, phases: Path):
         self.line, self.verbosity = line, verbosity
+        self.phases = phases
+        line.phase_elsewhere = self._phase_of_a_worker
         self.begun: dict[str, float] = {}
         self.total, self.ended = 0, Counter[str]()
 
@@ -41,6 +46,15 @@ class ProgressPlugin:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
         self._tell(total=len(ids))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker where to say what its job does: xdist carries whole reports and nothing before them."""
+        node.workerinput[progress.FOLLOWED] = str(self.phases / node.gateway.id)
+
+    def _phase_of_a_worker(self) -> progress.Phase | None:
+        said = filter(None, map(progress.last_kept, self.phases.iterdir()))
+        return next((phase for name, phase in said if _name(name) == self.line.name), None)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.begun[nodeid] = time.monotonic()

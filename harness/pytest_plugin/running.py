@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import pytest
 
 from harness.jobs.selection import Selection
 from harness.pytest_plugin.gathering import ResultGathering
+from harness.support import progress
 from harness.vocabulary.visible import visible
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class JobRunning:
 
         strict, prove = self.config.getoption("harness_strict"), self.config.getoption("harness_prove")
         try:
-            with told_apart():
+            with told_apart(), self._followed(item):
                 done = jobs.run(self._within(job), self._models, compare, strict, self._say, prove)
             result = _required(done, self.config)
             result = with_known(result, self.known, strict) if self.known else result
@@ -65,6 +67,11 @@ class JobRunning:
             raise
         item.stash[_RESULT] = self.gathering.unreported = result
         return result
+
+    def _followed(self, item: pytest.Item) -> AbstractContextManager[None]:
+        """Return a block whose progress is seen where the line is drawn, if that is another process."""
+        file = getattr(self.config, "workerinput", {}).get(progress.FOLLOWED)
+        return progress.kept_in(Path(file), item.nodeid) if file else nullcontext()
 
     def _within(self, job: Job) -> Job:
         """Return the job with the memory that the command line gives it."""

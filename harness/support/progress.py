@@ -6,14 +6,29 @@ listener nothing happens. Whoever works needs to know nobody.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TypeVar
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+
+class Phase(NamedTuple):
+    """What goes on, and how much of it is done; a total of 0 means that nobody knows."""
+
+    what: str = ""
+    done: int = 0
+    total: int = 0
+
+
 Listener = Callable[[str, int, int], None]
-"""Called with (what, done, total); a total of 0 means that nobody knows."""
+"""Called with the parts of a phase."""
+
+FOLLOWED = "harness_phase"
+"""What a worker of xdist is told the file under, in which it keeps what its job does."""
 
 _LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
@@ -45,3 +60,26 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _LISTENER.reset(token)
+
+
+@contextmanager
+def kept_in(file: Path, name: str) -> Iterator[None]:
+    """Keep what is said inside the block in a file, for another process; `name` is what goes on here.
+
+    The last word is its first line. A file that cannot be written is nobody's trouble.
+    """
+
+    def keep(what: str, done: int, total: int) -> None:
+        with suppress(OSError), file.open("r+b" if file.exists() else "wb") as out:
+            out.write(f"{json.dumps([name, what, done, total])}\n".encode())
+
+    with listening(keep):
+        yield
+
+
+def last_kept(file: Path) -> tuple[str, Phase] | None:
+    """Return the name of what goes on in another process and what it said last; None where it said nothing yet."""
+    with suppress(OSError, ValueError):
+        name, *said = json.loads(file.read_bytes().partition(b"\n")[0])
+        return name, Phase(*said)
+    return None

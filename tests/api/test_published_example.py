@@ -102,6 +102,7 @@ def run_python(code: str, **environment: str) -> str:
     ).stdout
 
 
+@pytest.mark.as_installed("the child is started with MLX replaced already")
 def test_importing_the_package_loads_neither_mlx_nor_mlx_lm():
     code = "import sys, json, harness; print(json.dumps([sorted(sys.modules), dir(harness)]))"
     loaded, names = json.loads(run_python(code))

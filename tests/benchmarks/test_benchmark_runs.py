@@ -79,6 +79,7 @@ def test_the_ratio_is_that_of_the_walls(measured):
         assert each["times_the_first"] == pytest.approx(each["wall"][0] / found["one-pass"]["wall"][0]), name
 
 
+@pytest.mark.as_installed("a proof is remembered of MLX as it was installed")
 def test_who_is_absent_is_named(measured):
     content, shown = measured
     absent = next(result for result in content["settings"] if result["id"] == "qwen3-4")["absent"]

@@ -30,6 +30,7 @@ def test_help_is_quick() -> None:
     assert min(taken) < 0.3
 
 
+@pytest.mark.as_installed("the child is started with MLX replaced already")
 def test_help_imports_nothing_heavy() -> None:
     code = "import sys; from harness.cli import exit_code_of; exit_code_of(['--help']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,6 +12,8 @@ from harness.jobs import run as jobs
 from harness.results.json import dump_job, load_job
 from harness.support import blas
 
+pytestmark = pytest.mark.on_cpu("there is nothing to gain from a copy in float32")
+
 
 @pytest.fixture(autouse=True)
 def _another_blas(monkeypatch):

@@ -38,15 +38,6 @@ def test_every_command_that_runs_a_model_has_the_option_and_no_other() -> None:
     assert set(every) - with_it == RUNS_NO_MODEL & set(every)
 
 
-@pytest.fixture
-def own_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = mx.default_device()
-    monkeypatch.setenv(facts.VARIABLE, "")
-    yield
-    mx.set_default_device(before)
-    facts.environment.cache_clear()
-
-
 PATCH = ("patch", "-m", "llama-2k-f32", "--ids", "--clean", "5,6,7", "--corrupted", "5,9,7", "-c", "mlp")
 ASKED = [
     PATCH,
@@ -59,7 +50,6 @@ ASKED = [
 
 
 @pytest.mark.skipif(mx.is_available(mx.gpu), reason="needs a machine on which a device is missing")
-@pytest.mark.usefixtures("own_device")
 @pytest.mark.parametrize("words", ASKED, ids=lambda words: words[0])
 def test_a_device_that_is_not_there_is_refused_before_any_work(
     project: Project, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
@@ -71,7 +61,6 @@ def test_a_device_that_is_not_there_is_refused_before_any_work(
     assert (got.code, got.err) == (4, f"harness: HARNESS_DEVICE={THERE}: MLX has no {THERE} here\n")
 
 
-@pytest.mark.usefixtures("own_device")
 def test_the_option_goes_over_the_variable(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(facts.VARIABLE, THERE)
     assert project.inside("doctor", "--device", "cpu", "--json").code == 0
@@ -101,7 +90,6 @@ def test_a_run_is_refused_where_the_variable_means_no_device(
     assert "HARNESS_DEVICE=tpu: expected cpu or gpu" in refused.out + refused.err
 
 
-@pytest.mark.usefixtures("own_device")
 def test_processes_that_are_started_have_it_too(project: Project) -> None:
     facts.use_device("cpu")
     assert json.loads(project.inside("doctor", "--json").out)["facts"]["backend"].startswith("cpu")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import pytest
-from project import Project
+from project import HERE, Project
 from shortened import shortened
 
 from harness.environment import facts
@@ -75,7 +75,7 @@ def test_another_backend_is_held_against_what_there_is(small: Project, monkeypat
     assert small.inside("doctor", "--report", "mac.json").code == 0
     machine = read(Path("mac.json")).machine
     assert machine is not None
-    assert [each.against for each in machine.drift] == ["cpu"]
+    assert [each.against for each in machine.drift] == [HERE]
     assert small.snapshots == before
 
 

@@ -58,6 +58,7 @@ def test_what_nobody_knows_ends_with_4(project: Project, asked: str, message: st
     assert message in got.err
 
 
+@pytest.mark.as_installed("the child is started with MLX replaced already")
 def test_it_needs_neither_mlx_nor_pydantic() -> None:
     code = "import sys; from harness.cli import exit_code_of; exit_code_of(['explain', 'FIN001']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

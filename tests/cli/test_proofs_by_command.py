@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from project import Project
 
 from harness.patching import remembered
@@ -23,6 +24,7 @@ PATCH = ("patch", "-m", "small", "--models", "m.yaml", "--ids", "--clean", "3,5,
          "-c", "mlp_out")  # fmt: skip
 
 
+@pytest.mark.as_installed("a proof is remembered of MLX as it was installed")
 def test_patch_relies_on_a_proof_says_so_and_makes_it_anew_when_asked(project: Project) -> None:
     project.write("m.yaml", MODELS)
     told = [project.inside(*PATCH, *more).out for more in ((), (), ("--prove",))]
@@ -30,6 +32,7 @@ def test_patch_relies_on_a_proof_says_so_and_makes_it_anew_when_asked(project: P
     assert all("one-pass" in each for each in told)
 
 
+@pytest.mark.as_installed("a proof is remembered of MLX as it was installed")
 def test_run_keeps_a_proof_says_so_with_v_and_doctor_forgets_it(project: Project) -> None:
     project.write("m.yaml", MODELS)
     project.write("cases/a.case.yaml", CASE)
@@ -47,6 +50,7 @@ def test_run_keeps_a_proof_says_so_with_v_and_doctor_forgets_it(project: Project
     assert remembered.kept() == []
 
 
+@pytest.mark.as_installed("a proof is remembered of MLX as it was installed")
 def test_conformance_keeps_and_reads_none(project: Project) -> None:
     project.write("m.yaml", MODELS)
     project.inside(*PATCH)

@@ -14,7 +14,7 @@ HEAD = re.compile(r"(\d+/\d+  |\d+ %  )?\d+:\d\d(  \d+ \w+(, \d+ \w+)*)?(  |$)")
 """How the line of progress begins: the count, where something is counted, the time, and what failed."""
 JOBS = re.compile(r"\d+/\d+  \d+:\d\d")
 MODELS = "models:\n" + "".join(
-    f"  - {{id: a-model-with-a-long-name-{number}, source: groundtruth, kind: dial, vocab: 20000, "
+    f"  - {{id: a-model-with-a-long-name-{number}, source: groundtruth, kind: dial, vocab: 60000, "
     f"weights: {[0.5] * 12}}}\n"
     for number in range(2)
 )

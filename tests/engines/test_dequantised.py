@@ -22,6 +22,8 @@ from harness.support import blas
 from harness.vocabulary import Question, Sweep, Tokens
 from harness.vocabulary.raised import SweepFailed, SweepInterrupted
 
+pytestmark = pytest.mark.on_cpu("there is nothing to gain from a copy in float32")
+
 CLEAN, CORRUPTED = (Tokens(ids, tuple(map(str, ids))) for ids in ((3, 5, 7, 11, 9), (4, 5, 8, 11, 9)))
 QUESTION = Question(CLEAN, CORRUPTED, Sweep(("attn_out", "mlp_out")), ("l2", "cosine"))
 

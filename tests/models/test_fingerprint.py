@@ -201,7 +201,7 @@ def test_whatever_a_forward_pass_may_read_is_seen(name: str, monkeypatch: pytest
 
 
 def test_a_tuple_that_stands_in_two_places_is_read_in_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Counting, "kept", (), raising=False)  # Python 3.13 gives many classes one: __static_attributes__
+    monkeypatch.setattr(Counting, "kept", (), raising=False)  # as __static_attributes__ from 3.13 on
     model = Counting()
     before = fingerprint(model)
     model.note = ()  # the same object, and read before the class is

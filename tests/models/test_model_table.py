@@ -113,6 +113,7 @@ def test_a_wheel_that_is_not_cached_is_not_ready(empty_cache):
     assert why == "not fetched (SmolLM2-135M-Instruct, 93 MB from PyPI)"
 
 
+@pytest.mark.as_installed("the child is started with MLX replaced already")
 def test_importing_and_listing_load_no_mlx():
     code = (
         "import sys; from harness import models; [models.availability(row) for row in models.load_table().values()];"

@@ -26,6 +26,8 @@ from harness.models.spec import SyntheticRow
 from harness.patching import proof, remembered
 from harness.vocabulary import Question, Sweep, Tokens
 
+pytestmark = pytest.mark.as_installed("a proof is remembered of MLX as it was installed")
+
 SWEEP = Sweep(("mlp_out",))
 
 

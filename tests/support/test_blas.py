@@ -46,6 +46,7 @@ def mkl_installed() -> bool:
 
 
 @pytest.mark.skipif(not mkl_installed(), reason="mkl is not installed: it exists for Linux on x86-64 only")
+@pytest.mark.as_installed("it is loaded before MLX, and MLX is there already")
 class TestInstalled:
     def test_it_multiplies_and_the_result_says_so(self):
         name, fast = measured()
