@@ -11,7 +11,15 @@ import click
 from harness.cli import completers
 from harness.cli.help import Helped
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile, device_option, ids_option, json_option, old_option, whole_numbers
+from harness.cli.parameters import (
+    OutputFile,
+    device_option,
+    ids_option,
+    json_option,
+    old_option,
+    refuse_half_of_two,
+    whole_numbers,
+)
 from harness.cli.screen import waiting
 from harness.cli.selection import allow_code_option, tables_option
 from harness.vocabulary import code_refusal, is_code
@@ -167,9 +175,8 @@ def _by_ids(given: dict[str, Any]) -> dict[str, Any]:
     if not given["ids"]:
         return given
     prompts = {f"{name}_ids": given[name] or given[f"{name}_ids"] for name in _PROMPTS}
+    refuse_half_of_two(given)
     answers = [given[name] for name in ("answer", "wrong") if given[name] is not None]
-    if len(answers) == 1:
-        raise UsageError("--answer and --wrong come together")
     both = ",".join(answers) if answers else given["answer_ids"]
     return {**given, **dict.fromkeys((*_PROMPTS, "answer", "wrong")), **prompts, "answer_ids": both}
 
@@ -178,9 +185,8 @@ _PROMPTS = ("prompt", "clean", "corrupted")
 
 
 def _answers(given: dict[str, Any]) -> tuple[str, str] | tuple[int, ...] | None:
+    refuse_half_of_two(given)
     texts = given["answer"], given["wrong"]
-    if (texts[0] is None) != (texts[1] is None):
-        raise UsageError("--answer and --wrong come together")
     if given["answer_ids"] is None:
         return None if texts[0] is None else texts
     ids = whole_numbers(given["answer_ids"], "--answer and --wrong", "711,126")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,13 @@ class OutputFile(click.Path):
         except UsageError as error:
             self.fail(str(error), param, ctx)
         return path
+
+
+def refuse_half_of_two(given: Mapping[str, Any]) -> None:
+    """Raise UsageError where one of --answer and --wrong is given."""
+    if (given["answer"] is None) != (given["wrong"] is None):
+        said, lacking = ("answer", "wrong") if given["wrong"] is None else ("wrong", "answer")
+        raise UsageError(f"--answer and --wrong come together; --{said} is given, add --{lacking}")
 
 
 def whole_numbers(text: str, name: str, such_as: str = "0,5,-1") -> tuple[int, ...]:

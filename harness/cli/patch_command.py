@@ -12,7 +12,14 @@ import click
 from harness.cli import completers
 from harness.cli.help import Helped
 from harness.cli.output import complain
-from harness.cli.parameters import OutputFile, dequantise_option, device_option, ids_option, whole_numbers
+from harness.cli.parameters import (
+    OutputFile,
+    dequantise_option,
+    device_option,
+    ids_option,
+    refuse_half_of_two,
+    whole_numbers,
+)
 from harness.cli.selection import allow_code_option, configured, tables_option
 from harness.vocabulary import bytes_of
 from harness.vocabulary.errors import EXIT_FINDINGS, EXIT_PASSED, UsageError
@@ -274,12 +281,11 @@ def _prompts(given: dict[str, Any]) -> Prompts:
     """Return what the options say of the prompts. Raises UsageError for options that exclude each other."""
     from harness.casefile import LongAnswer, Prompts
 
-    if (given["answer"] is None) != (given["wrong"] is None):
-        raise UsageError("--answer and --wrong come together")
+    refuse_half_of_two(given)
     if given["first_token"] and given["answer"] is None:
         raise UsageError("--first-token needs --answer and --wrong")
     if sum(given[name] for name in ("ids", "chat", "no_special_tokens")) > 1:
-        raise UsageError("--ids, --chat and --no-special-tokens exclude each other")
+        raise UsageError("--ids, --chat and --no-special-tokens exclude each other; give one")
 
     def answer(text: str | None) -> Any:
         if given["ids"] and text is not None and text.isdecimal():

@@ -128,5 +128,5 @@ def _place(key: Any, request: EngineRequest) -> CellPlace:
     if len(others) == 1 and request.positions != "each":
         return CellPlace(layer, None, others[0])
     if len(others) > 2:
-        raise TypeError(f"the key {key!r} is no place: a layer, a token and a head are the most there is")
+        raise TypeError(f"the key {key!r} is no place; (layer, token, head) is the longest there is")
     return CellPlace(layer, *others)

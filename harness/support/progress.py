@@ -79,7 +79,7 @@ def kept_in(file: Path, name: str) -> Iterator[None]:
 
 def last_kept(file: Path) -> tuple[str, Phase] | None:
     """Return the name of what goes on in another process and what it said last; None where it said nothing yet."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, TypeError):
         name, *said = json.loads(file.read_bytes().partition(b"\n")[0])
         return name, Phase(*said)
     return None

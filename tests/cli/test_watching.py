@@ -50,6 +50,15 @@ def test_workers_are_shown_as_well(project: Project) -> None:
     assert re.search(r"1/1 .*a\[native@good\]", CODE.sub("", shown))
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_a_job_in_a_process_of_its_own_does_is_shown(slow: Project, workers: str) -> None:
+    code, shown = told(slow, "run", "--models", "m.yaml", "-n", workers)
+    assert code == 0
+    frames = [frame for frame in CODE.sub("\n", shown).splitlines() if "layer" in frame]
+    assert any(re.search(r"c\[native@slow\]  layer \d+/60", frame) for frame in frames)
+    assert not any("native@quick" in frame and "/60" in frame for frame in frames)  # a phase stays with its job
+
+
 def test_no_color_has_progress_without_colours(project: Project) -> None:
     project.case("a")
     code, shown = told(project, "run", "--models", "m.yaml", NO_COLOR="1")
