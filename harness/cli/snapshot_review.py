@@ -72,7 +72,7 @@ class Review:
             self.console.print(Text(f"  {name}"))
         else:
             own = name == place.location.name
-            self._print(name, differences(old, new, None if own else wide), same if own else wide)
+            self._print(name, differences(old, new, None if own else new.within(wide)), same if own else wide)
         for line in _provenance(old, new):
             self.console.print(Text(line))
 

@@ -6,22 +6,26 @@ A comparison that fails, and a backend that has no snapshot yet, leave one. Acce
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from harness.snapshots import file as snapshot_file
-from harness.snapshots.document import Snapshot
+from harness.snapshots.document import Snapshot, SnapshotTolerance
 from harness.snapshots.file import dumps
 from harness.snapshots.places import SnapshotPlace, home_of, refuse_in_ci
 from harness.support.files import is_below, make_results_folder, write_text
 from harness.vocabulary.errors import SnapshotUnreadable, UsageError
 
 
-def leave(place: SnapshotPlace, new: Snapshot, results: Path) -> str:
-    """Write the candidate and return its path, or why there is none: a finding must not become a crash."""
+def leave(place: SnapshotPlace, new: Snapshot, results: Path, wide: SnapshotTolerance) -> str:
+    """Write the candidate and return its path, or why there is none: a finding must not become a crash.
+
+    It keeps what `wide` allows single numbers between two backends: whoever looks at it has no run to tell from.
+    """
     candidate = place.candidate(results)
     try:
         make_results_folder(results)
-        write_text(candidate, dumps(new), within=results)
+        write_text(candidate, dumps(replace(new, widened=wide.beyond() or None)), within=results)
     except OSError as error:
         return f"none, {candidate} cannot be written ({error})"
     return str(candidate)
@@ -53,6 +57,7 @@ def read(place: SnapshotPlace, results: Path) -> Snapshot:
 def accept(place: SnapshotPlace, results: Path) -> Path:
     """Make a candidate the snapshot, in one step, and return where. Raises UsageError under CI, OSError."""
     refuse_in_ci()
-    write_text(place.location, dumps(read(place, results)), within=home_of(place.location))
+    new = replace(read(place, results), widened=None)
+    write_text(place.location, dumps(new), within=home_of(place.location))
     withdraw(place, results)
     return place.location

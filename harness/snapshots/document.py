@@ -35,6 +35,10 @@ class SnapshotTolerance(_Strict):
             return 0.0
         return self.baseline_relative if where.is_baseline else self.recovery_points
 
+    def beyond(self) -> Mapping[str, float]:
+        """Return the numbers that may exceed it, by their names, and what each may move by."""
+        return {}
+
 
 @dataclass(frozen=True)
 class WidenedTolerance(SnapshotTolerance):
@@ -44,6 +48,10 @@ class WidenedTolerance(SnapshotTolerance):
 
     def of(self, where: Quantity) -> float:
         return max(super().of(where), self.widened.get(replace(where, is_error_bar=False), 0.0))
+
+    def beyond(self) -> Mapping[str, float]:
+        least = super().of
+        return {str(where): limit for where, limit in self.widened.items() if limit > least(where)}
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,8 @@ class Snapshot(_Strict):
     verdict: SnapshotVerdict
     tokens: SnapshotTokens
     curves: tuple[SnapshotCurve, ...]
+    widened: Mapping[str, float] | None = None
+    """Of a candidate: the numbers that rounding moves beyond the tolerance between two backends, and how far."""
 
     def __post_init__(self) -> None:
         seen: set[Quantity] = set()
@@ -177,6 +187,15 @@ class Snapshot(_Strict):
     def plain(self) -> dict[str, Any]:
         """Return the entries of its file as JSON types; a cell names a head and an error bar only if it has one."""
         return asdict(self, dict_factory=_entries)
+
+    def within(self, wide: SnapshotTolerance) -> SnapshotTolerance:
+        """Return the tolerance between two backends, widened where this candidate says that rounding moves further."""
+        said = self.widened or {}
+        return WidenedTolerance(
+            wide.recovery_points,
+            wide.baseline_relative,
+            {where: said[str(where)] for where in self.numbers() if str(where) in said},
+        )
 
     def numbers(self) -> dict[Quantity, tuple[Reading, str]]:
         """Return every number with its unit, in the file's order."""

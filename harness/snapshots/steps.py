@@ -43,14 +43,14 @@ def compare(
     obstacle = stored.executions[stored.num_executions - 1].exception
     if updating and isinstance(obstacle, OSError):
         return [Finding("SNP005", f"{near(place.location)}: {obstacle}")]
-    return [_difference(place.location, new, candidate=leave(place, new, results))]
+    return [_difference(place.location, new, candidate=leave(place, new, results, wide))]
 
 
 def _elsewhere(place: SnapshotPlace, new: Snapshot, wide: SnapshotTolerance, results: Path) -> list[Finding]:
     nearest = place.nearest()
     if nearest is None:
         return [Finding("SNP002", f"{near(place.location)} does not exist")]
-    candidate = leave(place, new, results)
+    candidate = leave(place, new, results, wide)
     note = Finding("SNP003", f"compared with {nearest.location.name}; candidate: {candidate}")
     found = _difference(nearest.location, new, wide, candidate)
     return [note, found] if found.evidence.get("differences") else [note]

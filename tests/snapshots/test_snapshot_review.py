@@ -10,10 +10,14 @@ import sys
 import termios
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from project import ELSEWHERE, HERE, Outcome, Project, environment
+
+from harness.snapshots import Quantity, SnapshotPlace, WidenedTolerance, candidates, differences
+from harness.snapshots.file import read
 
 UPDATE = "--snapshot-update"
 JOBS = ("native@good", "published@good")
@@ -182,6 +186,25 @@ def test_a_candidate_of_another_machine(moved: Project, monkeypatch: pytest.Monk
     assert f"on {ELSEWHERE}\nbeyond the tolerance of 0.01 points, baselines 0.0025 %" in got.out
     assert [value(moved.snapshot(job, backend=ELSEWHERE)) for job in JOBS] == ["new", "new"]
     assert [value(moved.snapshot(job)) for job in JOBS] == ["old", "old"]
+
+
+def test_what_rounding_moves_further_between_two_machines_is_known_to_the_review(
+    moved: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run knows how far a small denominator lets its recoveries move; the candidate it leaves says so."""
+    old = read(moved.snapshot())
+    new = replace(read(candidate(moved)), provenance={**old.provenance, "backend": ELSEWHERE})
+    candidate(moved).unlink()
+    place = SnapshotPlace("good", moved.folder / "cases" / "good.case.yaml", "native@good", "native", "good", ELSEWHERE)
+    (where, *_) = [each.where for each in differences(old, new)]
+    for allowed, said in ((3.5, "everything is within the tolerance"), (2.9, "beyond the tolerance of 0.01 points")):
+        wide = WidenedTolerance(0.01, 2.5e-5, {where: allowed, Quantity("mlp", "mse"): 1e-9})
+        candidates.leave(place, new, moved.folder / "results", wide)
+        assert read(candidate(moved, backend=ELSEWHERE)).widened == {str(where): allowed}
+        got = review(moved, "-e", "native", keys="s\n", monkeypatch=monkeypatch)
+        assert said in got.out
+    assert review(moved, "-e", "native", "--accept-all", monkeypatch=monkeypatch).code == 0
+    assert read(moved.snapshot(backend=ELSEWHERE)) == new
 
 
 def within(seconds: float, condition: Callable[[], bool]) -> bool:
