@@ -30,13 +30,24 @@ def start(name, array):
     return initial(MemoryTensor(name, array), summarize(array.reshape(-1)))
 
 
+def uniform(inputs):
+    """Return what a depthwise convolution of 512 channels starts with: MLX 0.32.3 says 2048 inputs, 0.32.4 says 4."""
+    return mx.random.uniform(-(inputs**-0.5), inputs**-0.5, (512, 4, 1))
+
+
+def test_a_depthwise_convolution_of_this_mlx_is_recognised():
+    assert start("conv.weight", nn.Conv1d(512, 512, 4, groups=512).weight).startswith("uniform within 1/sqrt(")
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("name", "make", "said"),
     [
         ("linear", lambda: nn.Linear(96, 64).weight, "uniform within 1/sqrt(96)"),
         ("conv", lambda: nn.Conv1d(96, 32, 4).weight, "uniform within 1/sqrt(384)"),
-        ("depthwise", lambda: nn.Conv1d(512, 512, 4, groups=512).weight, "uniform within 1/sqrt(4)"),
+        ("depthwise", lambda: uniform(4), "uniform within 1/sqrt(4)"),
+        ("depthwise", lambda: uniform(2048), "uniform within 1/sqrt(2048)"),
+        ("depthwise", lambda: uniform(512), ""),
         ("embed_tokens", lambda: nn.Embedding(500, 64).weight, "normal with the deviation 1/sqrt(64)"),
         ("norm", lambda: nn.RMSNorm(64).weight, "all 1"),
     ],

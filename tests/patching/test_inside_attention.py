@@ -338,6 +338,7 @@ def test_before_and_after_the_norm_differ_where_it_is_over_all_heads(architectur
 # -- the MLP -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.constrained("mlx-lm")
 @pytest.mark.parametrize("architecture", miniatures.architectures())
 def test_the_down_projections_output_is_the_mlps(architecture):
     """In every architecture that has the component, in every layer that does."""

@@ -55,7 +55,9 @@ def start_of(name: str, shape: Sequence[int], values: Any, absmax: float, slack:
         deviation = shape[-1] ** -0.5
         if _moments(values / deviation, (1.0, 2.0), (3.0, 96.0), slack):
             return f"normal with the deviation 1/sqrt({shape[-1]})"
-    for inputs in {shape[-1], prod(shape[1:])}:
+    # MLX 0.32.3 counted every channel as an input of each kernel of a depthwise convolution, 0.32.4 counts one.
+    older = {prod(shape)} if len(shape) > 2 and shape[-1] == 1 else set()
+    for inputs in {shape[-1], prod(shape[1:]), *older}:
         bound = inputs**-0.5
         low = 1 - slack - 16 / prod(shape)
         if low < absmax / bound <= 1 + slack and _moments(values / bound, (1 / 3, 4 / 45), (1 / 5, 16 / 225), slack):

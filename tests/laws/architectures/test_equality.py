@@ -97,6 +97,7 @@ def test_a_patch_that_changes_nothing_is_a_fault(monkeypatch: pytest.MonkeyPatch
     assert cells_of("llama", "float32")["mlp"] == f"{FAIL}no cell differs from the unpatched run"
 
 
+@pytest.mark.constrained("mlx-lm")
 def test_the_page_shows_no_fault_and_every_architecture_in_every_dtype() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert FAIL not in text

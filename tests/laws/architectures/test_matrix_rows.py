@@ -91,6 +91,7 @@ def test_a_configuration_that_would_fill_the_memory_is_refused_before_it_does() 
         miniatures.load("llama", change={"vocab_size": 2_000_000_000})
 
 
+@pytest.mark.constrained("mlx-lm")
 def test_the_page_shows_no_fault_and_every_number_has_its_reason() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert FAIL not in text
@@ -106,6 +107,7 @@ def test_every_name_that_mlx_lm_maps_to_a_row_finds_it() -> None:
         assert architecture_of(name) is architecture_of(target), name
 
 
+@pytest.mark.constrained("mlx-lm")
 def test_every_row_is_an_architecture_of_mlx_lm() -> None:
     assert set(ARCHITECTURES) <= set(miniatures.architectures())
     assert set(REASONS) | set(OVERRIDES) | set(TEXT) <= set(miniatures.architectures())
