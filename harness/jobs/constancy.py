@@ -17,6 +17,7 @@ from harness.intercept.constancy import Constancy
 from harness.intercept.inconstancy import finding_of
 from harness.laws.compared import Compared
 from harness.laws.own_taps import OwnTaps
+from harness.metrics.tolerances import AGAIN
 from harness.vocabulary import Finding, Question
 from harness.vocabulary.findings import Severity, Subject, kind_of
 from harness.vocabulary.raised import suppressed
@@ -105,9 +106,6 @@ def _of_the_machine(each: Finding) -> Finding:
     again = f"{each.code} was broken once and holds in new runs: the model is rounded otherwise now and then"
     return Finding("MOD002", f"{each.message}; {again}", evidence={"law": each.code, **each.evidence})
 
-
-AGAIN = 5
-"""Times that a broken law about bits is asked again; the majority decides, as each may be disturbed once more."""
 
 _BIT_FOR_BIT: Mapping[str, Callable[[OwnTaps], Compared]] = {
     "LAW001": lambda taps: taps.traced,

@@ -51,6 +51,10 @@ SHARES: Mapping[Work, Mapping[str, float]] = {
 }
 """Largest |difference| / largest |logit| of two rows that are the same, by dtype."""
 
+AGAIN = 5
+"""Times that a broken comparison of bits is asked again. One in six forms is broken every other time on a machine that
+is off by an ulp once in a thousand operations."""
+
 NEAR_ESTIMATE = 0.5
 """Points that an estimate of prompts at 1/256 of their distance may be off, however it came down: right ones are by
 0.01 to 0.3 on most small models, and by up to 4.2 where experts change over or a scan bends."""

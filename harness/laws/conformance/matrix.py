@@ -15,6 +15,7 @@ from harness.laws.conformance.rows import ModelRow, rows_named
 from harness.laws.conformance.smallest import Smallest, smallest
 from harness.laws.grid import processes
 from harness.laws.subject import EngineUnderTest, Shared
+from harness.metrics.tolerances import AGAIN
 from harness.support.progress import say
 from harness.vocabulary.errors import (
     DoesNotApply,
@@ -156,7 +157,7 @@ def _of_the_machine(subject: EngineUnderTest, law: Law, breach: LawBreach) -> st
 
 def _stands(subject: EngineUnderTest, law: Law, breach: LawBreach) -> bool:
     """Return whether a law is broken in the same words when it is asked again, or in others every time."""
-    for _ in range(_AGAIN):
+    for _ in range(AGAIN):
         try:
             again = breaches(law.of_engine(replace(subject, form=None, shared=Shared())))
         except HarnessError:
@@ -167,10 +168,6 @@ def _stands(subject: EngineUnderTest, law: Law, breach: LawBreach) -> bool:
             return True
     return True
 
-
-_AGAIN = 5
-"""Times that a law is asked again: one that compares bits in six forms is broken every other time on a machine that is
-off by an ulp once in a thousand operations."""
 
 UNSTEADY = "this machine is not deterministic, see `harness diagnose --repeat 32`"
 

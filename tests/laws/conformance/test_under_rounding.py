@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import mlx.core as mx
 import pytest
 from emulation.accelerator import emulated
 
 from harness.engines import engine_named
-from harness.laws import LAWS
+from harness.laws import LAWS, afterwards
+from harness.laws.breach import breaches
 from harness.laws.conformance.matrix import BROKEN, SKIP, UNSTEADY, row_cells
 from harness.laws.conformance.rows import architecture
+from harness.laws.subject import EngineUnderTest
 
 ASKED = ("scale", "nested", "repetition", "after-error", "residual")
 
@@ -38,6 +41,27 @@ def test_our_own_engine_keeps_the_laws_in_the_halves(law, dtype):
 def test_every_family_keeps_the_laws_in_the_halves(name, dtype, text):
     with emulated(text):
         assert not broken(engine_named("native"), architecture(name, dtype), ASKED)
+
+
+def small_llama():
+    row = architecture("llama")
+    return EngineUnderTest(engine_named("native"), row.build, row.clean, row.corrupted)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_ulp_in_a_bare_run_is_no_damage(seed):
+    """A call in two hundred is off: the bare runs on either side of an exception differ in bits under each seed."""
+    with emulated(f"flaky:0.005:{seed}"):
+        assert "logits" not in {each.kind for each in breaches(LAWS["after-error"].of_engine(small_llama()))}
+
+
+def test_what_the_process_computes_otherwise_afterwards_is_damage(monkeypatch):
+    subject, norm = small_llama(), mx.fast.rms_norm
+    before = subject.state()
+    assert afterwards._damage(subject, before, lambda: None, again=False) == ()
+    monkeypatch.setattr(mx.fast, "rms_norm", lambda *args, **more: norm(*args, **more) * 1.01)
+    (breach,) = afterwards._damage(subject, before, lambda: None, again=False)
+    assert breach.kind == "logits"
 
 
 def test_a_breach_on_a_machine_that_is_not_deterministic_is_asked_again(monkeypatch):
