@@ -63,9 +63,9 @@ class ProgressPlugin:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or report.outcome == "failed":
             status = getattr(report, "harness_job", {}).get("status", report.outcome)
-            seconds = time.monotonic() - self.begun.get(report.nodeid, time.monotonic())
+            seconds = time.monotonic() - self.begun.pop(report.nodeid, time.monotonic())
             self.ended[status] += 1
-            self._tell(self.line.name)
+            self._tell(_name([report.nodeid, *self.begun][-1]))  # of several workers, one that still has a job
             if self.verbosity > 0:
                 self.line.note(f"{status:<8} {_name(report.nodeid)}  {seconds:.1f} s")
 
