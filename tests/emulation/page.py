@@ -31,6 +31,8 @@ DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 FAMILIES = ("llama", "qwen3", "gemma2", "gpt2", "olmo2")
 RIGHTLY = re.compile(r"DIA60[47]|MOD002|is not deterministic")
 """What says that the same question was answered in two ways, which is true under `flaky`."""
+MACHINES = re.compile(r"; (stored with|candidate:) .*")
+"""What a difference from a snapshot says of two machines and of a file on one of them."""
 
 HEAD = """\
 # Rounding of an accelerator
@@ -209,7 +211,8 @@ def text(names: Sequence[str], modes: Sequence[str], seen: Mapping[tuple[str, st
         wrong = _wrong(found) if mode.startswith("flaky") else list(found)
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if wrong[1:] else ""
-            return GridCell(reason=" ".join(wrong[0].split()).replace("|", "\\|") + more)
+            said = MACHINES.sub("", " ".join(wrong[0].split()))
+            return GridCell(reason=said.replace("|", "\\|") + more)
         return GridCell("says so" if found else "holds", holds=True)
 
     rows = {name: {mode: cell(seen[name, mode], mode) for mode in modes} for name in names}
